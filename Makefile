@@ -1,0 +1,36 @@
+# The targets that people and CI use; what they do is in scripts/.
+
+# `make run PROFILE=release` runs the optimised programs. The default starts sooner on a new machine and is
+# what `make test` builds too; the libraries in it are optimised (Cargo.toml).
+PROFILE ?= dev
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test lint fmt clean deps test-deps
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+run: build ## one coordinator, two workers and the sample application, on loopback, until Ctrl-C
+	@PROFILE=$(PROFILE) scripts/run.sh
+
+build: deps ## the programs
+	cargo build --workspace --bins --locked --profile $(PROFILE)
+
+test: test-deps ## lint, then every test
+	scripts/test.sh
+
+lint: test-deps ## formatting, clippy, documentation, scripts, licenses and known vulnerabilities
+	scripts/lint.sh
+
+fmt: ## format the code
+	cargo fmt --all
+
+clean: ## remove what was built; what the daemons keep in run/ stays
+	cargo clean
+
+deps: ## install what building and running need, where it is missing
+	@scripts/deps.sh
+
+test-deps: ## install what the tests need as well
+	@scripts/deps.sh tests
+	@scripts/jupyter.sh

@@ -1,0 +1,89 @@
+//! The admin API, read-only so far: apps, workers, sessions.
+
+mod apps;
+mod sessions;
+
+use std::sync::Arc;
+
+use app_proxy_control::list::Page;
+use app_proxy_hop::admin::{Token, identified, probes, require_token};
+use app_proxy_hop::exchange::Hop;
+use axum::extract::State;
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+
+use crate::apps::Apps;
+use crate::pool::Pool;
+use crate::sessions::Sessions;
+
+/// What the API shows.
+#[derive(Clone)]
+pub struct AdminState {
+    /// Apps.
+    pub apps: Arc<Apps>,
+    /// Workers.
+    pub pool: Arc<Pool>,
+    /// Sessions.
+    pub sessions: Arc<Sessions>,
+}
+
+/// The router of the admin listener. `admin` is the API's token; with `worker` a worker can follow the app table.
+pub fn router(state: AdminState, hop: &Arc<Hop>, admin: Token, worker: Token) -> Router {
+    let pool = Arc::clone(&state.pool);
+    let ready = Arc::new(move || if pool.any_answers() { Ok(()) } else { Err("no worker answers".to_owned()) });
+    let followed = Router::new()
+        .route("/api/v1/apps", get(apps::list))
+        .route_layer(from_fn_with_state(Arc::from([admin.clone(), worker]), require_token));
+    let guarded = Router::new()
+        .route("/api/v1/apps/{name}", get(apps::one))
+        .route("/api/v1/workers", get(workers))
+        .route("/api/v1/sessions", get(sessions::list))
+        .route("/api/v1/sessions/{id}", get(sessions::one))
+        .route_layer(from_fn_with_state(Arc::from([admin]), require_token));
+    identified(followed.merge(guarded).with_state(state).merge(probes(hop, ready)), hop)
+}
+
+/// `limit` and `cursor` of a list.
+#[derive(Debug, Deserialize)]
+struct Paging {
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+impl Paging {
+    /// Items on a page when nothing is said, and at most.
+    const DEFAULT: usize = 100;
+    const MOST: usize = 1000;
+
+    fn page<T>(&self, items: Vec<T>, key: impl Fn(&T) -> String) -> Page<T> {
+        let limit = self.limit.unwrap_or(Self::DEFAULT).clamp(1, Self::MOST);
+        Page::of(items, self.cursor.as_deref(), limit, key)
+    }
+}
+
+/// A worker as the API shows it.
+#[derive(Debug, Serialize)]
+struct WorkerView {
+    id: Arc<str>,
+    address: String,
+    weight: u16,
+    /// Whether it gets requests.
+    healthy: bool,
+    source: &'static str,
+}
+
+async fn workers(
+    State(state): State<AdminState>,
+    axum::extract::Query(paging): axum::extract::Query<Paging>,
+) -> Json<Page<WorkerView>> {
+    let views = state.pool.workers().iter().map(|worker| WorkerView {
+        id: Arc::clone(&worker.id),
+        address: worker.address.to_string(),
+        weight: worker.weight,
+        healthy: state.pool.is_healthy(worker),
+        source: "file",
+    });
+    Json(paging.page(views.collect(), |view| view.id.to_string()))
+}

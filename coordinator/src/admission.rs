@@ -1,0 +1,180 @@
+//! What a request must be before anything is done for it (phase `request_filter`): a method that is served, one valid host,
+//! a path that an app answers on, a body that is not too large.
+
+use std::sync::Arc;
+
+use app_proxy_hop::error::Failure;
+use http::{Method, Version, header, uri::Authority};
+use pingora_http::RequestHeader;
+
+use crate::apps::Snapshot;
+use crate::context::Route;
+use crate::router::{Lookup, PathError};
+
+/// Where the coordinator's own paths begin.
+const RESERVED: &str = "/.app-proxy/";
+
+/// What to do with a request.
+pub enum Verdict {
+    /// Forward it to an app.
+    Forward(Route),
+    /// Redirect to the same path with a slash at its end; the value is the `Location`.
+    Redirect(String),
+    /// Answer the health probe of the public listener.
+    Health,
+    /// Refuse it.
+    Refuse(Failure),
+}
+
+/// Decides what to do with a request.
+#[must_use]
+pub fn judge(request: &RequestHeader, snapshot: &Snapshot, largest_body: u64) -> Verdict {
+    match check(request, largest_body) {
+        Ok(host) => route(request, host, snapshot),
+        Err(failure) => Verdict::Refuse(failure),
+    }
+}
+
+fn check(request: &RequestHeader, largest_body: u64) -> Result<&str, Failure> {
+    if matches!(request.method, Method::CONNECT | Method::TRACE) {
+        return Err(Failure::MethodNotAllowed);
+    }
+    let host = host(request)?;
+    let length = request.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let announced: u64 = length.and_then(|text| text.parse().ok()).unwrap_or(0);
+    if largest_body > 0 && announced > largest_body {
+        return Err(Failure::BodyTooLarge);
+    }
+    Ok(host)
+}
+
+/// The host that a request is for: of its target where that names one (RFC 9112, section 3.2.2), or else of `Host`.
+///
+/// # Errors
+/// When an HTTP/1.1 request has none, or it is no host (RFC 9110, section 7.2).
+pub fn host(request: &RequestHeader) -> Result<&str, Failure> {
+    let text = match request.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => match request.headers.get(header::HOST) {
+            Some(value) => value.to_str().map_err(|_| BAD_HOST)?,
+            // HTTP/1.0 has no Host.
+            None if request.version == Version::HTTP_10 => return Ok(""),
+            None => return Err(Failure::BadRequest("The request has no Host.")),
+        },
+    };
+    let valid = !text.contains('@') && text.parse::<Authority>().is_ok_and(|authority| !authority.host().is_empty());
+    if valid { Ok(text) } else { Err(BAD_HOST) }
+}
+
+const BAD_HOST: Failure = Failure::BadRequest("The Host of the request is not valid.");
+
+fn route(request: &RequestHeader, host: &str, snapshot: &Snapshot) -> Verdict {
+    if !request.raw_path_is_utf8() {
+        return Verdict::Refuse(Failure::BadRequest("The path is not valid: its bytes are not UTF-8."));
+    }
+    let path = request.uri.path();
+    if let Some(own) = path.strip_prefix(RESERVED) {
+        return if own == "healthz" { Verdict::Health } else { Verdict::Refuse(Failure::AppNotFound) };
+    }
+    let query = request.uri.query();
+    match snapshot.router.lookup(host, path) {
+        Lookup::Found(found) => {
+            let app: &Arc<_> = found.value;
+            let forwarded = if app.strips() { found.remainder } else { path };
+            let target = target(&app.name, forwarded, query);
+            Verdict::Forward(Route { app: Arc::clone(app), prefix: found.prefix.into(), target })
+        }
+        Lookup::RedirectToSlash(_) => Verdict::Redirect(with_query(format!("{path}/"), query)),
+        Lookup::NotFound => Verdict::Refuse(Failure::AppNotFound),
+        Lookup::Refused(error) => Verdict::Refuse(Failure::BadRequest(match error {
+            PathError::NoLeadingSlash => "The path does not begin with a slash.",
+            PathError::BadEscape => "The path is not valid: a percent sign is not followed by two hexadecimal digits.",
+            PathError::Nul => "The path is not valid: it has a NUL byte.",
+            PathError::NotLiteral => "The path spells the application's prefix in a way that cannot be forwarded.",
+            PathError::Escapes => "The path leads out of the application.",
+        })),
+    }
+}
+
+fn with_query(path: String, query: Option<&str>) -> String {
+    match query {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    }
+}
+
+/// The target for the worker: the client's own bytes behind `/proxy/<app>`.
+fn target(app: &str, path: &str, query: Option<&str>) -> Box<[u8]> {
+    let mut target = Vec::with_capacity(8 + app.len() + path.len() + query.map_or(0, |q| q.len() + 1));
+    target.extend_from_slice(b"/proxy/");
+    target.extend_from_slice(app.as_bytes());
+    if !path.starts_with('/') {
+        target.push(b'/');
+    }
+    target.extend_from_slice(path.as_bytes());
+    if let Some(query) = query {
+        target.push(b'?');
+        target.extend_from_slice(query.as_bytes());
+    }
+    target.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apps::Apps;
+
+    fn request(method: &str, target: &str, host: &[&str]) -> RequestHeader {
+        let mut request = RequestHeader::build(method, target.as_bytes(), None).unwrap();
+        request.set_version(Version::HTTP_11);
+        for host in host {
+            request.append_header("Host", *host).unwrap();
+        }
+        request
+    }
+
+    fn verdict(request: &RequestHeader) -> String {
+        let apps = serde_json::from_value(serde_json::json!([
+            {"name": "strip"}, {"name": "keep", "upstream_path": "keep"}, {"name": "host", "match": [{"host": "h.example"}]}
+        ]));
+        let apps = Apps::from_file(apps.unwrap(), None).unwrap();
+        match judge(request, &apps.load(), 10) {
+            Verdict::Forward(route) => String::from_utf8(route.target.to_vec()).unwrap(),
+            Verdict::Redirect(location) => format!("308 {location}"),
+            Verdict::Health => "health".to_owned(),
+            Verdict::Refuse(failure) => failure.code().to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_clients_own_bytes_go_behind_the_apps_name() {
+        for (target, expected) in [
+            ("/apps/strip/a%20b/?x=1&y=%zz", "/proxy/strip/a%20b/?x=1&y=%zz"),
+            ("/apps/strip/", "/proxy/strip/"),
+            ("/apps/strip/?", "/proxy/strip/?"),
+            ("/apps/keep/a", "/proxy/keep/apps/keep/a"),
+            ("/apps/strip?x", "308 /apps/strip/?x"),
+            ("/apps/strip/../keep/", "bad_request"),
+            ("/apps/%zz", "bad_request"),
+            ("/apps/none/", "app_not_found"),
+            ("/.app-proxy/healthz", "health"),
+            ("/.app-proxy/other", "app_not_found"),
+            ("*", "bad_request"),
+        ] {
+            assert_eq!(verdict(&request("GET", target, &["x"])), expected, "{target}");
+        }
+        assert_eq!(verdict(&request("GET", "/any", &["h.example:80"])), "/proxy/host/any");
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        assert_eq!(verdict(&request("TRACE", "/apps/strip/", &["x"])), "method_not_allowed");
+        assert_eq!(verdict(&request("CONNECT", "x:443", &["x"])), "method_not_allowed");
+        for host in [&[][..], &["a b"], &["u@h"], &[""], &["h:port"], &["a/b"]] {
+            assert_eq!(verdict(&request("GET", "/apps/strip/", host)), "bad_request", "{host:?}");
+        }
+        let mut large = request("POST", "/apps/strip/", &["x"]);
+        large.insert_header("Content-Length", "11").unwrap();
+        assert_eq!(verdict(&large), "body_too_large");
+    }
+}

@@ -1,0 +1,87 @@
+//! The app table as requests see it: a snapshot with its router, swapped whole when the table changes.
+
+use std::sync::Arc;
+
+use app_proxy_control::app::{App, UpstreamPath};
+use app_proxy_control::table::{AppTable, StoredApp};
+use arc_swap::{ArcSwap, Guard};
+use http::HeaderValue;
+use tokio::sync::watch;
+
+use crate::config::rules;
+use crate::router::{HostName, Router};
+
+/// An app with what each of its requests needs, made once.
+#[derive(Debug)]
+pub struct RoutedApp {
+    /// The app.
+    pub stored: Arc<StoredApp>,
+    /// Its name, shared by log lines and sessions.
+    pub name: Arc<str>,
+    /// Its revision, as the worker is told.
+    pub revision: HeaderValue,
+    /// The epoch of the revision.
+    pub epoch: HeaderValue,
+}
+
+impl RoutedApp {
+    /// Whether the application sees paths without the matched prefix.
+    #[must_use]
+    pub fn strips(&self) -> bool {
+        self.stored.app.upstream_path == UpstreamPath::Strip
+    }
+}
+
+/// One state of the table.
+pub struct Snapshot {
+    /// The apps.
+    pub table: AppTable,
+    /// Which of them a request is for.
+    pub router: Router<Arc<RoutedApp>>,
+}
+
+/// The current state; reading it takes no lock.
+pub struct Apps {
+    current: ArcSwap<Snapshot>,
+    revision: watch::Sender<u64>,
+}
+
+impl Apps {
+    /// The apps of a configuration file.
+    ///
+    /// # Errors
+    /// When two of them answer on the same address, which validating the file rules out.
+    pub fn from_file(apps: Vec<App>, domain: Option<HostName>) -> Result<Self, String> {
+        let table = AppTable::from_file(apps);
+        let revision = watch::Sender::new(table.revision());
+        Ok(Self { current: ArcSwap::from_pointee(snapshot(table, domain)?), revision })
+    }
+
+    /// The state of this moment.
+    #[must_use]
+    pub fn load(&self) -> Guard<Arc<Snapshot>> {
+        self.current.load()
+    }
+
+    /// Follows the revision.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+}
+
+fn snapshot(table: AppTable, domain: Option<HostName>) -> Result<Snapshot, String> {
+    let epoch = HeaderValue::from_str(table.epoch()).map_err(|e| e.to_string())?;
+    let mut router = Router::builder(domain);
+    for stored in table.iter() {
+        let app = RoutedApp {
+            stored: Arc::clone(stored),
+            name: stored.app.name.as_str().into(),
+            revision: HeaderValue::from(stored.revision),
+            epoch: epoch.clone(),
+        };
+        let rules = rules(&stored.app)?;
+        router.add_app(&stored.app.name, &rules, Arc::new(app)).map_err(|e| e.to_string())?;
+    }
+    Ok(Snapshot { router: router.build(), table })
+}

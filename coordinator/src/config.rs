@@ -1,0 +1,381 @@
+//! The coordinator's configuration: the section `coordinator` of its file, validated.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use app_proxy_control::app::App;
+use app_proxy_hop::address::Address;
+use app_proxy_hop::config::{
+    AccessLogSection, AdminSection, ConfigError, ConfigFile, DrainSection, LimitsSection, Period, RequestIdSection,
+    TimeoutsSection, WebSocketSection,
+};
+use http::HeaderName;
+use ipnet::IpNet;
+use pingora_core::server::configuration::ServerConf;
+use serde::Deserialize;
+
+use crate::router::{HostName, Router, Rule};
+
+/// The section as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCoordinator {
+    listeners: Vec<ListenerSection>,
+    admin: AdminSection,
+    #[serde(default)]
+    domain: Option<String>,
+    #[serde(default)]
+    trusted_proxies: Vec<IpNet>,
+    #[serde(default)]
+    request_id: RequestIdSection,
+    #[serde(default)]
+    sessions: SessionsSection,
+    #[serde(default = "default_worker_token_file")]
+    worker_token_file: PathBuf,
+    #[serde(default)]
+    workers: Vec<WorkerSection>,
+    #[serde(default)]
+    health_check: HealthCheckSection,
+    #[serde(default)]
+    timeouts: TimeoutsSection,
+    #[serde(default)]
+    limits: LimitsSection,
+    #[serde(default)]
+    drain: DrainSection,
+    #[serde(default)]
+    access_log: AccessLogSection,
+    #[serde(default)]
+    websocket: WebSocketSection,
+    #[serde(default)]
+    apps: Vec<App>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Document {
+    coordinator: RawCoordinator,
+}
+
+fn default_worker_token_file() -> PathBuf {
+    PathBuf::from("run/worker.token")
+}
+
+/// One public listener.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerSection {
+    /// Where it listens.
+    pub address: Address,
+    /// Whether it speaks HTTP/2 without TLS, beside HTTP/1.1.
+    #[serde(default)]
+    pub h2c: bool,
+}
+
+/// `sessions`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SessionsSection {
+    /// The cookie's name.
+    pub cookie: String,
+    /// The header that takes the cookie's place for clients without cookies.
+    pub header: String,
+    /// How long an unused session is remembered.
+    pub ttl: Period,
+    /// Bound of the table.
+    pub max: u64,
+    /// Holds the key of the cookies' MAC.
+    pub secret_file: PathBuf,
+}
+
+impl Default for SessionsSection {
+    fn default() -> Self {
+        Self {
+            cookie: "app_proxy_session".to_owned(),
+            header: "X-Backend-Session".to_owned(),
+            ttl: Period::from_secs(12 * 3600),
+            max: 100_000,
+            secret_file: PathBuf::from("run/session.key"),
+        }
+    }
+}
+
+/// One fixed worker of the pool.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerSection {
+    /// Its name.
+    pub id: String,
+    /// Where its proxy listens.
+    pub address: Address,
+    /// Its share of new sessions.
+    #[serde(default = "one")]
+    pub weight: u16,
+}
+
+const fn one() -> u16 {
+    1
+}
+
+/// `health_check`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthCheckSection {
+    /// Pause between two rounds.
+    pub interval: Period,
+    /// How long a worker has to answer.
+    pub timeout: Period,
+    /// Answers in a row that make a worker healthy again.
+    pub healthy_after: usize,
+    /// Failures in a row that take it out.
+    pub unhealthy_after: usize,
+}
+
+impl Default for HealthCheckSection {
+    fn default() -> Self {
+        Self { interval: Period::from_secs(1), timeout: Period::from_secs(1), healthy_after: 1, unhealthy_after: 2 }
+    }
+}
+
+/// The validated configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// Pingora's part.
+    pub server: ServerConf,
+    /// Where clients connect.
+    pub listeners: Vec<ListenerSection>,
+    /// The admin listener.
+    pub admin: Address,
+    /// Holds the admin API's token.
+    pub admin_token_file: PathBuf,
+    /// Below which each app has a host of its own.
+    pub domain: Option<HostName>,
+    /// Whose forwarded headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How requests are identified.
+    pub request_id: RequestIdSection,
+    /// How sessions are kept.
+    pub sessions: SessionsSection,
+    /// The header that takes the cookie's place.
+    pub session_header: HeaderName,
+    /// Holds the token between the tiers.
+    pub worker_token_file: PathBuf,
+    /// The pool.
+    pub workers: Vec<WorkerSection>,
+    /// How the pool is checked.
+    pub health_check: HealthCheckSection,
+    /// How long the tier waits.
+    pub timeouts: TimeoutsSection,
+    /// What it refuses.
+    pub limits: LimitsSection,
+    /// How it ends.
+    pub drain: DrainSection,
+    /// Where requests are logged.
+    pub access_log: AccessLogSection,
+    /// What it does with WebSockets.
+    pub websocket: WebSocketSection,
+    /// The apps of the file.
+    pub apps: Vec<App>,
+}
+
+impl Config {
+    /// Reads and validates a file.
+    ///
+    /// # Errors
+    /// With one line that names the file, the line and the key.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::from_file(&ConfigFile::read(path)?)
+    }
+
+    /// Validates a file that has been read.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_file(file: &ConfigFile) -> Result<Self, ConfigError> {
+        let (server, document) = file.parse::<Document>("coordinator")?;
+        let raw = document.coordinator;
+        if raw.listeners.is_empty() {
+            return Err(file.fault_at("listeners", "`listeners` is empty: where would clients connect?"));
+        }
+        let domain = match &raw.domain {
+            None => None,
+            Some(text) => Some(HostName::parse(text).map_err(|e| file.fault_at("domain", &format!("domain: {e}")))?),
+        };
+        let session_header = raw.sessions.header.parse::<HeaderName>().map_err(|_| {
+            file.fault_at(
+                &raw.sessions.header,
+                &format!("sessions.header: `{}` is not a header name", raw.sessions.header),
+            )
+        })?;
+        check_sessions(file, &raw.sessions)?;
+        check_health(file, &raw.health_check)?;
+        check_workers(file, &raw.workers)?;
+        check_apps(file, &raw.apps, domain.clone())?;
+        let admin_token_file = raw.admin.token_file.unwrap_or_else(|| PathBuf::from("run/admin.token"));
+        Ok(Self {
+            server,
+            listeners: raw.listeners,
+            admin: raw.admin.address,
+            admin_token_file,
+            domain,
+            trusted_proxies: raw.trusted_proxies,
+            request_id: raw.request_id,
+            sessions: raw.sessions,
+            session_header,
+            worker_token_file: raw.worker_token_file,
+            workers: raw.workers,
+            health_check: raw.health_check,
+            timeouts: raw.timeouts,
+            limits: raw.limits,
+            drain: raw.drain,
+            access_log: raw.access_log,
+            websocket: raw.websocket,
+            apps: raw.apps,
+        })
+    }
+}
+
+fn check_sessions(file: &ConfigFile, sessions: &SessionsSection) -> Result<(), ConfigError> {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if sessions.cookie.is_empty() || !sessions.cookie.bytes().all(token) {
+        return Err(
+            file.fault_at(&sessions.cookie, &format!("sessions.cookie: `{}` is no cookie name", sessions.cookie))
+        );
+    }
+    if sessions.max < 4 {
+        return Err(file.fault_at("max:", "sessions.max: at least 4"));
+    }
+    if sessions.ttl.0.is_zero() {
+        return Err(file.fault_at("ttl:", "sessions.ttl: longer than 0"));
+    }
+    Ok(())
+}
+
+fn check_health(file: &ConfigFile, check: &HealthCheckSection) -> Result<(), ConfigError> {
+    for (name, wrong) in [
+        ("interval", check.interval.0.is_zero()),
+        ("timeout", check.timeout.0.is_zero()),
+        ("unhealthy_after", check.unhealthy_after == 0),
+        ("healthy_after", check.healthy_after == 0),
+    ] {
+        if wrong {
+            return Err(file.fault_at(&format!("{name}:"), &format!("health_check.{name}: more than 0")));
+        }
+    }
+    Ok(())
+}
+
+fn check_workers(file: &ConfigFile, workers: &[WorkerSection]) -> Result<(), ConfigError> {
+    let mut seen = HashSet::new();
+    for worker in workers {
+        let id = &worker.id;
+        if id.is_empty() || id.len() > 128 || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+            return Err(file.fault_at(id, &format!("workers: `{id}` is no worker id: letters, digits, - _ .")));
+        }
+        if worker.weight == 0 {
+            return Err(file.fault_at(id, &format!("workers: `{id}` has weight 0")));
+        }
+        if !seen.insert(id.clone()) || !seen.insert(worker.address.to_string()) {
+            return Err(file.fault_at(id, &format!("workers: `{id}` has an id or an address that another one has")));
+        }
+    }
+    Ok(())
+}
+
+fn check_apps(file: &ConfigFile, apps: &[App], domain: Option<HostName>) -> Result<(), ConfigError> {
+    let fault = |name: &str, text: String| file.fault_at(&format!("name: {name}"), &format!("apps: {text}"));
+    let mut router = Router::builder(domain);
+    for app in apps {
+        app.validate().map_err(|e| fault(&app.name, e.to_string()))?;
+        let rules = rules(app).map_err(|text| fault(&app.name, text))?;
+        router.add_app(&app.name, &rules, ()).map_err(|e| fault(&app.name, e.to_string()))?;
+    }
+    Ok(())
+}
+
+/// An app's rules as the router takes them.
+///
+/// # Errors
+/// What is wrong with one of them.
+pub fn rules(app: &App) -> Result<Vec<Rule>, String> {
+    app.rules
+        .iter()
+        .map(|rule| {
+            Rule::new(rule.host.as_deref(), rule.path.as_deref())
+                .map_err(|e| format!("match of app `{}`: {e}", app.name))
+        })
+        .collect()
+}
+
+/// A list of networks that addresses are looked up in.
+#[derive(Clone, Debug)]
+pub struct Networks(Arc<[IpNet]>);
+
+impl Networks {
+    /// The networks of a configuration.
+    #[must_use]
+    pub fn new(networks: &[IpNet]) -> Self {
+        Self(networks.into())
+    }
+
+    /// Whether one of them has the address; an IPv4 address in IPv6 form is the IPv4 address.
+    #[must_use]
+    pub fn contains(&self, address: std::net::IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALLEST: &str =
+        "version: 1\ncoordinator:\n  listeners: [{address: '127.0.0.1:0'}]\n  admin: {address: '127.0.0.1:0'}\n";
+
+    fn load(more: &str) -> Result<Config, String> {
+        let text = format!("{SMALLEST}{more}");
+        Config::from_file(&ConfigFile::from_text("c.yaml", &text)).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_sample_is_valid_and_says_the_defaults() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/coordinator.yaml");
+        let sample = Config::load(&path).unwrap();
+        let default = load("").unwrap();
+        let shown = |c: &Config| {
+            format!(
+                "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+                c.request_id,
+                c.sessions,
+                c.health_check,
+                c.timeouts,
+                c.limits,
+                c.drain,
+                c.access_log,
+                c.websocket,
+                c.trusted_proxies
+            )
+        };
+        assert_eq!(shown(&sample), shown(&default));
+    }
+
+    #[test]
+    fn faults_name_their_line_and_key() {
+        for (more, line, words) in [
+            ("  workers: [{id: a, address: 'h:1'}, {id: a, address: 'h:2'}]\n", 5, vec!["workers", "`a`"]),
+            ("  workers:\n  - {id: a, address: 'h'}\n", 6, vec!["workers", "address"]),
+            ("  apps:\n  - name: a\n  - name: b\n    match: [{path: /apps/a}]\n", 7, vec!["apps", "`a`"]),
+            ("  apps:\n  - name: UP\n", 6, vec!["UP"]),
+            ("  apps:\n  - name: a\n    match: [{path: a}]\n", 6, vec!["apps"]),
+            ("  sessions: {tll: 1h}\n", 5, vec!["tll"]),
+            ("  sessions: {max: 1}\n", 5, vec!["sessions.max"]),
+            ("  health_check: {interval: 0s}\n", 5, vec!["health_check.interval"]),
+            ("  trusted_proxies: [10.0.0.0/40]\n", 5, vec!["trusted_proxies"]),
+            ("  domain: 'a b'\n", 5, vec!["domain"]),
+        ] {
+            let text = load(more).unwrap_err();
+            assert!(text.starts_with(&format!("c.yaml:{line}: ")), "{text}");
+            assert!(words.iter().all(|word| text.contains(word)) && !text.contains('\n'), "{text}");
+        }
+    }
+}

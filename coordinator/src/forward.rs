@@ -1,0 +1,119 @@
+//! The headers of the hop to the worker (phase `upstream_request_filter`), and what becomes of the application's response on the way
+//! back (phase `response_filter`).
+
+mod forwarded;
+mod rewrite;
+
+use http::{HeaderValue, Version, header};
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+
+use app_proxy_hop::header::{APP_EPOCH, APP_REVISION, ATTEMPT, SESSION_ID, TOKEN, remove_reserved, set};
+use app_proxy_hop::request_id::Policy;
+use app_proxy_hop::response::is_interim;
+
+pub use forwarded::Origin;
+
+use crate::context::RequestContext;
+use crate::sessions::Sessions;
+use crate::sessions::cookie::{Removed, without_cookie};
+
+/// What every forwarded request needs; made once.
+pub struct Forwarder {
+    token: HeaderValue,
+}
+
+impl Forwarder {
+    /// A forwarder that shows `token` to workers.
+    ///
+    /// # Errors
+    /// When the token is no header value.
+    pub fn new(token: &str) -> Result<Self, http::header::InvalidHeaderValue> {
+        let mut token = HeaderValue::from_str(token)?;
+        token.set_sensitive(true);
+        Ok(Self { token })
+    }
+
+    /// Makes a client's request header the one for the worker.
+    ///
+    /// It runs after hop-by-hop headers are gone, so that no `Connection` of the client can delete what is set here (REQUEST_ID.md, rule 8).
+    ///
+    /// # Errors
+    /// When the request has no route, which the phases rule out.
+    pub fn request(
+        &self,
+        request: &mut RequestHeader,
+        ctx: &RequestContext,
+        policy: &Policy,
+        sessions: &Sessions,
+    ) -> Result<()> {
+        let Some(route) = &ctx.route else {
+            return Err(Error::explain(ErrorType::InternalError, "a request is forwarded without a route"));
+        };
+        remove_reserved(request, policy);
+        remove_session(request, sessions);
+        drop_lone_tracestate(request, ctx.exchange.facts.trace_id.is_some());
+        let stripped = if route.app.strips() { &*route.prefix } else { "" };
+        ctx.origin.write(request, stripped);
+        if !request.headers.contains_key(header::HOST) && request.version != Version::HTTP_2 {
+            // An HTTP/1.0 client sends none, and the next hop speaks HTTP/1.1.
+            set(request, &header::HOST, ctx.origin.host_or_local());
+        }
+        request.set_raw_path(&route.target)?;
+        set(request, policy.header(), ctx.exchange.id().header_value());
+        if let Some(used) = &ctx.session {
+            set(request, &SESSION_ID, used.record.id_value());
+        }
+        set(request, &APP_REVISION, route.app.revision.clone());
+        set(request, &APP_EPOCH, route.app.epoch.clone());
+        set(request, &ATTEMPT, HeaderValue::from(ctx.exchange.outcome.attempts));
+        set(request, &TOKEN, self.token.clone());
+        Ok(())
+    }
+}
+
+/// Makes an application's response fit for the client: paths get their prefix back, and a new session is handed out.
+pub fn response(response: &mut ResponseHeader, ctx: &RequestContext, sessions: &Sessions) {
+    if is_interim(response.status) {
+        return;
+    }
+    if let Some(route) = &ctx.route {
+        rewrite::drop_cookie(response, sessions.cookie_name());
+        if route.app.strips() && !route.prefix.is_empty() {
+            rewrite::location(response, &route.prefix, &ctx.origin, &route.app.stored.app.endpoints);
+            rewrite::cookie_paths(response, &route.prefix);
+        }
+    }
+    if let Some(handout) = ctx.session.as_ref().and_then(|used| used.handout.as_ref()) {
+        let _ = response.append_header(header::SET_COOKIE, handout.cookie.clone());
+        let _ = response.insert_header(sessions.header().clone(), handout.value.clone());
+    }
+}
+
+/// Takes the session's cookie out of the `Cookie` headers: the application has no use for it, and must not learn it.
+fn remove_session(request: &mut RequestHeader, sessions: &Sessions) {
+    let has_it = |value: &HeaderValue| without_cookie(value.as_bytes(), sessions.cookie_name()) != Removed::Unchanged;
+    if !request.headers.get_all(header::COOKIE).iter().any(has_it) {
+        return;
+    }
+    let lines: Vec<HeaderValue> = request.headers.get_all(header::COOKIE).iter().cloned().collect();
+    request.remove_header(&header::COOKIE);
+    for line in lines {
+        let kept = match without_cookie(line.as_bytes(), sessions.cookie_name()) {
+            Removed::Unchanged => Some(line),
+            Removed::Rest(rest) => HeaderValue::from_bytes(&rest).ok(),
+            Removed::Nothing => None,
+        };
+        if let Some(kept) = kept {
+            let _ = request.append_header(header::COOKIE, kept);
+        }
+    }
+}
+
+/// `tracestate` means nothing without a valid `traceparent` (W3C Trace Context, section 3.3.1; REQUEST_ID.md, rule 21).
+fn drop_lone_tracestate(request: &mut RequestHeader, traced: bool) {
+    if !traced {
+        request.remove_header("tracestate");
+        request.remove_header("traceparent");
+    }
+}

@@ -1,0 +1,18 @@
+//! The coordinator: routes requests at the edge and keeps session mappings.
+//!
+//! The modules are listed in the order in which a request meets them; `proxy` is the table of contents.
+
+pub mod config;
+pub mod daemon;
+
+pub mod admission;
+pub mod apps;
+pub mod context;
+pub mod forward;
+pub mod pool;
+pub mod proxy;
+pub mod router;
+pub mod sessions;
+pub mod websocket;
+
+pub mod admin;

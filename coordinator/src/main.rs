@@ -1,0 +1,19 @@
+//! `app-proxy-coordinator`.
+
+use std::process::ExitCode;
+
+use app_proxy_coordinator::daemon;
+use app_proxy_hop::daemon::{Flags, start_logging};
+
+fn main() -> ExitCode {
+    start_logging();
+    let flags = Flags::from_args(std::env::args_os());
+    match daemon::run(&flags) {
+        Ok(never) => match never {},
+        Err(e) => {
+            // One clear line, whatever the log level is.
+            eprintln!("app-proxy-coordinator: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The way of a request through the coordinator, phase by phase: a table of contents, each phase calls one module.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use app_proxy_hop::error::Failure;
+use app_proxy_hop::exchange::Hop;
+use app_proxy_hop::phase;
+use app_proxy_hop::response::{answer, answer_failure, finish_header};
+use app_proxy_hop::websocket::is_websocket;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{StatusCode, header};
+use log::info;
+use pingora_core::connectors::TransportConnector;
+use pingora_core::prelude::HttpPeer;
+use pingora_core::protocols::Digest;
+use pingora_core::{Error, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session as HttpSession};
+
+use crate::admission::{Verdict, host, judge};
+use crate::apps::Apps;
+use crate::config::Networks;
+use crate::context::{RequestContext, Route};
+use crate::forward::{self, Forwarder, Origin};
+use crate::pool::{Pool, PoolWorker};
+use crate::sessions::{OpenStream, Sessions, Visitor};
+use crate::websocket;
+
+/// The coordinator's proxy.
+pub struct Coordinator {
+    /// What every request needs.
+    pub hop: Arc<Hop>,
+    /// The app table.
+    pub apps: Arc<Apps>,
+    /// Sessions.
+    pub sessions: Arc<Sessions>,
+    /// The workers.
+    pub pool: Arc<Pool>,
+    /// Whose forwarded headers are believed.
+    pub trusted_proxies: Networks,
+    /// Makes requests for workers.
+    pub forwarder: Forwarder,
+    /// Connects WebSockets.
+    pub connector: TransportConnector,
+}
+
+/// The proxy of one listener; all share the coordinator.
+#[derive(Clone)]
+pub struct CoordinatorProxy(pub Arc<Coordinator>);
+
+#[async_trait]
+impl ProxyHttp for CoordinatorProxy {
+    type CTX = RequestContext;
+
+    fn new_ctx(&self) -> RequestContext {
+        RequestContext::new(&self.0.hop)
+    }
+
+    /// Identify, admit, match, resolve the session; a WebSocket leaves Pingora's loop here.
+    async fn request_filter(&self, session: &mut HttpSession, ctx: &mut RequestContext) -> Result<bool> {
+        phase::prepare(session, &self.0.hop);
+        self.0.identify(session, ctx);
+        match self.0.admit(session, ctx) {
+            Verdict::Forward(route) => self.0.enter(session, ctx, route).await,
+            Verdict::Redirect(location) => redirect(session, ctx, &location).await,
+            Verdict::Health => healthy(session, ctx).await,
+            Verdict::Refuse(failure) => answer_failure(session, &mut ctx.exchange, failure).await.map(|()| true),
+        }
+    }
+
+    /// Select a worker.
+    async fn upstream_peer(&self, _session: &mut HttpSession, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
+        match self.0.place(ctx) {
+            Some(worker) => Ok(Box::new(worker.peer.clone())),
+            None => Err(app_proxy_hop::error::raise(Failure::NoWorkerAvailable, "no healthy worker is left to try")),
+        }
+    }
+
+    /// A worker that cannot be connected has seen nothing of the request: another one is tried.
+    fn fail_to_connect(
+        &self,
+        _session: &mut HttpSession,
+        _peer: &HttpPeer,
+        ctx: &mut RequestContext,
+        mut e: Box<Error>,
+    ) -> Box<Error> {
+        if let Some(worker) = ctx.placement.worker.take() {
+            phase::log_unconnected(&ctx.exchange, &format!("worker {}", worker.id), &e);
+            ctx.placement.failed.push(worker);
+        }
+        e.set_retry(true);
+        e
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut HttpSession,
+        reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        digest: Option<&Digest>,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        ctx.exchange.connected(reused, digest);
+        Ok(())
+    }
+
+    /// Set the headers of the hop.
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut HttpSession,
+        upstream_request: &mut RequestHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        self.0.forwarder.request(upstream_request, ctx, &self.0.hop.identity, &self.0.sessions)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut HttpSession,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        let bytes = body.as_ref().map_or(0, Bytes::len);
+        ctx.data(bytes as u64, 0);
+        phase::count_body(&self.0.hop, &mut ctx.body_bytes, bytes)
+    }
+
+    /// Make the response fit for the client.
+    async fn response_filter(
+        &self,
+        session: &mut HttpSession,
+        response: &mut ResponseHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        forward::response(response, ctx, &self.0.sessions);
+        finish_header(session, &mut ctx.exchange, response);
+        if ctx.exchange.is_open_stream() && ctx.stream.is_none() {
+            let table = self.0.sessions.table();
+            ctx.stream = ctx.session.as_ref().map(|used| OpenStream::new(&used.record, table));
+        }
+        Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut HttpSession,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut RequestContext,
+    ) -> Result<Option<Duration>> {
+        ctx.data(0, body.as_ref().map_or(0, Bytes::len) as u64);
+        Ok(None)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut HttpSession, e: &Error, ctx: &mut RequestContext) -> FailToProxy {
+        phase::fail(session, &mut ctx.exchange, e).await
+    }
+
+    async fn logging(&self, session: &mut HttpSession, e: Option<&Error>, ctx: &mut RequestContext) {
+        phase::end(session, &mut ctx.exchange, e);
+    }
+
+    fn request_summary(&self, session: &HttpSession, ctx: &RequestContext) -> String {
+        phase::summary(session.req_header(), &ctx.exchange)
+    }
+
+    /// `fail_to_proxy` has said it already, once and with the identifier.
+    fn suppress_error_log(&self, _session: &HttpSession, _ctx: &RequestContext, _error: &Error) -> bool {
+        true
+    }
+
+    /// `fail_to_connect` has said it already.
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &HttpSession,
+        _ctx: &RequestContext,
+        _error: &Error,
+        context: ProxyWarnLogContext,
+    ) -> bool {
+        context == ProxyWarnLogContext::UpstreamRetry
+    }
+}
+
+impl Coordinator {
+    /// Establishes the request's identifier, and takes it up.
+    fn identify(&self, session: &HttpSession, ctx: &mut RequestContext) {
+        let request = session.req_header();
+        let (peer, local) = phase::addresses(session);
+        let established = self.hop.identity.establish(&request.headers, peer);
+        let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+        let host = host(request).unwrap_or_default();
+        ctx.origin = Origin::of(request, host, peer, local, tls, &self.trusted_proxies);
+        ctx.exchange.begin(request, ctx.origin.client, established);
+    }
+
+    fn admit(&self, session: &HttpSession, ctx: &RequestContext) -> Verdict {
+        let verdict = judge(session.req_header(), &self.apps.load(), self.hop.limits.request_body.0);
+        if let Verdict::Refuse(failure) = &verdict {
+            info!("request_id={} is refused: {} {}", ctx.exchange.id(), failure.code(), failure.detail());
+        }
+        verdict
+    }
+
+    /// Lets a request in that an app answers.
+    async fn enter(&self, session: &mut HttpSession, ctx: &mut RequestContext, route: Route) -> Result<bool> {
+        ctx.exchange.facts.app = Some(Arc::clone(&route.app.name));
+        if route.app.stored.app.affinity == app_proxy_control::app::Affinity::Session {
+            let used = {
+                let visitor = Visitor {
+                    headers: &session.req_header().headers,
+                    client: ctx.origin.client,
+                    request_id: ctx.exchange.id(),
+                    secure: ctx.origin.secure,
+                };
+                self.sessions.resolve(&route.app, &route.prefix, &visitor)
+            };
+            ctx.exchange.facts.session_id = Some(used.record.id_value());
+            ctx.exchange.facts.origin_request_id = Some(used.record.origin_request_id().clone());
+            ctx.session = Some(used);
+        }
+        ctx.route = Some(route);
+        if !is_websocket(session.req_header()) {
+            return Ok(false);
+        }
+        if let Err(failure) = websocket::serve(self, session, ctx).await? {
+            answer_failure(session, &mut ctx.exchange, failure).await?;
+        }
+        Ok(true)
+    }
+
+    /// Selects the worker of the next attempt, and pins the session to it.
+    pub fn place(&self, ctx: &mut RequestContext) -> Option<Arc<PoolWorker>> {
+        let worker = match &ctx.session {
+            Some(used) => {
+                let pinned = used.record.worker();
+                self.pool.select(used.record.id().as_str().as_bytes(), pinned.as_ref(), &ctx.placement.failed)
+            }
+            None => self.pool.select(&rand::random::<[u8; 16]>(), None, &ctx.placement.failed),
+        }?;
+        if let Some(before) = ctx.session.as_ref().and_then(|used| used.record.pin(&worker)) {
+            info!("request_id={} moves its session from worker {} to {}", ctx.exchange.id(), before.id, worker.id);
+        }
+        ctx.exchange.outcome.attempts += 1;
+        ctx.exchange.facts.worker = Some(Arc::clone(&worker.id));
+        ctx.placement.worker = Some(Arc::clone(&worker));
+        Some(worker)
+    }
+}
+
+impl RequestContext {
+    /// Counts data that flowed for the session.
+    fn data(&self, bytes_in: u64, bytes_out: u64) {
+        match (&self.stream, &self.session) {
+            _ if bytes_in + bytes_out == 0 => {}
+            (Some(stream), _) => stream.data(bytes_in, bytes_out),
+            (None, Some(used)) => used.record.data(bytes_in, bytes_out),
+            (None, None) => {}
+        }
+    }
+}
+
+async fn redirect(session: &mut HttpSession, ctx: &mut RequestContext, location: &str) -> Result<bool> {
+    let mut response = ResponseHeader::build(StatusCode::PERMANENT_REDIRECT, Some(4))?;
+    response.insert_header(header::LOCATION, location)?;
+    response.insert_header(header::CONTENT_LENGTH, 0)?;
+    answer(session, &mut ctx.exchange, response, Bytes::new(), false).await.map(|()| true)
+}
+
+async fn healthy(session: &mut HttpSession, ctx: &mut RequestContext) -> Result<bool> {
+    let body = Bytes::from_static(b"{\"status\":\"alive\"}\n");
+    let mut response = ResponseHeader::build(StatusCode::OK, Some(5))?;
+    response.insert_header(header::CONTENT_TYPE, "application/json")?;
+    response.insert_header(header::CONTENT_LENGTH, body.len())?;
+    response.insert_header(header::CACHE_CONTROL, "no-store")?;
+    answer(session, &mut ctx.exchange, response, body, false).await.map(|()| true)
+}

@@ -1,0 +1,190 @@
+//! Sessions: one client's use of one app, remembered by a signed cookie or header, pinned to a worker (phase `request_filter`).
+
+pub mod cookie;
+mod record;
+mod table;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use app_proxy_hop::request_id::RequestId;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+pub use record::{OpenStream, SessionRecord, SessionView};
+pub use table::SessionTable;
+
+use crate::apps::RoutedApp;
+use cookie::{SessionId, SessionKey, session_values};
+
+/// How sessions are handed out and recognised.
+pub struct Sessions {
+    key: SessionKey,
+    cookie: String,
+    header: HeaderName,
+    table: SessionTable,
+}
+
+/// A request's session.
+pub struct SessionUse {
+    /// Its record.
+    pub record: Arc<SessionRecord>,
+    /// What the client is handed, when it has no valid value yet.
+    pub handout: Option<Handout>,
+}
+
+/// What a client is handed to be recognised by.
+pub struct Handout {
+    /// The whole `Set-Cookie`.
+    pub cookie: HeaderValue,
+    /// The same value for clients without cookies.
+    pub value: HeaderValue,
+}
+
+/// Who asks.
+pub struct Visitor<'r> {
+    /// The request's headers.
+    pub headers: &'r HeaderMap,
+    /// Where it comes from.
+    pub client: Option<IpAddr>,
+    /// Its identifier.
+    pub request_id: &'r RequestId,
+    /// Whether the client's connection is private, so that the cookie has to be.
+    pub secure: bool,
+}
+
+impl Sessions {
+    /// Sessions signed with `key`.
+    #[must_use]
+    pub fn new(key: SessionKey, cookie: &str, header: HeaderName, table: SessionTable) -> Self {
+        Self { key, cookie: cookie.to_owned(), header, table }
+    }
+
+    /// The cookie's name.
+    #[must_use]
+    pub fn cookie_name(&self) -> &str {
+        &self.cookie
+    }
+
+    /// The header that takes the cookie's place.
+    #[must_use]
+    pub fn header(&self) -> &HeaderName {
+        &self.header
+    }
+
+    /// All sessions.
+    #[must_use]
+    pub fn table(&self) -> &SessionTable {
+        &self.table
+    }
+
+    /// The session of a request to `app` that matched on `prefix`: the one that it shows, or a new one.
+    ///
+    /// A value with a valid MAC whose record is not here (another coordinator made it, or it has expired) gets a record under the same identifier.
+    pub fn resolve(&self, app: &RoutedApp, prefix: &str, visitor: &Visitor<'_>) -> SessionUse {
+        let known = self.shown(&app.name, visitor.headers);
+        let (id, handout) = match known {
+            Some(id) => (id, None),
+            None => {
+                let (id, value) = self.key.issue(&app.name);
+                (id, self.handout(&value, prefix, visitor.secure))
+            }
+        };
+        let make = || Arc::new(SessionRecord::new(id, &app.name, visitor.client, visitor.request_id));
+        let record = if known.is_some() { self.table.recall(&id, make) } else { self.table.admit(&id, make()) };
+        record.begin_request(visitor.request_id);
+        SessionUse { record, handout }
+    }
+
+    /// The session that a request shows by cookie or header, if its MAC is right. Of several values the first right one counts: a client
+    /// may hold one of an outer path beside ours.
+    fn shown(&self, app: &str, headers: &HeaderMap) -> Option<SessionId> {
+        let cookies =
+            headers.get_all(header::COOKIE).iter().flat_map(|line| session_values(line.as_bytes(), &self.cookie));
+        let lines = headers.get_all(&self.header).iter().map(HeaderValue::as_bytes);
+        cookies.chain(lines).find_map(|value| self.key.verify(app, value))
+    }
+
+    fn handout(&self, value: &str, prefix: &str, secure: bool) -> Option<Handout> {
+        let path = if prefix.is_empty() { "/" } else { prefix };
+        let secure = if secure { "; Secure" } else { "" };
+        let cookie = format!("{}={value}; Path={path}; HttpOnly; SameSite=Lax{secure}", self.cookie);
+        Some(Handout { cookie: HeaderValue::try_from(cookie).ok()?, value: HeaderValue::from_str(value).ok()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apps::Apps;
+    use std::time::Duration;
+
+    fn sessions() -> Sessions {
+        let key = SessionKey::new(&[7; 32]).unwrap();
+        let table = SessionTable::new(100, Duration::from_secs(60));
+        Sessions::new(key, "app_proxy_session", HeaderName::from_static("x-backend-session"), table)
+    }
+
+    fn app(name: &str) -> Arc<RoutedApp> {
+        let apps = serde_json::from_value(serde_json::json!([{ "name": name }])).unwrap();
+        let apps = Apps::from_file(apps, None).unwrap();
+        let path = format!("/apps/{name}/");
+        let snapshot = apps.load();
+        match snapshot.router.lookup("h", &path) {
+            crate::router::Lookup::Found(found) => Arc::clone(found.value),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn resolve(sessions: &Sessions, app: &RoutedApp, lines: &[(HeaderName, &str)], id: &str) -> SessionUse {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(name, value.parse().unwrap());
+        }
+        let request_id = RequestId::accept(&id.parse().unwrap()).unwrap();
+        sessions.resolve(
+            app,
+            "/apps/a",
+            &Visitor { headers: &headers, client: None, request_id: &request_id, secure: false },
+        )
+    }
+
+    fn handed(used: &SessionUse) -> (String, String) {
+        let handout = used.handout.as_ref().unwrap();
+        (handout.cookie.to_str().unwrap().to_owned(), handout.value.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn the_first_request_creates_a_session_and_later_ones_find_it() {
+        let (sessions, app) = (sessions(), app("a"));
+        let first = resolve(&sessions, &app, &[], "r1");
+        let (cookie, value) = handed(&first);
+        assert_eq!(cookie, format!("app_proxy_session={value}; Path=/apps/a; HttpOnly; SameSite=Lax"));
+        let by_cookie = resolve(&sessions, &app, &[(header::COOKIE, &format!("x=1; app_proxy_session={value}"))], "r2");
+        let by_header = resolve(&sessions, &app, &[(sessions.header.clone(), &value)], "r3");
+        for later in [by_cookie, by_header] {
+            assert!(later.handout.is_none());
+            assert!(Arc::ptr_eq(&later.record, &first.record));
+        }
+        let view = first.record.view();
+        assert_eq!((view.origin_request_id.as_str(), view.last_request_id.as_str(), view.requests), ("r1", "r3", 3));
+    }
+
+    #[test]
+    fn nobody_chooses_a_session_and_none_works_for_another_app() {
+        let (sessions, a, b) = (sessions(), app("a"), app("b"));
+        let (_, value) = handed(&resolve(&sessions, &a, &[], "r1"));
+        let chosen = format!("{}x", value.get(..value.len() - 1).unwrap());
+        for (app, value) in [(&a, chosen.as_str()), (&b, value.as_str()), (&a, "mine.mine"), (&a, "")] {
+            assert!(resolve(&sessions, app, &[(sessions.header.clone(), value)], "r2").handout.is_some(), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_session_of_another_coordinator_is_recognised() {
+        let (one, other, app) = (sessions(), sessions(), app("a"));
+        let (_, value) = handed(&resolve(&one, &app, &[], "r1"));
+        let used = resolve(&other, &app, &[(other.header.clone(), &value)], "r2");
+        assert!(used.handout.is_none());
+        assert_eq!(used.record.view().origin_request_id.as_str(), "r2");
+    }
+}

@@ -1,0 +1,115 @@
+//! The session cookie: an opaque identifier with a MAC (`request_filter`), and the `Cookie` header
+//! with and without it.
+//!
+//! The MAC lets every coordinator that has the secret recognise a session that another one began,
+//! without a table in common, and keeps clients from choosing an identifier of their own.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
+pub use header::{Removed, session_values, without_cookie};
+pub use id::{SessionId, SessionIdError};
+
+mod header;
+mod id;
+
+/// The bytes of the MAC that are kept; 128 bits cannot be guessed online.
+const MAC_BYTES: usize = 16;
+
+/// What the MAC says it is of, so that it is of no use for anything else signed with the secret.
+const CONTEXT: &[u8] = b"app-proxy session v1\0";
+
+/// The secret is shorter than [`SessionKey::MIN_SECRET_BYTES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the session secret has {length} bytes; at least {min} are needed", min = SessionKey::MIN_SECRET_BYTES)]
+pub struct SecretTooShort {
+    /// The bytes that it has.
+    pub length: usize,
+}
+
+/// The secret that signs session values; it is the same in every coordinator of a fleet.
+#[derive(Clone)]
+pub struct SessionKey {
+    /// Keyed once; each signature clones it and so does not hash the key again.
+    mac: Hmac<Sha256>,
+}
+
+impl SessionKey {
+    /// The shortest secret, in bytes: the strength of the hash (RFC 2104 section 3).
+    pub const MIN_SECRET_BYTES: usize = 32;
+
+    /// A key from a secret of at least [`Self::MIN_SECRET_BYTES`] random bytes.
+    ///
+    /// # Errors
+    /// [`SecretTooShort`].
+    pub fn new(secret: &[u8]) -> Result<Self, SecretTooShort> {
+        let length = secret.len();
+        if length < Self::MIN_SECRET_BYTES {
+            return Err(SecretTooShort { length });
+        }
+        // HMAC takes a key of any length, so that this error does not occur.
+        let mac = Hmac::new_from_slice(secret).map_err(|_| SecretTooShort { length })?;
+        Ok(Self { mac })
+    }
+
+    /// A new session of `app`: its identifier and the value that the client keeps.
+    pub fn issue(&self, app: &str) -> (SessionId, String) {
+        let id = SessionId::random();
+        (id, self.sign(app, &id))
+    }
+
+    /// The value that the client of session `id` of `app` keeps: `<id>.<mac>`, 45 characters that
+    /// need no quoting in a cookie (RFC 6265 section 4.1.1).
+    pub fn sign(&self, app: &str, id: &SessionId) -> String {
+        let mac = self.mac_of(app, id).finalize().into_bytes();
+        let mut value = String::with_capacity(SessionId::LENGTH * 2 + 1);
+        value.push_str(id.as_str());
+        value.push('.');
+        URL_SAFE_NO_PAD.encode_string(mac.get(..MAC_BYTES).unwrap_or_default(), &mut value);
+        value
+    }
+
+    /// The session that `value` is of, or `None` when this key did not sign it for `app`.
+    ///
+    /// A value of another length is refused before any work, and the MAC is compared in constant
+    /// time.
+    pub fn verify(&self, app: &str, value: &[u8]) -> Option<SessionId> {
+        if value.len() != SessionId::LENGTH * 2 + 1 {
+            return None;
+        }
+        let (id, mac) = value.split_at_checked(SessionId::LENGTH)?;
+        let mac = mac.strip_prefix(b".")?;
+        let id = SessionId::parse(id).ok()?;
+        let mut tag = [0; MAC_BYTES];
+        let decoded = URL_SAFE_NO_PAD.decode_slice_unchecked(mac, &mut tag);
+        if decoded != Ok(MAC_BYTES) {
+            return None;
+        }
+        self.mac_of(app, &id).verify_truncated_left(&tag).ok()?;
+        Some(id)
+    }
+
+    fn mac_of(&self, app: &str, id: &SessionId) -> Hmac<Sha256> {
+        let mut mac = self.mac.clone();
+        mac.update(CONTEXT);
+        mac.update(app.as_bytes());
+        mac.update(b"\0");
+        mac.update(id.as_str().as_bytes());
+        mac
+    }
+}
+
+impl fmt::Debug for SessionKey {
+    /// Says nothing of the secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionKey(..)")
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+mod tests;

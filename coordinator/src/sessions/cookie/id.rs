@@ -1,0 +1,85 @@
+//! The identifier of a session.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// The bytes of randomness in an identifier.
+const RANDOM_BYTES: usize = 16;
+
+/// The text is not a session identifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a session identifier is 22 characters of base64url")]
+pub struct SessionIdError;
+
+/// The opaque identifier of a session: 128 random bits, as 22 characters of base64url (RFC 4648
+/// section 5) without padding.
+///
+/// It is no secret: only with the MAC of [`super::SessionKey`] is it worth anything to a client.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId {
+    /// The text, not the bits, because that is what logs, headers and tables ask for.
+    text: [u8; Self::LENGTH],
+}
+
+impl SessionId {
+    /// The length of an identifier in characters.
+    pub const LENGTH: usize = 22;
+
+    /// A new identifier, from a cryptographically secure generator.
+    pub(super) fn random() -> Self {
+        let mut text = [0; Self::LENGTH];
+        let bits: [u8; RANDOM_BYTES] = rand::random();
+        let written = URL_SAFE_NO_PAD.encode_slice(bits, &mut text);
+        debug_assert_eq!(written, Ok(Self::LENGTH));
+        Self { text }
+    }
+
+    /// Reads an identifier.
+    ///
+    /// # Errors
+    /// [`SessionIdError`] when `text` is not what an identifier is printed as.
+    pub fn parse(text: &[u8]) -> Result<Self, SessionIdError> {
+        let text = <[u8; Self::LENGTH]>::try_from(text).map_err(|_| SessionIdError)?;
+        // Decoding also refuses a last character with bits that no identifier has.
+        let mut bits = [0; RANDOM_BYTES];
+        match URL_SAFE_NO_PAD.decode_slice_unchecked(text, &mut bits) {
+            Ok(RANDOM_BYTES) => Ok(Self { text }),
+            _ => Err(SessionIdError),
+        }
+    }
+
+    /// The identifier as text.
+    pub fn as_str(&self) -> &str {
+        // Base64url is ASCII, so that this is always the text itself.
+        str::from_utf8(&self.text).unwrap_or_default()
+    }
+}
+
+impl AsRef<str> for SessionId {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = SessionIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text.as_bytes())
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionId({self})")
+    }
+}

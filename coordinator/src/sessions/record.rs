@@ -1,0 +1,222 @@
+//! What is remembered of a session. Counting in it takes no lock that other sessions share.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use app_proxy_hop::request_id::RequestId;
+use app_proxy_hop::websocket::StreamObserver;
+use app_proxy_hop::websocket::observer::Direction;
+use arc_swap::ArcSwapOption;
+use http::HeaderValue;
+use serde::Serialize;
+
+use super::cookie::SessionId;
+use super::table::SessionTable;
+use crate::pool::PoolWorker;
+
+/// How often a stream that is active says so to the table, in milliseconds.
+const KEEP_EVERY_MS: u64 = 60_000;
+
+/// A session's record.
+pub struct SessionRecord {
+    id: SessionId,
+    id_value: HeaderValue,
+    app: Arc<str>,
+    origin_request_id: RequestId,
+    last_request_id: Mutex<RequestId>,
+    client: Option<IpAddr>,
+    worker: ArcSwapOption<PoolWorker>,
+    moves: AtomicU32,
+    created_ms: u64,
+    active_ms: AtomicU64,
+    kept_ms: AtomicU64,
+    requests: AtomicU64,
+    open_streams: AtomicU32,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+}
+
+/// A record as the API shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct SessionView {
+    /// The session's identifier.
+    pub id: String,
+    /// The app.
+    pub app: Arc<str>,
+    /// The worker that it is pinned to.
+    pub worker: Option<Arc<str>>,
+    /// How often it has moved to another worker.
+    pub moves: u32,
+    /// The request that created it.
+    pub origin_request_id: RequestId,
+    /// Its last request.
+    pub last_request_id: RequestId,
+    /// Where it came from first.
+    pub client: Option<IpAddr>,
+    /// When it was created, RFC 3339.
+    pub created_at: String,
+    /// When data flowed last, RFC 3339.
+    pub last_active_at: String,
+    /// Requests so far.
+    pub requests: u64,
+    /// Streams that are open.
+    pub open_streams: u32,
+    /// Body bytes from the client.
+    pub bytes_in: u64,
+    /// Body bytes to the client.
+    pub bytes_out: u64,
+}
+
+impl SessionRecord {
+    pub(super) fn new(id: SessionId, app: &Arc<str>, client: Option<IpAddr>, origin: &RequestId) -> Self {
+        // The record outlives the request, whose buffer must not live on with it.
+        let origin = origin.detached();
+        let now = now_ms();
+        Self {
+            id_value: HeaderValue::from_str(id.as_str()).unwrap_or_else(|_| HeaderValue::from_static("-")),
+            id,
+            app: Arc::clone(app),
+            last_request_id: Mutex::new(origin.clone()),
+            origin_request_id: origin,
+            client,
+            worker: ArcSwapOption::empty(),
+            moves: AtomicU32::new(0),
+            created_ms: now,
+            active_ms: AtomicU64::new(now),
+            kept_ms: AtomicU64::new(now),
+            requests: AtomicU64::new(0),
+            open_streams: AtomicU32::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+        }
+    }
+
+    /// Its identifier.
+    #[must_use]
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    /// Its identifier as a header value.
+    #[must_use]
+    pub fn id_value(&self) -> HeaderValue {
+        self.id_value.clone()
+    }
+
+    /// The app.
+    #[must_use]
+    pub fn app(&self) -> &Arc<str> {
+        &self.app
+    }
+
+    /// The request that created it.
+    #[must_use]
+    pub fn origin_request_id(&self) -> &RequestId {
+        &self.origin_request_id
+    }
+
+    /// The worker that it is pinned to.
+    #[must_use]
+    pub fn worker(&self) -> Option<Arc<PoolWorker>> {
+        self.worker.load_full()
+    }
+
+    /// Pins it to a worker; says which one it had, if it was another.
+    pub fn pin(&self, worker: &Arc<PoolWorker>) -> Option<Arc<PoolWorker>> {
+        if self.worker.load().as_ref().is_some_and(|pinned| Arc::ptr_eq(pinned, worker)) {
+            return None;
+        }
+        let before = self.worker.swap(Some(Arc::clone(worker)))?;
+        self.moves.fetch_add(1, Ordering::Relaxed);
+        Some(before)
+    }
+
+    pub(super) fn begin_request(&self, id: &RequestId) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.touch();
+        *self.last_request_id.lock().unwrap_or_else(PoisonError::into_inner) = id.detached();
+    }
+
+    /// Counts data that flowed: so many bytes from the client and to it.
+    pub fn data(&self, bytes_in: u64, bytes_out: u64) {
+        self.bytes_in.fetch_add(bytes_in, Ordering::Relaxed);
+        self.bytes_out.fetch_add(bytes_out, Ordering::Relaxed);
+        self.touch();
+    }
+
+    fn touch(&self) {
+        self.active_ms.store(now_ms(), Ordering::Relaxed);
+    }
+
+    /// What the API shows.
+    #[must_use]
+    pub fn view(&self) -> SessionView {
+        SessionView {
+            id: self.id.to_string(),
+            app: Arc::clone(&self.app),
+            worker: self.worker.load().as_ref().map(|worker| Arc::clone(&worker.id)),
+            moves: self.moves.load(Ordering::Relaxed),
+            origin_request_id: self.origin_request_id.clone(),
+            last_request_id: self.last_request_id.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            client: self.client,
+            created_at: rfc3339(self.created_ms),
+            last_active_at: rfc3339(self.active_ms.load(Ordering::Relaxed)),
+            requests: self.requests.load(Ordering::Relaxed),
+            open_streams: self.open_streams.load(Ordering::Relaxed),
+            bytes_in: self.bytes_in.load(Ordering::Relaxed),
+            bytes_out: self.bytes_out.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// An open stream of a session: counts it, and keeps the session from expiring while data flows.
+pub struct OpenStream {
+    record: Arc<SessionRecord>,
+    table: SessionTable,
+}
+
+impl OpenStream {
+    /// Counts one more open stream, until this is dropped.
+    #[must_use]
+    pub fn new(record: &Arc<SessionRecord>, table: &SessionTable) -> Self {
+        record.open_streams.fetch_add(1, Ordering::Relaxed);
+        Self { record: Arc::clone(record), table: table.clone() }
+    }
+
+    /// Counts data that flowed in the stream.
+    pub fn data(&self, bytes_in: u64, bytes_out: u64) {
+        self.record.data(bytes_in, bytes_out);
+        let now = self.record.active_ms.load(Ordering::Relaxed);
+        let kept = self.record.kept_ms.load(Ordering::Relaxed);
+        if now.saturating_sub(kept) >= KEEP_EVERY_MS {
+            self.record.kept_ms.store(now, Ordering::Relaxed);
+            self.table.keep(&self.record);
+        }
+    }
+}
+
+impl StreamObserver for OpenStream {
+    fn data(&mut self, from: Direction, bytes: u64) {
+        match from {
+            Direction::FromClient => Self::data(self, bytes, 0),
+            Direction::FromServer => Self::data(self, 0, bytes),
+        }
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.record.open_streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn rfc3339(ms: u64) -> String {
+    app_proxy_hop::access_log::timestamp(UNIX_EPOCH + Duration::from_millis(ms))
+}

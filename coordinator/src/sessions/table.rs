@@ -1,0 +1,111 @@
+//! The sessions of this coordinator, in memory: bounded and expiring.
+//!
+//! Clients that never return the cookie make a new session with each request. So that they cannot push others out, a session that
+//! has been seen once waits in a part of its own (a quarter of the bound), and only a return brings it among the others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+
+use super::cookie::SessionId;
+use super::record::SessionRecord;
+
+/// The table; clones share it.
+#[derive(Clone)]
+pub struct SessionTable {
+    seen_once: Cache<SessionId, Arc<SessionRecord>>,
+    returned: Cache<SessionId, Arc<SessionRecord>>,
+}
+
+impl SessionTable {
+    /// A table of at most `max` sessions, which forgets one that was unused for `ttl`.
+    #[must_use]
+    pub fn new(max: u64, ttl: Duration) -> Self {
+        let part = |capacity| {
+            Cache::builder().max_capacity(capacity).time_to_idle(ttl).eviction_policy(EvictionPolicy::lru()).build()
+        };
+        Self { seen_once: part(max / 4), returned: part(max - max / 4) }
+    }
+
+    /// Takes in a session that is new.
+    pub fn admit(&self, id: &SessionId, record: Arc<SessionRecord>) -> Arc<SessionRecord> {
+        self.seen_once.insert(*id, Arc::clone(&record));
+        record
+    }
+
+    /// The session of a client that has come back; one that is not here any more is made anew.
+    pub fn recall(&self, id: &SessionId, make: impl FnOnce() -> Arc<SessionRecord>) -> Arc<SessionRecord> {
+        if let Some(record) = self.returned.get(id) {
+            return record;
+        }
+        // Two requests that come back at once must find one record.
+        self.returned.get_with(*id, || self.seen_once.remove(id).unwrap_or_else(make))
+    }
+
+    /// Keeps a session that is used by an open stream, or brings it back.
+    pub fn keep(&self, record: &Arc<SessionRecord>) {
+        self.recall(record.id(), || Arc::clone(record));
+    }
+
+    /// One session.
+    #[must_use]
+    pub fn get(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
+        self.returned.get(id).or_else(|| self.seen_once.get(id))
+    }
+
+    /// All sessions, in no order. Looking at them does not keep them.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<SessionRecord>> {
+        self.returned.iter().chain(self.seen_once.iter()).map(|(_, record)| record).collect()
+    }
+
+    /// Carries out what is pending, so that [`SessionTable::all`] is exact.
+    pub fn settle(&self) {
+        self.seen_once.run_pending_tasks();
+        self.returned.run_pending_tasks();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sessions::cookie::SessionKey;
+    use app_proxy_hop::request_id::RequestId;
+
+    fn record(key: &SessionKey) -> Arc<SessionRecord> {
+        let (id, _) = key.issue("a");
+        Arc::new(SessionRecord::new(id, &"a".into(), None, &RequestId::generate()))
+    }
+
+    #[test]
+    fn sessions_seen_once_are_the_first_to_go() {
+        let key = SessionKey::new(&[1; 32]).unwrap();
+        let table = SessionTable::new(100, Duration::from_secs(60));
+        let returning: Vec<_> = (0..50).map(|_| record(&key)).collect();
+        for record in &returning {
+            table.admit(record.id(), Arc::clone(record));
+            table.recall(record.id(), || panic!("it is there"));
+        }
+        for _ in 0..10_000 {
+            let once = record(&key);
+            table.admit(once.id(), once.clone());
+        }
+        table.settle();
+        assert!(table.all().len() <= 100, "{}", table.all().len());
+        for record in &returning {
+            assert!(table.get(record.id()).is_some_and(|found| Arc::ptr_eq(&found, record)));
+        }
+    }
+
+    #[test]
+    fn a_session_that_is_gone_is_made_anew_under_its_identifier() {
+        let key = SessionKey::new(&[1; 32]).unwrap();
+        let table = SessionTable::new(100, Duration::from_secs(60));
+        let gone = record(&key);
+        let made = table.recall(gone.id(), || Arc::clone(&gone));
+        assert!(Arc::ptr_eq(&made, &gone));
+        assert!(Arc::ptr_eq(&table.recall(gone.id(), || record(&key)), &gone));
+    }
+}

@@ -1,0 +1,153 @@
+//! The thread that writes.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use log::{error, warn};
+use prometheus::IntCounter;
+
+use super::line::Line;
+use crate::config::AccessLogSection;
+
+/// Lines that wait for the writer before further ones are dropped.
+const QUEUE_LINES: usize = 16_384;
+/// Bytes after which a batch is written.
+const BATCH_BYTES: usize = 64 * 1024;
+/// How long the writer gathers lines: a system call for a batch costs less than one for each line.
+const GATHER: Duration = Duration::from_millis(2);
+
+/// The log file cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("access log {path}: {cause}", path = .path.display())]
+pub struct OpenError {
+    path: PathBuf,
+    cause: io::Error,
+}
+
+enum Job {
+    Line(Box<Line>),
+    Flush(SyncSender<()>),
+}
+
+/// A handle to the access log; clones share it.
+#[derive(Clone)]
+pub struct AccessLog {
+    jobs: SyncSender<Job>,
+    dropped: IntCounter,
+    idle: Arc<Mutex<Option<Writer>>>,
+}
+
+impl AccessLog {
+    /// Opens the log. Nothing is written before [`AccessLog::start`], because a thread would not survive the fork of `-d`;
+    /// lines wait in the queue until then.
+    ///
+    /// # Errors
+    /// When the file cannot be opened for appending.
+    pub fn open(section: &AccessLogSection, dropped: IntCounter) -> Result<Self, OpenError> {
+        let sink = match section.file() {
+            None => Sink::Stdout(io::stdout()),
+            Some(path) => {
+                let opened = OpenOptions::new().append(true).create(true).open(path);
+                Sink::File(opened.map_err(|cause| OpenError { path: path.to_owned(), cause })?)
+            }
+        };
+        let (jobs, queue) = sync_channel(QUEUE_LINES);
+        let writer = Writer {
+            queue,
+            sink,
+            with_query: section.query,
+            buffer: Vec::with_capacity(BATCH_BYTES),
+            failing: false,
+            dropped: dropped.clone(),
+        };
+        Ok(Self { jobs, dropped, idle: Arc::new(Mutex::new(Some(writer))) })
+    }
+
+    /// Starts the writer's thread. A second call does nothing.
+    pub fn start(&self) {
+        let Some(writer) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        if let Err(e) = thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run()) {
+            error!("the access log has no thread, nothing will be logged: {e}");
+        }
+    }
+
+    /// Hands a line to the writer. Never blocks: a line that finds the queue full is dropped and counted.
+    pub fn write(&self, line: Line) {
+        if self.jobs.try_send(Job::Line(Box::new(line))).is_err() {
+            self.dropped.inc();
+        }
+    }
+
+    /// Waits until all that was handed over is written, or `limit` has passed.
+    pub fn flush(&self, limit: Duration) {
+        let (done, written) = sync_channel(1);
+        if self.jobs.try_send(Job::Flush(done)).is_ok() && written.recv_timeout(limit) == Err(RecvTimeoutError::Timeout)
+        {
+            warn!("the access log was not written out within {limit:?}");
+        }
+    }
+}
+
+enum Sink {
+    Stdout(io::Stdout),
+    File(File),
+}
+
+struct Writer {
+    queue: Receiver<Job>,
+    sink: Sink,
+    with_query: bool,
+    buffer: Vec<u8>,
+    failing: bool,
+    dropped: IntCounter,
+}
+
+impl Writer {
+    fn run(mut self) {
+        while let Ok(first) = self.queue.recv() {
+            let mut lines = 0_u64;
+            let mut flushed = Vec::new();
+            let mut next = Some(first);
+            while let Some(job) = next {
+                match job {
+                    Job::Line(line) => {
+                        line.write(&mut self.buffer, self.with_query);
+                        lines += 1;
+                    }
+                    Job::Flush(done) => flushed.push(done),
+                }
+                next = if self.buffer.len() < BATCH_BYTES { self.queue.try_recv().ok() } else { None };
+            }
+            self.put(lines);
+            for done in &flushed {
+                // Whoever asked may have stopped waiting.
+                let _ = done.try_send(());
+            }
+            if flushed.is_empty() {
+                thread::park_timeout(GATHER);
+            }
+        }
+    }
+
+    fn put(&mut self, lines: u64) {
+        let written = match &mut self.sink {
+            Sink::Stdout(out) => out.write_all(&self.buffer).and_then(|()| out.flush()),
+            Sink::File(file) => file.write_all(&self.buffer),
+        };
+        self.buffer.clear();
+        match written {
+            Ok(()) => self.failing = false,
+            Err(e) => {
+                self.dropped.inc_by(lines);
+                if !std::mem::replace(&mut self.failing, true) {
+                    error!("the access log cannot be written, lines are lost until it can: {e}");
+                }
+            }
+        }
+    }
+}

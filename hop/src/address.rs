@@ -1,0 +1,147 @@
+//! Network addresses of the configuration: `host:port`, or `unix:/path` where both ends are on one host.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
+use serde::{Deserialize, Serialize};
+
+/// Where something listens, as it is written in a configuration or an API call.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Address {
+    /// `host:port`; the host is a name or a literal address (IPv6 in brackets).
+    Inet {
+        /// A name, or a literal address without brackets.
+        host: String,
+        /// 0 takes a free port where the address is listened on.
+        port: u16,
+    },
+    /// `unix:/path`.
+    Unix(PathBuf),
+}
+
+/// Why a text is no address.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum AddressError {
+    /// Neither form fits.
+    #[error("`{0}` is not an address: write host:port or unix:/path")]
+    Form(String),
+    /// The port is not a number from 0 to 65535.
+    #[error("`{0}` has no valid port")]
+    Port(String),
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.starts_with('/') && path.len() > 1 {
+                Ok(Self::Unix(PathBuf::from(path)))
+            } else {
+                Err(AddressError::Form(text.to_owned()))
+            };
+        }
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| AddressError::Form(text.to_owned()))?;
+        let port = port.parse().map_err(|_| AddressError::Port(text.to_owned()))?;
+        let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let valid = match bracketed {
+            Some(literal) => literal.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => {
+                !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+            }
+        };
+        if !valid {
+            return Err(AddressError::Form(text.to_owned()));
+        }
+        Ok(Self::Inet { host: bracketed.unwrap_or(host).to_owned(), port })
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = AddressError;
+
+    fn try_from(text: String) -> Result<Self, AddressError> {
+        text.parse()
+    }
+}
+
+impl From<Address> for String {
+    fn from(address: Address) -> Self {
+        address.to_string()
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Inet { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl Address {
+    /// The socket address to connect to. A host name is looked up, which blocks: call this where the configuration or the
+    /// app table changes, never for a request.
+    ///
+    /// # Errors
+    /// When the name does not resolve, or a Unix path is too long for a socket.
+    pub fn resolve(&self) -> io::Result<PeerAddr> {
+        match self {
+            Self::Unix(path) => Ok(PeerAddr::Unix(std::os::unix::net::SocketAddr::from_pathname(path)?)),
+            Self::Inet { .. } => self.resolve_inet().map(PeerAddr::Inet),
+        }
+    }
+
+    /// The internet address, as [`Address::resolve`].
+    ///
+    /// # Errors
+    /// When the name does not resolve, or this is a Unix address.
+    pub fn resolve_inet(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Inet { host, port } => match host.parse::<IpAddr>() {
+                Ok(ip) => Ok(SocketAddr::new(ip, *port)),
+                Err(_) => (host.as_str(), *port)
+                    .to_socket_addrs()?
+                    .next()
+                    .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"))),
+            },
+            Self::Unix(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "not an internet address")),
+        }
+    }
+
+    /// The path of a Unix address.
+    #[must_use]
+    pub fn unix_path(&self) -> Option<&Path> {
+        match self {
+            Self::Unix(path) => Some(path),
+            Self::Inet { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_parse_and_print_alike() {
+        for text in ["127.0.0.1:8080", "[::1]:80", "localhost:0", "unix:/run/x.sock"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for text in ["", "8080", ":80", "host:", "host:70000", "unix:", "unix:relative", "a b:80", "[::1:80", "::1:80"]
+        {
+            assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Reads a configuration file, and says where a fault is.
+
+use std::path::{Path, PathBuf};
+
+use pingora_core::server::configuration::ServerConf;
+use serde::de::DeserializeOwned;
+use serde_yaml::Value;
+
+/// Why a configuration is refused. Its text is one line that names the file, the line and the key.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{file}: cannot be read: {cause}", file = .file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// The file is no YAML, has a key that does not exist, or a value that does not fit.
+    #[error("{file}:{line}: {complaint}", file = .file.display())]
+    Invalid {
+        /// The file.
+        file: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The key and what is wrong with it.
+        complaint: String,
+    },
+}
+
+/// The text of a configuration file, so that faults found later can still name their line.
+#[derive(Debug)]
+pub struct ConfigFile {
+    path: PathBuf,
+    text: String,
+}
+
+impl ConfigFile {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unreadable`].
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable { file: path.to_owned(), cause })?;
+        Ok(Self { path: path.to_owned(), text })
+    }
+
+    /// A configuration that is in memory; `name` stands for the file in complaints.
+    #[must_use]
+    pub fn from_text(name: &str, text: &str) -> Self {
+        Self { path: PathBuf::from(name), text: text.to_owned() }
+    }
+
+    /// Reads Pingora's part and the section `section` as `D`, whose only field is that section.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] for bad YAML, keys that neither Pingora nor this daemon knows, and bad values.
+    pub fn parse<D: DeserializeOwned>(&self, section: &str) -> Result<(ServerConf, D), ConfigError> {
+        let document: Value = serde_yaml::from_str(&self.text).map_err(|e| self.yaml_fault(&e))?;
+        let Value::Mapping(top) = document else {
+            return Err(self.fault(1, "the file is not a mapping of keys to values"));
+        };
+        let known = pingora_keys();
+        for key in top.keys() {
+            let name = key.as_str().unwrap_or_default();
+            if matches!(name, "grace_period_seconds" | "graceful_shutdown_timeout_seconds") {
+                return Err(self.fault_at(name, &format!("`{name}` is not used: say `drain` in `{section}`")));
+            }
+            if name != section && !known.iter().any(|k| k == name) {
+                return Err(self.fault_at(name, &format!("unknown key `{name}` at the top level")));
+            }
+        }
+        if !top.contains_key(section) {
+            return Err(self.fault(1, &format!("missing key `{section}`")));
+        }
+        let pingora = serde_yaml::from_str(&self.text).map_err(|e| self.yaml_fault(&e))?;
+        let ours = serde_yaml::from_str(&self.text).map_err(|e| self.yaml_fault(&e))?;
+        Ok((pingora, ours))
+    }
+
+    /// A complaint about the first line that holds `needle` (a key or a value); line 1 where none does.
+    #[must_use]
+    pub fn fault_at(&self, needle: &str, complaint: &str) -> ConfigError {
+        let holds = |line: &str| {
+            let code = line.split(" #").next().unwrap_or_default();
+            !code.trim_start().starts_with('#') && code.contains(needle)
+        };
+        let line = self.text.lines().position(holds).map_or(1, |index| index + 1);
+        self.fault(line, complaint)
+    }
+
+    fn fault(&self, line: usize, complaint: &str) -> ConfigError {
+        ConfigError::Invalid { file: self.path.clone(), line, complaint: complaint.replace('\n', " ") }
+    }
+
+    fn yaml_fault(&self, error: &serde_yaml::Error) -> ConfigError {
+        let line = error.location().map_or(1, |location| location.line());
+        let text = error.to_string();
+        // The location is said at the front already.
+        let complaint = text.split(" at line ").next().unwrap_or(&text);
+        self.fault(line, complaint)
+    }
+}
+
+/// The keys that Pingora's own configuration knows.
+fn pingora_keys() -> Vec<String> {
+    match serde_yaml::to_value(ServerConf::default()) {
+        Ok(Value::Mapping(keys)) => keys.keys().filter_map(|key| key.as_str().map(str::to_owned)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{DrainSection, TimeoutsSection};
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Document {
+        daemon_section: Ours,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Ours {
+        #[serde(default)]
+        timeouts: TimeoutsSection,
+        #[serde(default)]
+        #[allow(dead_code)]
+        drain: DrainSection,
+    }
+
+    fn complaint(text: &str) -> String {
+        ConfigFile::from_text("c.yaml", text).parse::<Document>("daemon_section").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn defaults_fill_what_is_absent() {
+        let text = "version: 1\nthreads: 3\ndaemon_section:\n  timeouts: {connect: 5s}\n";
+        let (pingora, ours) = ConfigFile::from_text("c.yaml", text).parse::<Document>("daemon_section").unwrap();
+        assert_eq!(pingora.threads, 3);
+        assert_eq!(ours.daemon_section.timeouts.connect.0.as_secs(), 5);
+        assert_eq!(ours.daemon_section.timeouts.keepalive.0.as_secs(), 75);
+    }
+
+    #[test]
+    fn a_misspelt_key_is_named_with_its_line() {
+        let text = complaint("version: 1\ndaemon_section:\n  timeouts:\n    conect: 5s\n");
+        assert!(text.starts_with("c.yaml:4: "), "{text}");
+        assert!(text.contains("conect"), "{text}");
+        let text = complaint("version: 1\nthreds: 2\ndaemon_section: {}\n");
+        assert_eq!(text, "c.yaml:2: unknown key `threds` at the top level");
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_its_line() {
+        let text = complaint("version: 1\ndaemon_section:\n  timeouts:\n    connect: soon\n");
+        assert!(text.starts_with("c.yaml:4: "), "{text}");
+        assert!(text.contains("connect") && text.contains("soon"), "{text}");
+    }
+
+    #[test]
+    fn broken_yaml_and_a_missing_section_are_complained_of() {
+        assert!(complaint("version: [1\n").starts_with("c.yaml:"));
+        assert_eq!(complaint("version: 1\n"), "c.yaml:1: missing key `daemon_section`");
+        assert_eq!(complaint("- a\n"), "c.yaml:1: the file is not a mapping of keys to values");
+    }
+}

@@ -1,0 +1,113 @@
+//! Values with a unit: periods of time and sizes.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A period of time as configurations and the API write it: `500ms`, `30s`, `12h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Period(pub Duration);
+
+impl Period {
+    /// A period of whole seconds.
+    #[must_use]
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+}
+
+impl TryFrom<String> for Period {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        humantime::parse_duration(&text)
+            .map(Self)
+            .map_err(|_| format!("`{text}` is not a period of time: write 500ms, 30s or 12h"))
+    }
+}
+
+impl From<Period> for String {
+    fn from(period: Period) -> Self {
+        humantime::format_duration(period.0).to_string().replace(' ', "")
+    }
+}
+
+impl From<Period> for Duration {
+    fn from(period: Period) -> Self {
+        period.0
+    }
+}
+
+/// A number of bytes: a plain number, or with one of the units B, KiB, MiB, GiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "NumberOrText")]
+pub struct ByteSize(pub u64);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NumberOrText {
+    Number(u64),
+    Text(String),
+}
+
+impl TryFrom<NumberOrText> for ByteSize {
+    type Error = String;
+
+    fn try_from(value: NumberOrText) -> Result<Self, String> {
+        match value {
+            NumberOrText::Number(bytes) => Ok(Self(bytes)),
+            NumberOrText::Text(text) => text.parse(),
+        }
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let complaint = || format!("`{text}` is not a size: write bytes, or 64KiB, 10MiB, 1GiB");
+        let digits_end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (digits, unit) = text.split_at(digits_end);
+        let shift = match unit.trim() {
+            "" | "B" => 0,
+            "KiB" => 10,
+            "MiB" => 20,
+            "GiB" => 30,
+            _ => return Err(complaint()),
+        };
+        let number: u64 = digits.parse().map_err(|_| complaint())?;
+        number.checked_mul(1 << shift).map(Self).ok_or_else(complaint)
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_binary_units() {
+        assert_eq!("64KiB".parse::<ByteSize>(), Ok(ByteSize(65536)));
+        assert_eq!("1GiB".parse::<ByteSize>(), Ok(ByteSize(1 << 30)));
+        assert_eq!("12".parse::<ByteSize>(), Ok(ByteSize(12)));
+        for bad in ["", "KiB", "1KB", "-1", "99999999999GiB", "1.5MiB"] {
+            assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn periods_read_as_people_write_them() {
+        assert_eq!(Period::try_from("500ms".to_owned()), Ok(Period(Duration::from_millis(500))));
+        assert_eq!(Period::try_from("12h".to_owned()), Ok(Period::from_secs(12 * 3600)));
+        assert!(Period::try_from("12".to_owned()).is_err());
+        assert_eq!(String::from(Period::from_secs(90)), "1m30s");
+    }
+}

@@ -1,0 +1,170 @@
+//! From a configuration to a running process: flags, logging, listeners, secrets, signals and the end.
+
+mod listen;
+mod secret;
+mod shutdown;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Parser;
+use pingora_core::server::Server;
+use pingora_core::server::configuration::{Opt, ServerConf};
+
+use crate::access_log::AccessLog;
+use crate::config::{AccessLogSection, DrainSection};
+use crate::drain::Drain;
+
+pub use listen::{BindError, Bound, bind};
+pub use secret::{SecretError, read_or_create};
+
+/// The command line: Pingora's flags.
+#[derive(Clone, Debug, Parser)]
+#[command(version, about)]
+pub struct Flags {
+    /// The configuration file.
+    #[arg(short, long, value_name = "FILE")]
+    pub conf: PathBuf,
+    /// Run in the background, and write the pid file.
+    #[arg(short, long)]
+    pub daemon: bool,
+    /// Take over the listening sockets of a running daemon, which is then told to end with SIGQUIT.
+    #[arg(short, long)]
+    pub upgrade: bool,
+    /// Check the configuration and all that it needs, then exit.
+    #[arg(short, long)]
+    pub test: bool,
+}
+
+impl Flags {
+    /// Reads a command line. A wrong one, `--help` and `--version` end the process.
+    pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Self {
+        Self::parse_from(args)
+    }
+}
+
+/// Starts diagnostics: `env_logger` on standard error, by `RUST_LOG`, `info` without it.
+pub fn start_logging() {
+    // Pingora says at this level what matters to itself: each service that starts and each signal.
+    let filters = "info,pingora_core::services=warn,pingora_core::server::bootstrap_services=warn";
+    let _ = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filters)).try_init();
+}
+
+/// Why a daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The folder of a file that the daemon makes cannot be made.
+    #[error("{folder}: cannot be made: {cause}", folder = .folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// A file that a start needs cannot be used.
+    #[error("{0}")]
+    File(String),
+}
+
+/// A Pingora server that is about to run.
+pub struct Daemon {
+    /// The server: services are added to it.
+    pub server: Server,
+    drain: Drain,
+    limits: DrainSection,
+    log: AccessLog,
+    bound: Vec<Bound>,
+}
+
+impl Daemon {
+    /// Makes the server of a configuration.
+    ///
+    /// # Errors
+    /// When a folder for its files cannot be made.
+    pub fn new(
+        mut conf: ServerConf,
+        flags: &Flags,
+        drain: Drain,
+        limits: DrainSection,
+        log: AccessLog,
+    ) -> Result<Self, StartError> {
+        conf.pid_file = absolute(&conf.pid_file);
+        conf.upgrade_sock = absolute(&conf.upgrade_sock);
+        conf.error_log = conf.error_log.map(|path| absolute(&path));
+        for file in [&conf.pid_file, &conf.upgrade_sock] {
+            make_private_folder(Path::new(file))?;
+        }
+        // Pingora sleeps through its grace period whatever happens; ours ends with the last request, and always before it.
+        let longest = limits.requests.0.max(limits.upgrade.0).max(limits.streams.0);
+        conf.grace_period_seconds = Some(longest.as_secs().saturating_add(60));
+        conf.graceful_shutdown_timeout_seconds = Some(0);
+        let opt = Opt { upgrade: flags.upgrade, daemon: flags.daemon, nocapture: false, test: flags.test, conf: None };
+        let server = Server::new_with_opt_and_conf(opt, conf);
+        Ok(Self { server, drain, limits, log, bound: Vec::new() })
+    }
+
+    /// Pingora's configuration, with all paths absolute.
+    #[must_use]
+    pub fn conf(&self) -> Arc<ServerConf> {
+        Arc::clone(&self.server.configuration)
+    }
+
+    /// Keeps sockets that hold ports open until Pingora listens on them.
+    pub fn hold(&mut self, bound: Bound) {
+        self.bound.push(bound);
+    }
+
+    /// Serves until a signal ends it. Never returns.
+    pub fn run(mut self) -> ! {
+        self.server.bootstrap();
+        let pid_file = self.conf_pid_file();
+        let ending = shutdown::Ending::new(self.drain, self.limits, self.log, pid_file);
+        self.server.add_service(ending.service());
+        for bound in &self.bound {
+            log::info!("listening on {} ({})", bound.address, bound.name);
+        }
+        self.server.run(ending.run_args());
+        ending.finish()
+    }
+
+    fn conf_pid_file(&self) -> Option<PathBuf> {
+        let conf = &self.server.configuration;
+        conf.daemon.then(|| PathBuf::from(&conf.pid_file))
+    }
+}
+
+/// Checks, without making anything, that a start would find its secrets and its access log (flag `-t`).
+///
+/// # Errors
+/// When a file exists and cannot be used, or its folder cannot be made.
+pub fn check_files(secrets: &[&Path], access_log: &AccessLogSection) -> Result<(), StartError> {
+    for secret in secrets.iter().filter(|secret| secret.exists()) {
+        read_or_create(secret).map_err(|e| StartError::File(e.to_string()))?;
+    }
+    let Some(file) = access_log.file() else { return Ok(()) };
+    let usable = if file.exists() {
+        std::fs::OpenOptions::new().append(true).open(file).map(drop)
+    } else {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::metadata(folder).map(drop)
+    };
+    usable.map_err(|cause| StartError::File(format!("access log {}: {cause}", file.display())))
+}
+
+/// The path seen from where the daemon is started: with `-d` the working directory becomes `/`.
+#[must_use]
+pub fn absolute(path: &str) -> String {
+    std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| path.display().to_string())
+}
+
+/// Makes the folder of `file`, for this user alone: the upgrade socket is open to everybody who can reach it.
+fn make_private_folder(file: &Path) -> Result<(), StartError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|cause| StartError::Folder { folder: folder.to_owned(), cause })
+}

@@ -1,0 +1,159 @@
+//! The end: what is in flight finishes, the log is written out, and the process goes as soon as nothing is left.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use log::{error, info, warn};
+use pingora_core::prelude::background_service;
+use pingora_core::server::{RunArgs, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
+use pingora_core::services::background::{BackgroundService, GenBackgroundService};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::access_log::AccessLog;
+use crate::config::DrainSection;
+use crate::drain::{Drain, Phase};
+
+/// How often what is in flight is counted during a drain.
+const COUNT_EVERY: Duration = Duration::from_millis(20);
+/// How long the access log may take to be written out.
+const FLUSH: Duration = Duration::from_secs(2);
+/// How long closing handshakes may take once tunnels are told to close.
+const CLOSE: Duration = Duration::from_secs(6);
+
+/// Waits for the signals and carries out the end.
+#[derive(Clone)]
+pub(super) struct Ending {
+    drain: Drain,
+    limits: DrainSection,
+    log: AccessLog,
+    pid_file: Option<PathBuf>,
+    handed_over: Arc<AtomicBool>,
+}
+
+impl Ending {
+    pub(super) fn new(drain: Drain, limits: DrainSection, log: AccessLog, pid_file: Option<PathBuf>) -> Self {
+        Self { drain, limits, log, pid_file, handed_over: Arc::default() }
+    }
+
+    /// The service that starts what a fork would have lost, and drains.
+    pub(super) fn service(&self) -> GenBackgroundService<Self> {
+        background_service("drain", self.clone())
+    }
+
+    /// Tells Pingora of the signals.
+    pub(super) fn run_args(&self) -> RunArgs {
+        RunArgs { shutdown_signal: Box::new(self.clone()) }
+    }
+
+    /// Writes out the log, removes the pid file and ends the process.
+    pub(super) fn finish(&self) -> ! {
+        self.log.flush(FLUSH);
+        if let Some(file) = &self.pid_file {
+            remove_own_pid_file(file);
+        }
+        info!("ended");
+        std::process::exit(0)
+    }
+
+    async fn drained(&self) {
+        let (requests, streams) = if self.handed_over.load(Ordering::Relaxed) {
+            (self.limits.upgrade.0, self.limits.upgrade.0)
+        } else {
+            (self.limits.requests.0, self.limits.streams.0)
+        };
+        let start = Instant::now();
+        let close_streams = start + streams;
+        let give_up = start + requests.max(streams + CLOSE);
+        info!("draining: {} in flight", self.drain.in_flight());
+        loop {
+            // A request is counted from its header on: one that is being read has one more interval to be counted.
+            if self.drain.in_flight() == 0 {
+                sleep(COUNT_EVERY).await;
+                if self.drain.in_flight() == 0 {
+                    return;
+                }
+            }
+            if Instant::now() >= close_streams {
+                self.drain.advance(Phase::ClosingStreams);
+            }
+            if Instant::now() >= give_up {
+                return warn!("{} in flight are cut off", self.drain.in_flight());
+            }
+            sleep_until(give_up.min(Instant::now() + COUNT_EVERY)).await;
+        }
+    }
+}
+
+#[async_trait]
+impl BackgroundService for Ending {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        self.log.start();
+        if shutdown.wait_for(|ending| *ending).await.is_err() {
+            return;
+        }
+        self.drain.advance(Phase::Draining);
+        loop {
+            tokio::select! {
+                () = self.drained() => break,
+                () = second_signal() => {
+                    // Told to end while a successor serves: what is left has as long as after a first SIGTERM.
+                    if self.handed_over.swap(false, Ordering::Relaxed) {
+                        continue;
+                    }
+                    warn!("a second signal: {} in flight are cut off", self.drain.in_flight());
+                    break;
+                }
+            }
+        }
+        self.finish();
+    }
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Ending {
+    async fn recv(&self) -> ShutdownSignal {
+        let (Some(mut quit), Some(mut terminate), Some(mut interrupt)) =
+            (listen(SignalKind::quit()), listen(SignalKind::terminate()), listen(SignalKind::interrupt()))
+        else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = quit.recv() => {
+                self.handed_over.store(true, Ordering::Relaxed);
+                ShutdownSignal::GracefulUpgrade
+            }
+            _ = terminate.recv() => ShutdownSignal::GracefulTerminate,
+            _ = interrupt.recv() => ShutdownSignal::FastShutdown,
+        }
+    }
+}
+
+/// Waits for SIGTERM or SIGINT during a drain: whoever asks twice means it.
+async fn second_signal() {
+    let (Some(mut terminate), Some(mut interrupt)) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn listen(kind: SignalKind) -> Option<Signal> {
+    signal(kind).inspect_err(|e| error!("signal {kind:?} cannot be listened to: {e}")).ok()
+}
+
+/// Removes the pid file unless a successor has written its own into it.
+fn remove_own_pid_file(file: &Path) {
+    let own = std::process::id().to_string();
+    if std::fs::read_to_string(file).is_ok_and(|pid| pid.trim() == own)
+        && let Err(e) = std::fs::remove_file(file)
+    {
+        warn!("{} cannot be removed: {e}", file.display());
+    }
+}

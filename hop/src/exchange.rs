@@ -1,0 +1,284 @@
+//! One request at one tier: what is known of it, what becomes of it, and that it is logged exactly once.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::{HeaderValue, Method, Uri, Version, header};
+use log::{error, info};
+use pingora_core::protocols::Digest;
+use pingora_http::RequestHeader;
+
+use std::sync::Arc;
+
+use crate::access_log::{AccessLog, Event, Facts, Kind, Line, Outcome};
+use crate::config::{LimitsSection, TimeoutsSection, WebSocketSection};
+use crate::drain::{Drain, InFlight};
+use crate::error::{Failure, Tier};
+use crate::metrics::Metrics;
+use crate::request_id::{Established, Policy, RequestId};
+use crate::websocket::observer::Direction;
+
+/// What every request of a tier needs; made once at the start and shared.
+pub struct Hop {
+    /// Which tier this is.
+    pub tier: Tier,
+    /// How requests are identified.
+    pub identity: Policy,
+    /// Where requests are logged.
+    pub log: AccessLog,
+    /// Where they are counted.
+    pub metrics: Metrics,
+    /// What is in flight.
+    pub drain: Drain,
+    /// How long the tier waits.
+    pub timeouts: TimeoutsSection,
+    /// What it refuses.
+    pub limits: LimitsSection,
+    /// What it does with WebSockets.
+    pub websocket: WebSocketSection,
+}
+
+/// How far an exchange has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// No request has been taken up: there is nothing to log.
+    Idle,
+    /// Begun, not a stream so far.
+    Begun,
+    /// An open stream.
+    Open,
+}
+
+/// One request at one tier.
+///
+/// However it ends (answered, failed, the client gone, a panic in a filter), it leaves exactly one `request` line, or one
+/// `stream_open` and one `stream_close`: what [`Exchange::end`] has not written, dropping it writes.
+pub struct Exchange {
+    hop: Arc<Hop>,
+    stage: Stage,
+    started: Instant,
+    /// What is known from the beginning on.
+    pub facts: Facts,
+    /// What has become of it so far.
+    pub outcome: Outcome,
+    in_flight: Option<InFlight>,
+}
+
+impl Exchange {
+    /// An exchange that no request has taken up yet.
+    #[must_use]
+    pub fn idle(hop: &Arc<Hop>) -> Self {
+        Self {
+            hop: Arc::clone(hop),
+            stage: Stage::Idle,
+            started: Instant::now(),
+            facts: Facts {
+                request_id: RequestId::unset(),
+                client_request_id: None,
+                session_id: None,
+                origin_request_id: None,
+                app: None,
+                worker: None,
+                endpoint: None,
+                client: None,
+                method: Method::GET,
+                host: None,
+                uri: Uri::default(),
+                version: Version::HTTP_11,
+                kind: Kind::Http,
+                trace_id: None,
+            },
+            outcome: Outcome::default(),
+            in_flight: None,
+        }
+    }
+
+    /// Takes up a request whose identifier was established (phase `request_filter`).
+    pub fn begin(&mut self, request: &RequestHeader, client: Option<IpAddr>, established: Established) {
+        let Established { id, refused, replaced, .. } = established;
+        if let Some((reason, bytes)) = replaced {
+            self.hop.metrics.count_replaced(reason);
+            info!("request_id={id} replaces one that is {reason}, {bytes} bytes long");
+        }
+        self.stage = Stage::Begun;
+        self.in_flight = Some(self.hop.drain.enter());
+        self.facts.request_id = id;
+        self.facts.client_request_id = refused;
+        self.facts.client = client;
+        self.facts.method = request.method.clone();
+        self.facts.host = request.headers.get(header::HOST).cloned();
+        self.facts.uri = request.uri.clone();
+        self.facts.version = request.version;
+        self.facts.trace_id = request.headers.get("traceparent").and_then(trace_id);
+    }
+
+    /// Takes up what the framework could not read as a request, and refuses itself (REQUEST_ID.md, rule 13).
+    pub fn begin_unparsable(&mut self, client: Option<IpAddr>) {
+        self.stage = Stage::Begun;
+        self.facts.request_id = RequestId::generate();
+        self.facts.client = client;
+        self.facts.method = Method::from_bytes(b"-").unwrap_or_default();
+        self.outcome.error = Some("bad_request");
+        info!("request_id={} is a header block that does not parse", self.facts.request_id);
+    }
+
+    /// The hop that this is an exchange of.
+    #[must_use]
+    pub fn hop(&self) -> &Arc<Hop> {
+        &self.hop
+    }
+
+    /// The request's identifier.
+    #[must_use]
+    pub fn id(&self) -> &RequestId {
+        &self.facts.request_id
+    }
+
+    /// Whether a request has taken it up and has not ended.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.stage != Stage::Idle
+    }
+
+    /// Records what connecting to the next hop took (phase `connected_to_upstream`).
+    pub fn connected(&mut self, reused: bool, digest: Option<&Digest>) {
+        self.outcome.reused = Some(reused);
+        if !reused {
+            let timing = digest.and_then(|d| d.timing_digest.first()).and_then(Option::as_ref);
+            self.outcome.connect = timing.and_then(|t| t.establishment_duration);
+        }
+    }
+
+    /// Records the final response header.
+    pub fn answered(&mut self, status: u16) {
+        self.outcome.status = Some(status);
+        self.outcome.first_byte = Some(self.started.elapsed());
+    }
+
+    /// Records a failure. The first one counts: what follows is its consequence.
+    pub fn failed(&mut self, failure: Failure) {
+        self.outcome.error.get_or_insert(failure.code());
+    }
+
+    /// Makes this exchange a stream, and logs that it has opened.
+    pub fn open_stream(&mut self, kind: Kind) {
+        self.facts.kind = kind;
+        if self.stage == Stage::Begun {
+            self.stage = Stage::Open;
+            self.hop.metrics.open_streams.inc();
+            self.log(Event::StreamOpen);
+        }
+    }
+
+    /// Whether this exchange is an open stream.
+    #[must_use]
+    pub fn is_open_stream(&self) -> bool {
+        self.stage == Stage::Open
+    }
+
+    /// Logs one WebSocket message (REQUEST_ID.md, rule 16).
+    pub fn log_message(&self, direction: Direction, number: u64, bytes: u64) {
+        let (bytes_in, bytes_out) = match direction {
+            Direction::FromClient => (bytes, 0),
+            Direction::FromServer => (0, bytes),
+        };
+        let outcome = Outcome { message: Some((direction, number)), bytes_in, bytes_out, ..Outcome::default() };
+        self.hop.log.write(Line {
+            time: SystemTime::now(),
+            tier: self.hop.tier,
+            event: Event::Message,
+            facts: self.facts.clone(),
+            outcome,
+        });
+    }
+
+    /// Ends the exchange and logs it. A second call does nothing.
+    pub fn end(&mut self) {
+        let event = match std::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Idle => return,
+            Stage::Begun => Event::Request,
+            Stage::Open => {
+                self.hop.metrics.open_streams.dec();
+                Event::StreamClose
+            }
+        };
+        self.outcome.duration = Some(self.started.elapsed());
+        self.hop.metrics.count_request(self.outcome.status);
+        self.log(event);
+        self.in_flight = None;
+    }
+
+    /// Moves a running exchange out, for a tunnel that outlives the request's phases.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let hop = Arc::clone(&self.hop);
+        std::mem::replace(self, Self::idle(&hop))
+    }
+
+    /// How long the exchange has run.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn log(&self, event: Event) {
+        self.hop.log.write(Line {
+            time: SystemTime::now(),
+            tier: self.hop.tier,
+            event,
+            facts: self.facts.clone(),
+            outcome: self.outcome.clone(),
+        });
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.is_active() {
+            // Only a panic or an aborted task gets here: Pingora calls `logging` for every request otherwise.
+            error!("request_id={} was cut off before its end", self.facts.request_id);
+            self.outcome.error.get_or_insert("aborted");
+            self.end();
+        }
+    }
+}
+
+/// The trace-id of a valid `traceparent` (W3C Trace Context, section 3.2).
+fn trace_id(value: &HeaderValue) -> Option<[u8; 32]> {
+    let bytes = value.as_bytes();
+    let lower_hex = |part: &[u8]| part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let [version @ .., b'-'] = bytes.get(..3)? else { return None };
+    let id: [u8; 32] = bytes.get(3..35)?.try_into().ok()?;
+    let span = bytes.get(36..52)?;
+    let flags = bytes.get(53..55)?;
+    let dashes = bytes.get(35) == Some(&b'-') && bytes.get(52) == Some(&b'-');
+    let ends = bytes.len() == 55 || (version != b"00" && bytes.get(55) == Some(&b'-'));
+    let nonzero = id != [b'0'; 32] && span != [b'0'; 16];
+    let valid = dashes && ends && nonzero && version != b"ff" && [version, &id, span, flags].into_iter().all(lower_hex);
+    valid.then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rule_21_only_a_valid_traceparent_gives_a_trace_id() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let id = trace_id(&HeaderValue::from_static(good)).unwrap();
+        assert_eq!(&id, b"4bf92f3577b34da6a3ce929d0e0e4736");
+        for bad in [
+            "",
+            "00",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736_00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(trace_id(&HeaderValue::from_str(bad).unwrap()), None, "{bad}");
+        }
+    }
+}

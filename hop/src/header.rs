@@ -1,0 +1,224 @@
+//! Names of the headers between and around the tiers, and what is done to header blocks on every hop.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use pingora_http::{RequestHeader, ResponseHeader};
+
+use crate::request_id::{Policy, RequestId};
+
+/// The session's identifier, from the coordinator to the worker and the application.
+pub const SESSION_ID: HeaderName = HeaderName::from_static("x-backend-session-id");
+/// The revision of the app table that the coordinator acted on.
+pub const APP_REVISION: HeaderName = HeaderName::from_static("x-app-proxy-app-revision");
+/// The epoch that [`APP_REVISION`] counts in.
+pub const APP_EPOCH: HeaderName = HeaderName::from_static("x-app-proxy-app-epoch");
+/// Which attempt of the coordinator this is, from 1.
+pub const ATTEMPT: HeaderName = HeaderName::from_static("x-app-proxy-attempt");
+/// Shows the worker that a coordinator speaks.
+pub const TOKEN: HeaderName = HeaderName::from_static("x-app-proxy-token");
+/// RFC 7239.
+pub const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+/// The clients' and proxies' addresses, oldest first.
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// The client's scheme.
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// The host that the client asked for.
+pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// The port that the client connected to.
+pub const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+/// The path prefix that was removed.
+pub const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+
+/// The two families of headers that belong to the tiers; nobody else may send them.
+const BACKEND: &str = "x-backend-";
+const APP_PROXY: &str = "x-app-proxy-";
+
+/// Whether a name belongs to `family` when `_` and `.` are read as `-`, as applications do that fold header names
+/// into variables.
+fn in_family(name: &str, family: &str) -> bool {
+    name.len() >= family.len()
+        && name.bytes().zip(family.bytes()).all(|(b, f)| b == f || (f == b'-' && matches!(b, b'_' | b'.')))
+}
+
+/// Whether `name` is another spelling of `of` (rule 9): the same once `_` and `.` are read as `-`.
+fn is_spelling_of(name: &str, of: &str) -> bool {
+    name.len() == of.len() && in_family(name, of)
+}
+
+/// Removes every header that only the tiers may send, the request ID's spellings included (rule 9).
+///
+/// The request ID and the session header have been read before: they are set anew for the next hop.
+pub fn remove_reserved(request: &mut RequestHeader, policy: &Policy) {
+    let reserved = |name: &HeaderName| {
+        let name = name.as_str();
+        // Most names do not begin with x: one comparison spares them the rest.
+        (name.starts_with('x') && (in_family(name, BACKEND) || in_family(name, APP_PROXY)))
+            || is_spelling_of(name, policy.header().as_str())
+            || policy.aliases().iter().any(|alias| is_spelling_of(name, alias.as_str()))
+    };
+    remove_where(request, reserved);
+}
+
+/// Removes `X-App-Proxy-*`, which no application may see.
+pub fn remove_internal(request: &mut RequestHeader) {
+    remove_where(request, |name| name.as_str().starts_with('x') && in_family(name.as_str(), APP_PROXY));
+}
+
+pub(crate) fn remove_where(request: &mut RequestHeader, matches: impl Fn(&HeaderName) -> bool) {
+    // Names are collected first because the map cannot be changed while it is walked; most requests have none.
+    let names: Vec<HeaderName> = request.headers.keys().filter(|name| matches(name)).cloned().collect();
+    for name in names {
+        request.remove_header(&name);
+    }
+}
+
+/// Sets one header, replacing every line of that name.
+pub fn set(request: &mut RequestHeader, name: &HeaderName, value: HeaderValue) {
+    // Only a map of more than 32,768 headers refuses an insertion; Pingora allows 256.
+    let _ = request.insert_header(name.clone(), value);
+}
+
+/// Whether a comma-separated header has a token, compared without case (RFC 9110, section 5.6.1).
+#[must_use]
+pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+        .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// Names that the `Connection` header nominates as meant for this hop only (RFC 9110, section 7.6.1).
+#[must_use]
+pub fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+        .filter_map(|item| HeaderName::from_bytes(item.trim_ascii()).ok())
+        .filter(|name| !matches!(name.as_str(), "close" | "keep-alive" | "upgrade"))
+        .collect()
+}
+
+/// Removes from a response what was meant for the hop that it came over (RFC 9110, section 7.6.1). `Transfer-Encoding` stays: Pingora
+/// frames the body by it.
+pub fn remove_hop_by_hop(response: &mut ResponseHeader) {
+    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+    const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+    if response.headers.contains_key(header::CONNECTION) {
+        for name in nominated(&response.headers) {
+            if name != header::TRANSFER_ENCODING {
+                response.remove_header(&name);
+            }
+        }
+    }
+    for name in [&KEEP_ALIVE, &PROXY_CONNECTION, &header::PROXY_AUTHENTICATE] {
+        response.remove_header(name);
+    }
+    if response.status != http::StatusCode::SWITCHING_PROTOCOLS {
+        response.remove_header(&header::UPGRADE);
+        response.remove_header(&header::CONNECTION);
+    }
+}
+
+/// Puts the request ID on a final response: exactly one, whatever the application said (rules 11 and 14).
+pub fn put_request_id(response: &mut ResponseHeader, policy: &Policy, id: &RequestId) {
+    let _ = response.insert_header(policy.header().clone(), id.header_value());
+    if response.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN)
+        && !has_token(&response.headers, &header::ACCESS_CONTROL_EXPOSE_HEADERS, policy.header().as_str())
+    {
+        let _ = response.append_header(header::ACCESS_CONTROL_EXPOSE_HEADERS, policy.header().as_str());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RequestIdSection;
+
+    fn policy() -> Policy {
+        Policy::new(&RequestIdSection::default())
+    }
+
+    fn request(lines: &[(&'static str, &str)]) -> RequestHeader {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        for (name, value) in lines {
+            request.append_header(*name, *value).unwrap();
+        }
+        request
+    }
+
+    fn names(request: &RequestHeader) -> Vec<&str> {
+        request.headers.keys().map(HeaderName::as_str).collect()
+    }
+
+    #[test]
+    fn rule_09_reserved_headers_go_in_every_spelling() {
+        let mut request = request(&[
+            ("X_Backend_Request_ID", "a"),
+            ("X.Backend.Request.ID", "a"),
+            ("X-Backend-Request-ID", "a"),
+            ("X_Request_ID", "a"),
+            ("X-Backend-User", "root"),
+            ("x-app.proxy_token", "t"),
+            ("X-Application", "stays"),
+            ("Accept", "stays"),
+        ]);
+        remove_reserved(&mut request, &policy());
+        let mut left = names(&request);
+        left.sort_unstable();
+        assert_eq!(left, ["accept", "x-application"]);
+    }
+
+    #[test]
+    fn internal_headers_go_and_backend_headers_stay() {
+        let mut request =
+            request(&[("X-App-Proxy-Token", "t"), ("X_App_Proxy_Attempt", "1"), ("X-Backend-Session-ID", "s")]);
+        remove_internal(&mut request);
+        assert_eq!(names(&request), ["x-backend-session-id"]);
+    }
+
+    #[test]
+    fn hop_by_hop_response_headers_go() {
+        let mut response = ResponseHeader::build(200, None).unwrap();
+        for (name, value) in [
+            ("Connection", "keep-alive, X-Private"),
+            ("X-Private", "1"),
+            ("Keep-Alive", "timeout=5"),
+            ("Upgrade", "h2c"),
+            ("Proxy-Authenticate", "Basic"),
+            ("Transfer-Encoding", "chunked"),
+            ("Content-Type", "text/plain"),
+        ] {
+            response.append_header(name, value).unwrap();
+        }
+        remove_hop_by_hop(&mut response);
+        let mut left: Vec<&str> = response.headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["content-type", "transfer-encoding"]);
+    }
+
+    #[test]
+    fn rule_11_the_applications_own_identifier_never_wins() {
+        let mut response = ResponseHeader::build(200, None).unwrap();
+        response.append_header("X-Backend-Request-ID", "theirs").unwrap();
+        response.append_header("x-backend-request-id", "theirs too").unwrap();
+        let id = RequestId::generate();
+        put_request_id(&mut response, &policy(), &id);
+        let values: Vec<_> = response.headers.get_all("x-backend-request-id").iter().collect();
+        assert_eq!(values, [id.as_str()]);
+        assert!(!response.headers.contains_key(header::ACCESS_CONTROL_EXPOSE_HEADERS));
+    }
+
+    #[test]
+    fn rule_14_a_cors_response_exposes_the_header_once() {
+        let mut response = ResponseHeader::build(200, None).unwrap();
+        response.append_header("Access-Control-Allow-Origin", "*").unwrap();
+        response.append_header("Access-Control-Expose-Headers", "X-Other").unwrap();
+        let id = RequestId::generate();
+        put_request_id(&mut response, &policy(), &id);
+        put_request_id(&mut response, &policy(), &id);
+        let exposed = response.headers.get_all(header::ACCESS_CONTROL_EXPOSE_HEADERS).iter().count();
+        assert_eq!(exposed, 2);
+        assert!(has_token(&response.headers, &header::ACCESS_CONTROL_EXPOSE_HEADERS, "x-backend-request-id"));
+    }
+}

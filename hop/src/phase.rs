@@ -1,0 +1,113 @@
+//! What both tiers do in the same phase of Pingora's.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Version, header};
+use log::{info, warn};
+use pingora_core::{Error, Result};
+use pingora_http::RequestHeader;
+use pingora_proxy::{FailToProxy, Session as HttpSession};
+
+use crate::entrance::mark_serving;
+use crate::error::{Failure, raise};
+use crate::exchange::{Exchange, Hop};
+use crate::response::answer_failure;
+use crate::websocket::is_websocket;
+
+/// How long what is left of a request that was refused is read, so that its connection can be used again.
+const DRAIN_BODY: Duration = Duration::from_secs(5);
+
+/// Sets a client connection up for the request that came over it (phase `request_filter`): time limits, which Pingora forgets
+/// between requests, and pipelining.
+pub fn prepare(session: &mut HttpSession, hop: &Arc<Hop>) {
+    mark_serving(session, true);
+    session.set_read_timeout(Some(hop.timeouts.client_read.0));
+    session.set_write_timeout(Some(hop.timeouts.client_write.0));
+    session.set_total_drain_timeout(Some(DRAIN_BODY));
+    session.set_pipelining_enabled(true);
+    if session.get_keepalive().is_some() {
+        session.set_keepalive(Some(hop.timeouts.keepalive.0.as_secs().max(1)));
+    }
+    let request = session.req_header_mut();
+    if request.version == Version::HTTP_11 && request.headers.contains_key(header::UPGRADE) && !is_websocket(request) {
+        // Pingora takes every Upgrade for a change of protocol; one that is not to a WebSocket is ignored (RFC 9110, section 7.8).
+        request.remove_header(&header::UPGRADE);
+    }
+}
+
+/// The peer's address and the one that it reached; none on a Unix socket.
+#[must_use]
+pub fn addresses(session: &HttpSession) -> (Option<IpAddr>, Option<SocketAddr>) {
+    let peer = session.client_addr().and_then(|address| address.as_inet());
+    let local = session.server_addr().and_then(|address| address.as_inet());
+    (peer.map(|address| address.ip().to_canonical()), local.copied())
+}
+
+/// Counts request-body bytes and ends a request that brings more than the limit (phase `request_body_filter`).
+///
+/// # Errors
+/// [`Failure::BodyTooLarge`].
+pub fn count_body(hop: &Hop, so_far: &mut u64, chunk: usize) -> Result<()> {
+    *so_far += chunk as u64;
+    let limit = hop.limits.request_body.0;
+    if limit > 0 && *so_far > limit {
+        return Err(raise(Failure::BodyTooLarge, format!("more than {limit} bytes")));
+    }
+    Ok(())
+}
+
+/// Answers for a failure within Pingora's proxying (phase `fail_to_proxy`), and logs its cause.
+pub async fn fail(session: &mut HttpSession, exchange: &mut Exchange, error: &Error) -> FailToProxy {
+    let hop = Arc::clone(exchange.hop());
+    if !exchange.is_active() {
+        // A module refused the request before our first phase.
+        let (peer, _) = addresses(session);
+        let established = hop.identity.establish(&session.req_header().headers, peer);
+        exchange.begin(session.req_header(), peer, established);
+    }
+    let failure = Failure::of_proxying(error, hop.tier);
+    let told = failure.status().map_or(0, |status| status.as_u16());
+    if failure == Failure::Internal {
+        log::error!("request_id={} {}: {error}", exchange.id(), failure.code());
+    } else {
+        info!("request_id={} {}: {error}", exchange.id(), failure.code());
+    }
+    if let Err(e) = answer_failure(session, exchange, failure).await {
+        info!("request_id={} the client cannot be told: {e}", exchange.id());
+    }
+    FailToProxy { error_code: told, can_reuse_downstream: false }
+}
+
+/// Ends the exchange (phase `logging`). After a WebSocket's 101 there is nothing left to end: the tunnel does it.
+pub fn end(session: &mut HttpSession, exchange: &mut Exchange, error: Option<&Error>) {
+    if !exchange.is_active() {
+        return;
+    }
+    exchange.outcome.bytes_in = session.body_bytes_read() as u64;
+    exchange.outcome.bytes_out = session.body_bytes_sent() as u64;
+    if let Some(error) = error {
+        exchange.failed(Failure::of_proxying(error, exchange.hop().tier));
+    }
+    if exchange.is_open_stream() {
+        let by = match exchange.outcome.error {
+            Some("client_gone") => "client",
+            _ => "upstream",
+        };
+        exchange.outcome.closed_by.get_or_insert(by);
+    }
+    exchange.end();
+    mark_serving(session, false);
+}
+
+/// How a log line of Pingora's own names a request: by its identifier first (REQUEST_ID.md, rule 18).
+#[must_use]
+pub fn summary(request: &RequestHeader, exchange: &Exchange) -> String {
+    format!("request_id={} {} {}", exchange.id(), request.method, request.uri.path())
+}
+
+/// Logs that a next hop could not be connected.
+pub fn log_unconnected(exchange: &Exchange, what: &str, error: &Error) {
+    warn!("request_id={} attempt {}: {what} cannot be connected: {error}", exchange.id(), exchange.outcome.attempts);
+}

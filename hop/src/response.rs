@@ -1,0 +1,138 @@
+//! What goes back to the client: an application's response made fit for the next hop, or an error of our own.
+
+use bytes::Bytes;
+use http::{Method, StatusCode, Version, header};
+use log::debug;
+use pingora_core::Result;
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session as HttpSession;
+
+use crate::access_log::Kind;
+use crate::error::{Failure, render};
+use crate::exchange::Exchange;
+use crate::header::{put_request_id, remove_hop_by_hop};
+
+/// Makes a response header of the next hop ready for the client (phase `response_filter`).
+///
+/// Informational responses other than 101 pass as they are (REQUEST_ID.md, rule 11).
+pub fn finish_header(session: &mut HttpSession, exchange: &mut Exchange, response: &mut ResponseHeader) {
+    if is_interim(response.status) {
+        return;
+    }
+    let hop = std::sync::Arc::clone(exchange.hop());
+    remove_hop_by_hop(response);
+    put_request_id(response, &hop.identity, exchange.id());
+    if session.req_header().version == Version::HTTP_10 {
+        // An HTTP/1.0 client cannot read chunks: the body ends with the connection (RFC 9112, section 6.1).
+        response.remove_header(&header::TRANSFER_ENCODING);
+    }
+    if hop.drain.is_draining() {
+        session.set_keepalive(None);
+    }
+    exchange.answered(response.status.as_u16());
+    if let Some(kind) = stream_kind(response)
+        && session.req_header().method != Method::HEAD
+    {
+        exchange.open_stream(kind);
+    }
+}
+
+/// Whether a response is informational and another one follows it.
+#[must_use]
+pub fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// What kind of stream a response is, if its media type says that it is one (rule 17).
+fn stream_kind(response: &ResponseHeader) -> Option<Kind> {
+    let media = response.headers.get(header::CONTENT_TYPE)?.as_bytes();
+    let media = media.split(|b| *b == b';').next().unwrap_or(media).trim_ascii();
+    let is = |name: &str| media.eq_ignore_ascii_case(name.as_bytes());
+    if is("text/event-stream") {
+        return Some(Kind::Sse);
+    }
+    if media.get(..16).is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc")) {
+        return Some(Kind::Grpc);
+    }
+    let streams =
+        ["application/x-ndjson", "application/stream+json", "application/json-seq", "multipart/x-mixed-replace"];
+    streams.iter().any(|name| is(name)).then_some(Kind::Http)
+}
+
+/// Answers with an error of this tier's own, under the request's identifier.
+///
+/// # Errors
+/// When the client cannot be written to.
+pub async fn answer_failure(session: &mut HttpSession, exchange: &mut Exchange, failure: Failure) -> Result<()> {
+    exchange.failed(failure);
+    let already = session.response_written().is_some_and(|written| !is_interim(written.status));
+    let Some(status) = failure.status().filter(|_| !already) else {
+        session.set_keepalive(None);
+        return Ok(());
+    };
+    let hop = std::sync::Arc::clone(exchange.hop());
+    let page = render(failure, hop.tier, exchange.id(), &session.req_header().headers);
+    let mut response = ResponseHeader::build(status, Some(10))?;
+    response.insert_header(header::CONTENT_TYPE, page.content_type)?;
+    response.insert_header(header::CONTENT_LENGTH, page.body.len())?;
+    response.insert_header(header::CACHE_CONTROL, "no-store")?;
+    response.insert_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")?;
+    match failure {
+        Failure::BadHandshake(_) => response.insert_header(header::SEC_WEBSOCKET_VERSION, "13")?,
+        Failure::MethodNotAllowed => {
+            response.insert_header(header::ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")?;
+        }
+        _ => {}
+    }
+    if let Some(seconds) = failure.retry_after() {
+        response.insert_header(header::RETRY_AFTER, seconds)?;
+    }
+    answer(session, exchange, response, page.body, failure.closes_connection()).await
+}
+
+/// Answers with a response of this tier's own; puts the identifier on it.
+///
+/// # Errors
+/// When the client cannot be written to.
+pub async fn answer(
+    session: &mut HttpSession,
+    exchange: &mut Exchange,
+    mut response: ResponseHeader,
+    body: Bytes,
+    close: bool,
+) -> Result<()> {
+    let hop = std::sync::Arc::clone(exchange.hop());
+    put_request_id(&mut response, &hop.identity, exchange.id());
+    if close || hop.drain.is_draining() {
+        session.set_keepalive(None);
+    }
+    exchange.answered(response.status.as_u16());
+    let bodiless = body.is_empty() || session.req_header().method == Method::HEAD;
+    debug!("request_id={} is answered by this tier with {}", exchange.id(), response.status);
+    session.write_response_header(Box::new(response), bodiless).await?;
+    if bodiless {
+        session.write_response_body(None, true).await
+    } else {
+        session.write_response_body(Some(body), true).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(content_type: &str) -> ResponseHeader {
+        let mut response = ResponseHeader::build(200, None).unwrap();
+        response.insert_header("Content-Type", content_type).unwrap();
+        response
+    }
+
+    #[test]
+    fn streams_are_known_by_their_media_type() {
+        assert_eq!(stream_kind(&typed("text/event-stream; charset=utf-8")), Some(Kind::Sse));
+        assert_eq!(stream_kind(&typed("Application/gRPC+proto")), Some(Kind::Grpc));
+        assert_eq!(stream_kind(&typed("application/x-ndjson")), Some(Kind::Http));
+        assert_eq!(stream_kind(&typed("text/html")), None);
+        assert_eq!(stream_kind(&ResponseHeader::build(200, None).unwrap()), None);
+    }
+}

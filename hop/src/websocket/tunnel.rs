@@ -1,0 +1,357 @@
+//! The two-way relay that a WebSocket is after its handshake.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use log::{debug, info};
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v1::client::HttpSession as UpstreamSession;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_proxy::Session as HttpSession;
+use rand::RngExt;
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, Sleep};
+
+use super::handshake::Upstream;
+use super::observer::{Control, Direction, Event, Observer, close_frame};
+use super::relay::{End, Lane, Passed};
+use super::socket::Socket;
+use crate::access_log::Kind;
+use crate::drain::Phase;
+use crate::exchange::Exchange;
+
+/// RFC 6455, section 7.4.1: the endpoint is going away.
+const GOING_AWAY: u16 = 1001;
+/// How long both ends have to answer a close frame before the connections are cut.
+const CLOSE_WAIT: Duration = Duration::from_secs(5);
+
+/// Follows a stream for a tier: the coordinator keeps the session's record by it.
+pub trait StreamObserver: Send + Sync + 'static {
+    /// Data passed: so many bytes of data frames and what comes with them. Pings and pongs are not told.
+    fn data(&mut self, from: Direction, bytes: u64);
+}
+
+/// Nobody follows.
+pub struct Unobserved;
+
+impl StreamObserver for Unobserved {
+    fn data(&mut self, _from: Direction, _bytes: u64) {}
+}
+
+/// Relays the application's refusal as it is, body included. The header has been made ready for the client.
+///
+/// # Errors
+/// When either side fails within it.
+pub async fn relay_refusal(session: &mut HttpSession, upstream: Upstream) -> Result<()> {
+    let Upstream { session: mut upstream, response } = upstream;
+    let ends = upstream.is_body_done();
+    session.write_response_header(Box::new(response), ends).await?;
+    while !upstream.is_body_done() {
+        let body = upstream.read_body_bytes().await.map_err(Error::into_up)?;
+        session.write_response_body(body, false).await?;
+    }
+    session.write_response_body(None, true).await?;
+    upstream.shutdown().await;
+    Ok(())
+}
+
+/// Sends the 101 to the client, takes both byte streams out of Pingora and lets a task of their own relay them.
+///
+/// The exchange goes along: it is logged as opened here, and as closed when the tunnel ends.
+///
+/// # Errors
+/// When the 101 cannot be sent; `exchange` is then still the caller's.
+pub async fn upgrade(
+    session: &mut HttpSession,
+    exchange: &mut Exchange,
+    upstream: Upstream,
+    observer: impl StreamObserver,
+) -> Result<()> {
+    let Upstream { session: mut upstream, response } = upstream;
+    session.write_response_header(Box::new(response), false).await?;
+    let from_client = drain_client(session).await?;
+    let from_upstream = drain_upstream(&mut upstream).await?;
+    let client = take_client(session)?;
+    let mut upstream = upstream.into_inner();
+    upstream.flush().await.map_err(|e| Error::because(ErrorType::WriteError, "flushing the handshake", e).into_up())?;
+
+    exchange.open_stream(Kind::WebSocket);
+    let exchange = exchange.take();
+    let tunnel = Tunnel::new(exchange, Box::new(observer), client, upstream, from_client, from_upstream);
+    tokio::spawn(tunnel.run());
+    Ok(())
+}
+
+/// Bytes that the client sent right behind its handshake.
+async fn drain_client(session: &mut HttpSession) -> Result<Vec<u8>> {
+    let mut early = Vec::new();
+    // Each read takes all that one layer of buffers holds, so the last one goes to the socket and finds nothing.
+    while let Some(read) = session.downstream_session.read_request_body().now_or_never() {
+        match read? {
+            Some(bytes) if !bytes.is_empty() => early.extend_from_slice(&bytes),
+            _ => break,
+        }
+    }
+    Ok(early)
+}
+
+/// Bytes that the application sent right behind its 101.
+async fn drain_upstream(upstream: &mut UpstreamSession) -> Result<Vec<u8>> {
+    let mut early = Vec::new();
+    while let Some(read) = upstream.read_body_bytes().now_or_never() {
+        let bytes: Option<Bytes> = read.map_err(Error::into_up)?;
+        match bytes {
+            Some(bytes) if !bytes.is_empty() => early.extend_from_slice(&bytes),
+            _ => break,
+        }
+    }
+    Ok(early)
+}
+
+/// Takes the client's stream out of the session, which goes on with one that leads nowhere.
+fn take_client(session: &mut HttpSession) -> Result<Stream> {
+    let (nowhere, _) = tokio::io::duplex(1);
+    let mut idle = ServerSession::new_http1(Box::new(nowhere));
+    idle.set_keepalive(None);
+    match std::mem::replace(&mut *session.downstream_session, idle) {
+        ServerSession::H1(h1) => Ok(h1.into_inner()),
+        other => {
+            *session.downstream_session = other;
+            Err(Error::explain(ErrorType::InternalError, "only HTTP/1.1 is upgraded"))
+        }
+    }
+}
+
+/// Why a tunnel is being closed by this tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    Draining,
+    Idle,
+}
+
+impl Reason {
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Draining => "draining",
+            Self::Idle => "idle_timeout",
+        }
+    }
+}
+
+struct Tunnel {
+    exchange: Exchange,
+    observer: Box<dyn StreamObserver>,
+    client: Socket,
+    upstream: Socket,
+    from_client: Lane,
+    from_upstream: Lane,
+    message_ids: bool,
+    idle: Duration,
+    last_byte: Instant,
+    timer: Pin<Box<Sleep>>,
+    /// Completes when tunnels are to close. Polled once to be woken, and again only when woken for no other reason.
+    drained: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    closing: Option<Reason>,
+}
+
+impl Tunnel {
+    fn new(
+        exchange: Exchange,
+        observer: Box<dyn StreamObserver>,
+        client: Stream,
+        upstream: Stream,
+        from_client: Vec<u8>,
+        from_upstream: Vec<u8>,
+    ) -> Self {
+        let hop = std::sync::Arc::clone(exchange.hop());
+        let idle = hop.websocket.idle.0;
+        let mut phase = hop.drain.watch();
+        let mut tunnel = Self {
+            client: Socket::from_pingora(client),
+            upstream: Socket::from_pingora(upstream),
+            from_client: Lane::new(Observer::new(Direction::FromClient), Vec::new(), |_| {}),
+            from_upstream: Lane::new(Observer::new(Direction::FromServer), Vec::new(), |_| {}),
+            message_ids: hop.websocket.message_ids,
+            idle,
+            last_byte: Instant::now(),
+            timer: Box::pin(tokio::time::sleep(idle)),
+            drained: Box::pin(async move {
+                // The sender lives as long as the daemon; should it go, there is nothing to drain for.
+                if phase.wait_for(|phase| *phase >= Phase::ClosingStreams).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }),
+            closing: None,
+            exchange,
+            observer,
+        };
+        let Self { exchange, observer, message_ids, .. } = &mut tunnel;
+        let mut notes = Notes { exchange, observer: observer.as_mut(), message_ids: *message_ids };
+        let client_lane = Lane::new(Observer::new(Direction::FromClient), from_client, |e| {
+            notes.take(Direction::FromClient, Passed::Event(e));
+        });
+        let upstream_lane = Lane::new(Observer::new(Direction::FromServer), from_upstream, |e| {
+            notes.take(Direction::FromServer, Passed::Event(e));
+        });
+        tunnel.from_client = client_lane;
+        tunnel.from_upstream = upstream_lane;
+        tunnel
+    }
+
+    async fn run(mut self) {
+        debug!("request_id={} is a tunnel now", self.exchange.id());
+        let mut registered = false;
+        poll_fn(|cx| self.poll(cx, &mut registered)).await;
+        self.report();
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, registered: &mut bool) -> Poll<()> {
+        self.poll_lanes(cx);
+        if self.is_over() {
+            return Poll::Ready(());
+        }
+        // Waiting for the phase takes a lock that all tunnels share, so a tunnel asks once, and then only once the phase has changed.
+        if self.closing.is_none() && (!*registered || self.exchange.hop().drain.is_draining()) {
+            *registered = true;
+            if self.drained.as_mut().poll(cx).is_ready() {
+                self.begin_closing(Reason::Draining);
+            }
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let due = self.last_byte + self.idle;
+            if self.closing.is_some() {
+                return Poll::Ready(());
+            } else if due <= Instant::now() {
+                self.begin_closing(Reason::Idle);
+            } else {
+                self.timer.as_mut().reset(due);
+            }
+        }
+        if self.closing.is_some() {
+            self.put_close_frames();
+            self.poll_lanes(cx);
+            if self.is_over() || self.close_is_answered() {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+
+    fn poll_lanes(&mut self, cx: &mut Context<'_>) {
+        let Self { exchange, observer, client, upstream, from_client, from_upstream, message_ids, last_byte, .. } =
+            self;
+        let mut notes = Notes { exchange, observer: observer.as_mut(), message_ids: *message_ids };
+        let before = from_client.bytes + from_upstream.bytes;
+        let _ = from_client.poll(cx, client, upstream, |passed| notes.take(Direction::FromClient, passed));
+        let _ = from_upstream.poll(cx, upstream, client, |passed| notes.take(Direction::FromServer, passed));
+        if from_client.bytes + from_upstream.bytes != before {
+            *last_byte = Instant::now();
+        }
+        // Whoever ends first has closed it; what follows is the answer.
+        for (lane, name) in [(&*from_client, "client"), (&*from_upstream, "upstream")] {
+            if lane.end.is_some() || lane.observer.saw_close() {
+                exchange.outcome.closed_by.get_or_insert(name);
+                if let Some(code) = lane.observer.close_code() {
+                    exchange.outcome.close_code.get_or_insert(code);
+                }
+            }
+        }
+        // The closing handshake is complete: the ends close their connections, and are made to if they do not.
+        if from_client.observer.saw_close() && from_upstream.observer.saw_close() && self.closing.is_none() {
+            let latest = Instant::now() + CLOSE_WAIT;
+            if self.idle > CLOSE_WAIT {
+                self.idle = CLOSE_WAIT;
+                self.timer.as_mut().reset(latest);
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.from_client.is_over() && self.from_upstream.is_over()
+    }
+
+    fn begin_closing(&mut self, reason: Reason) {
+        if self.from_client.observer.saw_close() && self.from_upstream.observer.saw_close() {
+            // Both ends have said goodbye and only their connections are left.
+            self.from_client.finish();
+            self.from_upstream.finish();
+        } else {
+            info!("request_id={} is closed by this tier: {}", self.exchange.id(), reason.code());
+            self.exchange.outcome.closed_by.get_or_insert("proxy");
+            self.exchange.outcome.close_code.get_or_insert(GOING_AWAY);
+            self.exchange.outcome.error.get_or_insert(reason.code());
+        }
+        self.closing = Some(reason);
+        self.timer.as_mut().reset(Instant::now() + CLOSE_WAIT);
+    }
+
+    /// Puts a close frame into each direction that is between two frames; a later poll tries again for the other.
+    fn put_close_frames(&mut self) {
+        let text = match self.closing {
+            Some(Reason::Idle) => "idle for too long",
+            _ => "the proxy is shutting down",
+        };
+        if self.from_upstream.can_close() {
+            self.from_upstream.close_with(close_frame(GOING_AWAY, text, None));
+        }
+        if self.from_client.can_close() {
+            let mask: [u8; 4] = rand::rng().random();
+            self.from_client.close_with(close_frame(GOING_AWAY, text, Some(mask)));
+        }
+    }
+
+    /// Whether our close frames are out and both ends have answered, or are gone.
+    fn close_is_answered(&self) -> bool {
+        [&self.from_client, &self.from_upstream].into_iter().all(|lane| {
+            let sent = lane.has_closed() || lane.end.is_some() || lane.observer.saw_close();
+            let answered = lane.observer.saw_close() || lane.end.is_some();
+            sent && answered
+        })
+    }
+
+    fn report(mut self) {
+        let outcome = &mut self.exchange.outcome;
+        outcome.bytes_in = self.from_client.bytes;
+        outcome.bytes_out = self.from_upstream.bytes;
+        outcome.messages = Some((self.from_client.observer.messages(), self.from_upstream.observer.messages()));
+        for (lane, code) in [(&self.from_client, "client_gone"), (&self.from_upstream, "upstream_gone")] {
+            if let Some(End::Failed(e)) = &lane.end
+                && !lane.observer.saw_close()
+            {
+                debug!("request_id={} {code}: {e}", self.exchange.facts.request_id);
+                outcome.error.get_or_insert(code);
+            }
+        }
+        self.exchange.end();
+    }
+}
+
+/// Where what passed is told.
+struct Notes<'t> {
+    exchange: &'t mut Exchange,
+    observer: &'t mut dyn StreamObserver,
+    message_ids: bool,
+}
+
+impl Notes<'_> {
+    fn take(&mut self, from: Direction, passed: Passed) {
+        match passed {
+            Passed::Bytes(bytes, activity) if activity.data => self.observer.data(from, bytes),
+            Passed::Event(Event::Message(message)) if self.message_ids => {
+                self.exchange.log_message(from, message.number, message.payload_bytes);
+            }
+            Passed::Event(Event::Lost(reason)) => {
+                info!("request_id={} cannot be observed further: {reason}", self.exchange.id());
+            }
+            Passed::Event(Event::Control(Control::Close(code))) => {
+                debug!("request_id={} close frame, code {code:?}", self.exchange.id());
+            }
+            _ => {}
+        }
+    }
+}

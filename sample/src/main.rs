@@ -1,0 +1,33 @@
+//! The sample application's process: reads the flags, listens, serves until it is ended.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use clap::Parser;
+use tokio::net::TcpListener;
+
+/// A small application to try App-Proxy with: pages, a cookie, a redirect, an event stream and a WebSocket,
+/// all of which show the request ID that arrived.
+#[derive(Parser)]
+#[command(name = "app-proxy-sample", version)]
+struct Flags {
+    /// The address to listen on; port 0 takes a free one, which the line "listening on ..." on standard output names.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8890")]
+    listen: SocketAddr,
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> anyhow::Result<()> {
+    let flags = Flags::parse();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
+        .format_timestamp_millis()
+        .init();
+
+    let listener =
+        TcpListener::bind(flags.listen).await.with_context(|| format!("cannot listen on {}", flags.listen))?;
+    writeln!(io::stdout(), "listening on {}", listener.local_addr()?)?;
+    // No handler for SIGTERM: nothing here is worth finishing, and an event stream would never finish.
+    axum::serve(listener, app_proxy_sample::routes::router()).await?;
+    Ok(())
+}

@@ -1,0 +1,32 @@
+# What the other scripts have in common. Sourced by them, from the top of the repository.
+# shellcheck shell=bash
+
+# Where cargo builds.
+# shellcheck disable=SC2034
+TARGET=${CARGO_TARGET_DIR:-target}
+
+say() {
+    printf '%s\n' "$*"
+}
+
+die() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+# Installs Debian packages, if any are named; as root, or else by sudo.
+install_packages() {
+    (($# > 0)) || return 0
+    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120)
+    command -v apt-get >/dev/null ||
+        die "please install what Debian calls: $* (there is no apt-get here to do it with)"
+    if ((EUID != 0)); then
+        command -v sudo >/dev/null ||
+            die "please install these packages as root: apt-get install $*"
+        apt=(sudo "${apt[@]}")
+    fi
+    say "installing with apt-get: $*"
+    local output
+    output=$("${apt[@]}" -qq update 2>&1 && "${apt[@]}" -qq install -y --no-install-recommends "$@" 2>&1) ||
+        die "apt-get could not install: $*"$'\n'"$output"
+}

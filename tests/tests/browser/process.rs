@@ -1,0 +1,83 @@
+//! Programs around the cluster (the driver of the browser, the applications): started, listened to, ended by process id.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use app_proxy_tests::wait::eventually;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How long a program may take to end after SIGTERM.
+const TO_END: Duration = Duration::from_secs(15);
+
+/// A running program. Ends with the value.
+pub(crate) struct Process {
+    name: &'static str,
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Process {
+    /// Starts a program, and reads from then on what it says.
+    pub(crate) fn spawn(name: &'static str, command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name} does not start ({command:?}): {error}"));
+        let lines = Arc::default();
+        read_lines(child.stdout.take().unwrap(), &lines);
+        read_lines(child.stderr.take().unwrap(), &lines);
+        Self { name, child, lines }
+    }
+
+    /// What it has said so far, on standard output and standard error.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    /// Waits until it has said something of which `read` makes a value.
+    pub(crate) async fn said<T>(&self, what: &str, read: impl Fn(&str) -> Option<T>) -> T {
+        let what = format!("{}: {what}", self.name);
+        eventually(&what, || self.lines().iter().find_map(|line| read(line))).await
+    }
+
+    /// Asks it to end, and makes it end when it does not.
+    pub(crate) fn end(&mut self) {
+        let pid = Pid::from_raw(self.child.id().try_into().unwrap());
+        if self.child.try_wait().unwrap().is_none() {
+            // It may have ended since, and is then still ours to wait for: the signal reaches nobody else.
+            let _ = kill(pid, Signal::SIGTERM);
+        }
+        let begin = Instant::now();
+        while self.child.try_wait().unwrap().is_none() {
+            if begin.elapsed() > TO_END {
+                let _ = self.child.kill();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+        if std::thread::panicking() {
+            eprintln!("---- {} said:\n{}", self.name, self.lines().join("\n"));
+        }
+    }
+}
+
+fn read_lines(stream: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) {
+    let lines = Arc::clone(lines);
+    std::thread::spawn(move || {
+        let said = BufReader::new(stream).split(b'\n').map_while(Result::ok);
+        for line in said {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            lines.lock().unwrap().push(line);
+        }
+    });
+}
