@@ -8,7 +8,7 @@ use http::{HeaderValue, Version, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use app_proxy_hop::header::{APP_EPOCH, APP_REVISION, ATTEMPT, SESSION_ID, TOKEN, remove_reserved, set};
+use app_proxy_hop::header::{APP_EPOCH, APP_REVISION, ATTEMPT, CLIENT, SESSION_ID, TOKEN, remove_reserved, set};
 use app_proxy_hop::request_id::Policy;
 use app_proxy_hop::response::is_interim;
 
@@ -63,6 +63,9 @@ impl Forwarder {
         set(request, policy.header(), ctx.exchange.id().header_value());
         if let Some(used) = &ctx.session {
             set(request, &SESSION_ID, used.record.id_value());
+        }
+        if let Some(client) = ctx.origin.client_value() {
+            set(request, &CLIENT, client);
         }
         set(request, &APP_REVISION, route.app.revision.clone());
         set(request, &APP_EPOCH, route.app.epoch.clone());

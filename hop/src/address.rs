@@ -116,6 +116,12 @@ impl Address {
         }
     }
 
+    /// Whether a lookup is needed to connect to it.
+    #[must_use]
+    pub fn is_name(&self) -> bool {
+        matches!(self, Self::Inet { host, .. } if host.parse::<IpAddr>().is_err())
+    }
+
     /// The path of a Unix address.
     #[must_use]
     pub fn unix_path(&self) -> Option<&Path> {

@@ -15,6 +15,8 @@ pub const APP_EPOCH: HeaderName = HeaderName::from_static("x-app-proxy-app-epoch
 pub const ATTEMPT: HeaderName = HeaderName::from_static("x-app-proxy-attempt");
 /// Shows the worker that a coordinator speaks.
 pub const TOKEN: HeaderName = HeaderName::from_static("x-app-proxy-token");
+/// The client's address as the coordinator believes it.
+pub const CLIENT: HeaderName = HeaderName::from_static("x-app-proxy-client");
 /// RFC 7239.
 pub const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 /// The clients' and proxies' addresses, oldest first.

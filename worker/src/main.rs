@@ -1,2 +1,19 @@
-//! stub
-fn main() {}
+//! `app-proxy-worker`.
+
+use std::process::ExitCode;
+
+use app_proxy_hop::daemon::{Flags, start_logging};
+use app_proxy_worker::daemon;
+
+fn main() -> ExitCode {
+    start_logging();
+    let flags = Flags::from_args(std::env::args_os());
+    match daemon::run(&flags) {
+        Ok(never) => match never {},
+        Err(e) => {
+            // One clear line, whatever the log level is.
+            eprintln!("app-proxy-worker: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

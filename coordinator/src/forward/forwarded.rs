@@ -74,6 +74,12 @@ impl Origin {
         self.host.clone().or_else(local).unwrap_or_else(|| HeaderValue::from_static("localhost"))
     }
 
+    /// The client's address as a header value.
+    #[must_use]
+    pub fn client_value(&self) -> Option<HeaderValue> {
+        self.client.and_then(|client| HeaderValue::try_from(client.to_string()).ok())
+    }
+
     const fn scheme(&self) -> &'static str {
         if self.secure { "https" } else { "http" }
     }

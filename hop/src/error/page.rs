@@ -89,8 +89,7 @@ fn escape(text: &str, into: &mut String) {
 }
 
 /// Whether `Accept` names HTML with a higher weight than JSON (RFC 9110, section 12.5.1). `*/*` prefers neither: JSON.
-#[must_use]
-pub fn prefers_html(headers: &HeaderMap) -> bool {
+fn prefers_html(headers: &HeaderMap) -> bool {
     let mut html = 0;
     let mut json = 0;
     for value in headers.get_all(header::ACCEPT) {

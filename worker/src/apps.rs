@@ -1,0 +1,187 @@
+//! The worker's copy of the app table, swapped whole when it changes; reading it takes no lock.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use app_proxy_control::app::Affinity;
+use app_proxy_control::table::{AppList, StoredApp};
+use app_proxy_hop::config::TimeoutsSection;
+use app_proxy_hop::forwarding::{PeerTimeouts, peer};
+use arc_swap::ArcSwap;
+use log::warn;
+
+use crate::endpoints::Endpoint;
+
+/// An app with what each of its requests needs.
+#[derive(Debug)]
+pub struct ServedApp {
+    /// The app.
+    pub stored: Arc<StoredApp>,
+    /// Its name, shared by log lines.
+    pub name: Arc<str>,
+    /// Where it listens; addresses that do not resolve are left out until they do.
+    pub endpoints: Vec<Arc<Endpoint>>,
+    /// Whether a host name among the addresses has to be looked up again from time to time.
+    has_names: bool,
+}
+
+impl ServedApp {
+    /// Whether its clients have sessions.
+    #[must_use]
+    pub fn has_sessions(&self) -> bool {
+        self.stored.app.affinity == Affinity::Session
+    }
+}
+
+/// One state of the table.
+#[derive(Debug, Default)]
+pub struct Table {
+    /// What the revision counts in; empty before the first sync.
+    pub epoch: String,
+    /// The coordinator's revision at the last sync.
+    pub revision: u64,
+    apps: HashMap<String, Arc<ServedApp>>,
+}
+
+impl Table {
+    /// The app of a name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Arc<ServedApp>> {
+        self.apps.get(name)
+    }
+
+    /// Whether the table has been taken from a coordinator.
+    #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        !self.epoch.is_empty()
+    }
+
+    /// Whether the table is at least as new as a request asks for.
+    #[must_use]
+    pub fn satisfies(&self, fence: Option<Fence<'_>>) -> bool {
+        fence.is_none_or(|fence| fence.epoch == self.epoch && fence.revision <= self.revision)
+    }
+}
+
+/// The table that a request's coordinator has acted on.
+#[derive(Clone, Copy, Debug)]
+pub struct Fence<'r> {
+    /// What the revision counts in.
+    pub epoch: &'r str,
+    /// The revision of the request's app.
+    pub revision: u64,
+}
+
+/// The current state.
+pub struct Apps {
+    current: ArcSwap<Table>,
+    timeouts: TimeoutsSection,
+}
+
+impl Apps {
+    /// An empty table.
+    #[must_use]
+    pub fn new(timeouts: TimeoutsSection) -> Self {
+        Self { current: ArcSwap::default(), timeouts }
+    }
+
+    /// The state of this moment.
+    #[must_use]
+    pub fn load(&self) -> Arc<Table> {
+        self.current.load_full()
+    }
+
+    /// Takes in what a coordinator says. Looks host names up, which blocks.
+    ///
+    /// Only one caller may do this at a time: the follower.
+    pub fn apply(&self, list: AppList) {
+        let before = self.load();
+        let mut apps = if list.complete { HashMap::new() } else { before.apps.clone() };
+        for name in &list.deleted {
+            apps.remove(name);
+        }
+        for stored in list.items {
+            let name = stored.app.name.clone();
+            apps.insert(name.clone(), Arc::new(self.serve(stored, before.get(&name))));
+        }
+        self.current.store(Arc::new(Table { epoch: list.epoch, revision: list.revision, apps }));
+    }
+
+    /// Looks host names up again. As [`Apps::apply`], by the follower alone.
+    pub fn look_names_up(&self) {
+        let before = self.load();
+        if !before.apps.values().any(|app| app.has_names) {
+            return;
+        }
+        let again = |(name, app): (&String, &Arc<ServedApp>)| {
+            let app =
+                if app.has_names { Arc::new(self.serve(Arc::clone(&app.stored), Some(app))) } else { Arc::clone(app) };
+            (name.clone(), app)
+        };
+        let apps = before.apps.iter().map(again).collect();
+        self.current.store(Arc::new(Table { epoch: before.epoch.clone(), revision: before.revision, apps }));
+    }
+
+    fn serve(&self, stored: Arc<StoredApp>, before: Option<&Arc<ServedApp>>) -> ServedApp {
+        let timeouts = PeerTimeouts::new(&self.timeouts, stored.app.timeouts.connect, stored.app.timeouts.read);
+        let load_of = |address: &str| {
+            let known = before.and_then(|app| app.endpoints.iter().find(|endpoint| *endpoint.address == *address));
+            known.map_or_else(Arc::<AtomicUsize>::default, |endpoint| Arc::clone(endpoint.load()))
+        };
+        let mut has_names = false;
+        let mut endpoints = Vec::with_capacity(stored.app.endpoints.len());
+        for endpoint in &stored.app.endpoints {
+            let address = endpoint.address.to_string();
+            has_names |= endpoint.address.is_name();
+            match endpoint.address.resolve() {
+                Ok(resolved) => {
+                    let load = load_of(&address);
+                    endpoints.push(Arc::new(Endpoint::new(&address, endpoint.weight, peer(&resolved, timeouts), load)));
+                }
+                Err(e) => warn!("app {}: endpoint {address} is left out: {e}", stored.app.name),
+            }
+        }
+        ServedApp { name: stored.app.name.as_str().into(), stored, endpoints, has_names }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use app_proxy_control::app::App;
+    use app_proxy_control::table::AppTable;
+
+    fn list(apps: serde_json::Value) -> AppList {
+        let apps: Vec<App> = serde_json::from_value(apps).unwrap();
+        AppTable::from_file(apps).changes(0, None)
+    }
+
+    #[test]
+    fn a_whole_table_replaces_and_a_change_adds() {
+        let apps = Apps::new(TimeoutsSection::default());
+        assert!(!apps.load().is_loaded());
+        apps.apply(list(serde_json::json!([{"name": "a", "endpoints": [{"address": "127.0.0.1:1"}]}, {"name": "b"}])));
+        let mut change = list(serde_json::json!([{"name": "c"}]));
+        change.complete = false;
+        change.deleted = vec!["b".to_owned()];
+        change.epoch = apps.load().epoch.clone();
+        change.revision = 4;
+        apps.apply(change);
+        let table = apps.load();
+        assert!(table.get("a").is_some() && table.get("b").is_none() && table.get("c").is_some());
+        assert!(table.satisfies(Some(Fence { epoch: &table.epoch, revision: 4 })));
+        assert!(!table.satisfies(Some(Fence { epoch: &table.epoch, revision: 5 })));
+        assert!(!table.satisfies(Some(Fence { epoch: "other", revision: 1 })));
+    }
+
+    #[test]
+    fn the_load_of_an_endpoint_outlives_a_change() {
+        let apps = Apps::new(TimeoutsSection::default());
+        let table = serde_json::json!([{"name": "a", "endpoints": [{"address": "127.0.0.1:1"}]}]);
+        apps.apply(list(table.clone()));
+        let busy = apps.load().get("a").unwrap().endpoints[0].enter();
+        apps.apply(list(table));
+        assert!(Arc::ptr_eq(apps.load().get("a").unwrap().endpoints[0].load(), busy.endpoint().load()));
+    }
+}

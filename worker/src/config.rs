@@ -1,0 +1,226 @@
+//! The worker's configuration: the section `worker` of its file, validated.
+
+use std::path::{Path, PathBuf};
+
+use app_proxy_hop::address::Address;
+use app_proxy_hop::config::{
+    AccessLogSection, AdminSection, ConfigError, ConfigFile, DrainSection, LimitsSection, Period, RequestIdSection,
+    TimeoutsSection, WebSocketSection,
+};
+use http::Uri;
+use pingora_core::server::configuration::ServerConf;
+use serde::Deserialize;
+
+/// The section as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawWorker {
+    id: String,
+    listener: ListenerSection,
+    #[serde(default)]
+    advertise: Option<Address>,
+    admin: AdminSection,
+    coordinators: Vec<String>,
+    #[serde(default = "default_token_file")]
+    token_file: PathBuf,
+    #[serde(default)]
+    request_id: HeadersSection,
+    #[serde(default)]
+    sync: SyncSection,
+    #[serde(default)]
+    timeouts: TimeoutsSection,
+    #[serde(default)]
+    limits: LimitsSection,
+    #[serde(default)]
+    drain: DrainSection,
+    #[serde(default)]
+    access_log: AccessLogSection,
+    #[serde(default)]
+    websocket: WebSocketSection,
+}
+
+#[derive(Debug, Deserialize)]
+struct Document {
+    worker: RawWorker,
+}
+
+fn default_token_file() -> PathBuf {
+    PathBuf::from("run/worker.token")
+}
+
+/// Where coordinators connect.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListenerSection {
+    address: Address,
+}
+
+/// `request_id` of a worker: the names alone, since it believes its coordinators and nobody else.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct HeadersSection {
+    header: Option<String>,
+    aliases: Option<Vec<String>>,
+}
+
+/// `sync`: how the app table is followed.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SyncSection {
+    /// How long a poll for changes stays open.
+    pub wait: Period,
+    /// Pause after a failed one.
+    pub retry: Period,
+    /// How long a request waits for a newer table that its coordinator already has.
+    pub fence: Period,
+}
+
+impl Default for SyncSection {
+    fn default() -> Self {
+        Self { wait: Period::from_secs(30), retry: Period::from_secs(1), fence: Period::from_secs(2) }
+    }
+}
+
+/// The validated configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// Pingora's part.
+    pub server: ServerConf,
+    /// The worker's name.
+    pub id: String,
+    /// Where coordinators connect.
+    pub listener: Address,
+    /// How coordinators reach it.
+    pub advertise: Address,
+    /// The admin listener.
+    pub admin: Address,
+    /// Admin listeners of the coordinators.
+    pub coordinators: Vec<Uri>,
+    /// Holds the token between the tiers.
+    pub token_file: PathBuf,
+    /// Under which names the identifier travels.
+    pub request_id: RequestIdSection,
+    /// How the app table is followed.
+    pub sync: SyncSection,
+    /// How long the tier waits.
+    pub timeouts: TimeoutsSection,
+    /// What it refuses.
+    pub limits: LimitsSection,
+    /// How it ends.
+    pub drain: DrainSection,
+    /// Where requests are logged.
+    pub access_log: AccessLogSection,
+    /// What it does with WebSockets.
+    pub websocket: WebSocketSection,
+}
+
+impl Config {
+    /// Reads and validates a file.
+    ///
+    /// # Errors
+    /// With one line that names the file, the line and the key.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::from_file(&ConfigFile::read(path)?)
+    }
+
+    /// Validates a file that has been read.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_file(file: &ConfigFile) -> Result<Self, ConfigError> {
+        let (server, document) = file.parse::<Document>("worker")?;
+        let raw = document.worker;
+        if raw.id.is_empty()
+            || raw.id.len() > 128
+            || !raw.id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        {
+            return Err(file.fault_at("id:", &format!("id: `{}` is no worker id: letters, digits, - _ .", raw.id)));
+        }
+        if raw.coordinators.is_empty() {
+            return Err(file.fault_at("coordinators", "`coordinators` is empty: whose app table would be followed?"));
+        }
+        let coordinators = raw.coordinators.iter().map(|text| {
+            coordinator(text)
+                .ok_or_else(|| file.fault_at(text, &format!("coordinators: `{text}` is not http://host:port")))
+        });
+        let request_id = headers(file, &raw.request_id)?;
+        Ok(Self {
+            server,
+            id: raw.id,
+            advertise: raw.advertise.unwrap_or_else(|| raw.listener.address.clone()),
+            listener: raw.listener.address,
+            admin: raw.admin.address,
+            coordinators: coordinators.collect::<Result<_, _>>()?,
+            token_file: raw.token_file,
+            request_id,
+            sync: raw.sync,
+            timeouts: raw.timeouts,
+            limits: raw.limits,
+            drain: raw.drain,
+            access_log: raw.access_log,
+            websocket: raw.websocket,
+        })
+    }
+}
+
+fn coordinator(text: &str) -> Option<Uri> {
+    let uri: Uri = text.parse().ok()?;
+    let plain = uri.scheme_str() == Some("http") && uri.authority().is_some() && matches!(uri.path(), "" | "/");
+    (plain && uri.query().is_none()).then_some(uri)
+}
+
+fn headers(file: &ConfigFile, section: &HeadersSection) -> Result<RequestIdSection, ConfigError> {
+    let mut names = RequestIdSection::default();
+    let parse = |text: &str| {
+        text.parse().map_err(|_| file.fault_at(text, &format!("request_id: `{text}` is not a header name")))
+    };
+    if let Some(header) = &section.header {
+        names.header = parse(header)?;
+    }
+    if let Some(aliases) = &section.aliases {
+        names.aliases = aliases.iter().map(|alias| parse(alias)).collect::<Result<_, _>>()?;
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALLEST: &str =
+        "version: 1\nworker:\n  id: w\n  listener: {address: '127.0.0.1:0'}\n  admin: {address: '127.0.0.1:0'}\n";
+
+    fn load(more: &str) -> Result<Config, String> {
+        let text = format!("{SMALLEST}{more}");
+        Config::from_file(&ConfigFile::from_text("w.yaml", &text)).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_sample_is_valid_and_says_the_defaults() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/worker.yaml");
+        let sample = Config::load(&path).unwrap();
+        let default = load("  coordinators: ['http://127.0.0.1:8081']\n").unwrap();
+        let shown = |c: &Config| {
+            format!(
+                "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+                c.request_id, c.sync, c.timeouts, c.limits, c.drain, c.access_log, c.websocket, c.token_file
+            )
+        };
+        assert_eq!(shown(&sample), shown(&default));
+        assert_eq!(default.advertise, default.listener);
+    }
+
+    #[test]
+    fn faults_name_their_line_and_key() {
+        for (more, line, words) in [
+            ("  coordinators: []\n", 6, "coordinators"),
+            ("  coordinators: ['127.0.0.1:8081']\n", 6, "coordinators"),
+            ("  coordinators: ['http://c:1/path']\n", 6, "coordinators"),
+            ("  coordinators: ['http://c:1']\n  request_id: {header: 'a b'}\n", 7, "request_id"),
+            ("  coordinators: ['http://c:1']\n  request_id: {accept_from: []}\n", 7, "accept_from"),
+        ] {
+            let text = load(more).unwrap_err();
+            assert!(text.starts_with(&format!("w.yaml:{line}: ")) && text.contains(words), "{text}");
+        }
+    }
+}

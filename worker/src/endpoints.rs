@@ -1,0 +1,169 @@
+//! Which endpoint of an app a request goes to (phase `upstream_peer`): by its session, or where there is least to do.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pingora_core::prelude::HttpPeer;
+use rand::RngExt;
+
+/// One network address where an app listens.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// The address as the app table writes it.
+    pub address: Arc<str>,
+    /// Its share.
+    pub weight: u16,
+    /// How it is connected to; made once and cloned for each request.
+    pub peer: HttpPeer,
+    /// Requests and tunnels at it; outlives changes of the table.
+    load: Arc<AtomicUsize>,
+}
+
+/// An endpoint with a request at it; dropping it says that the request has ended.
+#[derive(Debug)]
+pub struct Busy(Arc<Endpoint>);
+
+impl Busy {
+    /// The endpoint.
+    #[must_use]
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.0
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.load.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Endpoint {
+    /// An endpoint whose load is counted in `load`.
+    #[must_use]
+    pub fn new(address: &str, weight: u16, peer: HttpPeer, load: Arc<AtomicUsize>) -> Self {
+        Self { address: address.into(), weight, peer, load }
+    }
+
+    /// Where its load is counted.
+    #[must_use]
+    pub fn load(&self) -> &Arc<AtomicUsize> {
+        &self.load
+    }
+
+    /// Counts a request in.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>) -> Busy {
+        self.load.fetch_add(1, Ordering::Relaxed);
+        Busy(Arc::clone(self))
+    }
+
+    /// Whether this endpoint has less to do than another for its weight.
+    fn is_freer_than(&self, other: &Self) -> bool {
+        let load = |endpoint: &Self| endpoint.load.load(Ordering::Relaxed) as u64 + 1;
+        load(self) * u64::from(other.weight) < load(other) * u64::from(self.weight)
+    }
+}
+
+/// The endpoint for a request: of a session the same each time, otherwise the freer one of two at random; `failed` ones are left out.
+#[must_use]
+pub fn select(endpoints: &[Arc<Endpoint>], session: Option<&[u8]>, failed: &[Arc<Endpoint>]) -> Option<Arc<Endpoint>> {
+    let usable = || endpoints.iter().filter(|endpoint| !failed.iter().any(|f| f.address == endpoint.address));
+    match session {
+        Some(session) => usable().max_by(|a, b| score(session, a).total_cmp(&score(session, b))).cloned(),
+        None => freer_of_two(usable),
+    }
+}
+
+/// Weighted rendezvous hashing: each endpoint draws a number by the session, and the largest has it. A change of the endpoints
+/// moves only the sessions that it must, and workers agree without talking.
+fn score(session: &[u8], endpoint: &Endpoint) -> f64 {
+    let mut hasher = DefaultHasher::new();
+    session.hash(&mut hasher);
+    endpoint.address.hash(&mut hasher);
+    // The upper 53 bits make a number between 0 and 1; 0 itself has no logarithm.
+    #[allow(clippy::cast_precision_loss)]
+    let unit = ((hasher.finish() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+    f64::from(endpoint.weight) / -unit.ln()
+}
+
+fn freer_of_two<'e, I: Iterator<Item = &'e Arc<Endpoint>>>(usable: impl Fn() -> I) -> Option<Arc<Endpoint>> {
+    let count = usable().count();
+    if count <= 1 {
+        return usable().next().cloned();
+    }
+    let mut rng = rand::rng();
+    let first = rng.random_range(0..count);
+    // One of the others: drawn among one fewer, and moved past the first.
+    let second = (first + rng.random_range(1..count)) % count;
+    let (a, b) = (usable().nth(first)?, usable().nth(second)?);
+    Some(Arc::clone(if b.is_freer_than(a) { b } else { a }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use app_proxy_hop::config::TimeoutsSection;
+    use app_proxy_hop::forwarding::{PeerTimeouts, peer};
+
+    fn endpoints(weights: &[u16]) -> Vec<Arc<Endpoint>> {
+        let timeouts = PeerTimeouts::new(&TimeoutsSection::default(), None, None);
+        let make = |(i, weight): (usize, &u16)| {
+            let address = format!("127.0.0.1:{}", 1000 + i);
+            let resolved = address.parse::<app_proxy_hop::address::Address>().unwrap().resolve().unwrap();
+            Arc::new(Endpoint::new(&address, *weight, peer(&resolved, timeouts), Arc::default()))
+        };
+        weights.iter().enumerate().map(make).collect()
+    }
+
+    #[test]
+    fn a_session_always_gets_the_same_endpoint() {
+        let all = endpoints(&[1, 1, 1]);
+        for session in 0..100_u32 {
+            let key = session.to_be_bytes();
+            let first = select(&all, Some(&key), &[]).unwrap();
+            assert_eq!(select(&all, Some(&key), &[]).unwrap().address, first.address);
+        }
+    }
+
+    #[test]
+    fn only_the_sessions_of_a_lost_endpoint_move() {
+        let (all, fewer) = (endpoints(&[1, 1, 1]), endpoints(&[1, 1]));
+        for session in 0..300_u32 {
+            let key = session.to_be_bytes();
+            let before = select(&all, Some(&key), &[]).unwrap();
+            let after = select(&fewer, Some(&key), &[]).unwrap();
+            assert!(before.address == after.address || before.address.ends_with(":1002"));
+        }
+    }
+
+    #[test]
+    fn weight_is_the_share_of_sessions() {
+        let all = endpoints(&[1, 3]);
+        let share = (0..2000_u32)
+            .filter(|key| &*select(&all, Some(&key.to_be_bytes()), &[]).unwrap().address == "127.0.0.1:1001")
+            .count();
+        assert!((1400..1600).contains(&share), "{share} of 2000");
+    }
+
+    #[test]
+    fn without_a_session_the_freer_one_is_taken() {
+        let all = endpoints(&[1, 1]);
+        let busy: Vec<_> = (0..5).map(|_| all[0].enter()).collect();
+        for _ in 0..20 {
+            assert_eq!(select(&all, None, &[]).unwrap().address, all[1].address);
+        }
+        drop(busy);
+        let one_each = [select(&all, None, &[]), select(&all, None, &[])];
+        assert!(one_each.iter().all(Option::is_some));
+    }
+
+    #[test]
+    fn failed_endpoints_are_left_out() {
+        let all = endpoints(&[1, 1]);
+        for session in [Some(&b"s"[..]), None] {
+            assert_eq!(select(&all, session, &all[..1]).unwrap().address, all[1].address);
+            assert!(select(&all, session, &all).is_none());
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The headers that the application gets (phase `upstream_request_filter`).
+
+use app_proxy_hop::header::{remove_internal, set};
+use app_proxy_hop::request_id::Policy;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::RequestHeader;
+
+use crate::context::RequestContext;
+
+/// Makes a coordinator's request header the one for the application: what the tiers say to each other goes, the identifier is
+/// set under all its names (REQUEST_ID.md, rules 5 and 8).
+///
+/// # Errors
+/// When the request has no route, which the phases rule out.
+pub fn request(request: &mut RequestHeader, ctx: &RequestContext, policy: &Policy) -> Result<()> {
+    let Some(route) = &ctx.route else {
+        return Err(Error::explain(ErrorType::InternalError, "a request is forwarded without a route"));
+    };
+    remove_internal(request);
+    request.set_raw_path(&route.target)?;
+    let id = ctx.exchange.id().header_value();
+    for name in std::iter::once(policy.header()).chain(policy.aliases()) {
+        set(request, name, id.clone());
+    }
+    Ok(())
+}

@@ -1,0 +1,285 @@
+//! The way of a request through the worker, phase by phase: a table of contents, each phase calls one module.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use app_proxy_hop::admin::Token;
+use app_proxy_hop::error::{Failure, raise};
+use app_proxy_hop::exchange::Hop;
+use app_proxy_hop::header::{CLIENT, SESSION_ID};
+use app_proxy_hop::phase;
+use app_proxy_hop::request_id::{Brought, Established, RequestId};
+use app_proxy_hop::response::{answer, answer_failure, finish_header};
+use app_proxy_hop::websocket::is_websocket;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use log::{error, info, warn};
+use pingora_core::connectors::TransportConnector;
+use pingora_core::prelude::HttpPeer;
+use pingora_core::protocols::Digest;
+use pingora_core::{Error, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session as HttpSession};
+
+use crate::admission::{app_and_target, fence, is_coordinator, is_health_check};
+use crate::apps::{Apps, ServedApp};
+use crate::context::{RequestContext, Route};
+use crate::endpoints::{Endpoint, select};
+use crate::forward;
+use crate::sync::Follower;
+use crate::websocket;
+
+/// The worker's proxy.
+pub struct Worker {
+    /// What every request needs.
+    pub hop: Arc<Hop>,
+    /// The worker's name.
+    pub id: Arc<str>,
+    /// The token that coordinators show.
+    pub token: Token,
+    /// The app table.
+    pub apps: Arc<Apps>,
+    /// Follows the app table.
+    pub follower: Arc<Follower>,
+    /// Connects WebSockets.
+    pub connector: TransportConnector,
+}
+
+/// Pingora's view of the worker.
+#[derive(Clone)]
+pub struct WorkerProxy(pub Arc<Worker>);
+
+#[async_trait]
+impl ProxyHttp for WorkerProxy {
+    type CTX = RequestContext;
+
+    fn new_ctx(&self) -> RequestContext {
+        RequestContext::new(&self.0.hop)
+    }
+
+    /// Authenticate the coordinator, take the identifier, find the app; a WebSocket leaves Pingora's loop here.
+    async fn request_filter(&self, session: &mut HttpSession, ctx: &mut RequestContext) -> Result<bool> {
+        phase::prepare(session, &self.0.hop);
+        if is_health_check(session.req_header()) {
+            return self.0.health(session, ctx).await;
+        }
+        let entered = match self.0.identify(session, ctx) {
+            Ok(()) => self.0.enter(session, ctx).await,
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = entered {
+            info!("request_id={} is refused: {} {}", ctx.exchange.id(), failure.code(), failure.detail());
+            return answer_failure(session, &mut ctx.exchange, failure).await.map(|()| true);
+        }
+        if !is_websocket(session.req_header()) {
+            return Ok(false);
+        }
+        if let Err(failure) = websocket::serve(&self.0, session, ctx).await? {
+            answer_failure(session, &mut ctx.exchange, failure).await?;
+        }
+        Ok(true)
+    }
+
+    /// Select an endpoint.
+    async fn upstream_peer(&self, _session: &mut HttpSession, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
+        match self.0.place(ctx) {
+            Ok(endpoint) => Ok(Box::new(endpoint.peer.clone())),
+            Err(failure) => Err(raise(failure, "no endpoint is left to try")),
+        }
+    }
+
+    /// An endpoint that cannot be connected has seen nothing of the request: another one is tried.
+    fn fail_to_connect(
+        &self,
+        _session: &mut HttpSession,
+        _peer: &HttpPeer,
+        ctx: &mut RequestContext,
+        mut e: Box<Error>,
+    ) -> Box<Error> {
+        if let Some(busy) = ctx.placement.endpoint.take() {
+            phase::log_unconnected(&ctx.exchange, &format!("endpoint {}", busy.endpoint().address), &e);
+            ctx.placement.failed.push(Arc::clone(busy.endpoint()));
+        }
+        e.set_retry(true);
+        e
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut HttpSession,
+        reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        digest: Option<&Digest>,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        ctx.exchange.connected(reused, digest);
+        Ok(())
+    }
+
+    /// Set the headers of the application.
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut HttpSession,
+        upstream_request: &mut RequestHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        forward::request(upstream_request, ctx, &self.0.hop.identity)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut HttpSession,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        phase::count_body(&self.0.hop, &mut ctx.body_bytes, body.as_ref().map_or(0, Bytes::len))
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut HttpSession,
+        response: &mut ResponseHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        finish_header(session, &mut ctx.exchange, response);
+        Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut HttpSession,
+        _body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        _ctx: &mut RequestContext,
+    ) -> Result<Option<Duration>> {
+        Ok(None)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut HttpSession, e: &Error, ctx: &mut RequestContext) -> FailToProxy {
+        phase::fail(session, &mut ctx.exchange, e).await
+    }
+
+    async fn logging(&self, session: &mut HttpSession, e: Option<&Error>, ctx: &mut RequestContext) {
+        phase::end(session, &mut ctx.exchange, e);
+    }
+
+    fn request_summary(&self, session: &HttpSession, ctx: &RequestContext) -> String {
+        phase::summary(session.req_header(), &ctx.exchange)
+    }
+
+    /// `fail_to_proxy` has said it already, once and with the identifier.
+    fn suppress_error_log(&self, _session: &HttpSession, _ctx: &RequestContext, _error: &Error) -> bool {
+        true
+    }
+
+    /// `fail_to_connect` has said it already.
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &HttpSession,
+        _ctx: &RequestContext,
+        _error: &Error,
+        context: ProxyWarnLogContext,
+    ) -> bool {
+        context == ProxyWarnLogContext::UpstreamRetry
+    }
+}
+
+impl Worker {
+    /// Takes the identifier of an authenticated coordinator; anybody else is refused under one of the worker's own (REQUEST_ID.md, rule 6).
+    fn identify(&self, session: &HttpSession, ctx: &mut RequestContext) -> Result<(), Failure> {
+        let request = session.req_header();
+        let (peer, _) = phase::addresses(session);
+        let own = |id| Established { id, refused: None, replaced: None, generated: true };
+        if !is_coordinator(&request.headers, &self.token) {
+            ctx.exchange.begin(request, peer, own(RequestId::generate()));
+            return Err(Failure::Forbidden("Only coordinators are served here."));
+        }
+        let id = match self.hop.identity.read(&request.headers) {
+            Brought::Valid(id) => id,
+            missing => {
+                let id = RequestId::generate();
+                self.hop.metrics.request_id_missing.inc();
+                error!("request_id={id} was made here, a coordinator sent none that is valid: {missing:?}");
+                id
+            }
+        };
+        let client = client(&request.headers).or(peer);
+        ctx.exchange.begin(request, client, Established { id, refused: None, replaced: None, generated: false });
+        ctx.exchange.facts.worker = Some(Arc::clone(&self.id));
+        ctx.exchange.facts.session_id = request.headers.get(&SESSION_ID).cloned();
+        Ok(())
+    }
+
+    /// Finds the app, in a table as new as the coordinator's.
+    async fn enter(&self, session: &HttpSession, ctx: &mut RequestContext) -> Result<(), Failure> {
+        let request = session.req_header();
+        let (name, target) = app_and_target(request)?;
+        let app = self.find(name, &request.headers, ctx.exchange.id()).await?;
+        ctx.exchange.facts.app = Some(Arc::clone(&app.name));
+        ctx.route = Some(Route { app, target: target.as_bytes().into() });
+        Ok(())
+    }
+
+    async fn find(&self, name: &str, headers: &HeaderMap, id: &RequestId) -> Result<Arc<ServedApp>, Failure> {
+        let fence = fence(headers);
+        let mut table = self.apps.load();
+        if let Some(fence) = fence.filter(|fence| !table.satisfies(Some(*fence))) {
+            self.follower.catch_up(fence).await;
+            table = self.apps.load();
+            if !table.satisfies(Some(fence)) {
+                warn!(
+                    "request_id={id} asks for revision {} of epoch {}, the table is at {} of {}",
+                    fence.revision, fence.epoch, table.revision, table.epoch
+                );
+            }
+        }
+        match table.get(name) {
+            Some(app) => Ok(Arc::clone(app)),
+            None if table.is_loaded() && table.satisfies(fence) => Err(Failure::AppNotFound),
+            None => Err(Failure::NoEndpointAvailable),
+        }
+    }
+
+    /// Selects the endpoint of the next attempt.
+    ///
+    /// # Errors
+    /// What to tell the client when none is left: there is none at all, or none can be connected.
+    pub fn place(&self, ctx: &mut RequestContext) -> Result<Arc<Endpoint>, Failure> {
+        let route = ctx.route.as_ref().ok_or(Failure::Internal)?;
+        let session = ctx.exchange.facts.session_id.as_ref().filter(|_| route.app.has_sessions());
+        let failed = &ctx.placement.failed;
+        let Some(endpoint) = select(&route.app.endpoints, session.map(|id| id.as_bytes()), failed) else {
+            return Err(if failed.is_empty() { Failure::NoEndpointAvailable } else { Failure::EndpointUnreachable });
+        };
+        ctx.exchange.outcome.attempts += 1;
+        ctx.exchange.facts.endpoint = Some(Arc::clone(&endpoint.address));
+        ctx.placement.endpoint = Some(endpoint.enter());
+        Ok(endpoint)
+    }
+
+    /// Answers the coordinators' health check: 200, or 503 while there is no table or the daemon is ending. It is no request of a client's
+    /// and leaves no line in the access log.
+    async fn health(&self, session: &mut HttpSession, ctx: &mut RequestContext) -> Result<bool> {
+        let (status, body) = if self.hop.drain.is_draining() {
+            (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+        } else if self.apps.load().is_loaded() {
+            (StatusCode::OK, "ok\n")
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, "no app table\n")
+        };
+        ctx.exchange.facts.request_id = RequestId::generate();
+        let mut response = ResponseHeader::build(status, Some(5))?;
+        response.insert_header(header::CONTENT_TYPE, "text/plain")?;
+        response.insert_header(header::CONTENT_LENGTH, body.len())?;
+        answer(session, &mut ctx.exchange, response, Bytes::from_static(body.as_bytes()), false).await.map(|()| true)
+    }
+}
+
+/// Where the coordinator says that the request comes from.
+fn client(headers: &HeaderMap) -> Option<IpAddr> {
+    headers.get(&CLIENT)?.to_str().ok()?.parse().ok()
+}
