@@ -11,7 +11,8 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 run: build ## one coordinator, two workers and the sample application, on loopback, until Ctrl-C
-	@PROFILE=$(PROFILE) scripts/run.sh
+	@# No shell in between: it would keep a SIGTERM from make to itself.
+	@scripts/run.sh $(PROFILE)
 
 build: deps ## the programs
 	cargo build --workspace --bins --locked --profile $(PROFILE)

@@ -22,7 +22,7 @@ say "lint: documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 
 if [[ $("$deny" --version 2>/dev/null) != "cargo-deny $cargo_deny_version" ]]; then
-    say "lint: building cargo-deny $cargo_deny_version into $tools (a few minutes, once)"
+    say "lint: building cargo-deny $cargo_deny_version into $tools (a minute or two, once)"
     # Unoptimised: it is built on every new machine and runs for a second.
     cargo install --quiet --locked --debug --root "$tools" --version "$cargo_deny_version" cargo-deny
 fi

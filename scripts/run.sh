@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Runs one coordinator, two workers and the sample application on loopback, with the files of conf/. Follows what they log
 # until Ctrl-C or SIGTERM, or until one of them ends; then stops those that it started, by process id.
-# They must be built: `make run` does that first.
+# They must be built: `make run` does that first. `run.sh release` runs those of that profile.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
 
-case ${PROFILE:-dev} in
+case ${1:-dev} in
     dev) bin=$TARGET/debug ;;
-    *) bin=$TARGET/$PROFILE ;;
+    *) bin=$TARGET/$1 ;;
 esac
 
 public=http://127.0.0.1:8080
@@ -20,6 +20,7 @@ ports=(8080 8081 7080 7081 7082 7083 8890)
 names=()     # who was started, in that order
 pids=()      # their process ids
 followers=() # who shows their logs
+reason=      # why it ends, if not because it was asked to
 
 # Whether something listens on a port of loopback.
 taken() {
@@ -100,10 +101,17 @@ finish() {
     local status=$?
     trap - EXIT
     if ((${#pids[@]} > 0)); then
-        say "stopping"
+        say "stopping${reason:+: $reason}"
         stop
     fi
+    # Once more, where it can be seen.
+    [[ -z $reason ]] || die "$reason"
     exit "$status"
+}
+
+give_up() {
+    reason=$1
+    exit 1
 }
 
 # Ends the script when one of those that were started has ended.
@@ -119,7 +127,7 @@ ended() {
     wait "${pids[$1]}" || status=$?
     # Its last lines come before this one.
     wait "${followers[$1]}" 2>/dev/null || true
-    die "${names[$1]} has ended by itself (exit code $status); run/${names[$1]}.log has what it said"
+    give_up "${names[$1]} has ended by itself (exit code $status); run/${names[$1]}.log has what it said"
 }
 
 # Whether a GET of the address answers 200.
@@ -127,14 +135,13 @@ answers() {
     [[ $(curl --silent --noproxy '*' --max-time 2 --output /dev/null --write-out '%{http_code}' "$1") == 200 ]]
 }
 
-wait_until_ready() {
-    local tenths=600 url
-    for url in "$public/.app-proxy/healthz" "$sample_page"; do
-        until answers "$url"; do
-            check_all_alive
-            ((tenths-- > 0)) || die "$url does not answer 200 after a minute; the logs above and in run/ say why"
-            sleep 0.1
-        done
+# Waits until a GET of the address answers 200.
+wait_for() {
+    local tenths=600
+    until answers "$1"; do
+        check_all_alive
+        ((tenths-- > 0)) || give_up "$1 does not answer 200 after a minute; the logs above and in run/ say why"
+        sleep 0.1
     done
 }
 
@@ -151,9 +158,13 @@ trap 'exit 0' INT TERM HUP
 
 start sample "$bin/app-proxy-sample" --listen 127.0.0.1:8890
 start coordinator "$bin/app-proxy-coordinator" -c conf/coordinator.yaml
+wait_for "$public/.app-proxy/healthz"
 start worker-1 "$bin/app-proxy-worker" -c conf/worker.yaml
 start worker-2 "$bin/app-proxy-worker" -c run/worker-2.yaml
-wait_until_ready
+for admin in 7081 7083 8081; do
+    wait_for "http://127.0.0.1:$admin/readyz"
+done
+wait_for "$sample_page"
 
 cat <<EOF
 

@@ -32,7 +32,7 @@ pub struct AdminState {
 /// The router of the admin listener. `admin` is the API's token; with `worker` a worker can follow the app table.
 pub fn router(state: AdminState, hop: &Arc<Hop>, admin: Token, worker: Token) -> Router {
     let pool = Arc::clone(&state.pool);
-    let ready = Arc::new(move || if pool.any_answers() { Ok(()) } else { Err("no worker answers".to_owned()) });
+    let ready = Arc::new(move || if pool.any_healthy() { Ok(()) } else { Err("no worker is healthy".to_owned()) });
     let followed = Router::new()
         .route("/api/v1/apps", get(apps::list))
         .route_layer(from_fn_with_state(Arc::from([admin.clone(), worker]), require_token));

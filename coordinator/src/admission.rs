@@ -1,9 +1,11 @@
 //! What a request must be before anything is done for it (phase `request_filter`): a method that is served, one valid host,
 //! a path that an app answers on, a body that is not too large.
 
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use app_proxy_hop::error::Failure;
+use app_proxy_hop::phase;
 use http::{Method, Version, header, uri::Authority};
 use pingora_http::RequestHeader;
 
@@ -40,11 +42,7 @@ fn check(request: &RequestHeader, largest_body: u64) -> Result<&str, Failure> {
         return Err(Failure::MethodNotAllowed);
     }
     let host = host(request)?;
-    let length = request.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    let announced: u64 = length.and_then(|text| text.parse().ok()).unwrap_or(0);
-    if largest_body > 0 && announced > largest_body {
-        return Err(Failure::BodyTooLarge);
-    }
+    phase::check_announced_body(request, largest_body)?;
     Ok(host)
 }
 
@@ -62,8 +60,18 @@ pub fn host(request: &RequestHeader) -> Result<&str, Failure> {
             None => return Err(Failure::BadRequest("The request has no Host.")),
         },
     };
-    let valid = !text.contains('@') && text.parse::<Authority>().is_ok_and(|authority| !authority.host().is_empty());
-    if valid { Ok(text) } else { Err(BAD_HOST) }
+    if is_host(text) { Ok(text) } else { Err(BAD_HOST) }
+}
+
+/// Whether a text is a host name or an address, with or without a port. Narrower than RFC 3986: no host that is in use has its other
+/// characters, and applications put the text into pages and links.
+fn is_host(text: &str) -> bool {
+    let Ok(authority) = text.parse::<Authority>() else { return false };
+    let name = |host: &str| !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    let literal =
+        |host: &str| host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).map(str::parse::<Ipv6Addr>);
+    let port = text.len() == authority.host().len() || authority.port_u16().is_some();
+    port && !text.contains('@') && (name(authority.host()) || literal(authority.host()).is_some_and(|ip| ip.is_ok()))
 }
 
 const BAD_HOST: Failure = Failure::BadRequest("The Host of the request is not valid.");
@@ -164,13 +172,14 @@ mod tests {
             assert_eq!(verdict(&request("GET", target, &["x"])), expected, "{target}");
         }
         assert_eq!(verdict(&request("GET", "/any", &["h.example:80"])), "/proxy/host/any");
+        assert_eq!(verdict(&request("GET", "/apps/strip/", &["[::1]:80"])), "/proxy/strip/");
     }
 
     #[test]
     fn what_is_no_request_is_refused() {
         assert_eq!(verdict(&request("TRACE", "/apps/strip/", &["x"])), "method_not_allowed");
         assert_eq!(verdict(&request("CONNECT", "x:443", &["x"])), "method_not_allowed");
-        for host in [&[][..], &["a b"], &["u@h"], &[""], &["h:port"], &["a/b"]] {
+        for host in [&[][..], &["a b"], &["u@h"], &[""], &["h:port"], &["a/b"], &["a,b"], &["[::g]"], &["h:"]] {
             assert_eq!(verdict(&request("GET", "/apps/strip/", host)), "bad_request", "{host:?}");
         }
         let mut large = request("POST", "/apps/strip/", &["x"]);

@@ -139,6 +139,8 @@ impl Default for HealthCheckSection {
 /// The validated configuration.
 #[derive(Debug)]
 pub struct Config {
+    /// The file, for faults that are found later.
+    pub file: ConfigFile,
     /// Pingora's part.
     pub server: ServerConf,
     /// Where clients connect.
@@ -183,14 +185,15 @@ impl Config {
     /// # Errors
     /// With one line that names the file, the line and the key.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        Self::from_file(&ConfigFile::read(path)?)
+        Self::from_file(ConfigFile::read(path)?)
     }
 
     /// Validates a file that has been read.
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub fn from_file(file: &ConfigFile) -> Result<Self, ConfigError> {
+    pub fn from_file(source: ConfigFile) -> Result<Self, ConfigError> {
+        let file = &source;
         let (server, document) = file.parse::<Document>("coordinator")?;
         let raw = document.coordinator;
         if raw.listeners.is_empty() {
@@ -212,6 +215,7 @@ impl Config {
         check_apps(file, &raw.apps, domain.clone())?;
         let admin_token_file = raw.admin.token_file.unwrap_or_else(|| PathBuf::from("run/admin.token"));
         Ok(Self {
+            file: source,
             server,
             listeners: raw.listeners,
             admin: raw.admin.address,
@@ -334,7 +338,7 @@ mod tests {
 
     fn load(more: &str) -> Result<Config, String> {
         let text = format!("{SMALLEST}{more}");
-        Config::from_file(&ConfigFile::from_text("c.yaml", &text)).map_err(|e| e.to_string())
+        Config::from_file(ConfigFile::from_text("c.yaml", &text)).map_err(|e| e.to_string())
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Puts the coordinator together: from a configuration to services that run.
 
 use std::convert::Infallible;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
@@ -44,17 +45,22 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
         check_files(
             &[&config.admin_token_file, &config.worker_token_file, &config.sessions.secret_file],
             &config.access_log,
-        )?;
+        )
+        .map_err(|e| config.file.fault_of(&e.path, e.key, &e))?;
         log::info!("{} is valid", flags.conf.display());
         std::process::exit(0);
     }
-    let admin_token = read_or_create(&config.admin_token_file)?;
-    let worker_token = read_or_create(&config.worker_token_file)?;
-    let session_key = SessionKey::new(read_or_create(&config.sessions.secret_file)?.as_bytes())
-        .with_context(|| config.sessions.secret_file.display().to_string())?;
+    let secret = |key: &str, path: &Path| {
+        read_or_create(path).map_err(|e| config.file.fault_of(&path.display().to_string(), key, e))
+    };
+    let admin_token = secret("token_file", &config.admin_token_file)?;
+    let worker_token = secret("worker_token_file", &config.worker_token_file)?;
+    let session_key = SessionKey::new(secret("secret_file", &config.sessions.secret_file)?.as_bytes())
+        .map_err(|e| config.file.fault_of("secret_file", "secret_file", e))?;
 
     let metrics = Metrics::new(Tier::Coordinator)?;
-    let log = AccessLog::open(&config.access_log, metrics.log_dropped.clone())?;
+    let log = AccessLog::open(&config.access_log, metrics.log_dropped.clone())
+        .map_err(|e| config.file.fault_of("access_log", "access_log", e))?;
     let drain = Drain::default();
     let mut daemon = Daemon::new(config.server, flags, drain.clone(), config.drain, log.clone())?;
     let hop = Arc::new(Hop {
@@ -80,11 +86,13 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
 
     for listener in &config.listeners {
         let name = if listener.h2c { "public h2c" } else { "public" };
-        let bound = bind(&listener.address, name, flags.upgrade)?;
+        let bound = bind(&listener.address, name, flags.upgrade)
+            .map_err(|e| config.file.fault_of(&listener.address.to_string(), "listeners", e))?;
         daemon.server.add_service(public_service(&coordinator, &daemon.conf(), &bound, listener.h2c));
         daemon.hold(bound);
     }
-    let bound = bind(&config.admin, "admin", flags.upgrade)?;
+    let bound = bind(&config.admin, "admin", flags.upgrade)
+        .map_err(|e| config.file.fault_of(&config.admin.to_string(), "admin", e))?;
     let state = AdminState {
         apps: Arc::clone(&coordinator.apps),
         pool: Arc::clone(&coordinator.pool),

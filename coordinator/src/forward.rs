@@ -95,22 +95,35 @@ pub fn response(response: &mut ResponseHeader, ctx: &RequestContext, sessions: &
 
 /// Takes the session's cookie out of the `Cookie` headers: the application has no use for it, and must not learn it.
 fn remove_session(request: &mut RequestHeader, sessions: &Sessions) {
-    let has_it = |value: &HeaderValue| without_cookie(value.as_bytes(), sessions.cookie_name()) != Removed::Unchanged;
-    if !request.headers.get_all(header::COOKIE).iter().any(has_it) {
-        return;
-    }
-    let lines: Vec<HeaderValue> = request.headers.get_all(header::COOKIE).iter().cloned().collect();
+    let mut lines = request.headers.get_all(header::COOKIE).iter();
+    let Some(first) = lines.next() else { return };
+    let kept = match without_cookie(first.as_bytes(), sessions.cookie_name()) {
+        Removed::Unchanged if lines.next().is_none() => return,
+        _ => join_cookies(request, sessions),
+    };
     request.remove_header(&header::COOKIE);
-    for line in lines {
-        let kept = match without_cookie(line.as_bytes(), sessions.cookie_name()) {
-            Removed::Unchanged => Some(line),
-            Removed::Rest(rest) => HeaderValue::from_bytes(&rest).ok(),
-            Removed::Nothing => None,
-        };
-        if let Some(kept) = kept {
-            let _ = request.append_header(header::COOKIE, kept);
-        }
+    if let Ok(kept) = HeaderValue::from_bytes(&kept)
+        && !kept.is_empty()
+    {
+        set(request, &header::COOKIE, kept);
     }
+}
+
+/// The application's cookies as one line: HTTP/2 may split them, and HTTP/1.1 knows one line only (RFC 9113, section 8.2.3).
+fn join_cookies(request: &RequestHeader, sessions: &Sessions) -> Vec<u8> {
+    let mut joined = Vec::new();
+    for line in &request.headers.get_all(header::COOKIE) {
+        let rest = match without_cookie(line.as_bytes(), sessions.cookie_name()) {
+            Removed::Unchanged => line.as_bytes().to_vec(),
+            Removed::Rest(rest) => rest,
+            Removed::Nothing => continue,
+        };
+        if !joined.is_empty() {
+            joined.extend_from_slice(b"; ");
+        }
+        joined.extend_from_slice(&rest);
+    }
+    joined
 }
 
 /// `tracestate` means nothing without a valid `traceparent` (W3C Trace Context, section 3.3.1; REQUEST_ID.md, rule 21).

@@ -36,8 +36,8 @@ pub struct PoolWorker {
     /// How it is connected to; made once and cloned for each request.
     pub peer: HttpPeer,
     backend: Backend,
-    /// Whether its last health check was answered well. The load balancer takes a new worker for healthy before the first check.
-    pub(crate) answered: AtomicBool,
+    /// Whether it has been checked at all: the load balancer takes a new worker for healthy before the first check.
+    pub(crate) checked: AtomicBool,
 }
 
 /// The pool.
@@ -67,7 +67,7 @@ impl Pool {
                 weight: member.weight,
                 peer: peer(&address, PeerTimeouts::new(timeouts, None, None)),
                 backend: Backend { addr: address, weight: usize::from(member.weight), ext: Extensions::new() },
-                answered: AtomicBool::new(false),
+                checked: AtomicBool::new(false),
             }));
         }
         let by_backend: HashMap<_, _> = workers.iter().map(|w| (w.backend.clone(), Arc::clone(w))).collect();
@@ -107,10 +107,10 @@ impl Pool {
         self.balancer.backends().ready(&worker.backend)
     }
 
-    /// Whether a worker has answered its last health check.
+    /// Whether a worker is healthy, and has been checked for it.
     #[must_use]
-    pub fn any_answers(&self) -> bool {
-        self.workers.iter().any(|worker| self.is_healthy(worker) && worker.answered.load(Ordering::Relaxed))
+    pub fn any_healthy(&self) -> bool {
+        self.workers.iter().any(|worker| self.is_healthy(worker) && worker.checked.load(Ordering::Relaxed))
     }
 
     /// All workers.

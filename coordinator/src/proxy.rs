@@ -136,8 +136,8 @@ impl ProxyHttp for CoordinatorProxy {
         response: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
+        finish_header(session, &mut ctx.exchange, response)?;
         forward::response(response, ctx, &self.0.sessions);
-        finish_header(session, &mut ctx.exchange, response);
         if ctx.exchange.is_open_stream() && ctx.stream.is_none() {
             let table = self.0.sessions.table();
             ctx.stream = ctx.session.as_ref().map(|used| OpenStream::new(&used.record, table));

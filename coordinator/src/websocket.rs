@@ -30,8 +30,8 @@ pub async fn serve(
         Ok(upstream) => upstream,
         Err(failure) => return Ok(Err(failure)),
     };
+    finish_header(session, &mut ctx.exchange, &mut upstream.response)?;
     forward::response(&mut upstream.response, ctx, &coordinator.sessions);
-    finish_header(session, &mut ctx.exchange, &mut upstream.response);
     if upstream.response.status != StatusCode::SWITCHING_PROTOCOLS {
         return relay_refusal(session, upstream).await.map(Ok);
     }

@@ -28,10 +28,10 @@ pub enum Address {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum AddressError {
     /// Neither form fits.
-    #[error("`{0}` is not an address: write host:port or unix:/path")]
+    #[error("address `{0}`: write host:port or unix:/path")]
     Form(String),
     /// The port is not a number from 0 to 65535.
-    #[error("`{0}` has no valid port")]
+    #[error("address `{0}`: the port is a number from 0 to 65535")]
     Port(String),
 }
 

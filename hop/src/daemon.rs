@@ -62,9 +62,6 @@ pub enum StartError {
         /// What the system says.
         cause: std::io::Error,
     },
-    /// A file that a start needs cannot be used.
-    #[error("{0}")]
-    File(String),
 }
 
 /// A Pingora server that is about to run.
@@ -122,7 +119,7 @@ impl Daemon {
         let ending = shutdown::Ending::new(self.drain, self.limits, self.log, pid_file);
         self.server.add_service(ending.service());
         for bound in &self.bound {
-            log::info!("listening on {} ({})", bound.address, bound.name);
+            log::info!("listening on {} ({})", bound.display(), bound.name);
         }
         self.server.run(ending.run_args());
         ending.finish()
@@ -138,9 +135,10 @@ impl Daemon {
 ///
 /// # Errors
 /// When a file exists and cannot be used, or its folder cannot be made.
-pub fn check_files(secrets: &[&Path], access_log: &AccessLogSection) -> Result<(), StartError> {
+pub fn check_files(secrets: &[&Path], access_log: &AccessLogSection) -> Result<(), FileError> {
+    let fault = |path: &Path, key, cause| FileError { path: path.display().to_string(), key, cause };
     for secret in secrets.iter().filter(|secret| secret.exists()) {
-        read_or_create(secret).map_err(|e| StartError::File(e.to_string()))?;
+        read_or_create(secret).map_err(|e| fault(secret, "secret", e.to_string()))?;
     }
     let Some(file) = access_log.file() else { return Ok(()) };
     let usable = if file.exists() {
@@ -149,7 +147,18 @@ pub fn check_files(secrets: &[&Path], access_log: &AccessLogSection) -> Result<(
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::metadata(folder).map(drop)
     };
-    usable.map_err(|cause| StartError::File(format!("access log {}: {cause}", file.display())))
+    usable.map_err(|e| fault(file, "access_log", format!("{}: {e}", file.display())))
+}
+
+/// A file that a start needs cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}")]
+pub struct FileError {
+    /// The file as the configuration names it.
+    pub path: String,
+    /// What it is for.
+    pub key: &'static str,
+    cause: String,
 }
 
 /// The path seen from where the daemon is started: with `-d` the working directory becomes `/`.

@@ -1,7 +1,10 @@
 //! What is in flight, and how it comes to its end when the daemon is told to end.
 
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use std::task::Poll;
 
 use tokio::sync::watch;
 
@@ -14,6 +17,8 @@ pub enum Phase {
     Draining,
     /// Tunnels close with 1001 (going away).
     ClosingStreams,
+    /// The time is over: what is still in flight is cut off, and logged as such.
+    CuttingOff,
 }
 
 /// Counts what is in flight and tells the phase; clones share it.
@@ -75,6 +80,36 @@ impl Drain {
             }
             later
         });
+    }
+
+    /// Completes when the phase has come to `phase`.
+    pub fn reached(&self, phase: Phase) -> impl Future<Output = ()> + Send + Sync + use<> {
+        let mut watch = self.watch();
+        async move {
+            // The sender lives as long as the daemon; should it go, there is nothing to wait for.
+            if watch.wait_for(|now| *now >= phase).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Runs `work`, and drops it unfinished when the phase comes to [`Phase::CuttingOff`].
+    ///
+    /// Waiting for a phase takes a lock that all tasks share: a task asks once, to be woken, and then only once the daemon drains.
+    pub async fn unless_cut_off<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        let mut cut_off = Box::pin(self.reached(Phase::CuttingOff));
+        let mut asked = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(Some(done));
+            }
+            if !std::mem::replace(&mut asked, true) || self.is_draining() {
+                return cut_off.as_mut().poll(cx).map(|()| None);
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// Follows the phase.

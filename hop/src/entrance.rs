@@ -6,11 +6,12 @@
 //! an identifier (REQUEST_ID.md, rule 13).
 
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use pingora_core::protocols::{
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::Session as HttpSession;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 use crate::exchange::{Exchange, Hop};
 
@@ -55,7 +57,7 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Entrance<A> {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let mut stream = EntranceStream::new(stream, Arc::clone(&self.hop));
         stream.first_bytes(shutdown.clone()).await?;
-        self.proxy.process_new(Box::new(stream), shutdown).await
+        self.hop.drain.unless_cut_off(self.proxy.process_new(Box::new(stream), shutdown)).await.flatten()
     }
 
     async fn cleanup(&self) {
@@ -68,6 +70,9 @@ pub fn mark_serving(session: &HttpSession, serving: bool) {
     let stream = session.downstream_session.stream();
     if let Some(stream) = stream.and_then(|stream| stream.as_any().downcast_ref::<EntranceStream>()) {
         stream.serving.store(serving, Ordering::Relaxed);
+        if serving {
+            stream.requests.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -78,14 +83,35 @@ pub struct EntranceStream {
     prefix: BytesMut,
     /// Whether our code has seen the request that is being answered.
     serving: AtomicBool,
+    /// How many requests our code has seen on this connection.
+    requests: AtomicU32,
+    /// As many as there were when the header block that is being read began.
+    header_of: u32,
     /// The framework's own answer with an identifier put in, while it is being written.
     identified: Option<BytesMut>,
+    /// Until when a header block that has begun must be whole; set once one comes in more than one piece.
+    header_due: Option<Pin<Box<Sleep>>>,
+    /// Whether bytes of a header block have come since the last request.
+    header_begun: bool,
+    /// Whether something was written that the stream below may still hold.
+    unflushed: bool,
     hop: Arc<Hop>,
 }
 
 impl EntranceStream {
     fn new(inner: Stream, hop: Arc<Hop>) -> Self {
-        Self { inner, prefix: BytesMut::new(), serving: AtomicBool::new(false), identified: None, hop }
+        Self {
+            inner,
+            prefix: BytesMut::new(),
+            serving: AtomicBool::new(false),
+            requests: AtomicU32::new(0),
+            header_of: 0,
+            identified: None,
+            header_due: None,
+            header_begun: false,
+            unflushed: false,
+            hop,
+        }
     }
 
     /// The plain stream below, once nothing is held here any more.
@@ -108,6 +134,27 @@ impl EntranceStream {
             read = tokio::time::timeout(limit, read_more(&mut self.inner, &mut self.prefix)) => read.ok()?.ok(),
             () = late => None,
         }
+    }
+
+    /// Ends a header block that drips in: Pingora has a time limit for each read alone.
+    fn poll_header_due(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.header_begun {
+            return Poll::Pending;
+        }
+        let limit = self.hop.timeouts.client_read.0;
+        let due = self.header_due.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        due.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Takes note that bytes have come, and of which part of a request they are.
+    fn note_read(&mut self, bytes: bool) {
+        let requests = self.requests.load(Ordering::Relaxed);
+        if requests != self.header_of {
+            self.header_of = requests;
+            self.header_begun = false;
+            self.header_due = None;
+        }
+        self.header_begun |= bytes && !self.serving.load(Ordering::Relaxed);
     }
 
     fn client(&self) -> Option<IpAddr> {
@@ -155,9 +202,22 @@ fn contains_ignoring_case(bytes: &[u8], name: &[u8]) -> bool {
 impl AsyncRead for EntranceStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.prefix.is_empty() {
-            return Pin::new(&mut self.inner).poll_read(cx, buf);
+            let before = buf.filled().len();
+            let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+            let got = buf.filled().len() > before;
+            self.note_read(got);
+            if read.is_ready() {
+                return read;
+            }
+            // Nothing more comes in for now, so what went out is not the beginning of a larger write: Pingora alone would hold
+            // a header back until its body begins.
+            if self.unflushed && Pin::new(&mut self.inner).poll_flush(cx)?.is_ready() {
+                self.unflushed = false;
+            }
+            return self.poll_header_due(cx);
         }
         let taken = self.prefix.len().min(buf.remaining());
+        self.note_read(true);
         buf.put_slice(&self.prefix.split_to(taken));
         if self.prefix.is_empty() {
             self.prefix = BytesMut::new();
@@ -170,6 +230,7 @@ impl AsyncWrite for EntranceStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.identified.is_none() {
             if !self.is_frameworks_answer(buf) {
+                self.unflushed = true;
                 return Pin::new(&mut self.inner).poll_write(cx, buf);
             }
             self.identified = Some(self.identify(buf));
@@ -187,7 +248,9 @@ impl AsyncWrite for EntranceStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        self.unflushed = false;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -199,6 +262,7 @@ impl AsyncWrite for EntranceStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.unflushed = true;
         Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
     }
 

@@ -122,6 +122,18 @@ pub fn remove_hop_by_hop(response: &mut ResponseHeader) {
     }
 }
 
+/// Removes from a response what only the tiers may say: an application cannot hand out sessions.
+pub fn remove_reserved_response(response: &mut ResponseHeader) {
+    let reserved = |name: &HeaderName| {
+        let name = name.as_str();
+        name.starts_with('x') && (in_family(name, BACKEND) || in_family(name, APP_PROXY))
+    };
+    let names: Vec<HeaderName> = response.headers.keys().filter(|name| reserved(name)).cloned().collect();
+    for name in names {
+        response.remove_header(&name);
+    }
+}
+
 /// Puts the request ID on a final response: exactly one, whatever the application said (rules 11 and 14).
 pub fn put_request_id(response: &mut ResponseHeader, policy: &Policy, id: &RequestId) {
     let _ = response.insert_header(policy.header().clone(), id.header_value());

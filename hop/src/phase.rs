@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Version, header};
+use http::{HeaderValue, Version, header};
 use log::{info, warn};
 use pingora_core::{Error, Result};
 use pingora_http::RequestHeader;
@@ -35,6 +35,24 @@ pub fn prepare(session: &mut HttpSession, hop: &Arc<Hop>) {
         // Pingora takes every Upgrade for a change of protocol; one that is not to a WebSocket is ignored (RFC 9110, section 7.8).
         request.remove_header(&header::UPGRADE);
     }
+    if request.headers.contains_key(header::CONNECTION) {
+        keep_from_nomination(request);
+    }
+}
+
+/// A client may not have headers removed that every hop sets itself: such a nomination is ignored, where Pingora would refuse the request.
+fn keep_from_nomination(request: &mut RequestHeader) {
+    const KEPT: [&str; 4] = ["host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+    let kept = |token: &str| KEPT.iter().any(|name| token.trim().eq_ignore_ascii_case(name));
+    let lines: Vec<&str> =
+        request.headers.get_all(header::CONNECTION).iter().filter_map(|line| line.to_str().ok()).collect();
+    if !lines.iter().any(|line| line.split(',').any(kept)) {
+        return;
+    }
+    let rest: Vec<&str> = lines.iter().flat_map(|line| line.split(',')).filter(|token| !kept(token)).collect();
+    if let Ok(value) = HeaderValue::try_from(rest.join(",")) {
+        let _ = request.insert_header(header::CONNECTION, value);
+    }
 }
 
 /// The peer's address and the one that it reached; none on a Unix socket.
@@ -43,6 +61,16 @@ pub fn addresses(session: &HttpSession) -> (Option<IpAddr>, Option<SocketAddr>) 
     let peer = session.client_addr().and_then(|address| address.as_inet());
     let local = session.server_addr().and_then(|address| address.as_inet());
     (peer.map(|address| address.ip().to_canonical()), local.copied())
+}
+
+/// Refuses a request that announces a larger body than the limit; 0 is no limit (phase `request_filter`).
+///
+/// # Errors
+/// [`Failure::BodyTooLarge`].
+pub fn check_announced_body(request: &RequestHeader, limit: u64) -> Result<(), Failure> {
+    let length = request.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let announced: u64 = length.and_then(|text| text.parse().ok()).unwrap_or(0);
+    if limit > 0 && announced > limit { Err(Failure::BodyTooLarge) } else { Ok(()) }
 }
 
 /// Counts request-body bytes and ends a request that brings more than the limit (phase `request_body_filter`).
@@ -68,6 +96,8 @@ pub async fn fail(session: &mut HttpSession, exchange: &mut Exchange, error: &Er
         exchange.begin(session.req_header(), peer, established);
     }
     let failure = Failure::of_proxying(error, hop.tier);
+    // Pingora closes the connection after a failure: the client must not be told that it stays.
+    session.set_keepalive(None);
     let told = failure.status().map_or(0, |status| status.as_u16());
     if failure == Failure::Internal {
         log::error!("request_id={} {}: {error}", exchange.id(), failure.code());

@@ -8,20 +8,32 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session as HttpSession;
 
 use crate::access_log::Kind;
-use crate::error::{Failure, render};
+use crate::error::{Failure, raise, render};
 use crate::exchange::Exchange;
-use crate::header::{put_request_id, remove_hop_by_hop};
+use crate::header::{put_request_id, remove_hop_by_hop, remove_reserved_response};
+use crate::websocket::is_websocket;
 
 /// Makes a response header of the next hop ready for the client (phase `response_filter`).
 ///
 /// Informational responses other than 101 pass as they are (REQUEST_ID.md, rule 11).
-pub fn finish_header(session: &mut HttpSession, exchange: &mut Exchange, response: &mut ResponseHeader) {
+///
+/// # Errors
+/// When the application switches protocols though nobody asked for a WebSocket.
+pub fn finish_header(session: &mut HttpSession, exchange: &mut Exchange, response: &mut ResponseHeader) -> Result<()> {
     if is_interim(response.status) {
-        return;
+        return Ok(());
+    }
+    if response.status == StatusCode::SWITCHING_PROTOCOLS && !is_websocket(session.req_header()) {
+        return Err(raise(Failure::BadUpstreamResponse, "a 101 to a request that is no handshake"));
     }
     let hop = std::sync::Arc::clone(exchange.hop());
     remove_hop_by_hop(response);
+    remove_reserved_response(response);
     put_request_id(response, &hop.identity, exchange.id());
+    if session.req_header().version != Version::HTTP_2 {
+        // The version is of this hop, not of the application's (RFC 9110, section 7.6.3).
+        response.set_version(Version::HTTP_11);
+    }
     if session.req_header().version == Version::HTTP_10 {
         // An HTTP/1.0 client cannot read chunks: the body ends with the connection (RFC 9112, section 6.1).
         response.remove_header(&header::TRANSFER_ENCODING);
@@ -35,6 +47,7 @@ pub fn finish_header(session: &mut HttpSession, exchange: &mut Exchange, respons
     {
         exchange.open_stream(kind);
     }
+    Ok(())
 }
 
 /// Whether a response is informational and another one follows it.
@@ -107,6 +120,9 @@ pub async fn answer(
         session.set_keepalive(None);
     }
     exchange.answered(response.status.as_u16());
+    if !close {
+        discard_small_body(session).await;
+    }
     let bodiless = body.is_empty() || session.req_header().method == Method::HEAD;
     debug!("request_id={} is answered by this tier with {}", exchange.id(), response.status);
     session.write_response_header(Box::new(response), bodiless).await?;
@@ -114,6 +130,18 @@ pub async fn answer(
         session.write_response_body(None, true).await
     } else {
         session.write_response_body(Some(body), true).await
+    }
+}
+
+/// Reads and drops what is left of a small request body, so that the connection can be used again: Pingora closes it when a response
+/// comes before the body's end.
+async fn discard_small_body(session: &mut HttpSession) {
+    const SMALL: u64 = 64 * 1024;
+    let request = session.req_header();
+    let length = request.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > 0 && length <= SMALL) && !request.headers.contains_key(header::EXPECT) {
+        // Should it not arrive, the connection is closed after the answer, as it would have been without trying.
+        let _ = session.downstream_session.drain_request_body().await;
     }
 }
 

@@ -151,6 +151,11 @@ impl Wire {
         let _ = socket2::SockRef::from(&self.stream).set_recv_buffer_size(4096);
     }
 
+    /// Undoes [`Wire::shrink_receive_buffer`]: with a small buffer the kernel reopens a closed window only bit by bit.
+    pub fn grow_receive_buffer(&self) {
+        let _ = socket2::SockRef::from(&self.stream).set_recv_buffer_size(1 << 20);
+    }
+
     /// The stream itself, with the bytes that were read from it already.
     #[must_use]
     pub fn into_parts(self) -> (TcpStream, BytesMut) {

@@ -84,6 +84,8 @@ impl Default for SyncSection {
 /// The validated configuration.
 #[derive(Debug)]
 pub struct Config {
+    /// The file, for faults that are found later.
+    pub file: ConfigFile,
     /// Pingora's part.
     pub server: ServerConf,
     /// The worker's name.
@@ -120,14 +122,15 @@ impl Config {
     /// # Errors
     /// With one line that names the file, the line and the key.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        Self::from_file(&ConfigFile::read(path)?)
+        Self::from_file(ConfigFile::read(path)?)
     }
 
     /// Validates a file that has been read.
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub fn from_file(file: &ConfigFile) -> Result<Self, ConfigError> {
+    pub fn from_file(source: ConfigFile) -> Result<Self, ConfigError> {
+        let file = &source;
         let (server, document) = file.parse::<Document>("worker")?;
         let raw = document.worker;
         if raw.id.is_empty()
@@ -144,13 +147,15 @@ impl Config {
                 .ok_or_else(|| file.fault_at(text, &format!("coordinators: `{text}` is not http://host:port")))
         });
         let request_id = headers(file, &raw.request_id)?;
+        let coordinators = coordinators.collect::<Result<_, _>>()?;
         Ok(Self {
+            file: source,
             server,
             id: raw.id,
             advertise: raw.advertise.unwrap_or_else(|| raw.listener.address.clone()),
             listener: raw.listener.address,
             admin: raw.admin.address,
-            coordinators: coordinators.collect::<Result<_, _>>()?,
+            coordinators,
             token_file: raw.token_file,
             request_id,
             sync: raw.sync,
@@ -192,7 +197,7 @@ mod tests {
 
     fn load(more: &str) -> Result<Config, String> {
         let text = format!("{SMALLEST}{more}");
-        Config::from_file(&ConfigFile::from_text("w.yaml", &text)).map_err(|e| e.to_string())
+        Config::from_file(ConfigFile::from_text("w.yaml", &text)).map_err(|e| e.to_string())
     }
 
     #[test]

@@ -32,14 +32,16 @@ use crate::sync::Follower;
 pub fn run(flags: &Flags) -> Result<Infallible> {
     let config = Config::load(&flags.conf)?;
     if flags.test {
-        check_files(&[&config.token_file], &config.access_log)?;
+        check_files(&[&config.token_file], &config.access_log).map_err(|e| config.file.fault_of(&e.path, e.key, &e))?;
         log::info!("{} is valid", flags.conf.display());
         std::process::exit(0);
     }
-    let token = read_or_create(&config.token_file)?;
+    let token = read_or_create(&config.token_file)
+        .map_err(|e| config.file.fault_of(&config.token_file.display().to_string(), "token_file", e))?;
 
     let metrics = Metrics::new(Tier::Worker)?;
-    let log = AccessLog::open(&config.access_log, metrics.log_dropped.clone())?;
+    let log = AccessLog::open(&config.access_log, metrics.log_dropped.clone())
+        .map_err(|e| config.file.fault_of("access_log", "access_log", e))?;
     let drain = Drain::default();
     let mut daemon = Daemon::new(config.server, flags, drain.clone(), config.drain, log.clone())?;
     let apps = Arc::new(Apps::new(config.timeouts.clone()));
@@ -64,7 +66,8 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
         connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(&daemon.conf()))),
     };
 
-    let bound = bind(&config.listener, "proxy", flags.upgrade)?;
+    let bound = bind(&config.listener, "proxy", flags.upgrade)
+        .map_err(|e| config.file.fault_of(&config.listener.to_string(), "listener", e))?;
     let mut proxy = http_proxy(&daemon.conf(), WorkerProxy(Arc::new(worker)));
     let mut options = HttpServerOptions::default();
     // CONNECT comes to our own code, which refuses it with an identifier (REQUEST_ID.md, rule 13).
@@ -75,7 +78,8 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
     daemon.server.add_service(service);
     daemon.hold(bound);
 
-    let bound = bind(&config.admin, "admin", flags.upgrade)?;
+    let bound = bind(&config.admin, "admin", flags.upgrade)
+        .map_err(|e| config.file.fault_of(&config.admin.to_string(), "admin", e))?;
     let ready = Arc::new(move || if apps.load().is_loaded() { Ok(()) } else { Err("no app table".to_owned()) });
     daemon.server.add_service(AdminService::new(&bound, identified(probes(&hop, ready), &hop)));
     daemon.hold(bound);

@@ -14,7 +14,7 @@ use app_proxy_hop::response::{answer, answer_failure, finish_header};
 use app_proxy_hop::websocket::is_websocket;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use log::{error, info, warn};
 use pingora_core::connectors::TransportConnector;
 use pingora_core::prelude::HttpPeer;
@@ -145,8 +145,7 @@ impl ProxyHttp for WorkerProxy {
         response: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
-        finish_header(session, &mut ctx.exchange, response);
-        Ok(())
+        finish_header(session, &mut ctx.exchange, response)
     }
 
     fn response_body_filter(
@@ -217,6 +216,10 @@ impl Worker {
     /// Finds the app, in a table as new as the coordinator's.
     async fn enter(&self, session: &HttpSession, ctx: &mut RequestContext) -> Result<(), Failure> {
         let request = session.req_header();
+        if matches!(request.method, Method::CONNECT | Method::TRACE) {
+            return Err(Failure::MethodNotAllowed);
+        }
+        phase::check_announced_body(request, self.hop.limits.request_body.0)?;
         let (name, target) = app_and_target(request)?;
         let app = self.find(name, &request.headers, ctx.exchange.id()).await?;
         ctx.exchange.facts.app = Some(Arc::clone(&app.name));

@@ -40,7 +40,7 @@ pub async fn serve(
         Ok(upstream) => upstream,
         Err(failure) => return Ok(Err(failure)),
     };
-    finish_header(session, &mut ctx.exchange, &mut upstream.response);
+    finish_header(session, &mut ctx.exchange, &mut upstream.response)?;
     if upstream.response.status != StatusCode::SWITCHING_PROTOCOLS {
         return relay_refusal(session, upstream).await.map(Ok);
     }

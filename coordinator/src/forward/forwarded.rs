@@ -88,7 +88,11 @@ impl Origin {
     pub fn write(&self, request: &mut RequestHeader, prefix: &str) {
         let prefix = self.whole_prefix(&request.headers, prefix);
         let for_chain = self.chain(&request.headers, &X_FORWARDED_FOR, self.peer.map(|peer| peer.to_string()));
-        let forwarded = self.chain(&request.headers, &FORWARDED, Some(self.element()));
+        let forwarded = if self.trusted && !request.headers.contains_key(&FORWARDED) {
+            Some(format!("{}{}", named_by_trusted(&request.headers), self.element()))
+        } else {
+            self.chain(&request.headers, &FORWARDED, Some(self.element()))
+        };
         for name in [&X_FORWARDED_FOR, &FORWARDED, &X_FORWARDED_HOST, &X_FORWARDED_PREFIX] {
             request.remove_header(name);
         }
@@ -119,13 +123,27 @@ impl Origin {
 
     /// Our element of `Forwarded`.
     fn element(&self) -> String {
-        let node = match self.peer {
-            Some(IpAddr::V4(ip)) => format!("for={ip}"),
-            Some(IpAddr::V6(ip)) => format!("for=\"[{ip}]\""),
-            None => "for=unknown".to_owned(),
-        };
+        let node = self.peer.map_or_else(|| "for=unknown".to_owned(), node);
         let host = self.host().map(|host| format!(";host=\"{host}\"")).unwrap_or_default();
         format!("{node}{host};proto={}", self.scheme())
+    }
+}
+
+/// What a trusted proxy says in `X-Forwarded-For` alone, as elements of `Forwarded`, each with its comma.
+fn named_by_trusted(headers: &HeaderMap) -> String {
+    let lines = headers.get_all(&X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+    lines
+        .flat_map(|line| line.split(','))
+        .filter_map(|text| address(text.trim()))
+        .map(|ip| format!("{}, ", node(ip)))
+        .collect()
+}
+
+/// An address as a node of `Forwarded` (RFC 7239, section 6).
+fn node(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => format!("for={ip}"),
+        IpAddr::V6(ip) => format!("for=\"[{ip}]\""),
     }
 }
 

@@ -12,29 +12,36 @@ use super::Origin;
 /// it against the prefixed one.
 pub(super) fn location(response: &mut ResponseHeader, prefix: &str, origin: &Origin, endpoints: &[Endpoint]) {
     let Some(value) = response.headers.get(header::LOCATION).and_then(|value| value.to_str().ok()) else { return };
-    let Some(path) = own_path(value, origin, endpoints).filter(|path| !has_prefix(path, prefix)) else { return };
-    let rewritten = format!("{prefix}{path}");
+    let Some((start, path)) = own_path(value, origin, endpoints).filter(|(_, path)| !has_prefix(path, prefix)) else {
+        return;
+    };
+    let rewritten = format!("{start}{prefix}{path}");
     if let Ok(value) = HeaderValue::try_from(rewritten) {
         let _ = response.insert_header(header::LOCATION, value);
     }
 }
 
-/// The path of a location within the application, `/` and all; none for a location that is elsewhere or relative.
-fn own_path<'l>(location: &'l str, origin: &Origin, endpoints: &[Endpoint]) -> Option<&'l str> {
+/// A location within the application, in two: what stays before the prefix (scheme and host, where they are the client's), and the path with
+/// what follows it. None for a location that is elsewhere or relative.
+fn own_path<'l>(location: &'l str, origin: &Origin, endpoints: &[Endpoint]) -> Option<(&'l str, &'l str)> {
     let after_scheme = ["http://", "https://"].iter().find_map(|scheme| strip_ignoring_case(location, scheme));
     let Some(rest) = after_scheme.or_else(|| location.strip_prefix("//")) else {
-        return location.starts_with('/').then_some(location);
+        return location.starts_with('/').then_some(("", location));
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     let is_client_host = origin.host().is_some_and(|host| host.eq_ignore_ascii_case(authority));
-    let own =
-        is_client_host || endpoints.iter().any(|endpoint| endpoint.address.to_string().eq_ignore_ascii_case(authority));
-    match path {
-        _ if !own => None,
-        "" => Some("/"),
-        path => path.starts_with('/').then_some(path),
-    }
+    let is_endpoint = || endpoints.iter().any(|endpoint| endpoint.address.to_string().eq_ignore_ascii_case(authority));
+    let start = if is_client_host {
+        location.strip_suffix(path)?
+    } else if is_endpoint() {
+        // The application named its own address, which clients cannot reach.
+        ""
+    } else {
+        return None;
+    };
+    let path = if path.is_empty() { "/" } else { path };
+    path.starts_with('/').then_some((start, path))
 }
 
 fn strip_ignoring_case<'t>(text: &'t str, start: &str) -> Option<&'t str> {
@@ -119,10 +126,10 @@ mod tests {
         for (value, expected) in [
             ("/", "/apps/a/"),
             ("/x?y#z", "/apps/a/x?y#z"),
-            ("http://proxy.example:8080/x", "/apps/a/x"),
-            ("HTTP://Proxy.Example:8080", "/apps/a/"),
+            ("http://proxy.example:8080/x", "http://proxy.example:8080/apps/a/x"),
+            ("HTTP://Proxy.Example:8080", "HTTP://Proxy.Example:8080/apps/a/"),
             ("http://127.0.0.1:8888/x", "/apps/a/x"),
-            ("//proxy.example:8080/x", "/apps/a/x"),
+            ("//proxy.example:8080/x", "//proxy.example:8080/apps/a/x"),
             ("/apps/ab", "/apps/a/apps/ab"),
         ] {
             assert_eq!(relocated(value), expected, "{value}");

@@ -13,7 +13,7 @@ use pingora_load_balancing::health_check::{HealthCheck, HttpHealthCheck};
 use super::PoolWorker;
 use crate::config::HealthCheckSection;
 
-/// Pingora's HTTP check, with a note of the last result at the worker.
+/// Pingora's HTTP check, with a note at the worker that it has been checked.
 pub(super) struct WorkerCheck {
     http: HttpHealthCheck,
     workers: HashMap<Backend, Arc<PoolWorker>>,
@@ -43,7 +43,7 @@ impl HealthCheck for WorkerCheck {
     async fn check(&self, target: &Backend) -> Result<()> {
         let result = self.http.check(target).await;
         if let Some(worker) = self.workers.get(target) {
-            worker.answered.store(result.is_ok(), Ordering::Relaxed);
+            worker.checked.store(true, Ordering::Relaxed);
         }
         result
     }

@@ -20,7 +20,7 @@ pub enum PathError {
     /// A NUL byte, as it is or as `%00`: servers in C end the path there.
     #[error("the path has a NUL byte")]
     Nul,
-    /// It leads to the prefix, but by escapes or dot segments, so that the prefix cannot be told
+    /// It leads to the prefix, but by escaped slashes or dot segments, so that the prefix cannot be told
     /// from the rest in the client's own bytes.
     #[error("the path does not spell the prefix of the app literally")]
     NotLiteral,
@@ -82,12 +82,10 @@ impl<'a> NormalisedPath<'a> {
     /// and an empty segment may be no depth (merged slashes).
     ///
     /// # Errors
-    /// [`PathError::NotLiteral`] when the path does not begin with the bytes of `prefix` and
-    /// a literal `/` or nothing, [`PathError::Escapes`] when the rest is above `prefix` at any point.
+    /// [`PathError::NotLiteral`] when the path does not begin with `prefix`, whose letters may be
+    /// escaped, and a literal `/` or nothing, [`PathError::Escapes`] when the rest is above `prefix` at any point.
     pub fn remainder(&self, prefix: &str) -> Result<&'a str, PathError> {
-        let rest = self
-            .raw
-            .strip_prefix(prefix)
+        let rest = strip_spelled(self.raw, prefix)
             .filter(|rest| rest.is_empty() || rest.starts_with('/'))
             .ok_or(PathError::NotLiteral)?;
         if self.may_climb && climbs(rest)? {
@@ -95,6 +93,26 @@ impl<'a> NormalisedPath<'a> {
         }
         Ok(rest)
     }
+}
+
+/// What follows `prefix` in `raw`, which may spell its letters by escapes, but not its slashes.
+fn strip_spelled<'a>(raw: &'a str, prefix: &str) -> Option<&'a str> {
+    if let Some(rest) = raw.strip_prefix(prefix) {
+        return Some(rest);
+    }
+    let mut rest = raw;
+    for wanted in prefix.bytes() {
+        let found = *rest.as_bytes().first()?;
+        let escaped = || u8::from_str_radix(rest.get(1..3)?, 16).ok();
+        rest = if found == wanted {
+            rest.get(1..)?
+        } else if found == b'%' && wanted != b'/' && escaped() == Some(wanted) {
+            rest.get(3..)?
+        } else {
+            return None;
+        };
+    }
+    Some(rest)
 }
 
 /// Decodes a path that begins with `/` and removes its dot segments.

@@ -133,7 +133,7 @@ fn a_path_that_leads_out_of_its_prefix_is_refused() {
     for (host, path, error) in [
         ("", "/apps/a/../b/x", PathError::NotLiteral),
         ("", "/apps/a/..%2fb/x", PathError::NotLiteral),
-        ("", "/apps/%61/x", PathError::NotLiteral),
+        ("", "/apps%2fa/x", PathError::NotLiteral),
         ("", "/apps/a/..\\b/x", PathError::Escapes),
         ("", "/apps/a/../a/x", PathError::Escapes),
         ("h.test", "/x/../../y", PathError::Escapes),

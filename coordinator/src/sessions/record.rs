@@ -146,6 +146,12 @@ impl SessionRecord {
         self.touch();
     }
 
+    /// Whether nothing has flowed for `ttl` and no stream is open.
+    pub(super) fn is_expired(&self, ttl: Duration) -> bool {
+        let idle = now_ms().saturating_sub(self.active_ms.load(Ordering::Relaxed));
+        u128::from(idle) > ttl.as_millis() && self.open_streams.load(Ordering::Relaxed) == 0
+    }
+
     fn touch(&self) {
         self.active_ms.store(now_ms(), Ordering::Relaxed);
     }

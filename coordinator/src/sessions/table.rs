@@ -17,6 +17,7 @@ use super::record::SessionRecord;
 pub struct SessionTable {
     seen_once: Cache<SessionId, Arc<SessionRecord>>,
     returned: Cache<SessionId, Arc<SessionRecord>>,
+    ttl: Duration,
 }
 
 impl SessionTable {
@@ -26,7 +27,7 @@ impl SessionTable {
         let part = |capacity| {
             Cache::builder().max_capacity(capacity).time_to_idle(ttl).eviction_policy(EvictionPolicy::lru()).build()
         };
-        Self { seen_once: part(max / 4), returned: part(max - max / 4) }
+        Self { seen_once: part(max / 4), returned: part(max - max / 4), ttl }
     }
 
     /// Takes in a session that is new.
@@ -37,11 +38,14 @@ impl SessionTable {
 
     /// The session of a client that has come back; one that is not here any more is made anew.
     pub fn recall(&self, id: &SessionId, make: impl FnOnce() -> Arc<SessionRecord>) -> Arc<SessionRecord> {
-        if let Some(record) = self.returned.get(id) {
-            return record;
+        match self.returned.get(id) {
+            Some(record) if !record.is_expired(self.ttl) => return record,
+            Some(_) => self.returned.invalidate(id),
+            None => {}
         }
         // Two requests that come back at once must find one record.
-        self.returned.get_with(*id, || self.seen_once.remove(id).unwrap_or_else(make))
+        let kept = || self.seen_once.remove(id).filter(|record| !record.is_expired(self.ttl));
+        self.returned.get_with(*id, || kept().unwrap_or_else(make))
     }
 
     /// Keeps a session that is used by an open stream, or brings it back.
@@ -49,16 +53,17 @@ impl SessionTable {
         self.recall(record.id(), || Arc::clone(record));
     }
 
-    /// One session.
+    /// One session. The cache takes a look for a use; whether a session has expired is told by its own activity.
     #[must_use]
     pub fn get(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
-        self.returned.get(id).or_else(|| self.seen_once.get(id))
+        self.returned.get(id).or_else(|| self.seen_once.get(id)).filter(|record| !record.is_expired(self.ttl))
     }
 
-    /// All sessions, in no order. Looking at them does not keep them.
+    /// All sessions, in no order.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<SessionRecord>> {
-        self.returned.iter().chain(self.seen_once.iter()).map(|(_, record)| record).collect()
+        let records = self.returned.iter().chain(self.seen_once.iter()).map(|(_, record)| record);
+        records.filter(|record| !record.is_expired(self.ttl)).collect()
     }
 
     /// Carries out what is pending, so that [`SessionTable::all`] is exact.

@@ -187,7 +187,10 @@ impl Line {
             let (name, letter) = direction_name(direction);
             fields.put("message_id", &format!("{}#{letter}{number}", facts.request_id))?;
             fields.put("direction", name)?;
-            fields.put("bytes", outcome.bytes_in + outcome.bytes_out)?;
+            match direction {
+                Direction::FromClient => fields.put("bytes_in", outcome.bytes_in)?,
+                Direction::FromServer => fields.put("bytes_out", outcome.bytes_out)?,
+            }
             return fields.end();
         }
         fields.put_known("status", outcome.status)?;
@@ -333,6 +336,6 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&written(&line, false)).unwrap();
         assert_eq!(value["message_id"], "id-1#s7");
         assert_eq!(value["direction"], "server");
-        assert_eq!(value["bytes"], 7);
+        assert_eq!((&value["bytes_out"], value.get("bytes_in")), (&serde_json::json!(4), None));
     }
 }

@@ -91,6 +91,12 @@ impl ConfigFile {
         self.fault(line, complaint)
     }
 
+    /// A complaint about the value of a key that something outside the file has to do with: an address in use, a file that cannot be read.
+    #[must_use]
+    pub fn fault_of(&self, value: &str, key: &str, cause: impl std::fmt::Display) -> ConfigError {
+        self.fault_at(value, &format!("{key}: {cause}"))
+    }
+
     fn fault(&self, line: usize, complaint: &str) -> ConfigError {
         ConfigError::Invalid { file: self.path.clone(), line, complaint: complaint.replace('\n', " ") }
     }

@@ -25,6 +25,12 @@ pub struct Bound {
 }
 
 impl Bound {
+    /// The address as a configuration writes it.
+    #[must_use]
+    pub fn display(&self) -> String {
+        if self.is_unix { format!("unix:{}", self.address) } else { self.address.clone() }
+    }
+
     /// Makes a Pingora service listen on it. A Unix socket is for this user alone.
     pub fn listen<A>(&self, service: &mut Service<A>) {
         if self.is_unix {

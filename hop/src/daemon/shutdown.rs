@@ -21,6 +21,8 @@ use crate::drain::{Drain, Phase};
 const COUNT_EVERY: Duration = Duration::from_millis(20);
 /// How long the access log may take to be written out.
 const FLUSH: Duration = Duration::from_secs(2);
+/// How long it may take to log what was cut off.
+const LOG_CUT_OFF: Duration = Duration::from_secs(1);
 /// How long closing handshakes may take once tunnels are told to close.
 const CLOSE: Duration = Duration::from_secs(6);
 
@@ -59,6 +61,16 @@ impl Ending {
         std::process::exit(0)
     }
 
+    /// Cuts off what is in flight, and waits a moment for it to be logged.
+    async fn cut_off(&self) {
+        warn!("{} in flight are cut off", self.drain.in_flight());
+        self.drain.advance(Phase::CuttingOff);
+        let latest = Instant::now() + LOG_CUT_OFF;
+        while self.drain.in_flight() > 0 && Instant::now() < latest {
+            sleep(COUNT_EVERY).await;
+        }
+    }
+
     async fn drained(&self) {
         let (requests, streams) = if self.handed_over.load(Ordering::Relaxed) {
             (self.limits.upgrade.0, self.limits.upgrade.0)
@@ -81,7 +93,7 @@ impl Ending {
                 self.drain.advance(Phase::ClosingStreams);
             }
             if Instant::now() >= give_up {
-                return warn!("{} in flight are cut off", self.drain.in_flight());
+                return self.cut_off().await;
             }
             sleep_until(give_up.min(Instant::now() + COUNT_EVERY)).await;
         }
@@ -104,7 +116,7 @@ impl BackgroundService for Ending {
                     if self.handed_over.swap(false, Ordering::Relaxed) {
                         continue;
                     }
-                    warn!("a second signal: {} in flight are cut off", self.drain.in_flight());
+                    self.cut_off().await;
                     break;
                 }
             }

@@ -170,7 +170,6 @@ impl Tunnel {
     ) -> Self {
         let hop = std::sync::Arc::clone(exchange.hop());
         let idle = hop.websocket.idle.0;
-        let mut phase = hop.drain.watch();
         let mut tunnel = Self {
             client: Socket::from_pingora(client),
             upstream: Socket::from_pingora(upstream),
@@ -180,12 +179,7 @@ impl Tunnel {
             idle,
             last_byte: Instant::now(),
             timer: Box::pin(tokio::time::sleep(idle)),
-            drained: Box::pin(async move {
-                // The sender lives as long as the daemon; should it go, there is nothing to drain for.
-                if phase.wait_for(|phase| *phase >= Phase::ClosingStreams).await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            }),
+            drained: Box::pin(hop.drain.reached(Phase::ClosingStreams)),
             closing: None,
             exchange,
             observer,

@@ -53,8 +53,9 @@ pub(crate) async fn count_data_both_ways(cluster: &Cluster, opened: &[Value]) ->
     false
 }
 
-/// Every request and stream of `app` that the coordinator logged with a status below 400 is in the workers' logs exactly
-/// once and reached the application exactly once; `seen` gives the IDs of all requests that the application has seen.
+/// Every request that the application has seen is in the coordinator's log; and every request and stream of `app` that
+/// the coordinator logged with a status below 400 is in the workers' logs exactly once and reached the application
+/// exactly once. `seen` gives the IDs of all requests that the application has seen.
 pub(crate) async fn all_requests_at_every_place(cluster: &Cluster, app: &str, seen: impl Fn() -> Vec<String>) {
     let begun = |line: &Value| {
         line["app"] == app
@@ -66,6 +67,11 @@ pub(crate) async fn all_requests_at_every_place(cluster: &Cluster, app: &str, se
         let ids = lines.iter().map(|line| line["request_id"].as_str().unwrap());
         ids.map(str::to_owned).collect()
     };
+    eventually("every request of the application in the coordinator's log", || {
+        let logged = count(every_id(&cluster.coordinator_log()));
+        seen().iter().all(|id| logged.contains_key(id)).then_some(())
+    })
+    .await;
     let at_coordinator = ids(&cluster.coordinator_log());
     assert!(!at_coordinator.is_empty(), "{app} had requests");
 
@@ -82,6 +88,12 @@ pub(crate) async fn all_requests_at_every_place(cluster: &Cluster, app: &str, se
         let places = (times, at_workers[&id], at_application[&id]);
         assert_eq!(places, (1, 1, 1), "{id} at coordinator, workers, application");
     }
+}
+
+fn every_id(log: &AccessLog) -> Vec<String> {
+    let lines = log.lines();
+    let ids = lines.iter().filter_map(|line| line["request_id"].as_str());
+    ids.map(str::to_owned).collect()
 }
 
 fn count(ids: impl IntoIterator<Item = String>) -> HashMap<String, usize> {

@@ -101,9 +101,11 @@ fn empty_notebook() -> Value {
 
 /// Types a line into the first cell of the notebook, runs it, and reads what it prints.
 async fn run_in_first_cell(browser: &Browser, code: &str) -> String {
-    const IDLE: &str = r#".jp-NotebookPanel .jp-Notebook-ExecutionIndicator[data-status="idle"]"#;
+    // The notebook's own sign of an idle kernel is there before there is a kernel, and a cell that is run then stays
+    // without an answer (seen without the proxy, too).
+    const STATUS: &str = "#jp-main-statusbar";
     const CELL: &str = ".jp-NotebookPanel .jp-CodeCell .cm-content";
-    browser.wait_for(IDLE).await;
+    browser.wait_for_text(STATUS, |text| text.contains("(ipykernel) | Idle")).await;
     browser.type_into(CELL, None, code).await;
     browser.wait_for_text(CELL, |text| text == code).await;
     let enter = char::from(Key::Enter).to_string();

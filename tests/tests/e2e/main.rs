@@ -49,5 +49,7 @@ fn session_id(value: &str) -> &str {
 
 /// A number of a log line or a record.
 fn number(line: &Value, field: &str) -> u64 {
-    line[field].as_u64().unwrap_or_else(|| panic!("`{field}` is not a number: {line}"))
+    let value = &line[field];
+    let whole = value.as_u64().or_else(|| value.as_f64().map(|value| value as u64));
+    whole.unwrap_or_else(|| panic!("`{field}` is not a number: {line}"))
 }

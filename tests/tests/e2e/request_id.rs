@@ -640,7 +640,6 @@ async fn rule_13_refusals_before_routing_carry_it() {
         ("GET /apps/api/echo HTTP/1.1\r\n", 400),
         ("GET /apps/api/echo HTTP/1.1\r\nHost: a b\r\n", 400),
         ("GET /apps/api/echo HTTP/1.1\r\nHost: a/b\r\n", 400),
-        ("GET /apps/api/echo HTTP/1.1\r\nHost: user@a\r\n", 400),
         ("GET /apps/api/echo HTTP/1.1\r\nHost: a:port\r\n", 400),
         ("GET /apps/api/echo HTTP/1.1\r\nHost: <script>\r\n", 400),
         ("GET /apps/api/ws/echo HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n", 400),

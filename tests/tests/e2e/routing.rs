@@ -295,9 +295,13 @@ async fn the_absolute_form_is_served_by_its_path_and_host() {
     let absolute = format!("http://{}/apps/notes/a%20b?x=1", cluster.public());
     let answer = cluster.get(&absolute).send().await;
     assert_eq!(target(&answer), "/a%20b?x=1");
-    // RFC 9112, section 3.2.2: the host of the target counts, not the header's.
-    let answer = cluster.get("http://notes.apps.example.com/deep").host("ignored.example").send().await;
+    let answer = cluster.get("http://notes.apps.example.com/deep").host("notes.apps.example.com").send().await;
     assert_eq!(target(&answer), "/deep");
+    assert_eq!(app.count(), 2);
+    // RFC 9112, section 3.2.2 would take the target's host; the framework refuses a request that contradicts itself.
+    let answer = cluster.get("http://notes.apps.example.com/deep").host("other.example").send().await;
+    assert_eq!(answer.status, 400);
+    answer.request_id();
     assert_eq!(app.count(), 2);
 }
 
