@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::process::Process;
 
 /// How long a page may take to show something. A large application on a busy machine takes its time.
-const DEADLINE: Duration = Duration::from_secs(45);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Chromium's switches: no window, no sandbox (tests may run as root), and nothing that it does by itself.
 const SWITCHES: [&str; 11] = [
