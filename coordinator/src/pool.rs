@@ -7,6 +7,7 @@ mod health;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,10 +16,12 @@ use app_proxy_hop::config::TimeoutsSection;
 use app_proxy_hop::forwarding::{PeerTimeouts, peer};
 use http::Extensions;
 use pingora_core::prelude::{HttpPeer, background_service};
+use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 use pingora_core::services::background::GenBackgroundService;
 use pingora_load_balancing::discovery::Static;
 use pingora_load_balancing::selection::consistent::KetamaHashing;
 use pingora_load_balancing::{Backend, Backends, LoadBalancer};
+use sha2::{Digest, Sha256};
 
 use crate::config::{HealthCheckSection, WorkerSection};
 
@@ -66,7 +69,11 @@ impl Pool {
                 address: member.address.clone(),
                 weight: member.weight,
                 peer: peer(&address, PeerTimeouts::new(timeouts, None, None)),
-                backend: Backend { addr: address, weight: usize::from(member.weight), ext: Extensions::new() },
+                backend: Backend {
+                    addr: ring_address(&address),
+                    weight: usize::from(member.weight),
+                    ext: Extensions::new(),
+                },
                 checked: AtomicBool::new(false),
             }));
         }
@@ -118,6 +125,16 @@ impl Pool {
     pub fn workers(&self) -> &[Arc<PoolWorker>] {
         &self.workers
     }
+}
+
+/// What stands for a worker on the ring, where Pingora's ketama takes internet addresses only: a Unix path becomes an address that is
+/// made of it, the same at every coordinator, and never connected to.
+fn ring_address(address: &PeerAddr) -> PeerAddr {
+    let Some(path) = address.as_unix().and_then(|unix| unix.as_pathname()) else { return address.clone() };
+    let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
+    let mut octets = [0; 16];
+    octets.iter_mut().zip(digest).for_each(|(octet, byte)| *octet = byte);
+    PeerAddr::Inet((Ipv6Addr::from(octets), 1).into())
 }
 
 #[cfg(test)]

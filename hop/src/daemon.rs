@@ -117,10 +117,7 @@ impl Daemon {
         self.server.bootstrap();
         let pid_file = self.conf_pid_file();
         let ending = shutdown::Ending::new(self.drain, self.limits, self.log, pid_file);
-        self.server.add_service(ending.service());
-        for bound in &self.bound {
-            log::info!("listening on {} ({})", bound.display(), bound.name);
-        }
+        self.server.add_service(ending.service(std::mem::take(&mut self.bound)));
         self.server.run(ending.run_args());
         ending.finish()
     }

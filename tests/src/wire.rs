@@ -146,14 +146,10 @@ impl Wire {
         let _ = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
     }
 
-    /// Makes the kernel's receive buffer small, so that a stalled reader is felt soon by the writer.
+    /// Keeps the kernel's receive buffer from growing, so that a stalled reader is felt soon by the writer. Much less than this, and the
+    /// kernel reopens a closed window only bit by bit.
     pub fn shrink_receive_buffer(&self) {
-        let _ = socket2::SockRef::from(&self.stream).set_recv_buffer_size(4096);
-    }
-
-    /// Undoes [`Wire::shrink_receive_buffer`]: with a small buffer the kernel reopens a closed window only bit by bit.
-    pub fn grow_receive_buffer(&self) {
-        let _ = socket2::SockRef::from(&self.stream).set_recv_buffer_size(1 << 20);
+        let _ = socket2::SockRef::from(&self.stream).set_recv_buffer_size(256 * 1024);
     }
 
     /// The stream itself, with the bytes that were read from it already.

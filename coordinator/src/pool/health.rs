@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use pingora_core::Result;
+use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::health_check::{HealthCheck, HttpHealthCheck};
@@ -41,10 +41,13 @@ impl WorkerCheck {
 #[async_trait]
 impl HealthCheck for WorkerCheck {
     async fn check(&self, target: &Backend) -> Result<()> {
-        let result = self.http.check(target).await;
-        if let Some(worker) = self.workers.get(target) {
-            worker.checked.store(true, Ordering::Relaxed);
-        }
+        let Some(worker) = self.workers.get(target) else {
+            return Err(Error::explain(ErrorType::InternalError, "not a worker of the pool"));
+        };
+        // The ring's address may be a stand-in; what is checked is where the worker listens.
+        let listener = Backend { addr: worker.peer._address.clone(), ..target.clone() };
+        let result = self.http.check(&listener).await;
+        worker.checked.store(true, Ordering::Relaxed);
         result
     }
 

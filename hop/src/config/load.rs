@@ -76,7 +76,8 @@ impl ConfigFile {
             return Err(self.fault(1, &format!("missing key `{section}`")));
         }
         let pingora = serde_yaml::from_str(&self.text).map_err(|e| self.yaml_fault(&e))?;
-        let ours = serde_yaml::from_str(&self.text).map_err(|e| self.yaml_fault(&e))?;
+        let ours = serde_path_to_error::deserialize(serde_yaml::Deserializer::from_str(&self.text))
+            .map_err(|e| self.keyed_fault(&e.path().to_string(), e.inner()))?;
         Ok((pingora, ours))
     }
 
@@ -99,6 +100,23 @@ impl ConfigFile {
 
     fn fault(&self, line: usize, complaint: &str) -> ConfigError {
         ConfigError::Invalid { file: self.path.clone(), line, complaint: complaint.replace('\n', " ") }
+    }
+
+    /// A fault in the value at `path`. YAML's own text names the mapping that the key is in, and often not the key.
+    fn keyed_fault(&self, path: &str, error: &serde_yaml::Error) -> ConfigError {
+        let first = error.location().map_or(1, |location| location.line());
+        let text = error.to_string();
+        let complaint = text.split(" at line ").next().unwrap_or(&text);
+        let what = match complaint.split_once(": ") {
+            Some((within, what)) if path.starts_with(within) => what,
+            _ => complaint,
+        };
+        let key = path.rsplit('.').find(|part| !part.starts_with('[')).unwrap_or(path);
+        let key = key.split('[').next().unwrap_or(key);
+        // The location is where the mapping begins; the key may be some lines below.
+        let lines = self.text.lines().enumerate().skip(first.saturating_sub(1));
+        let line = lines.filter(|(_, line)| line.contains(key)).map(|(index, _)| index + 1).next().unwrap_or(first);
+        self.fault(line, &format!("{path}: {what}"))
     }
 
     fn yaml_fault(&self, error: &serde_yaml::Error) -> ConfigError {

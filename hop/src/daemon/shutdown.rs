@@ -7,18 +7,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use log::{error, info, warn};
-use pingora_core::prelude::background_service;
-use pingora_core::server::{RunArgs, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
-use pingora_core::services::background::{BackgroundService, GenBackgroundService};
+use pingora_core::server::{ListenFds, RunArgs, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
+use pingora_core::services::Service;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::access_log::AccessLog;
 use crate::config::DrainSection;
+use crate::daemon::listen::Bound;
 use crate::drain::{Drain, Phase};
 
 /// How often what is in flight is counted during a drain.
 const COUNT_EVERY: Duration = Duration::from_millis(20);
+/// How often listeners are looked for at the start.
+const LISTEN_EVERY: Duration = Duration::from_millis(5);
 /// How long the access log may take to be written out.
 const FLUSH: Duration = Duration::from_secs(2);
 /// How long it may take to log what was cut off.
@@ -36,14 +38,20 @@ pub(super) struct Ending {
     handed_over: Arc<AtomicBool>,
 }
 
+/// The service that starts what a fork would have lost, says where the daemon listens, and drains at its end.
+pub(super) struct Lifecycle {
+    ending: Ending,
+    bound: Vec<Bound>,
+}
+
 impl Ending {
     pub(super) fn new(drain: Drain, limits: DrainSection, log: AccessLog, pid_file: Option<PathBuf>) -> Self {
         Self { drain, limits, log, pid_file, handed_over: Arc::default() }
     }
 
-    /// The service that starts what a fork would have lost, and drains.
-    pub(super) fn service(&self) -> GenBackgroundService<Self> {
-        background_service("drain", self.clone())
+    /// The service that carries it out.
+    pub(super) fn service(&self, bound: Vec<Bound>) -> Lifecycle {
+        Lifecycle { ending: self.clone(), bound }
     }
 
     /// Tells Pingora of the signals.
@@ -101,9 +109,44 @@ impl Ending {
 }
 
 #[async_trait]
-impl BackgroundService for Ending {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        self.log.start();
+impl Service for Lifecycle {
+    async fn start_service(&mut self, fds: Option<ListenFds>, shutdown: ShutdownWatch, _listeners_per_fd: usize) {
+        self.ending.log.start();
+        if let Some(fds) = fds {
+            announce(std::mem::take(&mut self.bound), &fds).await;
+        }
+        self.ending.wait(shutdown).await;
+    }
+
+    fn name(&self) -> &'static str {
+        "lifecycle"
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Some(1)
+    }
+
+    fn listen_addresses(&self) -> Option<Vec<String>> {
+        Some(Vec::new())
+    }
+}
+
+/// Says where the daemon listens, once it does; a port that was held for a listener is let go then.
+async fn announce(mut bound: Vec<Bound>, fds: &ListenFds) {
+    while !bound.is_empty() {
+        bound.retain(|bound| {
+            let listens = fds.lock().get(&bound.address).is_some();
+            if listens {
+                info!("listening on {} ({})", bound.display(), bound.name);
+            }
+            !listens
+        });
+        sleep(LISTEN_EVERY).await;
+    }
+}
+
+impl Ending {
+    async fn wait(&self, mut shutdown: ShutdownWatch) {
         if shutdown.wait_for(|ending| *ending).await.is_err() {
             return;
         }
