@@ -255,13 +255,12 @@ impl Tunnel {
                 }
             }
         }
-        // The closing handshake is complete: the ends close their connections, and are made to if they do not.
-        if from_client.observer.saw_close() && from_upstream.observer.saw_close() && self.closing.is_none() {
-            let latest = Instant::now() + CLOSE_WAIT;
-            if self.idle > CLOSE_WAIT {
-                self.idle = CLOSE_WAIT;
-                self.timer.as_mut().reset(latest);
-            }
+        // The closing handshake is complete: nothing may follow, and the server's side closes first (RFC 6455, section 7.1.1).
+        if from_client.observer.saw_close() && from_upstream.observer.saw_close() {
+            from_client.finish();
+            from_upstream.finish();
+            let _ = from_client.poll(cx, client, upstream, |_| {});
+            let _ = from_upstream.poll(cx, upstream, client, |_| {});
         }
     }
 
@@ -270,16 +269,10 @@ impl Tunnel {
     }
 
     fn begin_closing(&mut self, reason: Reason) {
-        if self.from_client.observer.saw_close() && self.from_upstream.observer.saw_close() {
-            // Both ends have said goodbye and only their connections are left.
-            self.from_client.finish();
-            self.from_upstream.finish();
-        } else {
-            info!("request_id={} is closed by this tier: {}", self.exchange.id(), reason.code());
-            self.exchange.outcome.closed_by.get_or_insert("proxy");
-            self.exchange.outcome.close_code.get_or_insert(GOING_AWAY);
-            self.exchange.outcome.error.get_or_insert(reason.code());
-        }
+        info!("request_id={} is closed by this tier: {}", self.exchange.id(), reason.code());
+        self.exchange.outcome.closed_by.get_or_insert("proxy");
+        self.exchange.outcome.close_code.get_or_insert(GOING_AWAY);
+        self.exchange.outcome.error.get_or_insert(reason.code());
         self.closing = Some(reason);
         self.timer.as_mut().reset(Instant::now() + CLOSE_WAIT);
     }
