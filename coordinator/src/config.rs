@@ -269,17 +269,18 @@ fn check_health(file: &ConfigFile, check: &HealthCheckSection) -> Result<(), Con
 }
 
 fn check_workers(file: &ConfigFile, workers: &[WorkerSection]) -> Result<(), ConfigError> {
+    let fault = |id: &str, text: String| file.fault_at(&format!("id: {id}"), &text);
     let mut seen = HashSet::new();
     for worker in workers {
         let id = &worker.id;
         if id.is_empty() || id.len() > 128 || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
-            return Err(file.fault_at(id, &format!("workers: `{id}` is no worker id: letters, digits, - _ .")));
+            return Err(fault(id, format!("workers: `{id}` is no worker id: letters, digits, - _ .")));
         }
         if worker.weight == 0 {
-            return Err(file.fault_at(id, &format!("workers: `{id}` has weight 0")));
+            return Err(fault(id, format!("workers: `{id}` has weight 0")));
         }
         if !seen.insert(id.clone()) || !seen.insert(worker.address.to_string()) {
-            return Err(file.fault_at(id, &format!("workers: `{id}` has an id or an address that another one has")));
+            return Err(fault(id, format!("workers: `{id}` has an id or an address that another one has")));
         }
     }
     Ok(())

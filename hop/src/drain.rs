@@ -127,7 +127,7 @@ mod tests {
     fn guards_count_what_is_in_flight() {
         let drain = Drain::default();
         let first = drain.enter();
-        let second = drain.clone().enter();
+        let second = drain.enter();
         assert_eq!(drain.in_flight(), 2);
         drop((first, second));
         assert_eq!(drain.in_flight(), 0);

@@ -185,7 +185,7 @@ impl Line {
         fields.put_known("trace_id", facts.trace_id.as_ref().and_then(|id| std::str::from_utf8(id).ok()))?;
         if let Some((direction, number)) = outcome.message {
             let (name, letter) = direction_name(direction);
-            fields.put("message_id", &format!("{}#{letter}{number}", facts.request_id))?;
+            fields.put("message_id", format!("{}#{letter}{number}", facts.request_id))?;
             fields.put("direction", name)?;
             match direction {
                 Direction::FromClient => fields.put("bytes_in", outcome.bytes_in)?,
