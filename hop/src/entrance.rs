@@ -95,11 +95,14 @@ pub struct EntranceStream {
     header_begun: bool,
     /// Whether something was written that the stream below may still hold.
     unflushed: bool,
+    /// Whether the connection speaks HTTP/2, which has time limits of its own.
+    is_h2: bool,
     hop: Arc<Hop>,
 }
 
 impl EntranceStream {
     fn new(inner: Stream, hop: Arc<Hop>) -> Self {
+        let is_h2 = matches!(inner.selected_alpn_proto(), Some(ALPN::H2));
         Self {
             inner,
             prefix: BytesMut::new(),
@@ -110,6 +113,7 @@ impl EntranceStream {
             header_due: None,
             header_begun: false,
             unflushed: false,
+            is_h2,
             hop,
         }
     }
@@ -138,7 +142,7 @@ impl EntranceStream {
 
     /// Ends a header block that drips in: Pingora has a time limit for each read alone.
     fn poll_header_due(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.header_begun {
+        if !self.header_begun || self.is_h2 {
             return Poll::Pending;
         }
         let limit = self.hop.timeouts.client_read.0;
@@ -279,6 +283,7 @@ impl Peek for EntranceStream {
         while self.prefix.len() < buf.len() && H2_PREFACE.starts_with(&self.prefix) {
             tokio::time::timeout(limit, read_more(&mut self.inner, &mut self.prefix)).await??;
         }
+        self.is_h2 = self.prefix.starts_with(H2_PREFACE);
         for (slot, byte) in buf.iter_mut().zip(&self.prefix) {
             *slot = *byte;
         }

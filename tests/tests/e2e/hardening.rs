@@ -373,3 +373,30 @@ async fn a_health_check_that_hangs_takes_the_worker_out() {
     let answer = cluster.get("/apps/notes/echo").send().await;
     assert_eq!(answer.status, 503);
 }
+
+/// Keeps out: the time limit of an HTTP/1.1 header block ended HTTP/2 connections, whose reads look like one that never ends.
+#[tokio::test]
+async fn an_http2_connection_outlives_the_time_limit_of_a_header_block() {
+    let short = json!({"timeouts": {"client_read": "300ms"}});
+    let (_app, cluster) = start(|builder| builder.h2c().coordinator(&short)).await;
+    let client = cluster.h2_client().await;
+    let begin = std::time::Instant::now();
+    while begin.elapsed() < std::time::Duration::from_millis(1000) {
+        assert_eq!(client.get("/apps/api/echo", &[]).await.status, 200);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// Keeps out: the same limit must not end a connection that waits for its next request.
+#[tokio::test]
+async fn a_connection_between_two_requests_outlives_the_time_limit_of_a_header_block() {
+    let short = json!({"timeouts": {"client_read": "300ms", "keepalive": "20s"}});
+    let (_app, cluster) = start(|builder| builder.coordinator(&short)).await;
+    let mut client = cluster.client().await;
+    for method in ["GET", "POST", "GET"] {
+        let request = client.request(method, "/apps/api/echo");
+        let request = if method == "POST" { request.body("a body") } else { request };
+        assert_eq!(request.send().await.status, 200);
+        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    }
+}
