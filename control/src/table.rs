@@ -115,7 +115,7 @@ impl AppTable {
             revision: self.revision,
             epoch: self.epoch.as_ref().to_owned(),
             deleted: self.deleted.iter().filter(|(_, at)| **at > after).map(|(name, _)| name.clone()).collect(),
-            complete: after == 0,
+            complete: !same || (since == 0 && epoch.is_none()),
         }
     }
 }
@@ -148,6 +148,15 @@ mod tests {
         let later = table.changes(1, Some(table.epoch()));
         assert_eq!((names(&later), later.complete), (vec!["b"], false));
         assert!(names(&table.changes(2, Some(table.epoch()))).is_empty());
+    }
+
+    /// Keeps out: a follower of an empty table was told at once, again and again, that this is all of it.
+    #[test]
+    fn an_empty_table_has_no_news_for_who_knows_its_epoch() {
+        let table = AppTable::from_file(Vec::new());
+        assert!(table.changes(0, None).complete);
+        let list = table.changes(0, Some(table.epoch()));
+        assert!(!list.complete && list.items.is_empty());
     }
 
     #[test]

@@ -6,9 +6,11 @@ mod sessions;
 use std::sync::Arc;
 
 use app_proxy_control::list::Page;
-use app_proxy_hop::admin::{Token, identified, probes, require_token};
+use app_proxy_hop::admin::{Problem, Token, identified, probes, require_token};
 use app_proxy_hop::exchange::Hop;
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -76,8 +78,9 @@ struct WorkerView {
 
 async fn workers(
     State(state): State<AdminState>,
-    axum::extract::Query(paging): axum::extract::Query<Paging>,
-) -> Json<Page<WorkerView>> {
+    query: Result<Query<Paging>, QueryRejection>,
+) -> Result<Json<Page<WorkerView>>, Problem> {
+    let Query(paging) = query.map_err(bad_query)?;
     let views = state.pool.workers().iter().map(|worker| WorkerView {
         id: Arc::clone(&worker.id),
         address: worker.address.to_string(),
@@ -85,5 +88,10 @@ async fn workers(
         healthy: state.pool.is_healthy(worker),
         source: "file",
     });
-    Json(paging.page(views.collect(), |view| view.id.to_string()))
+    Ok(Json(paging.page(views.collect(), |view| view.id.to_string())))
+}
+
+/// What a query that cannot be read is answered.
+fn bad_query(rejection: QueryRejection) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "bad_request", rejection.body_text())
 }

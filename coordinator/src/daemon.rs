@@ -14,10 +14,10 @@ use app_proxy_hop::error::Tier;
 use app_proxy_hop::exchange::Hop;
 use app_proxy_hop::metrics::Metrics;
 use app_proxy_hop::request_id::Policy;
-use pingora_core::apps::HttpServerOptions;
-use pingora_core::connectors::{ConnectorOptions, TransportConnector};
-use pingora_core::server::configuration::ServerConf;
-use pingora_core::services::listening::Service;
+use pingora::apps::HttpServerOptions;
+use pingora::connectors::{ConnectorOptions, TransportConnector};
+use pingora::server::configuration::ServerConf;
+use pingora::services::listening::Service;
 use pingora_proxy::http_proxy;
 
 use crate::admin::{self, AdminState};
@@ -62,7 +62,8 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
     let log = AccessLog::open(&config.access_log, metrics.log_dropped.clone())
         .map_err(|e| config.file.fault_of("access_log", "access_log", e))?;
     let drain = Drain::default();
-    let mut daemon = Daemon::new(config.server, flags, drain.clone(), config.drain, log.clone())?;
+    let mut daemon =
+        Daemon::new(Tier::Coordinator.as_str(), config.server, flags, drain.clone(), config.drain, log.clone())?;
     let hop = Arc::new(Hop {
         tier: Tier::Coordinator,
         identity: Policy::new(&config.request_id),

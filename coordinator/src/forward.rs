@@ -81,10 +81,12 @@ pub fn response(response: &mut ResponseHeader, ctx: &RequestContext, sessions: &
         return;
     }
     if let Some(route) = &ctx.route {
+        response.remove_header(sessions.header());
         rewrite::drop_cookie(response, sessions.cookie_name());
         if route.app.strips() && !route.prefix.is_empty() {
-            rewrite::location(response, &route.prefix, &ctx.origin, &route.app.stored.app.endpoints);
-            rewrite::cookie_paths(response, &route.prefix);
+            let prefix = ctx.origin.public(&route.prefix);
+            rewrite::location(response, &prefix, &ctx.origin, &route.app.stored.app.endpoints);
+            rewrite::cookie_paths(response, &prefix);
         }
     }
     if let Some(handout) = ctx.session.as_ref().and_then(|used| used.handout.as_ref()) {
@@ -95,6 +97,7 @@ pub fn response(response: &mut ResponseHeader, ctx: &RequestContext, sessions: &
 
 /// Takes the session's cookie out of the `Cookie` headers: the application has no use for it, and must not learn it.
 fn remove_session(request: &mut RequestHeader, sessions: &Sessions) {
+    request.remove_header(sessions.header());
     let mut lines = request.headers.get_all(header::COOKIE).iter();
     let Some(first) = lines.next() else { return };
     let kept = match without_cookie(first.as_bytes(), sessions.cookie_name()) {

@@ -64,7 +64,10 @@ impl ProxyHttp for CoordinatorProxy {
         self.0.identify(session, ctx);
         match self.0.admit(session, ctx) {
             Verdict::Forward(route) => self.0.enter(session, ctx, route).await,
-            Verdict::Redirect(location) => redirect(session, ctx, &location).await,
+            Verdict::Redirect(location) => {
+                let location = ctx.origin.public(&location).into_owned();
+                redirect(session, ctx, &location).await
+            }
             Verdict::Health => healthy(session, ctx).await,
             Verdict::Refuse(failure) => answer_failure(session, &mut ctx.exchange, failure).await.map(|()| true),
         }
@@ -114,6 +117,8 @@ impl ProxyHttp for CoordinatorProxy {
         upstream_request: &mut RequestHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
+        // Another attempt sends the body again.
+        ctx.body_bytes = 0;
         self.0.forwarder.request(upstream_request, ctx, &self.0.hop.identity, &self.0.sessions)
     }
 
@@ -156,6 +161,17 @@ impl ProxyHttp for CoordinatorProxy {
         Ok(None)
     }
 
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut HttpSession,
+        e: Box<Error>,
+        ctx: &mut RequestContext,
+        client_reused: bool,
+    ) -> Box<Error> {
+        phase::decide_retry(session, &ctx.exchange, e, client_reused)
+    }
+
     async fn fail_to_proxy(&self, session: &mut HttpSession, e: &Error, ctx: &mut RequestContext) -> FailToProxy {
         phase::fail(session, &mut ctx.exchange, e).await
     }
@@ -173,7 +189,7 @@ impl ProxyHttp for CoordinatorProxy {
         true
     }
 
-    /// `fail_to_connect` has said it already.
+    /// `fail_to_connect` or `error_while_proxy` has said it already.
     fn suppress_proxy_warn_log(
         &self,
         _session: &HttpSession,
@@ -216,7 +232,7 @@ impl Coordinator {
                     request_id: ctx.exchange.id(),
                     secure: ctx.origin.secure,
                 };
-                self.sessions.resolve(&route.app, &route.prefix, &visitor)
+                self.sessions.resolve(&route.app, &ctx.origin.public(&route.prefix), &visitor)
             };
             ctx.exchange.facts.session_id = Some(used.record.id_value());
             ctx.exchange.facts.origin_request_id = Some(used.record.origin_request_id().clone());

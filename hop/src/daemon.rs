@@ -75,17 +75,26 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Makes the server of a configuration.
+    /// Makes the server of a configuration; `name` is the tier's, for files that the configuration does not name.
     ///
     /// # Errors
     /// When a folder for its files cannot be made.
     pub fn new(
+        name: &str,
         mut conf: ServerConf,
         flags: &Flags,
         drain: Drain,
         limits: DrainSection,
         log: AccessLog,
     ) -> Result<Self, StartError> {
+        // Pingora's own defaults are in /tmp, where anybody could stand in for the successor and be handed the listeners.
+        let theirs = ServerConf::default();
+        if conf.pid_file == theirs.pid_file {
+            conf.pid_file = format!("run/{name}.pid");
+        }
+        if conf.upgrade_sock == theirs.upgrade_sock {
+            conf.upgrade_sock = format!("run/{name}.upgrade.sock");
+        }
         conf.pid_file = absolute(&conf.pid_file);
         conf.upgrade_sock = absolute(&conf.upgrade_sock);
         conf.error_log = conf.error_log.map(|path| absolute(&path));

@@ -13,6 +13,8 @@ use tokio::sync::watch;
 pub enum Phase {
     /// Serving.
     Serving,
+    /// A successor takes over: clients are asked to connect anew, while this process still takes connections.
+    HandingOver,
     /// No new connections; what is in flight goes on.
     Draining,
     /// Tunnels close with 1001 (going away).
@@ -27,6 +29,7 @@ pub struct Drain {
     in_flight: Arc<AtomicUsize>,
     /// Beside the phase, because reading that takes a lock and requests ask at every response.
     draining: Arc<AtomicBool>,
+    closing_connections: Arc<AtomicBool>,
     phase: Arc<watch::Sender<Phase>>,
 }
 
@@ -45,6 +48,7 @@ impl Default for Drain {
         Self {
             in_flight: Arc::default(),
             draining: Arc::default(),
+            closing_connections: Arc::default(),
             phase: Arc::new(watch::Sender::new(Phase::Serving)),
         }
     }
@@ -70,9 +74,22 @@ impl Drain {
         self.draining.load(Ordering::Relaxed)
     }
 
+    /// Whether clients are asked to connect anew: their next request should go to whoever serves then.
+    #[must_use]
+    pub fn closes_connections(&self) -> bool {
+        self.closing_connections.load(Ordering::Relaxed)
+    }
+
+    /// How far the end has come. Takes a lock that all share: for a daemon that drains.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
     /// Goes on to a later phase; a phase never goes back.
     pub fn advance(&self, to: Phase) {
-        self.draining.fetch_or(to > Phase::Serving, Ordering::Relaxed);
+        self.closing_connections.fetch_or(to > Phase::Serving, Ordering::Relaxed);
+        self.draining.fetch_or(to >= Phase::Draining, Ordering::Relaxed);
         self.phase.send_if_modified(|phase| {
             let later = to > *phase;
             if later {
@@ -85,12 +102,13 @@ impl Drain {
     /// Completes when the phase has come to `phase`.
     pub fn reached(&self, phase: Phase) -> impl Future<Output = ()> + Send + Sync + use<> {
         let mut watch = self.watch();
-        async move {
+        // Unconstrained: a task that has used up its turn would be told to wait without being registered to be woken.
+        tokio::task::unconstrained(async move {
             // The sender lives as long as the daemon; should it go, there is nothing to wait for.
             if watch.wait_for(|now| *now >= phase).await.is_err() {
                 std::future::pending::<()>().await;
             }
-        }
+        })
     }
 
     /// Runs `work`, and drops it unfinished when the phase comes to [`Phase::CuttingOff`].

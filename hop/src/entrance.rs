@@ -56,7 +56,10 @@ impl<A> Entrance<A> {
 impl<A: ServerApp + Send + Sync + 'static> ServerApp for Entrance<A> {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let mut stream = EntranceStream::new(stream, Arc::clone(&self.hop));
+        // Counted as in flight, so that a drain waits for a first request that is on its way.
+        let arriving = self.hop.drain.enter();
         stream.first_bytes(shutdown.clone()).await?;
+        drop(arriving);
         self.hop.drain.unless_cut_off(self.proxy.process_new(Box::new(stream), shutdown)).await.flatten()
     }
 
@@ -169,6 +172,7 @@ impl EntranceStream {
     /// Whether `bytes` are the framework's own answer to a header block that does not parse.
     fn is_frameworks_answer(&self, bytes: &[u8]) -> bool {
         bytes.starts_with(b"HTTP/1.1 400 ")
+            && !self.is_h2
             && !self.serving.load(Ordering::Relaxed)
             && !contains_ignoring_case(bytes, self.hop.identity.header().as_str().as_bytes())
     }
@@ -280,9 +284,13 @@ impl Peek for EntranceStream {
     /// Fills `buf` with the first bytes, as far as they still can be the beginning of HTTP/2.
     async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
         let limit = self.hop.timeouts.client_read.0;
-        while self.prefix.len() < buf.len() && H2_PREFACE.starts_with(&self.prefix) {
-            tokio::time::timeout(limit, read_more(&mut self.inner, &mut self.prefix)).await??;
-        }
+        let enough = async {
+            while self.prefix.len() < buf.len() && H2_PREFACE.starts_with(&self.prefix) {
+                read_more(&mut self.inner, &mut self.prefix).await?;
+            }
+            Ok::<_, io::Error>(())
+        };
+        tokio::time::timeout(limit, enough).await??;
         self.is_h2 = self.prefix.starts_with(H2_PREFACE);
         for (slot, byte) in buf.iter_mut().zip(&self.prefix) {
             *slot = *byte;

@@ -58,8 +58,6 @@ pub enum Failure {
     NoWorkerAvailable,
     /// 503: the app has no endpoint.
     NoEndpointAvailable,
-    /// 503: this tier is ending.
-    Draining,
     /// 504.
     UpstreamTimeout,
     /// The client is gone: there is nobody to answer.
@@ -79,7 +77,7 @@ impl Failure {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::EndpointUnreachable | Self::BadUpstreamResponse => StatusCode::BAD_GATEWAY,
-            Self::NoWorkerAvailable | Self::NoEndpointAvailable | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoWorkerAvailable | Self::NoEndpointAvailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::ClientGone => return None,
         })
@@ -100,7 +98,6 @@ impl Failure {
             Self::BadUpstreamResponse => "bad_upstream_response",
             Self::NoWorkerAvailable => "no_worker_available",
             Self::NoEndpointAvailable => "no_endpoint_available",
-            Self::Draining => "draining",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::ClientGone => "client_gone",
         }
@@ -120,7 +117,6 @@ impl Failure {
             Self::BadUpstreamResponse => "The application did not answer properly.",
             Self::NoWorkerAvailable => "No worker can be reached; try again shortly.",
             Self::NoEndpointAvailable => "The application has no place where it runs at the moment.",
-            Self::Draining => "This proxy is shutting down; try again shortly.",
             Self::UpstreamTimeout => "The application did not answer in time.",
             Self::ClientGone => "",
         }
@@ -130,7 +126,7 @@ impl Failure {
     #[must_use]
     pub const fn retry_after(self) -> Option<&'static str> {
         match self {
-            Self::NoWorkerAvailable | Self::NoEndpointAvailable | Self::Draining => Some("2"),
+            Self::NoWorkerAvailable | Self::NoEndpointAvailable => Some("2"),
             _ => None,
         }
     }

@@ -1,9 +1,9 @@
 //! One request at one tier: what is known of it, what becomes of it, and that it is logged exactly once.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use http::{HeaderValue, Method, Uri, Version, header};
+use http::{HeaderValue, Method, header};
 use log::{error, info};
 use pingora_core::protocols::Digest;
 use pingora_http::RequestHeader;
@@ -72,22 +72,7 @@ impl Exchange {
             hop: Arc::clone(hop),
             stage: Stage::Idle,
             started: Instant::now(),
-            facts: Facts {
-                request_id: RequestId::unset(),
-                client_request_id: None,
-                session_id: None,
-                origin_request_id: None,
-                app: None,
-                worker: None,
-                endpoint: None,
-                client: None,
-                method: Method::GET,
-                host: None,
-                uri: Uri::default(),
-                version: Version::HTTP_11,
-                kind: Kind::Http,
-                trace_id: None,
-            },
+            facts: Facts::unknown(),
             outcome: Outcome::default(),
             in_flight: None,
         }
@@ -95,21 +80,23 @@ impl Exchange {
 
     /// Takes up a request whose identifier was established (phase `request_filter`).
     pub fn begin(&mut self, request: &RequestHeader, client: Option<IpAddr>, established: Established) {
-        let Established { id, refused, replaced, .. } = established;
+        let Established { id, refused, replaced, generated } = established;
         if let Some((reason, bytes)) = replaced {
             self.hop.metrics.count_replaced(reason);
             info!("request_id={id} replaces one that is {reason}, {bytes} bytes long");
         }
         self.stage = Stage::Begun;
         self.in_flight = Some(self.hop.drain.enter());
-        self.facts.request_id = id;
-        self.facts.client_request_id = refused;
+        // Lines and tunnels outlive the request: what they hold must not keep its whole header buffer alive.
+        self.facts.request_id = if generated { id } else { id.detached() };
+        self.facts.client_request_id = refused.map(|id| id.detached());
         self.facts.client = client;
         self.facts.method = request.method.clone();
-        self.facts.host = request.headers.get(header::HOST).cloned();
+        self.facts.host = host(request);
         self.facts.uri = request.uri.clone();
         self.facts.version = request.version;
-        self.facts.trace_id = request.headers.get("traceparent").and_then(trace_id);
+        let mut traces = request.headers.get_all("traceparent").iter();
+        self.facts.trace_id = traces.next().filter(|_| traces.next().is_none()).and_then(trace_id);
     }
 
     /// Takes up what the framework could not read as a request, and refuses itself (REQUEST_ID.md, rule 13).
@@ -166,7 +153,7 @@ impl Exchange {
         if self.stage == Stage::Begun {
             self.stage = Stage::Open;
             self.hop.metrics.open_streams.inc();
-            self.log(Event::StreamOpen);
+            self.log(Event::StreamOpen, self.facts.clone(), self.outcome.clone());
         }
     }
 
@@ -183,13 +170,7 @@ impl Exchange {
             Direction::FromServer => (0, bytes),
         };
         let outcome = Outcome { message: Some((direction, number)), bytes_in, bytes_out, ..Outcome::default() };
-        self.hop.log.write(Line {
-            time: SystemTime::now(),
-            tier: self.hop.tier,
-            event: Event::Message,
-            facts: self.facts.clone(),
-            outcome,
-        });
+        self.log(Event::Message, self.facts.clone(), outcome);
     }
 
     /// Ends the exchange and logs it. A second call does nothing.
@@ -204,7 +185,9 @@ impl Exchange {
         };
         self.outcome.duration = Some(self.started.elapsed());
         self.hop.metrics.count_request(self.outcome.status);
-        self.log(event);
+        let facts = std::mem::replace(&mut self.facts, Facts::unknown());
+        let outcome = std::mem::take(&mut self.outcome);
+        self.log(event, facts, outcome);
         self.in_flight = None;
     }
 
@@ -215,21 +198,18 @@ impl Exchange {
         std::mem::replace(self, Self::idle(&hop))
     }
 
-    /// How long the exchange has run.
-    #[must_use]
-    pub fn elapsed(&self) -> Duration {
-        self.started.elapsed()
+    fn log(&self, event: Event, facts: Facts, outcome: Outcome) {
+        self.hop.log.write(Line { time: SystemTime::now(), tier: self.hop.tier, event, facts, outcome });
     }
+}
 
-    fn log(&self, event: Event) {
-        self.hop.log.write(Line {
-            time: SystemTime::now(),
-            tier: self.hop.tier,
-            event,
-            facts: self.facts.clone(),
-            outcome: self.outcome.clone(),
-        });
-    }
+/// The host that a request is for: HTTP/2 says it in its target.
+fn host(request: &RequestHeader) -> Option<HeaderValue> {
+    let text = match request.headers.get(header::HOST) {
+        Some(value) => value.as_bytes(),
+        None => request.uri.authority()?.as_str().as_bytes(),
+    };
+    HeaderValue::from_bytes(text).ok()
 }
 
 impl Drop for Exchange {

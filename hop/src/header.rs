@@ -53,7 +53,7 @@ pub fn remove_reserved(request: &mut RequestHeader, policy: &Policy) {
     let reserved = |name: &HeaderName| {
         let name = name.as_str();
         // Most names do not begin with x: one comparison spares them the rest.
-        (name.starts_with('x') && (in_family(name, BACKEND) || in_family(name, APP_PROXY)))
+        (name.starts_with('x') && (is_reserved(name) || is_folded_forwarded(name)))
             || is_spelling_of(name, policy.header().as_str())
             || policy.aliases().iter().any(|alias| is_spelling_of(name, alias.as_str()))
     };
@@ -63,6 +63,15 @@ pub fn remove_reserved(request: &mut RequestHeader, policy: &Policy) {
 /// Removes `X-App-Proxy-*`, which no application may see.
 pub fn remove_internal(request: &mut RequestHeader) {
     remove_where(request, |name| name.as_str().starts_with('x') && in_family(name.as_str(), APP_PROXY));
+}
+
+fn is_reserved(name: &str) -> bool {
+    in_family(name, BACKEND) || in_family(name, APP_PROXY)
+}
+
+/// Whether `name` is `X-Forwarded-*` in a spelling that is not rebuilt, and that an application may take for the one that is.
+fn is_folded_forwarded(name: &str) -> bool {
+    name.contains(['_', '.']) && in_family(name, "x-forwarded-")
 }
 
 pub(crate) fn remove_where(request: &mut RequestHeader, matches: impl Fn(&HeaderName) -> bool) {
@@ -124,11 +133,8 @@ pub fn remove_hop_by_hop(response: &mut ResponseHeader) {
 
 /// Removes from a response what only the tiers may say: an application cannot hand out sessions.
 pub fn remove_reserved_response(response: &mut ResponseHeader) {
-    let reserved = |name: &HeaderName| {
-        let name = name.as_str();
-        name.starts_with('x') && (in_family(name, BACKEND) || in_family(name, APP_PROXY))
-    };
-    let names: Vec<HeaderName> = response.headers.keys().filter(|name| reserved(name)).cloned().collect();
+    let reserved = |name: &&HeaderName| name.as_str().starts_with('x') && is_reserved(name.as_str());
+    let names: Vec<HeaderName> = response.headers.keys().filter(reserved).cloned().collect();
     for name in names {
         response.remove_header(&name);
     }
@@ -174,13 +180,16 @@ mod tests {
             ("X_Request_ID", "a"),
             ("X-Backend-User", "root"),
             ("x-app.proxy_token", "t"),
+            ("X_Forwarded_For", "203.0.113.1"),
+            ("X.Forwarded-Proto", "https"),
             ("X-Application", "stays"),
+            ("X-Forwarded-For", "is rebuilt elsewhere"),
             ("Accept", "stays"),
         ]);
         remove_reserved(&mut request, &policy());
         let mut left = names(&request);
         left.sort_unstable();
-        assert_eq!(left, ["accept", "x-application"]);
+        assert_eq!(left, ["accept", "x-application", "x-forwarded-for"]);
     }
 
     #[test]

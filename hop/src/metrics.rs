@@ -81,12 +81,6 @@ impl Metrics {
         }
     }
 
-    /// Where further metrics are registered.
-    #[must_use]
-    pub fn registry(&self) -> &Registry {
-        &self.registry
-    }
-
     /// All metrics in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {

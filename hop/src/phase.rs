@@ -112,6 +112,7 @@ pub async fn fail(session: &mut HttpSession, exchange: &mut Exchange, error: &Er
 
 /// Ends the exchange (phase `logging`). After a WebSocket's 101 there is nothing left to end: the tunnel does it.
 pub fn end(session: &mut HttpSession, exchange: &mut Exchange, error: Option<&Error>) {
+    mark_serving(session, false);
     if !exchange.is_active() {
         return;
     }
@@ -128,7 +129,21 @@ pub fn end(session: &mut HttpSession, exchange: &mut Exchange, error: Option<&Er
         exchange.outcome.closed_by.get_or_insert(by);
     }
     exchange.end();
-    mark_serving(session, false);
+}
+
+/// Decides whether a request whose connection to the next hop failed may be tried again, as Pingora does by itself: only when it is idempotent,
+/// its body can be sent again, and the connection was a reused one (phase `error_while_proxy`). Says so, with the identifier.
+#[must_use]
+pub fn decide_retry(session: &mut HttpSession, exchange: &Exchange, mut error: Box<Error>, reused: bool) -> Box<Error> {
+    if !session.req_header().method.is_idempotent() || session.as_ref().retry_buffer_truncated() {
+        error.set_retry(false);
+    } else {
+        error.retry.decide_reuse(reused);
+    }
+    if error.retry() {
+        info!("request_id={} attempt {} is repeated: {error}", exchange.id(), exchange.outcome.attempts);
+    }
+    error
 }
 
 /// How a log line of Pingora's own names a request: by its identifier first (REQUEST_ID.md, rule 18).

@@ -38,7 +38,7 @@ pub fn finish_header(session: &mut HttpSession, exchange: &mut Exchange, respons
         // An HTTP/1.0 client cannot read chunks: the body ends with the connection (RFC 9112, section 6.1).
         response.remove_header(&header::TRANSFER_ENCODING);
     }
-    if hop.drain.is_draining() {
+    if hop.drain.closes_connections() {
         session.set_keepalive(None);
     }
     exchange.answered(response.status.as_u16());
@@ -116,7 +116,7 @@ pub async fn answer(
 ) -> Result<()> {
     let hop = std::sync::Arc::clone(exchange.hop());
     put_request_id(&mut response, &hop.identity, exchange.id());
-    if close || hop.drain.is_draining() {
+    if close || hop.drain.closes_connections() {
         session.set_keepalive(None);
     }
     exchange.answered(response.status.as_u16());

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use app_proxy_hop::address::Address;
 use app_proxy_hop::config::{
-    AccessLogSection, AdminSection, ConfigError, ConfigFile, DrainSection, LimitsSection, Period, RequestIdSection,
-    TimeoutsSection, WebSocketSection,
+    AccessLogSection, ConfigError, ConfigFile, DrainSection, LimitsSection, Period, RequestIdSection, TimeoutsSection,
+    WebSocketSection,
 };
 use http::Uri;
 use pingora_core::server::configuration::ServerConf;
@@ -19,7 +19,7 @@ struct RawWorker {
     listener: ListenerSection,
     #[serde(default)]
     advertise: Option<Address>,
-    admin: AdminSection,
+    admin: ListenerSection,
     coordinators: Vec<String>,
     #[serde(default = "default_token_file")]
     token_file: PathBuf,
@@ -48,7 +48,7 @@ fn default_token_file() -> PathBuf {
     PathBuf::from("run/worker.token")
 }
 
-/// Where coordinators connect.
+/// Where something listens.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ListenerSection {

@@ -14,10 +14,10 @@ use app_proxy_hop::error::Tier;
 use app_proxy_hop::exchange::Hop;
 use app_proxy_hop::metrics::Metrics;
 use app_proxy_hop::request_id::Policy;
-use pingora_core::apps::HttpServerOptions;
-use pingora_core::connectors::{ConnectorOptions, TransportConnector};
-use pingora_core::prelude::background_service;
-use pingora_core::services::listening::Service;
+use pingora::apps::HttpServerOptions;
+use pingora::connectors::{ConnectorOptions, TransportConnector};
+use pingora::prelude::background_service;
+use pingora::services::listening::Service;
 use pingora_proxy::http_proxy;
 
 use crate::apps::Apps;
@@ -43,7 +43,8 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
     let log = AccessLog::open(&config.access_log, metrics.log_dropped.clone())
         .map_err(|e| config.file.fault_of("access_log", "access_log", e))?;
     let drain = Drain::default();
-    let mut daemon = Daemon::new(config.server, flags, drain.clone(), config.drain, log.clone())?;
+    let mut daemon =
+        Daemon::new(Tier::Worker.as_str(), config.server, flags, drain.clone(), config.drain, log.clone())?;
     let apps = Arc::new(Apps::new(config.timeouts.clone()));
     let coordinators = config.coordinators.iter().map(|base| Client::new(base.clone(), &token)).collect();
     let follower = background_service("app table", Follower::new(Arc::clone(&apps), coordinators, config.sync));

@@ -14,7 +14,7 @@ use app_proxy_hop::response::{answer, answer_failure, finish_header};
 use app_proxy_hop::websocket::is_websocket;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use log::{error, info, warn};
 use pingora_core::connectors::TransportConnector;
 use pingora_core::prelude::HttpPeer;
@@ -126,6 +126,8 @@ impl ProxyHttp for WorkerProxy {
         upstream_request: &mut RequestHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
+        // Another attempt sends the body again.
+        ctx.body_bytes = 0;
         forward::request(upstream_request, ctx, &self.0.hop.identity)
     }
 
@@ -158,6 +160,17 @@ impl ProxyHttp for WorkerProxy {
         Ok(None)
     }
 
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut HttpSession,
+        e: Box<Error>,
+        ctx: &mut RequestContext,
+        client_reused: bool,
+    ) -> Box<Error> {
+        phase::decide_retry(session, &ctx.exchange, e, client_reused)
+    }
+
     async fn fail_to_proxy(&self, session: &mut HttpSession, e: &Error, ctx: &mut RequestContext) -> FailToProxy {
         phase::fail(session, &mut ctx.exchange, e).await
     }
@@ -175,7 +188,7 @@ impl ProxyHttp for WorkerProxy {
         true
     }
 
-    /// `fail_to_connect` has said it already.
+    /// `fail_to_connect` or `error_while_proxy` has said it already.
     fn suppress_proxy_warn_log(
         &self,
         _session: &HttpSession,
@@ -209,7 +222,8 @@ impl Worker {
         let client = client(&request.headers).or(peer);
         ctx.exchange.begin(request, client, Established { id, refused: None, replaced: None, generated: false });
         ctx.exchange.facts.worker = Some(Arc::clone(&self.id));
-        ctx.exchange.facts.session_id = request.headers.get(&SESSION_ID).cloned();
+        let session_id = request.headers.get(&SESSION_ID);
+        ctx.exchange.facts.session_id = session_id.and_then(|id| HeaderValue::from_bytes(id.as_bytes()).ok());
         Ok(())
     }
 

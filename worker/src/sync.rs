@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app_proxy_control::client::{Client, ClientError};
+use app_proxy_control::table::AppList;
 use async_trait::async_trait;
 use log::{info, warn};
 use pingora_core::server::ShutdownWatch;
@@ -51,12 +52,29 @@ impl Follower {
         }
     }
 
-    /// One poll: waits for a change unless the table has never been synced.
-    async fn poll(&self, coordinator: &Client, wait: Duration) -> Result<(), ClientError> {
+    /// One poll: waits for a change unless the table has never been synced, or a request knows of one.
+    async fn poll(&self, coordinator: &Client) -> Result<(), ClientError> {
         let table = self.apps.load();
         let since = table.is_loaded().then_some((table.epoch.as_str(), table.revision));
-        let list = coordinator.apps(since, wait).await?;
-        let changed = list.complete || !list.items.is_empty() || !list.deleted.is_empty();
+        let begun = Instant::now();
+        let list = tokio::select! {
+            list = coordinator.apps(since, self.timing.wait.0) => {
+                let list = list?;
+                if !has_news(&list) && begun.elapsed() < self.timing.wait.0 / 2 {
+                    // A coordinator that does not wait must not be asked without a pause.
+                    tokio::time::sleep(self.timing.retry.0).await;
+                }
+                list
+            }
+            () = self.hurry.notified() => coordinator.apps(since, Duration::ZERO).await?,
+        };
+        self.take_over(list, coordinator).await;
+        Ok(())
+    }
+
+    /// Makes an answer the table. Nothing interrupts this: two of them at once could leave the older one.
+    async fn take_over(&self, list: AppList, coordinator: &Client) {
+        let changed = has_news(&list);
         let (epoch, revision) = (list.epoch.clone(), list.revision);
         let apps = Arc::clone(&self.apps);
         // Looking host names up blocks.
@@ -69,7 +87,6 @@ impl Follower {
             info!("the app table is at revision {revision} of epoch {epoch} now, from {}", coordinator.base());
         }
         self.synced.send_modify(|count| *count += 1);
-        Ok(())
     }
 
     async fn follow(&self) {
@@ -77,11 +94,7 @@ impl Follower {
         let mut failing = false;
         loop {
             let Some(coordinator) = self.coordinators.get(current) else { return };
-            let polled = tokio::select! {
-                polled = self.poll(coordinator, self.timing.wait.0) => polled,
-                () = self.hurry.notified() => self.poll(coordinator, Duration::ZERO).await,
-            };
-            match polled {
+            match self.poll(coordinator).await {
                 Ok(()) => failing = false,
                 Err(e) => {
                     if !failing {
@@ -96,11 +109,14 @@ impl Follower {
     }
 }
 
+fn has_news(list: &AppList) -> bool {
+    list.complete || !list.items.is_empty() || !list.deleted.is_empty()
+}
+
 #[async_trait]
 impl BackgroundService for Follower {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        // The table is followed through a drain as well: what is in flight may still need it.
-        let _ = &mut shutdown;
+    /// Follows through a drain as well: what is in flight may still need a newer table.
+    async fn start(&self, _shutdown: ShutdownWatch) {
         self.follow().await;
     }
 }

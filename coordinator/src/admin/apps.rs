@@ -7,11 +7,12 @@ use app_proxy_control::table::{AppList, StoredApp};
 use app_proxy_hop::admin::Problem;
 use app_proxy_hop::config::Period;
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 
-use super::{AdminState, Paging};
+use super::{AdminState, Paging, bad_query};
 
 /// Longest time for which a poll stays open.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -32,9 +33,9 @@ pub(super) struct Changes {
 /// The table, or what changed in it; with `since` and `wait` a long poll.
 pub(super) async fn list(
     State(state): State<AdminState>,
-    query: Result<Query<Changes>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<Changes>, QueryRejection>,
 ) -> Result<Json<AppList>, Problem> {
-    let Query(changes) = query.map_err(|e| Problem::new(StatusCode::BAD_REQUEST, "bad_request", e.body_text()))?;
+    let Query(changes) = query.map_err(bad_query)?;
     let Some(since) = changes.since else {
         let paging = Paging { limit: changes.limit, cursor: changes.cursor };
         return Ok(Json(whole(&state, &paging)));

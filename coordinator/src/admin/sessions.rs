@@ -2,12 +2,14 @@
 
 use app_proxy_control::list::Page;
 use app_proxy_hop::admin::Problem;
+use app_proxy_hop::config::Period;
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 
-use super::{AdminState, Paging};
+use super::{AdminState, Paging, bad_query};
 use crate::sessions::SessionView;
 use crate::sessions::cookie::SessionId;
 
@@ -18,6 +20,8 @@ pub(super) struct Filter {
     app: Option<String>,
     /// Pinned to this worker.
     worker: Option<String>,
+    /// Without activity for at least so long.
+    idle_for: Option<Period>,
     limit: Option<usize>,
     cursor: Option<String>,
 }
@@ -25,13 +29,14 @@ pub(super) struct Filter {
 /// The sessions of this coordinator.
 pub(super) async fn list(
     State(state): State<AdminState>,
-    query: Result<Query<Filter>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<Filter>, QueryRejection>,
 ) -> Result<Json<Page<SessionView>>, Problem> {
-    let Query(filter) = query.map_err(|e| Problem::new(StatusCode::BAD_REQUEST, "bad_request", e.body_text()))?;
+    let Query(filter) = query.map_err(bad_query)?;
     let records = state.sessions.table().all();
     let wanted = records.iter().filter(|record| {
         filter.app.as_deref().is_none_or(|app| app == &**record.app())
             && filter.worker.as_deref().is_none_or(|id| record.worker().is_some_and(|worker| &*worker.id == id))
+            && filter.idle_for.is_none_or(|period| record.idle_for() >= period.0)
     });
     let views = wanted.map(|record| record.view()).collect();
     let paging = Paging { limit: filter.limit, cursor: filter.cursor };

@@ -1,6 +1,7 @@
 //! Where a request comes from: the client's address, scheme, host and port, as far as they are believed; and the headers that tell the
 //! application (`X-Forwarded-*`, and `Forwarded` of RFC 7239).
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use app_proxy_hop::header::{
@@ -25,13 +26,24 @@ pub struct Origin {
     local: Option<SocketAddr>,
     /// Whether what the peer says of others is kept.
     trusted: bool,
+    /// The prefix that trusted proxies before this one have removed; empty for none.
+    pub outer_prefix: Box<str>,
 }
 
 impl Origin {
     /// Where a request comes from that has not been looked at.
     #[must_use]
     pub fn unknown() -> Self {
-        Self { peer: None, client: None, secure: false, host: None, port: 80, local: None, trusted: false }
+        Self {
+            peer: None,
+            client: None,
+            secure: false,
+            host: None,
+            port: 80,
+            local: None,
+            trusted: false,
+            outer_prefix: "".into(),
+        }
     }
 
     /// Where a request from `peer` to `local` comes from. `host` is the host that it is for.
@@ -58,7 +70,8 @@ impl Origin {
             .or_else(|| host.as_ref().and_then(|host| port_of(host.to_str().ok()?)))
             .unwrap_or(if secure { 443 } else { 80 });
         let client = if trusted { client(headers, trusted_proxies).or(peer) } else { peer };
-        Self { peer, client, secure, host, port, local, trusted }
+        let outer_prefix = said(&X_FORWARDED_PREFIX).unwrap_or_default().trim_end_matches('/').into();
+        Self { peer, client, secure, host, port, local, trusted, outer_prefix }
     }
 
     /// The host that the client asked for.
@@ -80,13 +93,19 @@ impl Origin {
         self.client.and_then(|client| HeaderValue::try_from(client.to_string()).ok())
     }
 
+    /// A path as the client knows it: behind whatever prefix the proxies before this one have removed.
+    #[must_use]
+    pub fn public<'p>(&self, path: &'p str) -> Cow<'p, str> {
+        if self.outer_prefix.is_empty() { path.into() } else { format!("{}{path}", self.outer_prefix).into() }
+    }
+
     const fn scheme(&self) -> &'static str {
         if self.secure { "https" } else { "http" }
     }
 
     /// Rebuilds the forwarded headers; `prefix` is the one that was removed from the path, if any was.
     pub fn write(&self, request: &mut RequestHeader, prefix: &str) {
-        let prefix = self.whole_prefix(&request.headers, prefix);
+        let prefix = Some(format!("{}{prefix}", self.outer_prefix)).filter(|whole| !whole.is_empty());
         let for_chain = self.chain(&request.headers, &X_FORWARDED_FOR, self.peer.map(|peer| peer.to_string()));
         let forwarded = if self.trusted && !request.headers.contains_key(&FORWARDED) {
             Some(format!("{}{}", named_by_trusted(&request.headers), self.element()))
@@ -113,12 +132,6 @@ impl Origin {
         let said = headers.get_all(name).iter().filter(|_| self.trusted).filter_map(|value| value.to_str().ok());
         let parts: Vec<&str> = said.filter(|part| !part.is_empty()).chain(own.as_deref()).collect();
         (!parts.is_empty()).then(|| parts.join(", "))
-    }
-
-    fn whole_prefix(&self, headers: &HeaderMap, prefix: &str) -> Option<String> {
-        let outer = if self.trusted { first(headers, &X_FORWARDED_PREFIX).unwrap_or_default() } else { "" };
-        let whole = format!("{}{prefix}", outer.trim_end_matches('/'));
-        (!whole.is_empty()).then_some(whole)
     }
 
     /// Our element of `Forwarded`.

@@ -11,7 +11,7 @@ use super::Origin;
 /// A path that has the prefix already is of an application that heeds `X-Forwarded-Prefix`, and stays. So does a relative path: the client resolves
 /// it against the prefixed one.
 pub(super) fn location(response: &mut ResponseHeader, prefix: &str, origin: &Origin, endpoints: &[Endpoint]) {
-    let Some(value) = response.headers.get(header::LOCATION).and_then(|value| value.to_str().ok()) else { return };
+    let Some(value) = response.headers.get(header::LOCATION).and_then(text) else { return };
     let Some((start, path)) = own_path(value, origin, endpoints).filter(|(_, path)| !has_prefix(path, prefix)) else {
         return;
     };
@@ -76,6 +76,11 @@ pub(super) fn drop_cookie(response: &mut ResponseHeader, name: &str) {
     });
 }
 
+/// A header value as text; applications do send UTF-8, which `to_str` does not take.
+fn text(value: &HeaderValue) -> Option<&str> {
+    std::str::from_utf8(value.as_bytes()).ok()
+}
+
 fn path_attribute(part: &str) -> Option<&str> {
     let (name, value) = part.split_once('=')?;
     name.trim().eq_ignore_ascii_case("path").then_some(value.trim())
@@ -89,7 +94,7 @@ fn each_cookie(response: &mut ResponseHeader, change: impl Fn(&str) -> Option<St
         .get_all(header::SET_COOKIE)
         .iter()
         .filter_map(|value| {
-            let Ok(text) = value.to_str() else { return Some(value.clone()) };
+            let Some(text) = text(value) else { return Some(value.clone()) };
             let new = change(text);
             changed |= new.as_deref() != Some(text);
             HeaderValue::try_from(new?).ok()
@@ -118,7 +123,7 @@ mod tests {
         let mut response = ResponseHeader::build(302, None).unwrap();
         response.insert_header("Location", value).unwrap();
         location(&mut response, PREFIX, &origin, &endpoints);
-        response.headers["location"].to_str().unwrap().to_owned()
+        text(&response.headers["location"]).unwrap().to_owned()
     }
 
     #[test]
@@ -126,6 +131,7 @@ mod tests {
         for (value, expected) in [
             ("/", "/apps/a/"),
             ("/x?y#z", "/apps/a/x?y#z"),
+            ("/caf\u{e9}", "/apps/a/caf\u{e9}"),
             ("http://proxy.example:8080/x", "http://proxy.example:8080/apps/a/x"),
             ("HTTP://Proxy.Example:8080", "HTTP://Proxy.Example:8080/apps/a/"),
             ("http://127.0.0.1:8888/x", "/apps/a/x"),

@@ -16,9 +16,6 @@ use super::cookie::SessionId;
 use super::table::SessionTable;
 use crate::pool::PoolWorker;
 
-/// How often a stream that is active says so to the table, in milliseconds.
-const KEEP_EVERY_MS: u64 = 60_000;
-
 /// A session's record.
 pub struct SessionRecord {
     id: SessionId,
@@ -148,8 +145,13 @@ impl SessionRecord {
 
     /// Whether nothing has flowed for `ttl` and no stream is open.
     pub(super) fn is_expired(&self, ttl: Duration) -> bool {
-        let idle = now_ms().saturating_sub(self.active_ms.load(Ordering::Relaxed));
-        u128::from(idle) > ttl.as_millis() && self.open_streams.load(Ordering::Relaxed) == 0
+        self.idle_for() > ttl && self.open_streams.load(Ordering::Relaxed) == 0
+    }
+
+    /// How long nothing has flowed.
+    #[must_use]
+    pub fn idle_for(&self) -> Duration {
+        Duration::from_millis(now_ms().saturating_sub(self.active_ms.load(Ordering::Relaxed)))
     }
 
     fn touch(&self) {
@@ -196,7 +198,7 @@ impl OpenStream {
         self.record.data(bytes_in, bytes_out);
         let now = self.record.active_ms.load(Ordering::Relaxed);
         let kept = self.record.kept_ms.load(Ordering::Relaxed);
-        if now.saturating_sub(kept) >= KEEP_EVERY_MS {
+        if u128::from(now.saturating_sub(kept)) >= self.table.keep_every().as_millis() {
             self.record.kept_ms.store(now, Ordering::Relaxed);
             self.table.keep(&self.record);
         }

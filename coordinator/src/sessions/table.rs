@@ -53,6 +53,12 @@ impl SessionTable {
         self.recall(record.id(), || Arc::clone(record));
     }
 
+    /// How often an open stream has to keep its session, if data flows in it: well within the time after which the session would be forgotten.
+    #[must_use]
+    pub fn keep_every(&self) -> Duration {
+        (self.ttl / 4).min(Duration::from_secs(60))
+    }
+
     /// One session. The cache takes a look for a use; whether a session has expired is told by its own activity.
     #[must_use]
     pub fn get(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {

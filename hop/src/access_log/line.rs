@@ -105,6 +105,29 @@ pub struct Facts {
     pub trace_id: Option<[u8; 32]>,
 }
 
+impl Facts {
+    /// What is known before a request has been looked at: nothing.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self {
+            request_id: RequestId::unset(),
+            client_request_id: None,
+            session_id: None,
+            origin_request_id: None,
+            app: None,
+            worker: None,
+            endpoint: None,
+            client: None,
+            method: Method::GET,
+            host: None,
+            uri: Uri::default(),
+            version: Version::HTTP_11,
+            kind: Kind::Http,
+            trace_id: None,
+        }
+    }
+}
+
 /// What has become of a request by the time of a line; what is not known is absent.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {

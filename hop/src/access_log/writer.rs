@@ -3,10 +3,10 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::{error, warn};
 use prometheus::IntCounter;
@@ -85,9 +85,19 @@ impl AccessLog {
 
     /// Waits until all that was handed over is written, or `limit` has passed.
     pub fn flush(&self, limit: Duration) {
+        let latest = Instant::now() + limit;
         let (done, written) = sync_channel(1);
-        if self.jobs.try_send(Job::Flush(done)).is_ok() && written.recv_timeout(limit) == Err(RecvTimeoutError::Timeout)
-        {
+        let mut job = Job::Flush(done);
+        // A queue that is full is being written; there is room in it soon.
+        while let Err(TrySendError::Full(again)) = self.jobs.try_send(job) {
+            if Instant::now() >= latest {
+                return warn!("the access log was not written out within {limit:?}");
+            }
+            job = again;
+            thread::park_timeout(GATHER);
+        }
+        let left = latest.saturating_duration_since(Instant::now());
+        if written.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
             warn!("the access log was not written out within {limit:?}");
         }
     }
@@ -107,6 +117,19 @@ struct Writer {
     dropped: IntCounter,
 }
 
+/// Writes all of `bytes`, counting in `done` what has been written before an error.
+fn write_from(to: &mut impl Write, bytes: &[u8], done: &mut usize) -> io::Result<()> {
+    while let Some(rest) = bytes.get(*done..).filter(|rest| !rest.is_empty()) {
+        match to.write(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => *done += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
 impl Writer {
     fn run(mut self) {
         while let Ok(first) = self.queue.recv() {
@@ -123,23 +146,29 @@ impl Writer {
                 }
                 next = if self.buffer.len() < BATCH_BYTES { self.queue.try_recv().ok() } else { None };
             }
+            let ran_empty = self.buffer.len() < BATCH_BYTES;
             self.put(lines);
             for done in &flushed {
                 // Whoever asked may have stopped waiting.
                 let _ = done.try_send(());
             }
-            if flushed.is_empty() {
+            if flushed.is_empty() && ran_empty {
                 thread::park_timeout(GATHER);
             }
         }
     }
 
     fn put(&mut self, lines: u64) {
+        let mut done = 0;
         let written = match &mut self.sink {
-            Sink::Stdout(out) => out.write_all(&self.buffer).and_then(|()| out.flush()),
-            Sink::File(file) => file.write_all(&self.buffer),
+            Sink::Stdout(out) => write_from(out, &self.buffer, &mut done).and_then(|()| out.flush()),
+            Sink::File(file) => write_from(file, &self.buffer, &mut done),
         };
         self.buffer.clear();
+        if written.is_err() && done > 0 {
+            // Whatever was torn ends here, so that the next line is one.
+            self.buffer.push(b'\n');
+        }
         match written {
             Ok(()) => self.failing = false,
             Err(e) => {

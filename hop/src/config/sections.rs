@@ -165,7 +165,7 @@ impl Default for WebSocketSection {
 pub struct AdminSection {
     /// Where it listens; keep it on loopback.
     pub address: Address,
-    /// Holds the bearer token of the API. The worker's admin listener has no calls that need one.
+    /// Holds the bearer token of the API.
     #[serde(default)]
     pub token_file: Option<PathBuf>,
 }

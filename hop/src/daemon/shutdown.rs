@@ -10,6 +10,7 @@ use log::{error, info, warn};
 use pingora_core::server::{ListenFds, RunArgs, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
 use pingora_core::services::Service;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::access_log::AccessLog;
@@ -19,6 +20,8 @@ use crate::drain::{Drain, Phase};
 
 /// How often what is in flight is counted during a drain.
 const COUNT_EVERY: Duration = Duration::from_millis(20);
+/// How long listeners have to come up; Pingora tries for 30 s to bind an address that is in use.
+const LISTEN_LATEST: Duration = Duration::from_secs(40);
 /// How often listeners are looked for at the start.
 const LISTEN_EVERY: Duration = Duration::from_millis(5);
 /// How long the access log may take to be written out.
@@ -36,6 +39,8 @@ pub(super) struct Ending {
     log: AccessLog,
     pid_file: Option<PathBuf>,
     handed_over: Arc<AtomicBool>,
+    /// How often the daemon was told to end: SIGTERM and SIGINT since the start.
+    told: Arc<watch::Sender<u32>>,
 }
 
 /// The service that starts what a fork would have lost, says where the daemon listens, and drains at its end.
@@ -46,7 +51,8 @@ pub(super) struct Lifecycle {
 
 impl Ending {
     pub(super) fn new(drain: Drain, limits: DrainSection, log: AccessLog, pid_file: Option<PathBuf>) -> Self {
-        Self { drain, limits, log, pid_file, handed_over: Arc::default() }
+        let told = Arc::new(watch::Sender::new(0));
+        Self { drain, limits, log, pid_file, handed_over: Arc::default(), told }
     }
 
     /// The service that carries it out.
@@ -69,16 +75,34 @@ impl Ending {
         std::process::exit(0)
     }
 
-    /// Cuts off what is in flight, and waits a moment for it to be logged.
-    async fn cut_off(&self) {
-        warn!("{} in flight are cut off", self.drain.in_flight());
-        self.drain.advance(Phase::CuttingOff);
-        let latest = Instant::now() + LOG_CUT_OFF;
-        while self.drain.in_flight() > 0 && Instant::now() < latest {
-            sleep(COUNT_EVERY).await;
+    /// Waits for the shutdown, and drains.
+    async fn wait(&self, mut shutdown: ShutdownWatch) {
+        if shutdown.wait_for(|ending| *ending).await.is_err() {
+            return;
         }
+        self.drain.advance(Phase::Draining);
+        let mut told = self.told.subscribe();
+        // One SIGTERM began this, unless a successor did.
+        let mut enough = if self.handed_over.load(Ordering::Relaxed) { 1 } else { 2 };
+        loop {
+            tokio::select! {
+                () = self.drained() => break,
+                again = told.wait_for(|times| *times >= enough) => {
+                    drop(again);
+                    // Told to end while a successor serves: what is left has as long as after a first SIGTERM.
+                    if self.handed_over.swap(false, Ordering::Relaxed) {
+                        enough += 1;
+                        continue;
+                    }
+                    self.cut_off().await;
+                    break;
+                }
+            }
+        }
+        self.finish();
     }
 
+    /// Waits until nothing is in flight, or its time is over.
     async fn drained(&self) {
         let (requests, streams) = if self.handed_over.load(Ordering::Relaxed) {
             (self.limits.upgrade.0, self.limits.upgrade.0)
@@ -106,16 +130,30 @@ impl Ending {
             sleep_until(give_up.min(Instant::now() + COUNT_EVERY)).await;
         }
     }
+
+    /// Cuts off what is in flight, and waits a moment for it to be logged.
+    async fn cut_off(&self) {
+        warn!("{} in flight are cut off", self.drain.in_flight());
+        self.drain.advance(Phase::CuttingOff);
+        let latest = Instant::now() + LOG_CUT_OFF;
+        while self.drain.in_flight() > 0 && Instant::now() < latest {
+            sleep(COUNT_EVERY).await;
+        }
+    }
 }
 
 #[async_trait]
 impl Service for Lifecycle {
     async fn start_service(&mut self, fds: Option<ListenFds>, shutdown: ShutdownWatch, _listeners_per_fd: usize) {
         self.ending.log.start();
-        if let Some(fds) = fds {
-            announce(std::mem::take(&mut self.bound), &fds).await;
-        }
-        self.ending.wait(shutdown).await;
+        tokio::spawn(count_signals(Arc::clone(&self.ending.told)));
+        let bound = std::mem::take(&mut self.bound);
+        let announced = async {
+            if let Some(fds) = fds {
+                announce(bound, &fds).await;
+            }
+        };
+        tokio::join!(announced, self.ending.wait(shutdown));
     }
 
     fn name(&self) -> &'static str {
@@ -131,43 +169,6 @@ impl Service for Lifecycle {
     }
 }
 
-/// Says where the daemon listens, once it does; a port that was held for a listener is let go then.
-async fn announce(mut bound: Vec<Bound>, fds: &ListenFds) {
-    while !bound.is_empty() {
-        bound.retain(|bound| {
-            let listens = fds.lock().get(&bound.address).is_some();
-            if listens {
-                info!("listening on {} ({})", bound.display(), bound.name);
-            }
-            !listens
-        });
-        sleep(LISTEN_EVERY).await;
-    }
-}
-
-impl Ending {
-    async fn wait(&self, mut shutdown: ShutdownWatch) {
-        if shutdown.wait_for(|ending| *ending).await.is_err() {
-            return;
-        }
-        self.drain.advance(Phase::Draining);
-        loop {
-            tokio::select! {
-                () = self.drained() => break,
-                () = second_signal() => {
-                    // Told to end while a successor serves: what is left has as long as after a first SIGTERM.
-                    if self.handed_over.swap(false, Ordering::Relaxed) {
-                        continue;
-                    }
-                    self.cut_off().await;
-                    break;
-                }
-            }
-        }
-        self.finish();
-    }
-}
-
 #[async_trait]
 impl ShutdownSignalWatch for Ending {
     async fn recv(&self) -> ShutdownSignal {
@@ -179,23 +180,52 @@ impl ShutdownSignalWatch for Ending {
         tokio::select! {
             _ = quit.recv() => {
                 self.handed_over.store(true, Ordering::Relaxed);
+                // From here until this process stops taking connections, clients that keep theirs are asked to connect anew, so that
+                // none is in use when the idle ones are closed.
+                self.drain.advance(Phase::HandingOver);
                 ShutdownSignal::GracefulUpgrade
             }
             _ = terminate.recv() => ShutdownSignal::GracefulTerminate,
-            _ = interrupt.recv() => ShutdownSignal::FastShutdown,
+            _ = interrupt.recv() => {
+                self.cut_off().await;
+                ShutdownSignal::FastShutdown
+            }
         }
     }
 }
 
-/// Waits for SIGTERM or SIGINT during a drain: whoever asks twice means it.
-async fn second_signal() {
+/// Says where the daemon listens, once it does; a port that was held for a listener is let go then. A listener that cannot bind ends
+/// only its own task, so a daemon whose listeners do not all come up ends here.
+async fn announce(mut bound: Vec<Bound>, fds: &ListenFds) {
+    let latest = Instant::now() + LISTEN_LATEST;
+    while !bound.is_empty() {
+        bound.retain(|bound| {
+            let listens = fds.lock().get(&bound.address).is_some();
+            if listens {
+                info!("listening on {} ({})", bound.display(), bound.name);
+            }
+            !listens
+        });
+        if let Some(missing) = bound.first().filter(|_| Instant::now() >= latest) {
+            error!("{} ({}) cannot be listened on", missing.display(), missing.name);
+            std::process::exit(1);
+        }
+        sleep(LISTEN_EVERY).await;
+    }
+}
+
+/// Counts how often the daemon is told to end: whoever asks twice means it.
+async fn count_signals(told: Arc<watch::Sender<u32>>) {
     let (Some(mut terminate), Some(mut interrupt)) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()))
     else {
-        return std::future::pending().await;
+        return;
     };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        told.send_modify(|times| *times += 1);
     }
 }
 

@@ -1,5 +1,7 @@
 //! The opening handshake (RFC 6455, section 4): what the client sends is validated, and spoken anew to the next hop.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{Method, StatusCode, Version, header};
@@ -13,6 +15,9 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use crate::error::Failure;
 use crate::header::has_token;
 use crate::response::is_interim;
+
+/// Longest time for which an application may leave a handshake unanswered: nobody watches the client meanwhile.
+const HANDSHAKE: Duration = Duration::from_secs(60);
 
 /// Whether a request asks for a WebSocket. Only HTTP/1.1 can: an HTTP/1.0 `Upgrade` is ignored (RFC 9110, section 7.8), and there is
 /// no RFC 8441 here.
@@ -70,7 +75,7 @@ pub async fn shake_hands(connector: &TransportConnector, peer: &HttpPeer, reques
     let stream = connector.new_stream(peer).await.map_err(Error::into_up)?;
     let mut session = UpstreamSession::new_with_options(stream, peer);
     let options = peer.get_peer_options();
-    session.read_timeout = options.and_then(|o| o.read_timeout);
+    session.read_timeout = options.and_then(|o| o.read_timeout).map(|limit| limit.min(HANDSHAKE));
     session.write_timeout = options.and_then(|o| o.write_timeout);
     session.write_request_header(Box::new(request)).await.map_err(Error::into_up)?;
     loop {

@@ -12,6 +12,8 @@ use super::socket::Socket;
 
 /// Size of the buffer that all tunnels of a thread share.
 const BUFFER_BYTES: usize = 64 * 1024;
+/// Reads of one direction before the other has its turn.
+const READS_PER_TURN: usize = 8;
 
 thread_local! {
     /// Bytes stay here only within one poll, so that an idle tunnel owns no buffer.
@@ -45,9 +47,10 @@ pub(super) struct Lane {
 
 impl Lane {
     /// A direction that begins with `early`: bytes that came right behind the handshake.
-    pub(super) fn new(mut observer: Observer, early: Vec<u8>, on: impl FnMut(Event)) -> Self {
-        observer.observe(&early, on);
+    pub(super) fn new(mut observer: Observer, early: Vec<u8>, mut on: impl FnMut(Passed)) -> Self {
         let bytes = early.len() as u64;
+        let activity = observer.observe(&early, |event| on(Passed::Event(event)));
+        on(Passed::Bytes(bytes, activity));
         Self { observer, held: early, written: 0, bytes, closing: false, end: None, shut: false }
     }
 
@@ -102,7 +105,7 @@ impl Lane {
         buffer: &mut [u8],
         on: &mut impl FnMut(Passed),
     ) -> Poll<()> {
-        loop {
+        for _ in 0..READS_PER_TURN {
             if !self.held.is_empty() {
                 ready!(self.poll_write_held(cx, to));
             }
@@ -129,6 +132,9 @@ impl Lane {
                 Poll::Ready(Ok(())) => self.pass(cx, to, read.filled(), on),
             }
         }
+        // The other direction and the tunnel's own clocks have their turn before this one goes on.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Observes `bytes` and writes what the receiver takes at once; the rest is held.

@@ -154,68 +154,83 @@ struct Tunnel {
     idle: Duration,
     last_byte: Instant,
     timer: Pin<Box<Sleep>>,
-    /// Completes when tunnels are to close. Polled once to be woken, and again only when woken for no other reason.
-    drained: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    /// Completes with the next phase that is of concern. Polled once to be woken, and again only while the daemon drains.
+    next_phase: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    registered: bool,
     closing: Option<Reason>,
 }
 
 impl Tunnel {
     fn new(
-        exchange: Exchange,
-        observer: Box<dyn StreamObserver>,
+        mut exchange: Exchange,
+        mut observer: Box<dyn StreamObserver>,
         client: Stream,
         upstream: Stream,
         from_client: Vec<u8>,
         from_upstream: Vec<u8>,
     ) -> Self {
         let hop = std::sync::Arc::clone(exchange.hop());
+        let message_ids = hop.websocket.message_ids;
         let idle = hop.websocket.idle.0;
-        let mut tunnel = Self {
+        let mut notes = Notes { exchange: &mut exchange, observer: observer.as_mut(), message_ids };
+        let mut lane = |from, early| Lane::new(Observer::new(from), early, |passed| notes.take(from, passed));
+        Self {
             client: Socket::from_pingora(client),
             upstream: Socket::from_pingora(upstream),
-            from_client: Lane::new(Observer::new(Direction::FromClient), Vec::new(), |_| {}),
-            from_upstream: Lane::new(Observer::new(Direction::FromServer), Vec::new(), |_| {}),
-            message_ids: hop.websocket.message_ids,
+            from_client: lane(Direction::FromClient, from_client),
+            from_upstream: lane(Direction::FromServer, from_upstream),
+            message_ids,
             idle,
             last_byte: Instant::now(),
             timer: Box::pin(tokio::time::sleep(idle)),
-            drained: Box::pin(hop.drain.reached(Phase::ClosingStreams)),
+            next_phase: Box::pin(hop.drain.reached(Phase::ClosingStreams)),
+            registered: false,
             closing: None,
             exchange,
             observer,
-        };
-        let Self { exchange, observer, message_ids, .. } = &mut tunnel;
-        let mut notes = Notes { exchange, observer: observer.as_mut(), message_ids: *message_ids };
-        let client_lane = Lane::new(Observer::new(Direction::FromClient), from_client, |e| {
-            notes.take(Direction::FromClient, Passed::Event(e));
-        });
-        let upstream_lane = Lane::new(Observer::new(Direction::FromServer), from_upstream, |e| {
-            notes.take(Direction::FromServer, Passed::Event(e));
-        });
-        tunnel.from_client = client_lane;
-        tunnel.from_upstream = upstream_lane;
-        tunnel
+        }
     }
 
     async fn run(mut self) {
         debug!("request_id={} is a tunnel now", self.exchange.id());
-        let mut registered = false;
-        poll_fn(|cx| self.poll(cx, &mut registered)).await;
+        poll_fn(|cx| self.poll(cx)).await;
         self.report();
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, registered: &mut bool) -> Poll<()> {
-        self.poll_lanes(cx);
-        if self.is_over() {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // The clocks come first: they must not wait for a direction that never runs dry.
+        if self.poll_phase(cx).is_ready() || self.poll_timer(cx).is_ready() {
             return Poll::Ready(());
         }
-        // Waiting for the phase takes a lock that all tunnels share, so a tunnel asks once, and then only once the phase has changed.
-        if self.closing.is_none() && (!*registered || self.exchange.hop().drain.is_draining()) {
-            *registered = true;
-            if self.drained.as_mut().poll(cx).is_ready() {
+        self.poll_lanes(cx);
+        if self.closing.is_some() {
+            self.put_close_frames();
+            self.poll_lanes(cx);
+        }
+        if self.is_over() || (self.closing.is_some() && self.close_is_answered()) {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+
+    /// Waiting for a phase takes a lock that all tunnels share: a tunnel asks once, and then only while the daemon drains.
+    fn poll_phase(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let drain = self.exchange.hop().drain.clone();
+        while (!self.registered || drain.is_draining()) && self.next_phase.as_mut().poll(cx).is_ready() {
+            if drain.phase() >= Phase::CuttingOff {
+                self.exchange.outcome.error.get_or_insert("aborted");
+                return Poll::Ready(());
+            }
+            if self.closing.is_none() {
                 self.begin_closing(Reason::Draining);
             }
+            self.next_phase = Box::pin(drain.reached(Phase::CuttingOff));
         }
+        self.registered = true;
+        Poll::Pending
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.timer.as_mut().poll(cx).is_ready() {
             let due = self.last_byte + self.idle;
             if self.closing.is_some() {
@@ -224,13 +239,6 @@ impl Tunnel {
                 self.begin_closing(Reason::Idle);
             } else {
                 self.timer.as_mut().reset(due);
-            }
-        }
-        if self.closing.is_some() {
-            self.put_close_frames();
-            self.poll_lanes(cx);
-            if self.is_over() || self.close_is_answered() {
-                return Poll::Ready(());
             }
         }
         Poll::Pending
