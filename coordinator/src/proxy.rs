@@ -7,7 +7,7 @@ use app_proxy_hop::error::Failure;
 use app_proxy_hop::exchange::Hop;
 use app_proxy_hop::phase;
 use app_proxy_hop::response::{answer, answer_failure, finish_header};
-use app_proxy_hop::websocket::is_websocket;
+use app_proxy_hop::websocket::{is_websocket, serve};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{StatusCode, header};
@@ -26,7 +26,7 @@ use crate::context::{RequestContext, Route};
 use crate::forward::{self, Forwarder, Origin};
 use crate::pool::{Pool, PoolWorker};
 use crate::sessions::{OpenStream, Sessions, Visitor};
-use crate::websocket;
+use crate::websocket::ToWorker;
 
 /// The coordinator's proxy.
 pub struct Coordinator {
@@ -242,7 +242,8 @@ impl Coordinator {
         if !is_websocket(session.req_header()) {
             return Ok(false);
         }
-        if let Err(failure) = websocket::serve(self, session, ctx).await? {
+        let served = serve(&self.connector, session, &mut ToWorker { coordinator: self, ctx }).await?;
+        if let Err(failure) = served {
             answer_failure(session, &mut ctx.exchange, failure).await?;
         }
         Ok(true)

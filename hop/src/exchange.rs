@@ -61,6 +61,7 @@ pub struct Exchange {
     pub facts: Facts,
     /// What has become of it so far.
     pub outcome: Outcome,
+    /// Held until the exchange is dropped: when it has ended, Pingora still has the last of the response to send.
     in_flight: Option<InFlight>,
 }
 
@@ -188,7 +189,6 @@ impl Exchange {
         let facts = std::mem::replace(&mut self.facts, Facts::unknown());
         let outcome = std::mem::take(&mut self.outcome);
         self.log(event, facts, outcome);
-        self.in_flight = None;
     }
 
     /// Moves a running exchange out, for a tunnel that outlives the request's phases.

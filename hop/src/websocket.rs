@@ -9,7 +9,9 @@ pub mod observer;
 pub mod tunnel;
 
 mod relay;
+mod serve;
 mod socket;
 
-pub use handshake::{Upstream, is_websocket, shake_hands, validate};
-pub use tunnel::{StreamObserver, Unobserved, relay_refusal, upgrade};
+pub use handshake::is_websocket;
+pub use serve::{NextHop, serve};
+pub use tunnel::{StreamObserver, Unobserved};

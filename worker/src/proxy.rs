@@ -11,7 +11,7 @@ use app_proxy_hop::header::{CLIENT, SESSION_ID};
 use app_proxy_hop::phase;
 use app_proxy_hop::request_id::{Brought, Established, RequestId};
 use app_proxy_hop::response::{answer, answer_failure, finish_header};
-use app_proxy_hop::websocket::is_websocket;
+use app_proxy_hop::websocket::{is_websocket, serve};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -29,7 +29,7 @@ use crate::context::{RequestContext, Route};
 use crate::endpoints::{Endpoint, select};
 use crate::forward;
 use crate::sync::Follower;
-use crate::websocket;
+use crate::websocket::ToApplication;
 
 /// The worker's proxy.
 pub struct Worker {
@@ -76,7 +76,8 @@ impl ProxyHttp for WorkerProxy {
         if !is_websocket(session.req_header()) {
             return Ok(false);
         }
-        if let Err(failure) = websocket::serve(&self.0, session, ctx).await? {
+        let served = serve(&self.0.connector, session, &mut ToApplication { worker: &self.0, ctx }).await?;
+        if let Err(failure) = served {
             answer_failure(session, &mut ctx.exchange, failure).await?;
         }
         Ok(true)

@@ -26,6 +26,10 @@ const LISTEN_LATEST: Duration = Duration::from_secs(40);
 const LISTEN_EVERY: Duration = Duration::from_millis(5);
 /// How long the access log may take to be written out.
 const FLUSH: Duration = Duration::from_secs(2);
+/// How long nothing must have been in flight before the process ends.
+const QUIET: Duration = Duration::from_millis(100);
+/// The same after a hand-over.
+const QUIET_AFTER_HAND_OVER: Duration = Duration::from_secs(1);
 /// How long it may take to log what was cut off.
 const LOG_CUT_OFF: Duration = Duration::from_secs(1);
 /// How long closing handshakes may take once tunnels are told to close.
@@ -87,8 +91,7 @@ impl Ending {
         loop {
             tokio::select! {
                 () = self.drained() => break,
-                again = told.wait_for(|times| *times >= enough) => {
-                    drop(again);
+                () = told_often(&mut told, enough) => {
                     // Told to end while a successor serves: what is left has as long as after a first SIGTERM.
                     if self.handed_over.swap(false, Ordering::Relaxed) {
                         enough += 1;
@@ -109,17 +112,19 @@ impl Ending {
         } else {
             (self.limits.requests.0, self.limits.streams.0)
         };
+        // A connection counts once its task runs: one that was accepted last, on a busy machine, needs a moment until then. After a
+        // hand-over nobody waits for this process.
+        let quiet = if self.handed_over.load(Ordering::Relaxed) { QUIET_AFTER_HAND_OVER } else { QUIET };
         let start = Instant::now();
+        let mut idle_since = start;
         let close_streams = start + streams;
         let give_up = start + requests.max(streams + CLOSE);
         info!("draining: {} in flight", self.drain.in_flight());
         loop {
-            // A request is counted from its header on: one that is being read has one more interval to be counted.
-            if self.drain.in_flight() == 0 {
-                sleep(COUNT_EVERY).await;
-                if self.drain.in_flight() == 0 {
-                    return;
-                }
+            if self.drain.in_flight() > 0 {
+                idle_since = Instant::now();
+            } else if idle_since.elapsed() >= quiet {
+                return;
             }
             if Instant::now() >= close_streams {
                 self.drain.advance(Phase::ClosingStreams);
@@ -211,6 +216,13 @@ async fn announce(mut bound: Vec<Bound>, fds: &ListenFds) {
             std::process::exit(1);
         }
         sleep(LISTEN_EVERY).await;
+    }
+}
+
+async fn told_often(told: &mut watch::Receiver<u32>, enough: u32) {
+    // Without a sender nobody counts any more.
+    if told.wait_for(|times| *times >= enough).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

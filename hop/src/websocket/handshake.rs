@@ -32,7 +32,7 @@ pub fn is_websocket(request: &RequestHeader) -> bool {
 ///
 /// # Errors
 /// [`Failure::BadHandshake`] with what is wrong.
-pub fn validate(request: &RequestHeader) -> Result<(), Failure> {
+pub(super) fn validate(request: &RequestHeader) -> Result<(), Failure> {
     let one = |name| {
         let mut values = request.headers.get_all(name).iter();
         values.next().filter(|_| values.next().is_none()).map(|value| value.as_bytes())
@@ -59,11 +59,11 @@ pub fn validate(request: &RequestHeader) -> Result<(), Failure> {
 }
 
 /// A connection to the next hop whose handshake has been answered.
-pub struct Upstream {
+pub(super) struct Upstream {
     /// The connection.
-    pub session: UpstreamSession,
+    pub(super) session: UpstreamSession,
     /// The answer: 101, or the refusal.
-    pub response: ResponseHeader,
+    pub(super) response: ResponseHeader,
 }
 
 /// Connects to `peer` and speaks the handshake with it.
@@ -71,7 +71,11 @@ pub struct Upstream {
 /// # Errors
 /// Errors of connecting have types of Pingora's `Connect…`: nothing has been sent, another peer may be tried. All others
 /// end the request. Both have the upstream as their source.
-pub async fn shake_hands(connector: &TransportConnector, peer: &HttpPeer, request: RequestHeader) -> Result<Upstream> {
+pub(super) async fn shake_hands(
+    connector: &TransportConnector,
+    peer: &HttpPeer,
+    request: RequestHeader,
+) -> Result<Upstream> {
     let stream = connector.new_stream(peer).await.map_err(Error::into_up)?;
     let mut session = UpstreamSession::new_with_options(stream, peer);
     let options = peer.get_peer_options();

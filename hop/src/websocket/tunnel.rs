@@ -47,7 +47,7 @@ impl StreamObserver for Unobserved {
 ///
 /// # Errors
 /// When either side fails within it.
-pub async fn relay_refusal(session: &mut HttpSession, upstream: Upstream) -> Result<()> {
+pub(super) async fn relay_refusal(session: &mut HttpSession, upstream: Upstream) -> Result<()> {
     let Upstream { session: mut upstream, response } = upstream;
     let ends = upstream.is_body_done();
     session.write_response_header(Box::new(response), ends).await?;
@@ -66,11 +66,11 @@ pub async fn relay_refusal(session: &mut HttpSession, upstream: Upstream) -> Res
 ///
 /// # Errors
 /// When the 101 cannot be sent; `exchange` is then still the caller's.
-pub async fn upgrade(
+pub(super) async fn upgrade(
     session: &mut HttpSession,
     exchange: &mut Exchange,
     upstream: Upstream,
-    observer: impl StreamObserver,
+    observer: Box<dyn StreamObserver>,
 ) -> Result<()> {
     let Upstream { session: mut upstream, response } = upstream;
     session.write_response_header(Box::new(response), false).await?;
@@ -82,7 +82,7 @@ pub async fn upgrade(
 
     exchange.open_stream(Kind::WebSocket);
     let exchange = exchange.take();
-    let tunnel = Tunnel::new(exchange, Box::new(observer), client, upstream, from_client, from_upstream);
+    let tunnel = Tunnel::new(exchange, observer, client, upstream, from_client, from_upstream);
     tokio::spawn(tunnel.run());
     Ok(())
 }
