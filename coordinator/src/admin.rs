@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use app_proxy_control::list::Page;
 use app_proxy_hop::admin::{Problem, Token, identified, probes, require_token};
+use app_proxy_hop::drain::Drain;
 use app_proxy_hop::exchange::Hop;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -29,6 +30,8 @@ pub struct AdminState {
     pub pool: Arc<Pool>,
     /// Sessions.
     pub sessions: Arc<Sessions>,
+    /// Tells a poll that waits when the daemon ends.
+    pub drain: Drain,
 }
 
 /// The router of the admin listener. `admin` is the API's token; with `worker` a worker can follow the app table.

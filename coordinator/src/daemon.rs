@@ -98,6 +98,7 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
         apps: Arc::clone(&coordinator.apps),
         pool: Arc::clone(&coordinator.pool),
         sessions: Arc::clone(&coordinator.sessions),
+        drain: hop.drain.clone(),
     };
     let router = admin::router(state, &hop, Token::new(&admin_token), Token::new(&worker_token));
     daemon.server.add_service(AdminService::new(&bound, router));

@@ -169,7 +169,13 @@ impl ProxyHttp for CoordinatorProxy {
         ctx: &mut RequestContext,
         client_reused: bool,
     ) -> Box<Error> {
-        phase::decide_retry(session, &ctx.exchange, e, client_reused)
+        // A worker that ends resets the connections that it had no time to look at: another one is tried. An application's
+        // faults do not look like this, its worker answers for them.
+        let elsewhere = !client_reused && phase::is_unread(session, &e);
+        if elsewhere {
+            ctx.placement.failed.extend(ctx.placement.worker.take());
+        }
+        phase::decide_retry(session, &ctx.exchange, e, client_reused, elsewhere)
     }
 
     async fn fail_to_proxy(&self, session: &mut HttpSession, e: &Error, ctx: &mut RequestContext) -> FailToProxy {

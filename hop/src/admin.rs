@@ -88,19 +88,15 @@ fn inherit(fd: i32, is_unix: bool) -> io::Result<Listener> {
 
 #[async_trait]
 impl Service for AdminService {
-    async fn start_service(&mut self, fds: Option<ListenFds>, mut shutdown: ShutdownWatch, _listeners_per_fd: usize) {
-        let ending = async move {
-            // Without a sender the process is ending anyway.
-            let _ = shutdown.wait_for(|ending| *ending).await;
-        };
+    async fn start_service(&mut self, fds: Option<ListenFds>, shutdown: ShutdownWatch, _listeners_per_fd: usize) {
         let router = self.router.clone();
         let served = match self.listen(fds.as_ref()) {
             Ok(Listener::Tcp(listener)) => match tcp(listener) {
-                Ok(listener) => axum::serve(listener, router).with_graceful_shutdown(ending).await,
+                Ok(listener) => axum::serve(UntilShutdown::new(listener, shutdown), router).await,
                 Err(e) => Err(e),
             },
             Ok(Listener::Unix(listener)) => match unix(listener) {
-                Ok(listener) => axum::serve(listener, router).with_graceful_shutdown(ending).await,
+                Ok(listener) => axum::serve(UntilShutdown::new(listener, shutdown), router).await,
                 Err(e) => Err(e),
             },
             Err(e) => Err(e),
@@ -120,6 +116,43 @@ impl Service for AdminService {
 
     fn listen_addresses(&self) -> Option<Vec<String>> {
         Some(vec![self.address.clone()])
+    }
+}
+
+/// A listener that is closed at the shutdown, while its connections go on: a graceful shutdown of the server itself would close a
+/// connection whose first request is on its way.
+struct UntilShutdown<L> {
+    listener: Option<L>,
+    shutdown: ShutdownWatch,
+}
+
+impl<L> UntilShutdown<L> {
+    const fn new(listener: L, shutdown: ShutdownWatch) -> Self {
+        Self { listener: Some(listener), shutdown }
+    }
+}
+
+impl<L: axum::serve::Listener> axum::serve::Listener for UntilShutdown<L> {
+    type Io = L::Io;
+    type Addr = L::Addr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        if let Some(listener) = &mut self.listener {
+            tokio::select! {
+                accepted = listener.accept() => return accepted,
+                // Without a sender the process is ending anyway.
+                _ = self.shutdown.wait_for(|ending| *ending) => {}
+            }
+        }
+        self.listener = None;
+        std::future::pending().await
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        match &self.listener {
+            Some(listener) => listener.local_addr(),
+            None => Err(io::Error::new(io::ErrorKind::NotConnected, "closed")),
+        }
     }
 }
 
@@ -176,6 +209,7 @@ pub fn identified(router: Router, hop: &Arc<Hop>) -> Router {
 }
 
 async fn identify(State(hop): State<Arc<Hop>>, request: Request, next: Next) -> Response {
+    let _in_flight = hop.drain.enter();
     let established = hop.identity.establish(request.headers(), None);
     let id = established.id;
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
@@ -187,6 +221,9 @@ async fn identify(State(hop): State<Arc<Hop>>, request: Request, next: Next) -> 
         info!("request_id={id} admin {method} {path} {}", response.status().as_u16());
     }
     response.headers_mut().insert(hop.identity.header().clone(), id.header_value());
+    if hop.drain.closes_connections() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Version, header};
 use log::{info, warn};
-use pingora_core::{Error, Result};
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::{FailToProxy, Session as HttpSession};
 
@@ -131,12 +131,28 @@ pub fn end(session: &mut HttpSession, exchange: &mut Exchange, error: Option<&Er
     exchange.end();
 }
 
-/// Decides whether a request whose connection to the next hop failed may be tried again, as Pingora does by itself: only when it is idempotent,
-/// its body can be sent again, and the connection was a reused one (phase `error_while_proxy`). Says so, with the identifier.
+/// Whether the next hop has reset the connection without a byte of an answer. The system resets a connection whose bytes were not read: whoever
+/// had it has not seen the whole request. (One that ends properly may have been at work on it.)
 #[must_use]
-pub fn decide_retry(session: &mut HttpSession, exchange: &Exchange, mut error: Box<Error>, reused: bool) -> Box<Error> {
+pub fn is_unread(session: &HttpSession, error: &Error) -> bool {
+    let broke = matches!(error.etype(), ErrorType::ReadError | ErrorType::WriteError);
+    broke && *error.esource() == ErrorSource::Upstream && session.response_written().is_none()
+}
+
+/// Decides whether a request whose connection to the next hop failed may be tried again, as Pingora does by itself: only when it is idempotent,
+/// its body can be sent again, and the connection was a reused one, or `elsewhere` says that another next hop is tried (phase `error_while_proxy`). Says so, with the identifier.
+#[must_use]
+pub fn decide_retry(
+    session: &mut HttpSession,
+    exchange: &Exchange,
+    mut error: Box<Error>,
+    reused: bool,
+    elsewhere: bool,
+) -> Box<Error> {
     if !session.req_header().method.is_idempotent() || session.as_ref().retry_buffer_truncated() {
         error.set_retry(false);
+    } else if elsewhere {
+        error.set_retry(true);
     } else {
         error.retry.decide_reuse(reused);
     }

@@ -169,7 +169,7 @@ impl ProxyHttp for WorkerProxy {
         ctx: &mut RequestContext,
         client_reused: bool,
     ) -> Box<Error> {
-        phase::decide_retry(session, &ctx.exchange, e, client_reused)
+        phase::decide_retry(session, &ctx.exchange, e, client_reused, false)
     }
 
     async fn fail_to_proxy(&self, session: &mut HttpSession, e: &Error, ctx: &mut RequestContext) -> FailToProxy {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use app_proxy_control::table::{AppList, StoredApp};
 use app_proxy_hop::admin::Problem;
 use app_proxy_hop::config::Period;
+use app_proxy_hop::drain::Phase;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -42,12 +43,22 @@ pub(super) async fn list(
     };
     let wait = changes.wait.map_or(Duration::ZERO, |wait| wait.0).min(LONGEST_WAIT);
     let mut revision = state.apps.watch();
-    let deadline = tokio::time::Instant::now() + wait;
+    let mut over = std::pin::pin!(async {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            // Whoever polls goes on with a successor, if there is one.
+            () = state.drain.reached(Phase::HandingOver) => {}
+        }
+    });
     loop {
         let list = state.apps.load().table.changes(since, changes.epoch.as_deref());
         let news = !list.items.is_empty() || !list.deleted.is_empty() || list.complete;
-        if news || tokio::time::timeout_at(deadline, revision.changed()).await.is_err() {
+        if news {
             return Ok(Json(list));
+        }
+        tokio::select! {
+            changed = revision.changed() => if changed.is_err() { return Ok(Json(list)) },
+            () = &mut over => return Ok(Json(list)),
         }
     }
 }
