@@ -4,9 +4,11 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use app_proxy_hop::access_log::AccessLog;
+use app_proxy_hop::address::Address;
 use app_proxy_hop::admin::{AdminService, Token};
+use app_proxy_hop::config::ConfigError;
 use app_proxy_hop::daemon::{Bound, Daemon, Flags, bind, check_files, read_or_create};
 use app_proxy_hop::drain::Drain;
 use app_proxy_hop::entrance::Entrance;
@@ -34,77 +36,108 @@ use crate::sessions::{SessionTable, Sessions};
 /// # Errors
 /// One line that says why it does not start.
 pub fn run(flags: &Flags) -> Result<Infallible> {
-    let config = Config::load(&flags.conf)?;
+    let mut config = Config::load(&flags.conf)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (pool, health) = runtime
         .block_on(Pool::new(&config.workers, config.health_check, &config.timeouts))
-        .context("workers: an address does not resolve")?;
+        .map_err(|e| config.file.fault_of("workers", "workers", e))?;
     drop(runtime);
     let apps = Apps::from_file(config.apps.clone(), config.domain.clone()).map_err(|e| anyhow!("apps: {e}"))?;
     if flags.test {
-        check_files(
-            &[&config.admin_token_file, &config.worker_token_file, &config.sessions.secret_file],
-            &config.access_log,
-        )
-        .map_err(|e| config.file.fault_of(&e.path, e.key, &e))?;
+        let secrets: [&Path; 3] = [&config.admin_token_file, &config.worker_token_file, &config.sessions.secret_file];
+        check_files(&secrets, &config.access_log).map_err(|e| config.file.fault_of(&e.path, e.key, &e))?;
         log::info!("{} is valid", flags.conf.display());
         std::process::exit(0);
     }
-    let secret = |key: &str, path: &Path| {
-        read_or_create(path).map_err(|e| config.file.fault_of(&path.display().to_string(), key, e))
-    };
-    let admin_token = secret("token_file", &config.admin_token_file)?;
-    let worker_token = secret("worker_token_file", &config.worker_token_file)?;
-    let session_key = SessionKey::new(secret("secret_file", &config.sessions.secret_file)?.as_bytes())
-        .map_err(|e| config.file.fault_of("secret_file", "secret_file", e))?;
+    let secrets = Secrets::load(&config)?;
+    let hop = hop(&config)?;
+    let server = std::mem::take(&mut config.server);
+    let mut daemon = Daemon::new(hop.tier.as_str(), server, flags, hop.drain.clone(), config.drain, hop.log.clone())?;
+    let table = SessionTable::new(config.sessions.max, config.sessions.ttl.0);
+    let header = config.session_header.clone();
+    let coordinator = Arc::new(Coordinator {
+        hop,
+        apps: Arc::new(apps),
+        sessions: Arc::new(Sessions::new(secrets.session_key.clone(), &config.sessions.cookie, header, table)),
+        pool: Arc::new(pool),
+        trusted_proxies: Networks::new(&config.trusted_proxies),
+        forwarder: Forwarder::new(&secrets.worker_token)
+            .map_err(|e| config.file.fault_of("worker_token_file", "worker_token_file", e))?,
+        connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(&daemon.conf()))),
+    });
+    listen(&mut daemon, &config, &coordinator, &secrets, flags.upgrade)?;
+    daemon.server.add_service(health);
+    daemon.run()
+}
 
+/// What the secret files hold.
+struct Secrets {
+    admin_token: String,
+    worker_token: String,
+    session_key: SessionKey,
+}
+
+impl Secrets {
+    /// Reads the secret files, and makes those that do not exist.
+    fn load(config: &Config) -> Result<Self, ConfigError> {
+        let secret = |key: &str, path: &Path| {
+            read_or_create(path).map_err(|e| config.file.fault_of(&path.display().to_string(), key, e))
+        };
+        let session_secret = secret("secret_file", &config.sessions.secret_file)?;
+        Ok(Self {
+            admin_token: secret("token_file", &config.admin_token_file)?,
+            worker_token: secret("worker_token_file", &config.worker_token_file)?,
+            session_key: SessionKey::new(session_secret.as_bytes())
+                .map_err(|e| config.file.fault_of("secret_file", "secret_file", e))?,
+        })
+    }
+}
+
+/// What every request needs.
+fn hop(config: &Config) -> Result<Arc<Hop>> {
     let metrics = Metrics::new(Tier::Coordinator)?;
     let log = AccessLog::open(&config.access_log, metrics.log_dropped.clone())
         .map_err(|e| config.file.fault_of("access_log", "access_log", e))?;
-    let drain = Drain::default();
-    let mut daemon =
-        Daemon::new(Tier::Coordinator.as_str(), config.server, flags, drain.clone(), config.drain, log.clone())?;
-    let hop = Arc::new(Hop {
+    Ok(Arc::new(Hop {
         tier: Tier::Coordinator,
         identity: Policy::new(&config.request_id),
         log,
         metrics,
-        drain,
-        timeouts: config.timeouts,
-        limits: config.limits,
+        drain: Drain::default(),
+        timeouts: config.timeouts.clone(),
+        limits: config.limits.clone(),
         websocket: config.websocket,
-    });
-    let table = SessionTable::new(config.sessions.max, config.sessions.ttl.0);
-    let coordinator = Arc::new(Coordinator {
-        hop: Arc::clone(&hop),
-        apps: Arc::new(apps),
-        sessions: Arc::new(Sessions::new(session_key, &config.sessions.cookie, config.session_header, table)),
-        pool: Arc::new(pool),
-        trusted_proxies: Networks::new(&config.trusted_proxies),
-        forwarder: Forwarder::new(&worker_token).with_context(|| config.worker_token_file.display().to_string())?,
-        connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(&daemon.conf()))),
-    });
+    }))
+}
 
+/// Gives the daemon its public listeners and its admin listener.
+fn listen(
+    daemon: &mut Daemon,
+    config: &Config,
+    coordinator: &Arc<Coordinator>,
+    secrets: &Secrets,
+    inherited: bool,
+) -> Result<(), ConfigError> {
+    let bind = |address: &Address, name, key| {
+        bind(address, name, inherited).map_err(|e| config.file.fault_of(&address.to_string(), key, e))
+    };
     for listener in &config.listeners {
-        let name = if listener.h2c { "public h2c" } else { "public" };
-        let bound = bind(&listener.address, name, flags.upgrade)
-            .map_err(|e| config.file.fault_of(&listener.address.to_string(), "listeners", e))?;
-        daemon.server.add_service(public_service(&coordinator, &daemon.conf(), &bound, listener.h2c));
+        let bound = bind(&listener.address, if listener.h2c { "public h2c" } else { "public" }, "listeners")?;
+        daemon.server.add_service(public_service(coordinator, &daemon.conf(), &bound, listener.h2c));
         daemon.hold(bound);
     }
-    let bound = bind(&config.admin, "admin", flags.upgrade)
-        .map_err(|e| config.file.fault_of(&config.admin.to_string(), "admin", e))?;
+    let bound = bind(&config.admin, "admin", "admin")?;
     let state = AdminState {
         apps: Arc::clone(&coordinator.apps),
         pool: Arc::clone(&coordinator.pool),
         sessions: Arc::clone(&coordinator.sessions),
-        drain: hop.drain.clone(),
+        drain: coordinator.hop.drain.clone(),
     };
-    let router = admin::router(state, &hop, Token::new(&admin_token), Token::new(&worker_token));
+    let tokens = (Token::new(&secrets.admin_token), Token::new(&secrets.worker_token));
+    let router = admin::router(state, &coordinator.hop, tokens.0, tokens.1);
     daemon.server.add_service(AdminService::new(&bound, router));
     daemon.hold(bound);
-    daemon.server.add_service(health);
-    daemon.run()
+    Ok(())
 }
 
 /// The service of one public listener.

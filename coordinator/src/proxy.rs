@@ -11,7 +11,7 @@ use app_proxy_hop::websocket::{is_websocket, serve};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{StatusCode, header};
-use log::info;
+use log::{debug, info};
 use pingora_core::connectors::TransportConnector;
 use pingora_core::prelude::HttpPeer;
 use pingora_core::protocols::Digest;
@@ -222,7 +222,7 @@ impl Coordinator {
     fn admit(&self, session: &HttpSession, ctx: &RequestContext) -> Verdict {
         let verdict = judge(session.req_header(), &self.apps.load(), self.hop.limits.request_body.0);
         if let Verdict::Refuse(failure) = &verdict {
-            info!("request_id={} is refused: {} {}", ctx.exchange.id(), failure.code(), failure.detail());
+            debug!("request_id={} is refused: {} {}", ctx.exchange.id(), failure.code(), failure.detail());
         }
         verdict
     }

@@ -105,11 +105,6 @@ impl Daemon {
         let longest = limits.requests.0.max(limits.upgrade.0).max(limits.streams.0);
         conf.grace_period_seconds = Some(longest.as_secs().saturating_add(60));
         conf.graceful_shutdown_timeout_seconds = Some(0);
-        if flags.daemon && log.is_stdout() {
-            log::warn!(
-                "access_log.path is `-`, and a daemon in the background has no standard output: requests are not logged"
-            );
-        }
         let opt = Opt { upgrade: flags.upgrade, daemon: flags.daemon, nocapture: false, test: flags.test, conf: None };
         let server = Server::new_with_opt_and_conf(opt, conf);
         Ok(Self { server, drain, limits, log, bound: Vec::new() })

@@ -15,7 +15,7 @@ use app_proxy_hop::websocket::{is_websocket, serve};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use log::{error, info, warn};
+use log::{debug, error, warn};
 use pingora_core::connectors::TransportConnector;
 use pingora_core::prelude::HttpPeer;
 use pingora_core::protocols::Digest;
@@ -70,7 +70,7 @@ impl ProxyHttp for WorkerProxy {
             Err(failure) => Err(failure),
         };
         if let Err(failure) = entered {
-            info!("request_id={} is refused: {} {}", ctx.exchange.id(), failure.code(), failure.detail());
+            debug!("request_id={} is refused: {} {}", ctx.exchange.id(), failure.code(), failure.detail());
             return answer_failure(session, &mut ctx.exchange, failure).await.map(|()| true);
         }
         if !is_websocket(session.req_header()) {

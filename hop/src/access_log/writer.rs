@@ -68,13 +68,6 @@ impl AccessLog {
         Ok(Self { jobs, dropped, idle: Arc::new(Mutex::new(Some(writer))) })
     }
 
-    /// Whether lines go to standard output.
-    #[must_use]
-    pub fn is_stdout(&self) -> bool {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.as_ref().is_some_and(|writer| matches!(writer.sink, Sink::Stdout(_)))
-    }
-
     /// Starts the writer's thread. A second call does nothing.
     pub fn start(&self) {
         let Some(writer) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };

@@ -138,7 +138,9 @@ impl Ending {
 
     /// Cuts off what is in flight, and waits a moment for it to be logged.
     async fn cut_off(&self) {
-        warn!("{} in flight are cut off", self.drain.in_flight());
+        if self.drain.in_flight() > 0 {
+            warn!("{} in flight are cut off", self.drain.in_flight());
+        }
         self.drain.advance(Phase::CuttingOff);
         let latest = Instant::now() + LOG_CUT_OFF;
         while self.drain.in_flight() > 0 && Instant::now() < latest {
