@@ -24,7 +24,7 @@ pub struct RequestContext {
     pub placement: Placement,
     /// The stream that its response has turned out to be.
     pub stream: Option<OpenStream>,
-    /// The WebSocket's identifier, captured when the application has answered with 101 (REQUEST_ID.md, rule 15).
+    /// The WebSocket's identifier, captured when the application has answered with 101 (docs/request-id.md, rule 15).
     pub websocket_id: Option<RequestId>,
     /// Body bytes that have come from the client, for the limit.
     pub body_bytes: u64,

@@ -151,7 +151,7 @@ fn public_service(
     let mut options = HttpServerOptions::default();
     options.h2c = h2c;
     options.h2_idle_timeout = Some(coordinator.hop.timeouts.keepalive.0);
-    // CONNECT comes to our own code, which refuses it with an identifier (REQUEST_ID.md, rule 13).
+    // CONNECT comes to our own code, which refuses it with an identifier (docs/request-id.md, rule 13).
     options.allow_connect_method_proxying = true;
     proxy.server_options = Some(options);
     let mut service = Service::new(bound.name.to_owned(), Entrance::new(proxy, &coordinator.hop));

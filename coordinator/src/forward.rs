@@ -36,7 +36,7 @@ impl Forwarder {
 
     /// Makes a client's request header the one for the worker.
     ///
-    /// It runs after hop-by-hop headers are gone, so that no `Connection` of the client can delete what is set here (REQUEST_ID.md, rule 8).
+    /// It runs after hop-by-hop headers are gone, so that no `Connection` of the client can delete what is set here (docs/request-id.md, rule 8).
     ///
     /// # Errors
     /// When the request has no route, which the phases rule out.
@@ -129,7 +129,7 @@ fn join_cookies(request: &RequestHeader, sessions: &Sessions) -> Vec<u8> {
     joined
 }
 
-/// `tracestate` means nothing without a valid `traceparent` (W3C Trace Context, section 3.3.1; REQUEST_ID.md, rule 21).
+/// `tracestate` means nothing without a valid `traceparent` (W3C Trace Context, section 3.3.1; docs/request-id.md, rule 21).
 fn drop_lone_tracestate(request: &mut RequestHeader, traced: bool) {
     if !traced {
         request.remove_header("tracestate");

@@ -3,7 +3,7 @@
 //! Three things need a hand on the connection itself, and all of them cost an ordinary request nothing:
 //! a first request that is on its way when the daemon begins to drain is still served; one that never comes, or that comes by drips, ends
 //! with a time limit (also before HTTP/2 is told from HTTP/1); and the answer that the framework itself gives to a header block that does not parse carries
-//! an identifier (REQUEST_ID.md, rule 13).
+//! an identifier (docs/request-id.md, rule 13).
 
 use std::fmt;
 use std::future::Future;

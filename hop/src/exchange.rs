@@ -100,7 +100,7 @@ impl Exchange {
         self.facts.trace_id = traces.next().filter(|_| traces.next().is_none()).and_then(trace_id);
     }
 
-    /// Takes up what the framework could not read as a request, and refuses itself (REQUEST_ID.md, rule 13).
+    /// Takes up what the framework could not read as a request, and refuses itself (docs/request-id.md, rule 13).
     pub fn begin_unparsable(&mut self, client: Option<IpAddr>) {
         self.stage = Stage::Begun;
         self.facts.request_id = RequestId::generate();
@@ -164,7 +164,7 @@ impl Exchange {
         self.stage == Stage::Open
     }
 
-    /// Logs one WebSocket message (REQUEST_ID.md, rule 16).
+    /// Logs one WebSocket message (docs/request-id.md, rule 16).
     pub fn log_message(&self, direction: Direction, number: u64, bytes: u64) {
         let (bytes_in, bytes_out) = match direction {
             Direction::FromClient => (bytes, 0),

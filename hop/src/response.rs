@@ -15,7 +15,7 @@ use crate::websocket::is_websocket;
 
 /// Makes a response header of the next hop ready for the client (phase `response_filter`).
 ///
-/// Informational responses other than 101 pass as they are (REQUEST_ID.md, rule 11).
+/// Informational responses other than 101 pass as they are (docs/request-id.md, rule 11).
 ///
 /// # Errors
 /// When the application switches protocols though nobody asked for a WebSocket.

@@ -16,7 +16,7 @@ pub struct RequestContext {
     pub route: Option<Route>,
     /// The endpoints that it goes to.
     pub placement: Placement,
-    /// The WebSocket's identifier, captured when the application has answered with 101 (REQUEST_ID.md, rule 15).
+    /// The WebSocket's identifier, captured when the application has answered with 101 (docs/request-id.md, rule 15).
     pub websocket_id: Option<RequestId>,
     /// Body bytes that have come from the coordinator, for the limit.
     pub body_bytes: u64,

@@ -71,7 +71,7 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
         .map_err(|e| config.file.fault_of(&config.listener.to_string(), "listener", e))?;
     let mut proxy = http_proxy(&daemon.conf(), WorkerProxy(Arc::new(worker)));
     let mut options = HttpServerOptions::default();
-    // CONNECT comes to our own code, which refuses it with an identifier (REQUEST_ID.md, rule 13).
+    // CONNECT comes to our own code, which refuses it with an identifier (docs/request-id.md, rule 13).
     options.allow_connect_method_proxying = true;
     proxy.server_options = Some(options);
     let mut service = Service::new(bound.name.to_owned(), Entrance::new(proxy, &hop));

@@ -202,7 +202,7 @@ impl ProxyHttp for WorkerProxy {
 }
 
 impl Worker {
-    /// Takes the identifier of an authenticated coordinator; anybody else is refused under one of the worker's own (REQUEST_ID.md, rule 6).
+    /// Takes the identifier of an authenticated coordinator; anybody else is refused under one of the worker's own (docs/request-id.md, rule 6).
     fn identify(&self, session: &HttpSession, ctx: &mut RequestContext) -> Result<(), Failure> {
         let request = session.req_header();
         let (peer, _) = phase::addresses(session);

@@ -64,7 +64,7 @@ impl Kind {
     }
 }
 
-/// The name of a direction in `direction`, and its letter in a message's identifier (REQUEST_ID.md, rule 16).
+/// The name of a direction in `direction`, and its letter in a message's identifier (docs/request-id.md, rule 16).
 const fn direction_name(direction: Direction) -> (&'static str, char) {
     match direction {
         Direction::FromClient => ("client", 'c'),

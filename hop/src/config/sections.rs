@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::units::{ByteSize, Period};
 use crate::address::Address;
 
-/// `request_id`: which headers carry the identifier, and whose is believed (REQUEST_ID.md, rules 3 and 5).
+/// `request_id`: which headers carry the identifier, and whose is believed (docs/request-id.md, rules 3 and 5).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RequestIdSection {
@@ -147,7 +147,7 @@ impl AccessLogSection {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WebSocketSection {
-    /// Whether every message is logged with an identifier of its own (REQUEST_ID.md, rule 16).
+    /// Whether every message is logged with an identifier of its own (docs/request-id.md, rule 16).
     pub message_ids: bool,
     /// A WebSocket without a byte either way for so long is closed.
     pub idle: Period,

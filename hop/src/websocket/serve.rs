@@ -43,7 +43,7 @@ pub trait NextHop: Send {
     /// Makes the response fit for the client, after what both tiers do.
     fn finish(&mut self, _response: &mut ResponseHeader) {}
 
-    /// Captures the WebSocket's identifier (REQUEST_ID.md, rule 15), and says who follows its tunnel.
+    /// Captures the WebSocket's identifier (docs/request-id.md, rule 15), and says who follows its tunnel.
     fn captured(&mut self, id: RequestId) -> Box<dyn StreamObserver>;
 }
 

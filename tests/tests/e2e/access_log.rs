@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{number, session_id, start, start_default};
 
-/// All fields that a line may have (DESIGN.md, "Access log").
+/// All fields that a line may have (docs/access-log.md).
 const FIELDS: &[&str] = &[
     "ts",
     "tier",

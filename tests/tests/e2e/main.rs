@@ -1,5 +1,5 @@
 //! End-to-end tests: the real daemons, on ports that the kernel chose, between clients and applications that record
-//! every byte. What is tested is the contract: REQUEST_ID.md, the access log, the admin API, the life of a daemon.
+//! every byte. What is tested is the contract: docs/request-id.md, the access log, the admin API, the life of a daemon.
 
 // A test says what went wrong by panicking.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]

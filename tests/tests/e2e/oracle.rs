@@ -1,4 +1,4 @@
-//! The oracle of REQUEST_ID.md: a mixed load, joined over what the clients, both tiers and the application know of it.
+//! The oracle of docs/request-id.md: a mixed load, joined over what the clients, both tiers and the application know of it.
 //! Nothing may be missing, nothing twice, nothing under another identifier.
 
 use std::collections::{HashMap, HashSet};

@@ -1,4 +1,4 @@
-//! Server-sent events and other bodies that come piece by piece. Rule 17 of REQUEST_ID.md.
+//! Server-sent events and other bodies that come piece by piece. Rule 17 of docs/request-id.md.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! WebSockets: the handshake, the tunnel and its end. Rules 15 and 16 of REQUEST_ID.md.
+//! WebSockets: the handshake, the tunnel and its end. Rules 15 and 16 of docs/request-id.md.
 
 use std::collections::BTreeSet;
 
