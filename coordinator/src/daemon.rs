@@ -46,6 +46,10 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
     if flags.test {
         let secrets: [&Path; 3] = [&config.admin_token_file, &config.worker_token_file, &config.sessions.secret_file];
         check_files(&secrets, &config.access_log).map_err(|e| config.file.fault_of(&e.path, e.key, &e))?;
+        if secrets.iter().all(|file| file.exists()) {
+            let secrets = Secrets::load(&config)?;
+            forwarder(&config, &secrets)?;
+        }
         log::info!("{} is valid", flags.conf.display());
         std::process::exit(0);
     }
@@ -61,8 +65,7 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
         sessions: Arc::new(Sessions::new(secrets.session_key.clone(), &config.sessions.cookie, header, table)),
         pool: Arc::new(pool),
         trusted_proxies: Networks::new(&config.trusted_proxies),
-        forwarder: Forwarder::new(&secrets.worker_token)
-            .map_err(|e| config.file.fault_of("worker_token_file", "worker_token_file", e))?,
+        forwarder: forwarder(&config, &secrets)?,
         connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(&daemon.conf()))),
     });
     listen(&mut daemon, &config, &coordinator, &secrets, flags.upgrade)?;
@@ -91,6 +94,10 @@ impl Secrets {
                 .map_err(|e| config.file.fault_of("secret_file", "secret_file", e))?,
         })
     }
+}
+
+fn forwarder(config: &Config, secrets: &Secrets) -> Result<Forwarder, ConfigError> {
+    Forwarder::new(&secrets.worker_token).map_err(|e| config.file.fault_of("worker_token_file", "worker_token_file", e))
 }
 
 /// What every request needs.

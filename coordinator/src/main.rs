@@ -7,7 +7,11 @@ use app_proxy_hop::daemon::{Flags, start_logging};
 
 fn main() -> ExitCode {
     start_logging();
-    let flags = Flags::from_args(std::env::args_os());
+    let flags = Flags::from_args(
+        "app-proxy-coordinator",
+        "Routes requests to workers and keeps sessions.",
+        std::env::args_os(),
+    );
     match daemon::run(&flags) {
         Ok(never) => match never {},
         Err(e) => {

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use pingora_core::server::Server;
 use pingora_core::server::configuration::{Opt, ServerConf};
 
@@ -21,7 +21,7 @@ pub use secret::{SecretError, read_or_create};
 
 /// The command line: Pingora's flags.
 #[derive(Clone, Debug, Parser)]
-#[command(version, about)]
+#[command(version)]
 pub struct Flags {
     /// The configuration file.
     #[arg(short, long, value_name = "FILE")]
@@ -38,9 +38,10 @@ pub struct Flags {
 }
 
 impl Flags {
-    /// Reads a command line. A wrong one, `--help` and `--version` end the process.
-    pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Self {
-        Self::parse_from(args)
+    /// Reads a command line of the program `name`. A wrong one, `--help` and `--version` end the process.
+    pub fn from_args(name: &'static str, about: &'static str, args: impl IntoIterator<Item = OsString>) -> Self {
+        let command = Self::command().name(name).about(about);
+        Self::from_arg_matches(&command.get_matches_from(args)).unwrap_or_else(|e| e.exit())
     }
 }
 

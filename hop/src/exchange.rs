@@ -218,6 +218,9 @@ impl Drop for Exchange {
             // Only a panic or an aborted task gets here: Pingora calls `logging` for every request otherwise.
             error!("request_id={} was cut off before its end", self.facts.request_id);
             self.outcome.error.get_or_insert("aborted");
+            if self.stage == Stage::Open {
+                self.outcome.closed_by.get_or_insert("proxy");
+            }
             self.end();
         }
     }

@@ -15,6 +15,8 @@ pub const APP_EPOCH: HeaderName = HeaderName::from_static("x-app-proxy-app-epoch
 pub const ATTEMPT: HeaderName = HeaderName::from_static("x-app-proxy-attempt");
 /// Shows the worker that a coordinator speaks.
 pub const TOKEN: HeaderName = HeaderName::from_static("x-app-proxy-token");
+/// On a worker's refusal: it does not take the coordinator's token.
+pub const REFUSED: HeaderName = HeaderName::from_static("x-app-proxy-refused");
 /// The client's address as the coordinator believes it.
 pub const CLIENT: HeaderName = HeaderName::from_static("x-app-proxy-client");
 /// RFC 7239.

@@ -8,9 +8,9 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session as HttpSession;
 
 use crate::access_log::Kind;
-use crate::error::{Failure, raise, render};
+use crate::error::{Failure, Tier, raise, render};
 use crate::exchange::Exchange;
-use crate::header::{put_request_id, remove_hop_by_hop, remove_reserved_response};
+use crate::header::{REFUSED, put_request_id, remove_hop_by_hop, remove_reserved_response};
 use crate::websocket::is_websocket;
 
 /// Makes a response header of the next hop ready for the client (phase `response_filter`).
@@ -18,7 +18,7 @@ use crate::websocket::is_websocket;
 /// Informational responses other than 101 pass as they are (docs/request-id.md, rule 11).
 ///
 /// # Errors
-/// When the application switches protocols though nobody asked for a WebSocket.
+/// When the application switches protocols though nobody asked for a WebSocket, or a worker refuses this coordinator.
 pub fn finish_header(session: &mut HttpSession, exchange: &mut Exchange, response: &mut ResponseHeader) -> Result<()> {
     if is_interim(response.status) {
         return Ok(());
@@ -27,6 +27,9 @@ pub fn finish_header(session: &mut HttpSession, exchange: &mut Exchange, respons
         return Err(raise(Failure::BadUpstreamResponse, "a 101 to a request that is no handshake"));
     }
     let hop = std::sync::Arc::clone(exchange.hop());
+    if hop.tier == Tier::Coordinator && response.headers.contains_key(&REFUSED) {
+        return Err(raise(Failure::Internal, "the worker refuses this coordinator's token"));
+    }
     remove_hop_by_hop(response);
     remove_reserved_response(response);
     put_request_id(response, &hop.identity, exchange.id());
@@ -95,6 +98,8 @@ pub async fn answer_failure(session: &mut HttpSession, exchange: &mut Exchange, 
         Failure::MethodNotAllowed => {
             response.insert_header(header::ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")?;
         }
+        // The coordinator must not pass this on as an answer of the application.
+        Failure::Forbidden(_) => response.insert_header(REFUSED, "token")?,
         _ => {}
     }
     if let Some(seconds) = failure.retry_after() {

@@ -7,7 +7,11 @@ use app_proxy_worker::daemon;
 
 fn main() -> ExitCode {
     start_logging();
-    let flags = Flags::from_args(std::env::args_os());
+    let flags = Flags::from_args(
+        "app-proxy-worker",
+        "Proxies to the applications next to it, for coordinators.",
+        std::env::args_os(),
+    );
     match daemon::run(&flags) {
         Ok(never) => match never {},
         Err(e) => {

@@ -68,6 +68,9 @@ impl ConfigFile {
             if matches!(name, "grace_period_seconds" | "graceful_shutdown_timeout_seconds") {
                 return Err(self.fault_at(name, &format!("`{name}` is not used: say `drain` in `{section}`")));
             }
+            if name == "daemon_wait_for_ready" {
+                return Err(self.fault_at(name, "`daemon_wait_for_ready` does not work here: ask `/readyz` instead"));
+            }
             if name != section && !known.iter().any(|k| k == name) {
                 return Err(self.fault_at(name, &format!("unknown key `{name}` at the top level")));
             }

@@ -3,6 +3,7 @@
 use app_proxy_tests::app::raw;
 use app_proxy_tests::cluster::{Cluster, free_address, own_address};
 use app_proxy_tests::http1::Response;
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::{start, start_default};
@@ -349,4 +350,19 @@ async fn errors_over_http2_are_the_same() {
     assert_problem(&client.send("TRACE", "/apps/api/", &[], None).await, 405, "method_not_allowed", "coordinator");
     let page = client.get("/apps/unknown/", &[("accept", "text/html")]).await;
     assert!(page.headers.get("content-type").unwrap().starts_with("text/html"));
+}
+
+/// Keeps out: the worker's refusal went to the client as if it were the application's, with two different identifiers.
+#[tokio::test]
+async fn a_worker_that_refuses_the_coordinator_is_a_fault_of_the_proxy() {
+    let (app, mut cluster) = start_default().await;
+    cluster.coordinator().signal(Signal::SIGTERM);
+    cluster.coordinator().ended().await;
+    std::fs::write(cluster.folder().join("run/worker.token"), "another token than the worker's\n").unwrap();
+    cluster.restart_coordinator().await;
+    let answer = cluster.get("/apps/api/echo").id("other-token").send().await;
+    assert_problem(&answer, 500, "internal", "coordinator");
+    assert_eq!(answer.request_id(), "other-token");
+    assert_eq!(app.count(), 0);
+    assert_eq!(cluster.coordinator_log().request("other-token").await["status"], 500);
 }
