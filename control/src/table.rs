@@ -51,6 +51,14 @@ pub struct AppList {
     pub complete: bool,
 }
 
+impl AppList {
+    /// Whether there is anything in it for who holds an older table.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        self.complete || !self.items.is_empty() || !self.deleted.is_empty()
+    }
+}
+
 /// The table, immutable; a change makes a new one.
 #[derive(Clone, Debug)]
 pub struct AppTable {

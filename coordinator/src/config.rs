@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use app_proxy_control::app::App;
+use app_proxy_control::worker::check_id;
 use app_proxy_hop::address::Address;
 use app_proxy_hop::config::{
     AccessLogSection, AdminSection, ConfigError, ConfigFile, DrainSection, LimitsSection, Period, RequestIdSection,
@@ -273,9 +274,7 @@ fn check_workers(file: &ConfigFile, workers: &[WorkerSection]) -> Result<(), Con
     let mut seen = HashSet::new();
     for worker in workers {
         let id = &worker.id;
-        if id.is_empty() || id.len() > 128 || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
-            return Err(fault(id, format!("workers: `{id}` is no worker id: letters, digits, - _ .")));
-        }
+        check_id(id).map_err(|e| fault(id, format!("workers: {e}")))?;
         if worker.weight == 0 {
             return Err(fault(id, format!("workers: `{id}` has weight 0")));
         }

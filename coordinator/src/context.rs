@@ -50,6 +50,13 @@ pub struct Placement {
     pub failed: Vec<Arc<PoolWorker>>,
 }
 
+impl Placement {
+    /// Leaves the worker of the current attempt out of further ones.
+    pub fn give_up(&mut self) {
+        self.failed.extend(self.worker.take());
+    }
+}
+
 impl RequestContext {
     /// The context of a request that has not been looked at.
     #[must_use]

@@ -89,10 +89,10 @@ impl ProxyHttp for CoordinatorProxy {
         ctx: &mut RequestContext,
         mut e: Box<Error>,
     ) -> Box<Error> {
-        if let Some(worker) = ctx.placement.worker.take() {
+        if let Some(worker) = &ctx.placement.worker {
             phase::log_unconnected(&ctx.exchange, &format!("worker {}", worker.id), &e);
-            ctx.placement.failed.push(worker);
         }
+        ctx.placement.give_up();
         e.set_retry(true);
         e
     }
@@ -173,7 +173,7 @@ impl ProxyHttp for CoordinatorProxy {
         // faults do not look like this, its worker answers for them.
         let elsewhere = !client_reused && phase::is_unread(session, &e);
         if elsewhere {
-            ctx.placement.failed.extend(ctx.placement.worker.take());
+            ctx.placement.give_up();
         }
         phase::decide_retry(session, &ctx.exchange, e, client_reused, elsewhere)
     }

@@ -36,7 +36,7 @@ impl NextHop for ToWorker<'_> {
     }
 
     fn unconnected(&mut self) {
-        self.ctx.placement.failed.extend(self.ctx.placement.worker.take());
+        self.ctx.placement.give_up();
     }
 
     fn prepare(&mut self, request: &mut RequestHeader) -> Result<()> {

@@ -169,8 +169,7 @@ pub struct FileError {
 }
 
 /// The path seen from where the daemon is started: with `-d` the working directory becomes `/`.
-#[must_use]
-pub fn absolute(path: &str) -> String {
+fn absolute(path: &str) -> String {
     std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| path.display().to_string())
 }
 

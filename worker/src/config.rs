@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use app_proxy_control::worker::check_id;
 use app_proxy_hop::address::Address;
 use app_proxy_hop::config::{
     AccessLogSection, ConfigError, ConfigFile, DrainSection, LimitsSection, Period, RequestIdSection, TimeoutsSection,
@@ -133,12 +134,7 @@ impl Config {
         let file = &source;
         let (server, document) = file.parse::<Document>("worker")?;
         let raw = document.worker;
-        if raw.id.is_empty()
-            || raw.id.len() > 128
-            || !raw.id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-        {
-            return Err(file.fault_at("id:", &format!("id: `{}` is no worker id: letters, digits, - _ .", raw.id)));
-        }
+        check_id(&raw.id).map_err(|e| file.fault_at("id:", &format!("id: {e}")))?;
         if raw.coordinators.is_empty() {
             return Err(file.fault_at("coordinators", "`coordinators` is empty: whose app table would be followed?"));
         }

@@ -39,6 +39,13 @@ pub struct Placement {
     pub failed: Vec<Arc<Endpoint>>,
 }
 
+impl Placement {
+    /// Leaves the endpoint of the current attempt out of further ones.
+    pub fn give_up(&mut self) {
+        self.failed.extend(self.endpoint.take().map(|busy| Arc::clone(busy.endpoint())));
+    }
+}
+
 impl RequestContext {
     /// The context of a request that has not been looked at.
     #[must_use]

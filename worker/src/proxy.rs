@@ -99,10 +99,10 @@ impl ProxyHttp for WorkerProxy {
         ctx: &mut RequestContext,
         mut e: Box<Error>,
     ) -> Box<Error> {
-        if let Some(busy) = ctx.placement.endpoint.take() {
+        if let Some(busy) = &ctx.placement.endpoint {
             phase::log_unconnected(&ctx.exchange, &format!("endpoint {}", busy.endpoint().address), &e);
-            ctx.placement.failed.push(Arc::clone(busy.endpoint()));
         }
+        ctx.placement.give_up();
         e.set_retry(true);
         e
     }

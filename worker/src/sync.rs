@@ -60,7 +60,7 @@ impl Follower {
         let list = tokio::select! {
             list = coordinator.apps(since, self.timing.wait.0) => {
                 let list = list?;
-                if !has_news(&list) && begun.elapsed() < self.timing.wait.0 / 2 {
+                if !list.has_news() && begun.elapsed() < self.timing.wait.0 / 2 {
                     // A coordinator that does not wait must not be asked without a pause.
                     tokio::time::sleep(self.timing.retry.0).await;
                 }
@@ -74,7 +74,7 @@ impl Follower {
 
     /// Makes an answer the table. Nothing interrupts this: two of them at once could leave the older one.
     async fn take_over(&self, list: AppList, coordinator: &Client) {
-        let changed = has_news(&list);
+        let changed = list.has_news();
         let (epoch, revision) = (list.epoch.clone(), list.revision);
         let apps = Arc::clone(&self.apps);
         // Looking host names up blocks.
@@ -107,10 +107,6 @@ impl Follower {
             }
         }
     }
-}
-
-fn has_news(list: &AppList) -> bool {
-    list.complete || !list.items.is_empty() || !list.deleted.is_empty()
 }
 
 #[async_trait]

@@ -1,7 +1,5 @@
 //! WebSockets at the worker: the handshake is spoken with the application (phase `request_filter`).
 
-use std::sync::Arc;
-
 use app_proxy_hop::error::Failure;
 use app_proxy_hop::exchange::Exchange;
 use app_proxy_hop::request_id::RequestId;
@@ -48,8 +46,7 @@ impl NextHop for ToApplication<'_> {
     }
 
     fn unconnected(&mut self) {
-        let failed = self.ctx.placement.endpoint.take().map(|busy| Arc::clone(busy.endpoint()));
-        self.ctx.placement.failed.extend(failed);
+        self.ctx.placement.give_up();
     }
 
     fn prepare(&mut self, request: &mut RequestHeader) -> Result<()> {

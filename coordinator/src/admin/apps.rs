@@ -52,8 +52,7 @@ pub(super) async fn list(
     });
     loop {
         let list = state.apps.load().table.changes(since, changes.epoch.as_deref());
-        let news = !list.items.is_empty() || !list.deleted.is_empty() || list.complete;
-        if news {
+        if list.has_news() {
             return Ok(Json(list));
         }
         tokio::select! {

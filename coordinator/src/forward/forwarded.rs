@@ -27,7 +27,7 @@ pub struct Origin {
     /// Whether what the peer says of others is kept.
     trusted: bool,
     /// The prefix that trusted proxies before this one have removed; empty for none.
-    pub outer_prefix: Box<str>,
+    outer_prefix: Box<str>,
 }
 
 impl Origin {

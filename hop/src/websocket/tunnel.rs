@@ -215,8 +215,12 @@ impl Tunnel {
 
     /// Waiting for a phase takes a lock that all tunnels share: a tunnel asks once, and then only while the daemon drains.
     fn poll_phase(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let drain = self.exchange.hop().drain.clone();
-        while (!self.registered || drain.is_draining()) && self.next_phase.as_mut().poll(cx).is_ready() {
+        if self.registered && !self.exchange.hop().drain.is_draining() {
+            return Poll::Pending;
+        }
+        self.registered = true;
+        while self.next_phase.as_mut().poll(cx).is_ready() {
+            let drain = self.exchange.hop().drain.clone();
             if drain.phase() >= Phase::CuttingOff {
                 self.exchange.outcome.error.get_or_insert("aborted");
                 return Poll::Ready(());
@@ -226,7 +230,6 @@ impl Tunnel {
             }
             self.next_phase = Box::pin(drain.reached(Phase::CuttingOff));
         }
-        self.registered = true;
         Poll::Pending
     }
 
