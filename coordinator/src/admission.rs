@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use app_proxy_hop::error::Failure;
 use app_proxy_hop::phase;
-use http::{Method, Version, header, uri::Authority};
+use bytes::Bytes;
+use http::{Method, Uri, Version, header, uri::Authority};
 use pingora_http::RequestHeader;
 
 use crate::apps::Snapshot;
@@ -28,20 +29,20 @@ pub enum Verdict {
     Refuse(Failure),
 }
 
-/// Decides what to do with a request.
+/// Decides what to do with a request for `host`, which [`host`] has found.
 #[must_use]
-pub fn judge(request: &RequestHeader, snapshot: &Snapshot, largest_body: u64) -> Verdict {
-    match check(request, largest_body) {
+pub fn judge(request: &RequestHeader, host: Result<&str, Failure>, snapshot: &Snapshot, largest_body: u64) -> Verdict {
+    match check(request, host, largest_body) {
         Ok(host) => route(request, host, snapshot),
         Err(failure) => Verdict::Refuse(failure),
     }
 }
 
-fn check(request: &RequestHeader, largest_body: u64) -> Result<&str, Failure> {
+fn check<'r>(request: &RequestHeader, host: Result<&'r str, Failure>, largest_body: u64) -> Result<&'r str, Failure> {
     if matches!(request.method, Method::CONNECT | Method::TRACE) {
         return Err(Failure::MethodNotAllowed);
     }
-    let host = host(request)?;
+    let host = host?;
     phase::check_announced_body(request, largest_body)?;
     Ok(host)
 }
@@ -66,6 +67,18 @@ pub fn host(request: &RequestHeader) -> Result<&str, Failure> {
 /// Whether a text is a host name or an address, with or without a port. Narrower than RFC 3986: no host that is in use has its other
 /// characters, and applications put the text into pages and links.
 fn is_host(text: &str) -> bool {
+    is_plain_host(text) || is_authority(text)
+}
+
+/// Whether a text is a name or an IPv4 address with a port or without: nearly all are, and nothing has to be parsed for it.
+fn is_plain_host(text: &str) -> bool {
+    let (name, port) = text.split_once(':').unwrap_or((text, "80"));
+    let is_port = (1..=4).contains(&port.len()) && port.bytes().all(|b| b.is_ascii_digit());
+    let is_name_byte = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    is_port && !name.is_empty() && name.bytes().all(is_name_byte)
+}
+
+fn is_authority(text: &str) -> bool {
     let Ok(authority) = text.parse::<Authority>() else { return false };
     let name = |host: &str| !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
     let literal =
@@ -89,8 +102,11 @@ fn route(request: &RequestHeader, host: &str, snapshot: &Snapshot) -> Verdict {
         Lookup::Found(found) => {
             let app: &Arc<_> = found.value;
             let forwarded = if app.strips() { found.remainder } else { path };
-            let target = target(&app.name, forwarded, query);
-            Verdict::Forward(Route { app: Arc::clone(app), prefix: found.prefix.into(), target })
+            match Uri::from_maybe_shared(target(&app.name, forwarded, query)) {
+                Ok(target) => Verdict::Forward(Route { app: Arc::clone(app), prefix: found.prefix.into(), target }),
+                // What the client's own target is read by refuses nothing that this one has.
+                Err(_) => Verdict::Refuse(Failure::BadRequest("The path is not valid.")),
+            }
         }
         Lookup::RedirectToSlash(_) => Verdict::Redirect(with_query(format!("{path}/"), query)),
         Lookup::NotFound => Verdict::Refuse(Failure::AppNotFound),
@@ -112,7 +128,7 @@ fn with_query(path: String, query: Option<&str>) -> String {
 }
 
 /// The target for the worker: the client's own bytes behind `/proxy/<app>`.
-fn target(app: &str, path: &str, query: Option<&str>) -> Box<[u8]> {
+fn target(app: &str, path: &str, query: Option<&str>) -> Bytes {
     let mut target = Vec::with_capacity(8 + app.len() + path.len() + query.map_or(0, |q| q.len() + 1));
     target.extend_from_slice(b"/proxy/");
     target.extend_from_slice(app.as_bytes());
@@ -146,8 +162,8 @@ mod tests {
             {"name": "strip"}, {"name": "keep", "upstream_path": "keep"}, {"name": "host", "match": [{"host": "h.example"}]}
         ]));
         let apps = Apps::from_file(apps.unwrap(), None).unwrap();
-        match judge(request, &apps.load(), 10) {
-            Verdict::Forward(route) => String::from_utf8(route.target.to_vec()).unwrap(),
+        match judge(request, host(request), &apps.load(), 10) {
+            Verdict::Forward(route) => route.target.to_string(),
             Verdict::Redirect(location) => format!("308 {location}"),
             Verdict::Health => "health".to_owned(),
             Verdict::Refuse(failure) => failure.code().to_owned(),

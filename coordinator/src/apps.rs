@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use app_proxy_control::app::{App, UpstreamPath};
 use app_proxy_control::table::{AppTable, StoredApp};
+use app_proxy_hop::header::revision_value;
 use arc_swap::{ArcSwap, Guard};
 use http::HeaderValue;
 use tokio::sync::watch;
@@ -18,10 +19,8 @@ pub struct RoutedApp {
     pub stored: Arc<StoredApp>,
     /// Its name, shared by log lines and sessions.
     pub name: Arc<str>,
-    /// Its revision, as the worker is told.
+    /// Its revision and the epoch that it counts in, as the worker is told.
     pub revision: HeaderValue,
-    /// The epoch of the revision.
-    pub epoch: HeaderValue,
 }
 
 impl RoutedApp {
@@ -71,14 +70,12 @@ impl Apps {
 }
 
 fn snapshot(table: AppTable, domain: Option<HostName>) -> Result<Snapshot, String> {
-    let epoch = HeaderValue::from_str(table.epoch()).map_err(|e| e.to_string())?;
     let mut router = Router::builder(domain);
     for stored in table.iter() {
         let app = RoutedApp {
             stored: Arc::clone(stored),
             name: stored.app.name.as_str().into(),
-            revision: HeaderValue::from(stored.revision),
-            epoch: epoch.clone(),
+            revision: revision_value(stored.revision, table.epoch()).map_err(|e| e.to_string())?,
         };
         let rules = rules(&stored.app)?;
         router.add_app(&stored.app.name, &rules, Arc::new(app)).map_err(|e| e.to_string())?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use app_proxy_hop::exchange::{Exchange, Hop};
 use app_proxy_hop::request_id::RequestId;
+use http::Uri;
 
 use crate::apps::RoutedApp;
 use crate::forward::Origin;
@@ -38,7 +39,7 @@ pub struct Route {
     /// The path prefix that matched, without a trailing `/`; empty for a host alone.
     pub prefix: Box<str>,
     /// The request target for the worker: `/proxy/<app>` and what the application is to see.
-    pub target: Box<[u8]>,
+    pub target: Uri,
 }
 
 /// Where a request goes.

@@ -4,11 +4,12 @@
 mod forwarded;
 mod rewrite;
 
-use http::{HeaderValue, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use app_proxy_hop::header::{APP_EPOCH, APP_REVISION, ATTEMPT, CLIENT, SESSION_ID, TOKEN, remove_reserved, set};
+use app_proxy_hop::forwarding::rewrite;
+use app_proxy_hop::header::{APP_REVISION, ATTEMPT, CLIENT, SESSION_ID, TOKEN, X_FORWARDED_FOR, remove_reserved, set};
 use app_proxy_hop::request_id::Policy;
 use app_proxy_hop::response::is_interim;
 
@@ -17,6 +18,9 @@ pub use forwarded::Origin;
 use crate::context::RequestContext;
 use crate::sessions::Sessions;
 use crate::sessions::cookie::{Removed, without_cookie};
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// What every forwarded request needs; made once.
 pub struct Forwarder {
@@ -50,30 +54,39 @@ impl Forwarder {
         let Some(route) = &ctx.route else {
             return Err(Error::explain(ErrorType::InternalError, "a request is forwarded without a route"));
         };
-        remove_reserved(request, policy);
-        remove_session(request, sessions);
-        drop_lone_tracestate(request, ctx.exchange.facts.trace_id.is_some());
-        let stripped = if route.app.strips() { &*route.prefix } else { "" };
-        ctx.origin.write(request, stripped);
-        if !request.headers.contains_key(header::HOST) && request.version != Version::HTTP_2 {
-            // An HTTP/1.0 client sends none, and the next hop speaks HTTP/1.1.
-            set(request, &header::HOST, ctx.origin.host_or_local());
-        }
-        request.set_raw_path(&route.target)?;
-        set(request, policy.header(), ctx.exchange.id().header_value());
-        if let Some(used) = &ctx.session {
-            set(request, &SESSION_ID, used.record.id_value());
-        }
-        if let Some(client) = ctx.origin.client_value() {
-            set(request, &CLIENT, client);
-        }
-        set(request, &APP_REVISION, route.app.revision.clone());
-        set(request, &APP_EPOCH, route.app.epoch.clone());
-        set(request, &ATTEMPT, HeaderValue::from(ctx.exchange.outcome.attempts));
-        set(request, &TOKEN, self.token.clone());
+        let knows_host = request.version == Version::HTTP_2;
+        rewrite(request, &route.target, |headers| {
+            // Room for all that is set here, so that the map grows once.
+            headers.reserve(HEADERS_SET);
+            remove_reserved(headers, policy);
+            remove_session(headers, sessions);
+            drop_lone_tracestate(headers, ctx.exchange.facts.trace_id.is_some());
+            let stripped = if route.app.strips() { &*route.prefix } else { "" };
+            ctx.origin.write(headers, stripped);
+            if !knows_host && !headers.contains_key(header::HOST) {
+                // An HTTP/1.0 client sends none, and the next hop speaks HTTP/1.1.
+                set(headers, &header::HOST, ctx.origin.host_or_local());
+            }
+            set(headers, policy.header(), ctx.exchange.id().header_value());
+            if let Some(used) = &ctx.session {
+                set(headers, &SESSION_ID, used.record.id_value());
+            }
+            if let Some(client) = ctx.origin.client_value.as_ref().filter(|c| headers.get(&X_FORWARDED_FOR) != Some(c))
+            {
+                set(headers, &CLIENT, client.clone());
+            }
+            set(headers, &APP_REVISION, route.app.revision.clone());
+            if ctx.exchange.outcome.attempts > 1 {
+                set(headers, &ATTEMPT, HeaderValue::from(ctx.exchange.outcome.attempts));
+            }
+            set(headers, &TOKEN, self.token.clone());
+        });
         Ok(())
     }
 }
+
+/// As many headers as a request for a worker gets, at most.
+const HEADERS_SET: usize = 14;
 
 /// Makes an application's response fit for the client: paths get their prefix back, and a new session is handed out.
 pub fn response(response: &mut ResponseHeader, ctx: &RequestContext, sessions: &Sessions) {
@@ -96,26 +109,26 @@ pub fn response(response: &mut ResponseHeader, ctx: &RequestContext, sessions: &
 }
 
 /// Takes the session's cookie out of the `Cookie` headers: the application has no use for it, and must not learn it.
-fn remove_session(request: &mut RequestHeader, sessions: &Sessions) {
-    request.remove_header(sessions.header());
-    let mut lines = request.headers.get_all(header::COOKIE).iter();
+fn remove_session(headers: &mut HeaderMap, sessions: &Sessions) {
+    headers.remove(sessions.header());
+    let mut lines = headers.get_all(header::COOKIE).iter();
     let Some(first) = lines.next() else { return };
     let kept = match without_cookie(first.as_bytes(), sessions.cookie_name()) {
         Removed::Unchanged if lines.next().is_none() => return,
-        _ => join_cookies(request, sessions),
+        _ => join_cookies(headers, sessions),
     };
-    request.remove_header(&header::COOKIE);
+    headers.remove(header::COOKIE);
     if let Ok(kept) = HeaderValue::from_bytes(&kept)
         && !kept.is_empty()
     {
-        set(request, &header::COOKIE, kept);
+        set(headers, &header::COOKIE, kept);
     }
 }
 
 /// The application's cookies as one line: HTTP/2 may split them, and HTTP/1.1 knows one line only (RFC 9113, section 8.2.3).
-fn join_cookies(request: &RequestHeader, sessions: &Sessions) -> Vec<u8> {
+fn join_cookies(headers: &HeaderMap, sessions: &Sessions) -> Vec<u8> {
     let mut joined = Vec::new();
-    for line in &request.headers.get_all(header::COOKIE) {
+    for line in &headers.get_all(header::COOKIE) {
         let rest = match without_cookie(line.as_bytes(), sessions.cookie_name()) {
             Removed::Unchanged => line.as_bytes().to_vec(),
             Removed::Rest(rest) => rest,
@@ -130,9 +143,9 @@ fn join_cookies(request: &RequestHeader, sessions: &Sessions) -> Vec<u8> {
 }
 
 /// `tracestate` means nothing without a valid `traceparent` (W3C Trace Context, section 3.3.1; docs/request-id.md, rule 21).
-fn drop_lone_tracestate(request: &mut RequestHeader, traced: bool) {
+fn drop_lone_tracestate(headers: &mut HeaderMap, traced: bool) {
     if !traced {
-        request.remove_header("tracestate");
-        request.remove_header("traceparent");
+        headers.remove(&TRACESTATE);
+        headers.remove(&TRACEPARENT);
     }
 }

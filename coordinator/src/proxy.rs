@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use app_proxy_hop::error::Failure;
 use app_proxy_hop::exchange::Hop;
+use app_proxy_hop::forwarding::forget_spelling;
 use app_proxy_hop::phase;
 use app_proxy_hop::response::{answer, answer_failure, finish_header};
 use app_proxy_hop::websocket::{is_websocket, serve};
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use http::{StatusCode, header};
 use log::{debug, info};
 use pingora_core::connectors::TransportConnector;
+use pingora_core::modules::http::HttpModules;
 use pingora_core::prelude::HttpPeer;
 use pingora_core::protocols::Digest;
 use pingora_core::{Error, Result};
@@ -52,17 +54,18 @@ pub struct CoordinatorProxy(pub Arc<Coordinator>);
 
 #[async_trait]
 impl ProxyHttp for CoordinatorProxy {
-    type CTX = RequestContext;
+    /// On the heap: Pingora moves the context with the state of its own phases, several times a request.
+    type CTX = Box<RequestContext>;
 
-    fn new_ctx(&self) -> RequestContext {
-        RequestContext::new(&self.0.hop)
+    fn new_ctx(&self) -> Self::CTX {
+        Box::new(RequestContext::new(&self.0.hop))
     }
 
     /// Identify, admit, match, resolve the session; a WebSocket leaves Pingora's loop here.
-    async fn request_filter(&self, session: &mut HttpSession, ctx: &mut RequestContext) -> Result<bool> {
+    async fn request_filter(&self, session: &mut HttpSession, ctx: &mut Self::CTX) -> Result<bool> {
         phase::prepare(session, &self.0.hop);
-        self.0.identify(session, ctx);
-        match self.0.admit(session, ctx) {
+        let host = self.0.identify(session, ctx);
+        match self.0.admit(session, ctx, host) {
             Verdict::Forward(route) => self.0.enter(session, ctx, route).await,
             Verdict::Redirect(location) => {
                 let location = ctx.origin.public(&location).into_owned();
@@ -73,8 +76,11 @@ impl ProxyHttp for CoordinatorProxy {
         }
     }
 
+    /// No module: the one that Pingora adds by default compresses nothing and looks at everything.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
     /// Select a worker.
-    async fn upstream_peer(&self, _session: &mut HttpSession, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, _session: &mut HttpSession, ctx: &mut Self::CTX) -> Result<Box<HttpPeer>> {
         match self.0.place(ctx) {
             Some(worker) => Ok(Box::new(worker.peer.clone())),
             None => Err(app_proxy_hop::error::raise(Failure::NoWorkerAvailable, "no healthy worker is left to try")),
@@ -86,7 +92,7 @@ impl ProxyHttp for CoordinatorProxy {
         &self,
         _session: &mut HttpSession,
         _peer: &HttpPeer,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
         mut e: Box<Error>,
     ) -> Box<Error> {
         if let Some(worker) = &ctx.placement.worker {
@@ -104,7 +110,7 @@ impl ProxyHttp for CoordinatorProxy {
         _peer: &HttpPeer,
         _fd: std::os::unix::io::RawFd,
         digest: Option<&Digest>,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         ctx.exchange.connected(reused, digest);
         Ok(())
@@ -115,7 +121,7 @@ impl ProxyHttp for CoordinatorProxy {
         &self,
         _session: &mut HttpSession,
         upstream_request: &mut RequestHeader,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         // Another attempt sends the body again.
         ctx.body_bytes = 0;
@@ -127,7 +133,7 @@ impl ProxyHttp for CoordinatorProxy {
         _session: &mut HttpSession,
         body: &mut Option<Bytes>,
         _end_of_stream: bool,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         let bytes = body.as_ref().map_or(0, Bytes::len);
         ctx.data(bytes as u64, 0);
@@ -139,7 +145,7 @@ impl ProxyHttp for CoordinatorProxy {
         &self,
         session: &mut HttpSession,
         response: &mut ResponseHeader,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         finish_header(session, &mut ctx.exchange, response)?;
         forward::response(response, ctx, &self.0.sessions);
@@ -155,7 +161,7 @@ impl ProxyHttp for CoordinatorProxy {
         _session: &mut HttpSession,
         body: &mut Option<Bytes>,
         _end_of_stream: bool,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
         ctx.data(0, body.as_ref().map_or(0, Bytes::len) as u64);
         Ok(None)
@@ -166,7 +172,7 @@ impl ProxyHttp for CoordinatorProxy {
         _peer: &HttpPeer,
         session: &mut HttpSession,
         e: Box<Error>,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
         client_reused: bool,
     ) -> Box<Error> {
         // A worker that ends resets the connections that it had no time to look at: another one is tried. An application's
@@ -178,20 +184,20 @@ impl ProxyHttp for CoordinatorProxy {
         phase::decide_retry(session, &ctx.exchange, e, client_reused, elsewhere)
     }
 
-    async fn fail_to_proxy(&self, session: &mut HttpSession, e: &Error, ctx: &mut RequestContext) -> FailToProxy {
+    async fn fail_to_proxy(&self, session: &mut HttpSession, e: &Error, ctx: &mut Self::CTX) -> FailToProxy {
         phase::fail(session, &mut ctx.exchange, e).await
     }
 
-    async fn logging(&self, session: &mut HttpSession, e: Option<&Error>, ctx: &mut RequestContext) {
+    async fn logging(&self, session: &mut HttpSession, e: Option<&Error>, ctx: &mut Self::CTX) {
         phase::end(session, &mut ctx.exchange, e);
     }
 
-    fn request_summary(&self, session: &HttpSession, ctx: &RequestContext) -> String {
+    fn request_summary(&self, session: &HttpSession, ctx: &Self::CTX) -> String {
         phase::summary(session.req_header(), &ctx.exchange)
     }
 
     /// `fail_to_proxy` has said it already, once and with the identifier.
-    fn suppress_error_log(&self, _session: &HttpSession, _ctx: &RequestContext, _error: &Error) -> bool {
+    fn suppress_error_log(&self, _session: &HttpSession, _ctx: &Self::CTX, _error: &Error) -> bool {
         true
     }
 
@@ -199,7 +205,7 @@ impl ProxyHttp for CoordinatorProxy {
     fn suppress_proxy_warn_log(
         &self,
         _session: &HttpSession,
-        _ctx: &RequestContext,
+        _ctx: &Self::CTX,
         _error: &Error,
         context: ProxyWarnLogContext,
     ) -> bool {
@@ -208,19 +214,20 @@ impl ProxyHttp for CoordinatorProxy {
 }
 
 impl Coordinator {
-    /// Establishes the request's identifier, and takes it up.
-    fn identify(&self, session: &HttpSession, ctx: &mut RequestContext) {
+    /// Establishes the request's identifier, and takes it up. Says which host it is for, if that is valid.
+    fn identify<'s>(&self, session: &'s HttpSession, ctx: &mut RequestContext) -> Result<&'s str, Failure> {
         let request = session.req_header();
         let (peer, local) = phase::addresses(session);
         let established = self.hop.identity.establish(&request.headers, peer);
         let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-        let host = host(request).unwrap_or_default();
-        ctx.origin = Origin::of(request, host, peer, local, tls, &self.trusted_proxies);
+        let host = host(request);
+        ctx.origin = Origin::of(request, host.unwrap_or_default(), peer, local, tls, &self.trusted_proxies);
         ctx.exchange.begin(request, ctx.origin.client, established);
+        host
     }
 
-    fn admit(&self, session: &HttpSession, ctx: &RequestContext) -> Verdict {
-        let verdict = judge(session.req_header(), &self.apps.load(), self.hop.limits.request_body.0);
+    fn admit(&self, session: &HttpSession, ctx: &RequestContext, host: Result<&str, Failure>) -> Verdict {
+        let verdict = judge(session.req_header(), host, &self.apps.load(), self.hop.limits.request_body.0);
         if let Verdict::Refuse(failure) = &verdict {
             debug!("request_id={} is refused: {} {}", ctx.exchange.id(), failure.code(), failure.detail());
         }
@@ -246,6 +253,7 @@ impl Coordinator {
         }
         ctx.route = Some(route);
         if !is_websocket(session.req_header()) {
+            forget_spelling(session.req_header_mut());
             return Ok(false);
         }
         let served = serve(&self.connector, session, &mut ToWorker { coordinator: self, ctx }).await?;

@@ -14,7 +14,7 @@ pub use record::{OpenStream, SessionRecord, SessionView};
 pub use table::SessionTable;
 
 use crate::apps::RoutedApp;
-use cookie::{SessionId, SessionKey, session_values};
+use cookie::{MacText, SessionId, SessionKey, session_value, session_values};
 
 /// How sessions are handed out and recognised.
 pub struct Sessions {
@@ -52,6 +52,12 @@ pub struct Visitor<'r> {
     pub secure: bool,
 }
 
+impl Visitor<'_> {
+    fn record(&self, session: (SessionId, MacText), app: &RoutedApp) -> Arc<SessionRecord> {
+        Arc::new(SessionRecord::new(session, &app.name, self.client, self.request_id))
+    }
+}
+
 impl Sessions {
     /// Sessions signed with `key`.
     #[must_use]
@@ -81,27 +87,38 @@ impl Sessions {
     ///
     /// A value with a valid MAC whose record is not here (another coordinator made it, or it has expired) gets a record under the same identifier.
     pub fn resolve(&self, app: &RoutedApp, prefix: &str, visitor: &Visitor<'_>) -> SessionUse {
-        let known = self.shown(&app.name, visitor.headers);
-        let (id, handout) = match known {
-            Some(id) => (id, None),
-            None => {
-                let (id, value) = self.key.issue(&app.name);
-                (id, self.handout(&value, prefix, visitor.secure))
-            }
+        let used = match self.shown(app, visitor) {
+            Some(record) => SessionUse { record, handout: None },
+            None => self.begin(app, prefix, visitor),
         };
-        let make = || Arc::new(SessionRecord::new(id, &app.name, visitor.client, visitor.request_id));
-        let record = if known.is_some() { self.table.recall(&id, make) } else { self.table.admit(&id, make()) };
-        record.begin_request(visitor.request_id);
-        SessionUse { record, handout }
+        used.record.begin_request(visitor.request_id);
+        used
     }
 
     /// The session that a request shows by cookie or header, if its MAC is right. Of several values the first right one counts: a client
     /// may hold one of an outer path beside ours.
-    fn shown(&self, app: &str, headers: &HeaderMap) -> Option<SessionId> {
-        let cookies =
-            headers.get_all(header::COOKIE).iter().flat_map(|line| session_values(line.as_bytes(), &self.cookie));
-        let lines = headers.get_all(&self.header).iter().map(HeaderValue::as_bytes);
-        cookies.chain(lines).find_map(|value| self.key.verify(app, value))
+    fn shown(&self, app: &RoutedApp, visitor: &Visitor<'_>) -> Option<Arc<SessionRecord>> {
+        let cookies = visitor.headers.get_all(header::COOKIE).iter();
+        let cookies = cookies.flat_map(|line| session_values(line.as_bytes(), &self.cookie));
+        let lines = visitor.headers.get_all(&self.header).iter().map(HeaderValue::as_bytes);
+        cookies.chain(lines).find_map(|value| self.record_of(app, value, visitor))
+    }
+
+    fn record_of(&self, app: &RoutedApp, value: &[u8], visitor: &Visitor<'_>) -> Option<Arc<SessionRecord>> {
+        let claim = SessionKey::claim(value)?;
+        let here = self.table.returned(&claim.0);
+        if let Some(record) = here.filter(|record| record.is_shown_by(&app.name, &claim.1)) {
+            return Some(record);
+        }
+        let id = self.key.verify(&app.name, value)?;
+        Some(self.table.recall(&id, || visitor.record((id, claim.1), app)))
+    }
+
+    /// A new session, and what its client is handed.
+    fn begin(&self, app: &RoutedApp, prefix: &str, visitor: &Visitor<'_>) -> SessionUse {
+        let (id, mac) = self.key.issue(&app.name);
+        let record = self.table.admit(&id, visitor.record((id, mac), app));
+        SessionUse { record, handout: self.handout(&session_value(&id, &mac), prefix, visitor.secure) }
     }
 
     fn handout(&self, value: &str, prefix: &str, secure: bool) -> Option<Handout> {

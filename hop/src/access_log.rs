@@ -3,6 +3,7 @@
 //! Logging never blocks a request: a line is handed over through a bounded queue, and when the disk stalls, lines are dropped
 //! and counted.
 
+mod fields;
 mod line;
 mod writer;
 

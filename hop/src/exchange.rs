@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Instant, SystemTime};
 
-use http::{HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use log::{error, info};
 use pingora_core::protocols::Digest;
 use pingora_http::RequestHeader;
@@ -17,6 +17,8 @@ use crate::error::{Failure, Tier};
 use crate::metrics::Metrics;
 use crate::request_id::{Established, Policy, RequestId};
 use crate::websocket::observer::Direction;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What every request of a tier needs; made once at the start and shared.
 pub struct Hop {
@@ -88,7 +90,7 @@ impl Exchange {
         }
         self.stage = Stage::Begun;
         self.in_flight = Some(self.hop.drain.enter());
-        // Lines and tunnels outlive the request: what they hold must not keep its whole header buffer alive.
+        // Sessions and tunnels keep it for long: it must not keep the request's whole header buffer alive.
         self.facts.request_id = if generated { id } else { id.detached() };
         self.facts.client_request_id = refused.map(|id| id.detached());
         self.facts.client = client;
@@ -96,7 +98,7 @@ impl Exchange {
         self.facts.host = host(request);
         self.facts.uri = request.uri.clone();
         self.facts.version = request.version;
-        let mut traces = request.headers.get_all("traceparent").iter();
+        let mut traces = request.headers.get_all(&TRACEPARENT).iter();
         self.facts.trace_id = traces.next().filter(|_| traces.next().is_none()).and_then(trace_id);
     }
 
@@ -153,6 +155,7 @@ impl Exchange {
         self.facts.kind = kind;
         if self.stage == Stage::Begun {
             self.stage = Stage::Open;
+            self.facts.detach();
             self.hop.metrics.open_streams.inc();
             self.log(Event::StreamOpen, self.facts.clone(), self.outcome.clone());
         }
@@ -205,11 +208,10 @@ impl Exchange {
 
 /// The host that a request is for: HTTP/2 says it in its target.
 fn host(request: &RequestHeader) -> Option<HeaderValue> {
-    let text = match request.headers.get(header::HOST) {
-        Some(value) => value.as_bytes(),
-        None => request.uri.authority()?.as_str().as_bytes(),
-    };
-    HeaderValue::from_bytes(text).ok()
+    match request.headers.get(header::HOST) {
+        Some(value) => Some(value.clone()),
+        None => HeaderValue::from_str(request.uri.authority()?.as_str()).ok(),
+    }
 }
 
 impl Drop for Exchange {

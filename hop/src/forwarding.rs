@@ -1,15 +1,15 @@
-//! The connection to the next hop. The only place that builds an `HttpPeer`.
+//! The connection to the next hop, and the request that goes over it. The only place that builds an `HttpPeer`.
 
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header, request::Parts};
 use pingora_core::prelude::HttpPeer;
 use pingora_core::protocols::ALPN;
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 use pingora_http::RequestHeader;
 
 use crate::config::{Period, TimeoutsSection};
-use crate::header::{nominated, remove_where};
+use crate::header::{nominated, remove_where, set};
 
 /// How long to wait for one next hop.
 #[derive(Clone, Copy, Debug)]
@@ -50,13 +50,46 @@ pub fn peer(address: &PeerAddr, timeouts: PeerTimeouts) -> HttpPeer {
     peer
 }
 
+/// Rewrites a request for the next hop: its target, and its headers as a plain map.
+///
+/// Pingora's own way to change a header keeps a second map with the names as the client spelt them, and allocates a name twice for each change.
+/// In the plain map names are in lower case, as in HTTP/2 and in HAProxy; nobody may tell the difference (RFC 9110, section 5.1).
+pub fn rewrite(request: &mut RequestHeader, target: &Uri, change: impl FnOnce(&mut HeaderMap)) {
+    let mut parts = take(request);
+    change(&mut parts.headers);
+    parts.uri = target.clone();
+    *request = RequestHeader::from(parts);
+}
+
+/// Forgets how the client spelt the names of its headers, which every copy of them would carry along. A target that only its own bytes can
+/// tell (in absolute form, or not in UTF-8) is left alone with them.
+pub fn forget_spelling(request: &mut RequestHeader) {
+    if request.has_case() && request.raw_path_is_utf8() && request.raw_path().starts_with(b"/") {
+        *request = RequestHeader::from(take(request));
+    }
+}
+
+fn take(request: &mut RequestHeader) -> Parts {
+    let empty = RequestHeader::from(http::Request::new(()).into_parts().0);
+    Parts::from(std::mem::replace(request, empty))
+}
+
 /// Makes a client's WebSocket handshake into ours: what was meant for the client's hop only goes, the rest stays
 /// as it is, credentials, origin, subprotocols and extensions included (RFC 9110, section 7.6.1; RFC 6455, section 4.1).
+///
+/// Of the target the URI is left: it is set anew for the next hop.
 pub fn prepare_websocket_request(request: &mut RequestHeader) {
+    let mut parts = take(request);
+    parts.version = Version::HTTP_11;
+    make_websocket_headers(&mut parts.headers);
+    *request = RequestHeader::from(parts);
+}
+
+fn make_websocket_headers(headers: &mut HeaderMap) {
     const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
     const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-    let named = nominated(&request.headers);
-    remove_where(request, |name| {
+    let named = nominated(headers);
+    remove_where(headers, |name| {
         named.contains(name)
             || *name == KEEP_ALIVE
             || *name == PROXY_CONNECTION
@@ -67,9 +100,8 @@ pub fn prepare_websocket_request(request: &mut RequestHeader) {
             || *name == header::TRANSFER_ENCODING
             || *name == header::CONTENT_LENGTH
     });
-    let _ = request.insert_header(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    let _ = request.insert_header(header::UPGRADE, HeaderValue::from_static("websocket"));
-    request.set_version(http::Version::HTTP_11);
+    set(headers, &header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    set(headers, &header::UPGRADE, HeaderValue::from_static("websocket"));
 }
 
 #[cfg(test)]
@@ -78,7 +110,7 @@ mod tests {
 
     #[test]
     fn rule_08_a_nominated_header_goes_and_the_upgrade_stays() {
-        let mut request = RequestHeader::build("GET", b"/ws", None).unwrap();
+        let mut headers = HeaderMap::new();
         for (name, value) in [
             ("Connection", "keep-alive, Upgrade, X-Private"),
             ("Upgrade", "WebSocket"),
@@ -87,13 +119,13 @@ mod tests {
             ("Authorization", "Bearer t"),
             ("Origin", "http://h"),
         ] {
-            request.append_header(name, value).unwrap();
+            headers.append(name, value.parse().unwrap());
         }
-        prepare_websocket_request(&mut request);
-        assert!(!request.headers.contains_key("x-private"));
-        assert_eq!(request.headers["connection"], "Upgrade");
+        make_websocket_headers(&mut headers);
+        assert!(!headers.contains_key("x-private"));
+        assert_eq!(headers["connection"], "Upgrade");
         for kept in ["sec-websocket-key", "authorization", "origin"] {
-            assert!(request.headers.contains_key(kept), "{kept}");
+            assert!(headers.contains_key(kept), "{kept}");
         }
     }
 }

@@ -1,23 +1,21 @@
 //! Names of the headers between and around the tiers, and what is done to header blocks on every hop.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::ResponseHeader;
 
 use crate::request_id::{Policy, RequestId};
 
 /// The session's identifier, from the coordinator to the worker and the application.
 pub const SESSION_ID: HeaderName = HeaderName::from_static("x-backend-session-id");
-/// The revision of the app table that the coordinator acted on.
+/// The revision of the app that the coordinator acted on, and the epoch that it counts in: see [`revision_value`].
 pub const APP_REVISION: HeaderName = HeaderName::from_static("x-app-proxy-app-revision");
-/// The epoch that [`APP_REVISION`] counts in.
-pub const APP_EPOCH: HeaderName = HeaderName::from_static("x-app-proxy-app-epoch");
-/// Which attempt of the coordinator this is, from 1.
+/// Which attempt of the coordinator this is; not said of the first.
 pub const ATTEMPT: HeaderName = HeaderName::from_static("x-app-proxy-attempt");
 /// Shows the worker that a coordinator speaks.
 pub const TOKEN: HeaderName = HeaderName::from_static("x-app-proxy-token");
 /// On a worker's refusal: it does not take the coordinator's token.
 pub const REFUSED: HeaderName = HeaderName::from_static("x-app-proxy-refused");
-/// The client's address as the coordinator believes it.
+/// The client's address as the coordinator believes it, where [`X_FORWARDED_FOR`] says more than that.
 pub const CLIENT: HeaderName = HeaderName::from_static("x-app-proxy-client");
 /// RFC 7239.
 pub const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
@@ -51,7 +49,7 @@ fn is_spelling_of(name: &str, of: &str) -> bool {
 /// Removes every header that only the tiers may send, the request ID's spellings included (rule 9).
 ///
 /// The request ID and the session header have been read before: they are set anew for the next hop.
-pub fn remove_reserved(request: &mut RequestHeader, policy: &Policy) {
+pub fn remove_reserved(headers: &mut HeaderMap, policy: &Policy) {
     let reserved = |name: &HeaderName| {
         let name = name.as_str();
         // Most names do not begin with x: one comparison spares them the rest.
@@ -59,12 +57,12 @@ pub fn remove_reserved(request: &mut RequestHeader, policy: &Policy) {
             || is_spelling_of(name, policy.header().as_str())
             || policy.aliases().iter().any(|alias| is_spelling_of(name, alias.as_str()))
     };
-    remove_where(request, reserved);
+    remove_where(headers, reserved);
 }
 
 /// Removes `X-App-Proxy-*`, which no application may see.
-pub fn remove_internal(request: &mut RequestHeader) {
-    remove_where(request, |name| name.as_str().starts_with('x') && in_family(name.as_str(), APP_PROXY));
+pub fn remove_internal(headers: &mut HeaderMap) {
+    remove_where(headers, |name| name.as_str().starts_with('x') && in_family(name.as_str(), APP_PROXY));
 }
 
 fn is_reserved(name: &str) -> bool {
@@ -76,18 +74,36 @@ fn is_folded_forwarded(name: &str) -> bool {
     name.contains(['_', '.']) && in_family(name, "x-forwarded-")
 }
 
-pub(crate) fn remove_where(request: &mut RequestHeader, matches: impl Fn(&HeaderName) -> bool) {
+/// Removes every line of the names that match.
+pub fn remove_where(headers: &mut HeaderMap, matches: impl Fn(&HeaderName) -> bool) {
     // Names are collected first because the map cannot be changed while it is walked; most requests have none.
-    let names: Vec<HeaderName> = request.headers.keys().filter(|name| matches(name)).cloned().collect();
+    let names: Vec<HeaderName> = headers.keys().filter(|name| matches(name)).cloned().collect();
     for name in names {
-        request.remove_header(&name);
+        headers.remove(&name);
     }
 }
 
+/// The value of [`APP_REVISION`]: `<revision>;epoch=<epoch>`.
+///
+/// # Errors
+/// When the epoch has a byte that no header may have.
+pub fn revision_value(revision: u64, epoch: &str) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
+    HeaderValue::try_from(format!("{revision}{EPOCH}{epoch}"))
+}
+
+/// The revision and the epoch that a value of [`APP_REVISION`] says.
+#[must_use]
+pub fn read_revision(value: &HeaderValue) -> Option<(u64, &str)> {
+    let (revision, epoch) = value.to_str().ok()?.split_once(EPOCH)?;
+    Some((revision.parse().ok()?, epoch))
+}
+
+const EPOCH: &str = ";epoch=";
+
 /// Sets one header, replacing every line of that name.
-pub fn set(request: &mut RequestHeader, name: &HeaderName, value: HeaderValue) {
+pub fn set(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
     // Only a map of more than 32,768 headers refuses an insertion; Pingora allows 256.
-    let _ = request.insert_header(name.clone(), value);
+    let _ = headers.try_insert(name.clone(), value);
 }
 
 /// Whether a comma-separated header has a token, compared without case (RFC 9110, section 5.6.1).
@@ -103,40 +119,39 @@ pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 /// Names that the `Connection` header nominates as meant for this hop only (RFC 9110, section 7.6.1).
 #[must_use]
 pub fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    let is_option = |item: &[u8]| CONNECTION_OPTIONS.iter().any(|option| item.eq_ignore_ascii_case(option));
     headers
         .get_all(header::CONNECTION)
         .iter()
-        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
-        .filter_map(|item| HeaderName::from_bytes(item.trim_ascii()).ok())
-        .filter(|name| !matches!(name.as_str(), "close" | "keep-alive" | "upgrade"))
+        .flat_map(|value| value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii))
+        .filter(|item| !is_option(item))
+        .filter_map(|item| HeaderName::from_bytes(item).ok())
         .collect()
 }
 
-/// Removes from a response what was meant for the hop that it came over (RFC 9110, section 7.6.1). `Transfer-Encoding` stays: Pingora
-/// frames the body by it.
-pub fn remove_hop_by_hop(response: &mut ResponseHeader) {
+/// What `Connection` says that names no header.
+const CONNECTION_OPTIONS: [&[u8]; 3] = [b"keep-alive", b"close", b"upgrade"];
+
+/// Removes from a response what was meant for the hop that it came over (RFC 9110, section 7.6.1), and what only the tiers may say: an
+/// application cannot hand out sessions. `Transfer-Encoding` stays: Pingora frames the body by it.
+pub fn remove_not_for_client(response: &mut ResponseHeader) {
     const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
     const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-    if response.headers.contains_key(header::CONNECTION) {
-        for name in nominated(&response.headers) {
-            if name != header::TRANSFER_ENCODING {
-                response.remove_header(&name);
-            }
+    let switches = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
+    let nominated = nominated(&response.headers);
+    let goes = |name: &&HeaderName| {
+        let name = *name;
+        if *name == header::CONNECTION || *name == header::UPGRADE {
+            return !switches;
         }
-    }
-    for name in [&KEEP_ALIVE, &PROXY_CONNECTION, &header::PROXY_AUTHENTICATE] {
-        response.remove_header(name);
-    }
-    if response.status != http::StatusCode::SWITCHING_PROTOCOLS {
-        response.remove_header(&header::UPGRADE);
-        response.remove_header(&header::CONNECTION);
-    }
-}
-
-/// Removes from a response what only the tiers may say: an application cannot hand out sessions.
-pub fn remove_reserved_response(response: &mut ResponseHeader) {
-    let reserved = |name: &&HeaderName| name.as_str().starts_with('x') && is_reserved(name.as_str());
-    let names: Vec<HeaderName> = response.headers.keys().filter(reserved).cloned().collect();
+        *name == KEEP_ALIVE
+            || *name == PROXY_CONNECTION
+            || *name == header::PROXY_AUTHENTICATE
+            || (nominated.contains(name) && *name != header::TRANSFER_ENCODING)
+            || (name.as_str().starts_with('x') && is_reserved(name.as_str()))
+    };
+    // One walk over the few headers that there are costs less than looking each of these names up.
+    let names: Vec<HeaderName> = response.headers.keys().filter(goes).cloned().collect();
     for name in names {
         response.remove_header(&name);
     }
@@ -144,7 +159,7 @@ pub fn remove_reserved_response(response: &mut ResponseHeader) {
 
 /// Puts the request ID on a final response: exactly one, whatever the application said (rules 11 and 14).
 pub fn put_request_id(response: &mut ResponseHeader, policy: &Policy, id: &RequestId) {
-    let _ = response.insert_header(policy.header().clone(), id.header_value());
+    let _ = response.insert_header(policy.spelled(), id.header_value());
     if response.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN)
         && !has_token(&response.headers, &header::ACCESS_CONTROL_EXPOSE_HEADERS, policy.header().as_str())
     {
@@ -161,21 +176,21 @@ mod tests {
         Policy::new(&RequestIdSection::default())
     }
 
-    fn request(lines: &[(&'static str, &str)]) -> RequestHeader {
-        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
         for (name, value) in lines {
-            request.append_header(*name, *value).unwrap();
+            headers.append(*name, value.parse().unwrap());
         }
-        request
+        headers
     }
 
-    fn names(request: &RequestHeader) -> Vec<&str> {
-        request.headers.keys().map(HeaderName::as_str).collect()
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        headers.keys().map(HeaderName::as_str).collect()
     }
 
     #[test]
     fn rule_09_reserved_headers_go_in_every_spelling() {
-        let mut request = request(&[
+        let mut headers = headers(&[
             ("X_Backend_Request_ID", "a"),
             ("X.Backend.Request.ID", "a"),
             ("X-Backend-Request-ID", "a"),
@@ -188,18 +203,18 @@ mod tests {
             ("X-Forwarded-For", "is rebuilt elsewhere"),
             ("Accept", "stays"),
         ]);
-        remove_reserved(&mut request, &policy());
-        let mut left = names(&request);
+        remove_reserved(&mut headers, &policy());
+        let mut left = names(&headers);
         left.sort_unstable();
         assert_eq!(left, ["accept", "x-application", "x-forwarded-for"]);
     }
 
     #[test]
     fn internal_headers_go_and_backend_headers_stay() {
-        let mut request =
-            request(&[("X-App-Proxy-Token", "t"), ("X_App_Proxy_Attempt", "1"), ("X-Backend-Session-ID", "s")]);
-        remove_internal(&mut request);
-        assert_eq!(names(&request), ["x-backend-session-id"]);
+        let mut headers =
+            headers(&[("X-App-Proxy-Token", "t"), ("X_App_Proxy_Attempt", "1"), ("X-Backend-Session-ID", "s")]);
+        remove_internal(&mut headers);
+        assert_eq!(names(&headers), ["x-backend-session-id"]);
     }
 
     #[test]
@@ -216,7 +231,7 @@ mod tests {
         ] {
             response.append_header(name, value).unwrap();
         }
-        remove_hop_by_hop(&mut response);
+        remove_not_for_client(&mut response);
         let mut left: Vec<&str> = response.headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["content-type", "transfer-encoding"]);

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use uuid::Uuid;
@@ -140,6 +141,7 @@ pub enum Brought {
 #[derive(Clone, Debug)]
 pub struct Policy {
     header: HeaderName,
+    spelled: Bytes,
     aliases: Box<[HeaderName]>,
     accept_from: Box<[IpNet]>,
     accepts_everybody: bool,
@@ -167,6 +169,7 @@ impl Policy {
         let v6 = section.accept_from.iter().any(|net| everybody(net) && matches!(net, IpNet::V6(_)));
         Self {
             header: section.header.clone(),
+            spelled: spelling(&section.header).into(),
             aliases: section.aliases.clone().into(),
             accept_from: section.accept_from.clone().into(),
             accepts_everybody: v4 && v6,
@@ -177,6 +180,12 @@ impl Policy {
     #[must_use]
     pub fn header(&self) -> &HeaderName {
         &self.header
+    }
+
+    /// The header's name as clients are shown it.
+    #[must_use]
+    pub fn spelled(&self) -> Bytes {
+        self.spelled.clone()
     }
 
     /// The names under which the application gets it, beside [`Policy::header`] (rule 5).
@@ -227,10 +236,27 @@ impl Policy {
     }
 }
 
+/// A header's name with each word beginning in upper case, and `ID` in it throughout.
+fn spelling(name: &HeaderName) -> String {
+    let word = |word: &str| match word.split_at_checked(1) {
+        _ if word == "id" => "ID".to_owned(),
+        Some((first, rest)) => first.to_ascii_uppercase() + rest,
+        None => String::new(),
+    };
+    name.as_str().split('-').map(word).collect::<Vec<_>>().join("-")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn clients_are_shown_the_name_as_it_is_written_everywhere() {
+        for (name, shown) in [("x-backend-request-id", "X-Backend-Request-ID"), ("x--a", "X--A")] {
+            assert_eq!(spelling(&HeaderName::from_static(name)), shown);
+        }
+    }
 
     fn policy(accept_from: &[&str]) -> Policy {
         Policy::new(&RequestIdSection {

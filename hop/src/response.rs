@@ -10,7 +10,7 @@ use pingora_proxy::Session as HttpSession;
 use crate::access_log::Kind;
 use crate::error::{Failure, Tier, raise, render};
 use crate::exchange::Exchange;
-use crate::header::{REFUSED, put_request_id, remove_hop_by_hop, remove_reserved_response};
+use crate::header::{REFUSED, put_request_id, remove_not_for_client};
 use crate::websocket::is_websocket;
 
 /// Makes a response header of the next hop ready for the client (phase `response_filter`).
@@ -30,8 +30,7 @@ pub fn finish_header(session: &mut HttpSession, exchange: &mut Exchange, respons
     if hop.tier == Tier::Coordinator && response.headers.contains_key(&REFUSED) {
         return Err(raise(Failure::Internal, "the worker refuses this coordinator's token"));
     }
-    remove_hop_by_hop(response);
-    remove_reserved_response(response);
+    remove_not_for_client(response);
     put_request_id(response, &hop.identity, exchange.id());
     if session.req_header().version != Version::HTTP_2 {
         // The version is of this hop, not of the application's (RFC 9110, section 7.6.3).

@@ -2,7 +2,7 @@
 
 use app_proxy_hop::admin::Token;
 use app_proxy_hop::error::Failure;
-use app_proxy_hop::header::{APP_EPOCH, APP_REVISION, TOKEN};
+use app_proxy_hop::header::{APP_REVISION, TOKEN, read_revision};
 use http::HeaderMap;
 use pingora_http::RequestHeader;
 
@@ -38,8 +38,8 @@ pub fn app_and_target(request: &RequestHeader) -> Result<(&str, &str), Failure> 
 /// The table that the request's coordinator has acted on, if it says so.
 #[must_use]
 pub fn fence(headers: &HeaderMap) -> Option<Fence<'_>> {
-    let text = |name| headers.get(name)?.to_str().ok();
-    Some(Fence { epoch: text(&APP_EPOCH)?, revision: text(&APP_REVISION)?.parse().ok()? })
+    let (revision, epoch) = read_revision(headers.get(&APP_REVISION)?)?;
+    Some(Fence { epoch, revision })
 }
 
 #[cfg(test)]

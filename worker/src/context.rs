@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use app_proxy_hop::exchange::{Exchange, Hop};
 use app_proxy_hop::request_id::RequestId;
+use http::Uri;
 
 use crate::apps::ServedApp;
 use crate::endpoints::{Busy, Endpoint};
@@ -27,7 +28,7 @@ pub struct Route {
     /// The app.
     pub app: Arc<ServedApp>,
     /// The request target for the application.
-    pub target: Box<[u8]>,
+    pub target: Uri,
 }
 
 /// Where a request goes.

@@ -1,5 +1,6 @@
 //! The headers that the application gets (phase `upstream_request_filter`).
 
+use app_proxy_hop::forwarding::rewrite;
 use app_proxy_hop::header::{remove_internal, set};
 use app_proxy_hop::request_id::Policy;
 use pingora_core::{Error, ErrorType, Result};
@@ -16,11 +17,12 @@ pub fn request(request: &mut RequestHeader, ctx: &RequestContext, policy: &Polic
     let Some(route) = &ctx.route else {
         return Err(Error::explain(ErrorType::InternalError, "a request is forwarded without a route"));
     };
-    remove_internal(request);
-    request.set_raw_path(&route.target)?;
-    let id = ctx.exchange.id().header_value();
-    for name in std::iter::once(policy.header()).chain(policy.aliases()) {
-        set(request, name, id.clone());
-    }
+    rewrite(request, &route.target, |headers| {
+        remove_internal(headers);
+        let id = ctx.exchange.id().header_value();
+        for name in std::iter::once(policy.header()).chain(policy.aliases()) {
+            set(headers, name, id.clone());
+        }
+    });
     Ok(())
 }

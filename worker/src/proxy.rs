@@ -7,16 +7,18 @@ use std::time::Duration;
 use app_proxy_hop::admin::Token;
 use app_proxy_hop::error::{Failure, raise};
 use app_proxy_hop::exchange::Hop;
-use app_proxy_hop::header::{CLIENT, SESSION_ID};
+use app_proxy_hop::forwarding::forget_spelling;
+use app_proxy_hop::header::{CLIENT, SESSION_ID, X_FORWARDED_FOR};
 use app_proxy_hop::phase;
 use app_proxy_hop::request_id::{Brought, Established, RequestId};
 use app_proxy_hop::response::{answer, answer_failure, finish_header};
 use app_proxy_hop::websocket::{is_websocket, serve};
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use log::{debug, error, warn};
 use pingora_core::connectors::TransportConnector;
+use pingora_core::modules::http::HttpModules;
 use pingora_core::prelude::HttpPeer;
 use pingora_core::protocols::Digest;
 use pingora_core::{Error, Result};
@@ -53,14 +55,15 @@ pub struct WorkerProxy(pub Arc<Worker>);
 
 #[async_trait]
 impl ProxyHttp for WorkerProxy {
-    type CTX = RequestContext;
+    /// On the heap: Pingora moves the context with the state of its own phases, several times a request.
+    type CTX = Box<RequestContext>;
 
-    fn new_ctx(&self) -> RequestContext {
-        RequestContext::new(&self.0.hop)
+    fn new_ctx(&self) -> Self::CTX {
+        Box::new(RequestContext::new(&self.0.hop))
     }
 
     /// Authenticate the coordinator, take the identifier, find the app; a WebSocket leaves Pingora's loop here.
-    async fn request_filter(&self, session: &mut HttpSession, ctx: &mut RequestContext) -> Result<bool> {
+    async fn request_filter(&self, session: &mut HttpSession, ctx: &mut Self::CTX) -> Result<bool> {
         phase::prepare(session, &self.0.hop);
         if is_health_check(session.req_header()) {
             return self.0.health(session, ctx).await;
@@ -74,6 +77,7 @@ impl ProxyHttp for WorkerProxy {
             return answer_failure(session, &mut ctx.exchange, failure).await.map(|()| true);
         }
         if !is_websocket(session.req_header()) {
+            forget_spelling(session.req_header_mut());
             return Ok(false);
         }
         let served = serve(&self.0.connector, session, &mut ToApplication { worker: &self.0, ctx }).await?;
@@ -83,8 +87,11 @@ impl ProxyHttp for WorkerProxy {
         Ok(true)
     }
 
+    /// No module: the one that Pingora adds by default compresses nothing and looks at everything.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
     /// Select an endpoint.
-    async fn upstream_peer(&self, _session: &mut HttpSession, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, _session: &mut HttpSession, ctx: &mut Self::CTX) -> Result<Box<HttpPeer>> {
         match self.0.place(ctx) {
             Ok(endpoint) => Ok(Box::new(endpoint.peer.clone())),
             Err(failure) => Err(raise(failure, "no endpoint is left to try")),
@@ -96,7 +103,7 @@ impl ProxyHttp for WorkerProxy {
         &self,
         _session: &mut HttpSession,
         _peer: &HttpPeer,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
         mut e: Box<Error>,
     ) -> Box<Error> {
         if let Some(busy) = &ctx.placement.endpoint {
@@ -114,7 +121,7 @@ impl ProxyHttp for WorkerProxy {
         _peer: &HttpPeer,
         _fd: std::os::unix::io::RawFd,
         digest: Option<&Digest>,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         ctx.exchange.connected(reused, digest);
         Ok(())
@@ -125,7 +132,7 @@ impl ProxyHttp for WorkerProxy {
         &self,
         _session: &mut HttpSession,
         upstream_request: &mut RequestHeader,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         // Another attempt sends the body again.
         ctx.body_bytes = 0;
@@ -137,7 +144,7 @@ impl ProxyHttp for WorkerProxy {
         _session: &mut HttpSession,
         body: &mut Option<Bytes>,
         _end_of_stream: bool,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         phase::count_body(&self.0.hop, &mut ctx.body_bytes, body.as_ref().map_or(0, Bytes::len))
     }
@@ -146,7 +153,7 @@ impl ProxyHttp for WorkerProxy {
         &self,
         session: &mut HttpSession,
         response: &mut ResponseHeader,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         finish_header(session, &mut ctx.exchange, response)
     }
@@ -156,7 +163,7 @@ impl ProxyHttp for WorkerProxy {
         _session: &mut HttpSession,
         _body: &mut Option<Bytes>,
         _end_of_stream: bool,
-        _ctx: &mut RequestContext,
+        _ctx: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
         Ok(None)
     }
@@ -166,26 +173,26 @@ impl ProxyHttp for WorkerProxy {
         _peer: &HttpPeer,
         session: &mut HttpSession,
         e: Box<Error>,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
         client_reused: bool,
     ) -> Box<Error> {
         phase::decide_retry(session, &ctx.exchange, e, client_reused, false)
     }
 
-    async fn fail_to_proxy(&self, session: &mut HttpSession, e: &Error, ctx: &mut RequestContext) -> FailToProxy {
+    async fn fail_to_proxy(&self, session: &mut HttpSession, e: &Error, ctx: &mut Self::CTX) -> FailToProxy {
         phase::fail(session, &mut ctx.exchange, e).await
     }
 
-    async fn logging(&self, session: &mut HttpSession, e: Option<&Error>, ctx: &mut RequestContext) {
+    async fn logging(&self, session: &mut HttpSession, e: Option<&Error>, ctx: &mut Self::CTX) {
         phase::end(session, &mut ctx.exchange, e);
     }
 
-    fn request_summary(&self, session: &HttpSession, ctx: &RequestContext) -> String {
+    fn request_summary(&self, session: &HttpSession, ctx: &Self::CTX) -> String {
         phase::summary(session.req_header(), &ctx.exchange)
     }
 
     /// `fail_to_proxy` has said it already, once and with the identifier.
-    fn suppress_error_log(&self, _session: &HttpSession, _ctx: &RequestContext, _error: &Error) -> bool {
+    fn suppress_error_log(&self, _session: &HttpSession, _ctx: &Self::CTX, _error: &Error) -> bool {
         true
     }
 
@@ -193,7 +200,7 @@ impl ProxyHttp for WorkerProxy {
     fn suppress_proxy_warn_log(
         &self,
         _session: &HttpSession,
-        _ctx: &RequestContext,
+        _ctx: &Self::CTX,
         _error: &Error,
         context: ProxyWarnLogContext,
     ) -> bool {
@@ -223,8 +230,7 @@ impl Worker {
         let client = client(&request.headers).or(peer);
         ctx.exchange.begin(request, client, Established { id, refused: None, replaced: None, generated: false });
         ctx.exchange.facts.worker = Some(Arc::clone(&self.id));
-        let session_id = request.headers.get(&SESSION_ID);
-        ctx.exchange.facts.session_id = session_id.and_then(|id| HeaderValue::from_bytes(id.as_bytes()).ok());
+        ctx.exchange.facts.session_id = request.headers.get(&SESSION_ID).cloned();
         Ok(())
     }
 
@@ -238,7 +244,8 @@ impl Worker {
         let (name, target) = app_and_target(request)?;
         let app = self.find(name, &request.headers, ctx.exchange.id()).await?;
         ctx.exchange.facts.app = Some(Arc::clone(&app.name));
-        ctx.route = Some(Route { app, target: target.as_bytes().into() });
+        let target = target.parse().map_err(|_| Failure::BadRequest("The path is not valid."))?;
+        ctx.route = Some(Route { app, target });
         Ok(())
     }
 
@@ -297,7 +304,7 @@ impl Worker {
     }
 }
 
-/// Where the coordinator says that the request comes from.
+/// Where the coordinator says that the request comes from. It says so by `X-Forwarded-For`, except where others have added to that.
 fn client(headers: &HeaderMap) -> Option<IpAddr> {
-    headers.get(&CLIENT)?.to_str().ok()?.parse().ok()
+    headers.get(&CLIENT).or_else(|| headers.get(&X_FORWARDED_FOR))?.to_str().ok()?.parse().ok()
 }

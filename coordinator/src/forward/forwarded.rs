@@ -4,10 +4,11 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
+use app_proxy_hop::address::header_value;
 use app_proxy_hop::header::{
     FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PREFIX, X_FORWARDED_PROTO, set,
 };
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora_http::RequestHeader;
 
 use crate::config::Networks;
@@ -15,10 +16,12 @@ use crate::config::Networks;
 /// Where a request comes from.
 #[derive(Clone, Debug)]
 pub struct Origin {
-    /// The peer of the connection; none on a Unix socket.
-    peer: Option<IpAddr>,
+    /// The peer of the connection as a header value; none on a Unix socket.
+    peer_value: Option<HeaderValue>,
     /// The client: the peer, or whom trusted proxies name.
     pub client: Option<IpAddr>,
+    /// The client's address as a header value.
+    pub client_value: Option<HeaderValue>,
     /// Whether the client's own connection is private.
     pub secure: bool,
     host: Option<HeaderValue>,
@@ -35,8 +38,9 @@ impl Origin {
     #[must_use]
     pub fn unknown() -> Self {
         Self {
-            peer: None,
+            peer_value: None,
             client: None,
+            client_value: None,
             secure: false,
             host: None,
             port: 80,
@@ -64,14 +68,16 @@ impl Origin {
             None => tls,
         };
         let forwarded_host = said(&X_FORWARDED_HOST).and_then(|text| HeaderValue::from_str(text).ok());
-        let host = forwarded_host.or_else(|| HeaderValue::from_str(host).ok()).filter(|host| !host.is_empty());
+        let host = forwarded_host.or_else(|| host_value(request, host));
         let port = said(&X_FORWARDED_PORT)
             .and_then(|text| text.parse().ok())
             .or_else(|| host.as_ref().and_then(|host| port_of(host.to_str().ok()?)))
             .unwrap_or(if secure { 443 } else { 80 });
         let client = if trusted { client(headers, trusted_proxies).or(peer) } else { peer };
         let outer_prefix = said(&X_FORWARDED_PREFIX).unwrap_or_default().trim_end_matches('/').into();
-        Self { peer, client, secure, host, port, local, trusted, outer_prefix }
+        let peer_value = peer.map(header_value);
+        let client_value = if client == peer { peer_value.clone() } else { client.map(header_value) };
+        Self { peer_value, client, client_value, secure, host, port, local, trusted, outer_prefix }
     }
 
     /// The host that the client asked for.
@@ -87,12 +93,6 @@ impl Origin {
         self.host.clone().or_else(local).unwrap_or_else(|| HeaderValue::from_static("localhost"))
     }
 
-    /// The client's address as a header value.
-    #[must_use]
-    pub fn client_value(&self) -> Option<HeaderValue> {
-        self.client.and_then(|client| HeaderValue::try_from(client.to_string()).ok())
-    }
-
     /// A path as the client knows it: behind whatever prefix the proxies before this one have removed.
     #[must_use]
     pub fn public<'p>(&self, path: &'p str) -> Cow<'p, str> {
@@ -104,60 +104,95 @@ impl Origin {
     }
 
     /// Rebuilds the forwarded headers; `prefix` is the one that was removed from the path, if any was.
-    pub fn write(&self, request: &mut RequestHeader, prefix: &str) {
-        let prefix = Some(format!("{}{prefix}", self.outer_prefix)).filter(|whole| !whole.is_empty());
-        let for_chain = self.chain(&request.headers, &X_FORWARDED_FOR, self.peer.map(|peer| peer.to_string()));
-        let forwarded = if self.trusted && !request.headers.contains_key(&FORWARDED) {
-            Some(format!("{}{}", named_by_trusted(&request.headers), self.element()))
+    pub fn write(&self, headers: &mut HeaderMap, prefix: &str) {
+        let prefix = self.public(prefix);
+        let prefix = if prefix.is_empty() { None } else { HeaderValue::from_str(&prefix).ok() };
+        let (for_chain, forwarded) = if self.trusted {
+            self.chains(headers)
         } else {
-            self.chain(&request.headers, &FORWARDED, Some(self.element()))
+            // What somebody says who is not believed goes without being looked at.
+            (self.peer_value.clone(), HeaderValue::try_from(self.element()).ok())
         };
-        for name in [&X_FORWARDED_FOR, &FORWARDED, &X_FORWARDED_HOST, &X_FORWARDED_PREFIX] {
-            request.remove_header(name);
-        }
-        for (name, value) in [(&X_FORWARDED_FOR, for_chain), (&FORWARDED, forwarded), (&X_FORWARDED_PREFIX, prefix)] {
-            if let Some(value) = value.and_then(|text| HeaderValue::try_from(text).ok()) {
-                set(request, name, value);
-            }
-        }
-        set(request, &X_FORWARDED_PROTO, HeaderValue::from_static(self.scheme()));
-        set(request, &X_FORWARDED_PORT, HeaderValue::from(self.port));
-        if let Some(host) = &self.host {
-            set(request, &X_FORWARDED_HOST, host.clone());
-        }
+        put(headers, &X_FORWARDED_FOR, for_chain);
+        put(headers, &FORWARDED, forwarded);
+        put(headers, &X_FORWARDED_PREFIX, prefix);
+        put(headers, &X_FORWARDED_HOST, self.host.clone());
+        set(headers, &X_FORWARDED_PROTO, HeaderValue::from_static(self.scheme()));
+        set(headers, &X_FORWARDED_PORT, HeaderValue::from(self.port));
     }
 
-    /// What a trusted peer says, with our own part behind it; without trust our part alone.
-    fn chain(&self, headers: &HeaderMap, name: &HeaderName, own: Option<String>) -> Option<String> {
-        let said = headers.get_all(name).iter().filter(|_| self.trusted).filter_map(|value| value.to_str().ok());
-        let parts: Vec<&str> = said.filter(|part| !part.is_empty()).chain(own.as_deref()).collect();
-        (!parts.is_empty()).then(|| parts.join(", "))
+    /// What a trusted peer says, with our own part behind it: `X-Forwarded-For` and `Forwarded`.
+    fn chains(&self, headers: &HeaderMap) -> (Option<HeaderValue>, Option<HeaderValue>) {
+        let for_chain = chain(headers, &X_FORWARDED_FOR, self.peer_text());
+        let element = self.element();
+        let forwarded = if headers.contains_key(&FORWARDED) {
+            chain(headers, &FORWARDED, Some(&element))
+        } else {
+            HeaderValue::try_from(named_by_trusted(headers) + &element).ok()
+        };
+        (for_chain, forwarded)
     }
 
     /// Our element of `Forwarded`.
     fn element(&self) -> String {
-        let node = self.peer.map_or_else(|| "for=unknown".to_owned(), node);
-        let host = self.host().map(|host| format!(";host=\"{host}\"")).unwrap_or_default();
-        format!("{node}{host};proto={}", self.scheme())
+        let mut element = String::with_capacity(128);
+        match self.peer_text() {
+            Some(peer) => push_node(&mut element, peer),
+            None => element.push_str("for=unknown"),
+        }
+        if let Some(host) = self.host() {
+            element.push_str(";host=\"");
+            element.push_str(host);
+            element.push('"');
+        }
+        element.push_str(";proto=");
+        element.push_str(self.scheme());
+        element
     }
+
+    fn peer_text(&self) -> Option<&str> {
+        self.peer_value.as_ref().and_then(|peer| peer.to_str().ok())
+    }
+}
+
+/// Sets a header, or removes what the client said where there is nothing to set.
+fn put(headers: &mut HeaderMap, name: &HeaderName, value: Option<HeaderValue>) {
+    match value {
+        Some(value) => set(headers, name, value),
+        None => drop(headers.remove(name)),
+    }
+}
+
+/// The lines of a list header as one, with our own part behind them.
+fn chain(headers: &HeaderMap, name: &HeaderName, own: Option<&str>) -> Option<HeaderValue> {
+    let said = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    let parts: Vec<&str> = said.filter(|part| !part.is_empty()).chain(own).collect();
+    if parts.is_empty() { None } else { HeaderValue::try_from(parts.join(", ")).ok() }
 }
 
 /// What a trusted proxy says in `X-Forwarded-For` alone, as elements of `Forwarded`, each with its comma.
 fn named_by_trusted(headers: &HeaderMap) -> String {
     let lines = headers.get_all(&X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
-    lines
-        .flat_map(|line| line.split(','))
-        .filter_map(|text| address(text.trim()))
-        .map(|ip| format!("{}, ", node(ip)))
-        .collect()
+    let mut elements = String::new();
+    for ip in lines.flat_map(|line| line.split(',')).filter_map(|text| address(text.trim())) {
+        push_node(&mut elements, &ip.to_string());
+        elements.push_str(", ");
+    }
+    elements
 }
 
-/// An address as a node of `Forwarded` (RFC 7239, section 6).
-fn node(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V4(ip) => format!("for={ip}"),
-        IpAddr::V6(ip) => format!("for=\"[{ip}]\""),
-    }
+/// An address as a node of `Forwarded` (RFC 7239, section 6): one of IPv6 stands in brackets and quotes.
+fn push_node(text: &mut String, ip: &str) {
+    let (start, end) = if ip.contains(':') { ("for=\"[", "]\"") } else { ("for=", "") };
+    text.push_str(start);
+    text.push_str(ip);
+    text.push_str(end);
+}
+
+/// The host as a header value: the one of the request itself, where it is that.
+fn host_value(request: &RequestHeader, host: &str) -> Option<HeaderValue> {
+    let said = request.headers.get(header::HOST).filter(|said| said.as_bytes() == host.as_bytes());
+    said.cloned().or_else(|| HeaderValue::from_str(host).ok()).filter(|host| !host.is_empty())
 }
 
 /// The first element of a list header.
@@ -208,16 +243,17 @@ mod tests {
         request
     }
 
-    fn written(peer: &str, trusted: &[&str], lines: &[(&'static str, &str)]) -> (Origin, RequestHeader) {
-        let mut request = request(lines);
+    fn written(peer: &str, trusted: &[&str], lines: &[(&'static str, &str)]) -> (Origin, HeaderMap) {
+        let request = request(lines);
         let peer = Some(peer.parse().unwrap());
         let origin = Origin::of(&request, "h.example:8080", peer, None, false, &networks(trusted));
-        origin.write(&mut request, "/apps/a");
-        (origin, request)
+        let mut headers = request.headers.clone();
+        origin.write(&mut headers, "/apps/a");
+        (origin, headers)
     }
 
-    fn get<'r>(request: &'r RequestHeader, name: &str) -> Vec<&'r str> {
-        request.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
+    fn get<'h>(headers: &'h HeaderMap, name: &str) -> Vec<&'h str> {
+        headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
     }
 
     const CLAIMS: [(&str, &str); 6] = [
@@ -231,28 +267,28 @@ mod tests {
 
     #[test]
     fn a_stranger_is_not_believed() {
-        let (origin, request) = written("192.0.2.1", &["10.0.0.0/8"], &CLAIMS);
+        let (origin, headers) = written("192.0.2.1", &["10.0.0.0/8"], &CLAIMS);
         assert_eq!(origin.client, Some("192.0.2.1".parse().unwrap()));
-        assert_eq!(get(&request, "x-forwarded-for"), ["192.0.2.1"]);
-        assert_eq!(get(&request, "x-forwarded-proto"), ["http"]);
-        assert_eq!(get(&request, "x-forwarded-host"), ["h.example:8080"]);
-        assert_eq!(get(&request, "x-forwarded-port"), ["8080"]);
-        assert_eq!(get(&request, "x-forwarded-prefix"), ["/apps/a"]);
-        assert_eq!(get(&request, "forwarded"), [r#"for=192.0.2.1;host="h.example:8080";proto=http"#]);
+        assert_eq!(get(&headers, "x-forwarded-for"), ["192.0.2.1"]);
+        assert_eq!(get(&headers, "x-forwarded-proto"), ["http"]);
+        assert_eq!(get(&headers, "x-forwarded-host"), ["h.example:8080"]);
+        assert_eq!(get(&headers, "x-forwarded-port"), ["8080"]);
+        assert_eq!(get(&headers, "x-forwarded-prefix"), ["/apps/a"]);
+        assert_eq!(get(&headers, "forwarded"), [r#"for=192.0.2.1;host="h.example:8080";proto=http"#]);
     }
 
     #[test]
     fn a_trusted_proxy_is_believed_and_added_to() {
-        let (origin, request) = written("10.0.0.1", &["10.0.0.0/8"], &CLAIMS);
+        let (origin, headers) = written("10.0.0.1", &["10.0.0.0/8"], &CLAIMS);
         assert_eq!(origin.client, Some("198.51.100.7".parse().unwrap()));
         assert!(origin.secure);
-        assert_eq!(get(&request, "x-forwarded-for"), ["198.51.100.7, 10.0.0.9, 10.0.0.1"]);
-        assert_eq!(get(&request, "x-forwarded-proto"), ["https"]);
-        assert_eq!(get(&request, "x-forwarded-host"), ["outer.example"]);
-        assert_eq!(get(&request, "x-forwarded-port"), ["8443"]);
-        assert_eq!(get(&request, "x-forwarded-prefix"), ["/outer/apps/a"]);
+        assert_eq!(get(&headers, "x-forwarded-for"), ["198.51.100.7, 10.0.0.9, 10.0.0.1"]);
+        assert_eq!(get(&headers, "x-forwarded-proto"), ["https"]);
+        assert_eq!(get(&headers, "x-forwarded-host"), ["outer.example"]);
+        assert_eq!(get(&headers, "x-forwarded-port"), ["8443"]);
+        assert_eq!(get(&headers, "x-forwarded-prefix"), ["/outer/apps/a"]);
         let forwarded = r#"for=198.51.100.7, for=10.0.0.1;host="outer.example";proto=https"#;
-        assert_eq!(get(&request, "forwarded"), [forwarded]);
+        assert_eq!(get(&headers, "forwarded"), [forwarded]);
     }
 
     #[test]

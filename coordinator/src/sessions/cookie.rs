@@ -20,6 +20,9 @@ mod id;
 /// The bytes of the MAC that are kept; 128 bits cannot be guessed online.
 const MAC_BYTES: usize = 16;
 
+/// A MAC as the client keeps it: base64url without padding.
+pub type MacText = [u8; SessionId::LENGTH];
+
 /// What the MAC says it is of, so that it is of no use for anything else signed with the secret.
 const CONTEXT: &[u8] = b"app-proxy session v1\0";
 
@@ -56,21 +59,26 @@ impl SessionKey {
         Ok(Self { mac })
     }
 
-    /// A new session of `app`: its identifier and the value that the client keeps.
-    pub fn issue(&self, app: &str) -> (SessionId, String) {
+    /// A new session of `app`: its identifier, and the MAC that its client shows.
+    pub fn issue(&self, app: &str) -> (SessionId, MacText) {
         let id = SessionId::random();
         (id, self.sign(app, &id))
     }
 
-    /// The value that the client of session `id` of `app` keeps: `<id>.<mac>`, 45 characters that
-    /// need no quoting in a cookie (RFC 6265 section 4.1.1).
-    pub fn sign(&self, app: &str, id: &SessionId) -> String {
+    /// The MAC that the client of session `id` of `app` shows.
+    pub fn sign(&self, app: &str, id: &SessionId) -> MacText {
         let mac = self.mac_of(app, id).finalize().into_bytes();
-        let mut value = String::with_capacity(SessionId::LENGTH * 2 + 1);
-        value.push_str(id.as_str());
-        value.push('.');
-        URL_SAFE_NO_PAD.encode_string(mac.get(..MAC_BYTES).unwrap_or_default(), &mut value);
-        value
+        let mut text = MacText::default();
+        let written = URL_SAFE_NO_PAD.encode_slice(mac.get(..MAC_BYTES).unwrap_or_default(), &mut text);
+        debug_assert_eq!(written, Ok(text.len()));
+        text
+    }
+
+    /// What a value of the right form claims: a session, and the MAC that shows it. Nothing is verified.
+    pub fn claim(value: &[u8]) -> Option<(SessionId, MacText)> {
+        let (id, mac) = value.split_at_checked(SessionId::LENGTH)?;
+        let mac = MacText::try_from(mac.strip_prefix(b".")?).ok()?;
+        Some((SessionId::claimed(id.try_into().ok()?), mac))
     }
 
     /// The session that `value` is of, or `None` when this key did not sign it for `app`.
@@ -101,6 +109,16 @@ impl SessionKey {
         mac.update(id.as_str().as_bytes());
         mac
     }
+}
+
+/// The value that the client of a session keeps: `<id>.<mac>`, 45 characters that need no quoting in a cookie (RFC 6265 section 4.1.1).
+pub fn session_value(id: &SessionId, mac: &MacText) -> String {
+    let mut value = String::with_capacity(SessionId::LENGTH + 1 + mac.len());
+    value.push_str(id.as_str());
+    value.push('.');
+    // Base64url is ASCII.
+    value.push_str(std::str::from_utf8(mac).unwrap_or_default());
+    value
 }
 
 impl fmt::Debug for SessionKey {

@@ -11,8 +11,9 @@ use app_proxy_hop::websocket::observer::Direction;
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
 use serde::Serialize;
+use subtle::ConstantTimeEq;
 
-use super::cookie::SessionId;
+use super::cookie::{MacText, SessionId};
 use super::table::SessionTable;
 use crate::pool::PoolWorker;
 
@@ -20,6 +21,8 @@ use crate::pool::PoolWorker;
 pub struct SessionRecord {
     id: SessionId,
     id_value: HeaderValue,
+    /// The MAC that its client shows, verified when the record was made: a request that shows the same needs no hashing.
+    mac: MacText,
     app: Arc<str>,
     origin_request_id: RequestId,
     last_request_id: Mutex<RequestId>,
@@ -67,16 +70,20 @@ pub struct SessionView {
 }
 
 impl SessionRecord {
-    pub(super) fn new(id: SessionId, app: &Arc<str>, client: Option<IpAddr>, origin: &RequestId) -> Self {
-        // The record outlives the request, whose buffer must not live on with it.
-        let origin = origin.detached();
+    pub(super) fn new(
+        (id, mac): (SessionId, MacText),
+        app: &Arc<str>,
+        client: Option<IpAddr>,
+        origin: &RequestId,
+    ) -> Self {
         let now = now_ms();
         Self {
             id_value: HeaderValue::from_str(id.as_str()).unwrap_or_else(|_| HeaderValue::from_static("-")),
             id,
+            mac,
             app: Arc::clone(app),
             last_request_id: Mutex::new(origin.clone()),
-            origin_request_id: origin,
+            origin_request_id: origin.clone(),
             client,
             worker: ArcSwapOption::empty(),
             moves: AtomicU32::new(0),
@@ -94,6 +101,11 @@ impl SessionRecord {
     #[must_use]
     pub fn id(&self) -> &SessionId {
         &self.id
+    }
+
+    /// Whether it is a session of `app` whose client shows `mac`; takes as long whichever byte differs.
+    pub(super) fn is_shown_by(&self, app: &str, mac: &MacText) -> bool {
+        self.mac.ct_eq(mac).into() && *self.app == *app
     }
 
     /// Its identifier as a header value.
@@ -133,7 +145,7 @@ impl SessionRecord {
     pub(super) fn begin_request(&self, id: &RequestId) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.touch();
-        *self.last_request_id.lock().unwrap_or_else(PoisonError::into_inner) = id.detached();
+        *self.last_request_id.lock().unwrap_or_else(PoisonError::into_inner) = id.clone();
     }
 
     /// Counts data that flowed: so many bytes from the client and to it.

@@ -36,6 +36,11 @@ impl SessionTable {
         record
     }
 
+    /// The session of a client that has come back before, if it is here.
+    pub fn returned(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
+        self.returned.get(id).filter(|record| !record.is_expired(self.ttl))
+    }
+
     /// The session of a client that has come back; one that is not here any more is made anew.
     pub fn recall(&self, id: &SessionId, make: impl FnOnce() -> Arc<SessionRecord>) -> Arc<SessionRecord> {
         match self.returned.get(id) {
@@ -82,8 +87,7 @@ mod tests {
     use app_proxy_hop::request_id::RequestId;
 
     fn record(key: &SessionKey) -> Arc<SessionRecord> {
-        let (id, _) = key.issue("a");
-        Arc::new(SessionRecord::new(id, &"a".into(), None, &RequestId::generate()))
+        Arc::new(SessionRecord::new(key.issue("a"), &"a".into(), None, &RequestId::generate()))
     }
 
     #[test]

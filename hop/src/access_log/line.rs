@@ -6,9 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use http::{HeaderValue, Method, Uri, Version};
-use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
 
+use super::fields::Fields;
 use crate::error::Tier;
 use crate::request_id::RequestId;
 use crate::websocket::observer::Direction;
@@ -128,6 +127,15 @@ impl Facts {
     }
 }
 
+impl Facts {
+    /// Lets go of the buffer of the request that brought them: a stream that has opened may live for days.
+    pub fn detach(&mut self) {
+        for value in [&mut self.host, &mut self.session_id].into_iter().flatten() {
+            *value = HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
+        }
+    }
+}
+
 /// What has become of a request by the time of a line; what is not known is absent.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
@@ -177,78 +185,56 @@ pub struct Line {
 impl Line {
     /// Writes the line with its end into `buffer`.
     pub(super) fn write(&self, buffer: &mut Vec<u8>, with_query: bool) {
-        let start = buffer.len();
-        let mut json = serde_json::Serializer::new(&mut *buffer);
-        // Writing JSON into memory fails for no line of ours; should it ever, the log must not hold half a line.
-        if self.fields(&mut json, with_query).is_ok() { buffer.push(b'\n') } else { buffer.truncate(start) }
+        self.fields(Fields::new(buffer), with_query);
+        buffer.push(b'\n');
     }
 
-    fn fields(&self, json: &mut serde_json::Serializer<&mut Vec<u8>>, with_query: bool) -> serde_json::Result<()> {
+    fn fields(&self, mut fields: Fields<'_>, with_query: bool) {
         let Self { facts, outcome, .. } = self;
-        let mut fields = Fields(json.serialize_map(None)?);
-        fields.put("ts", timestamp(self.time))?;
-        fields.put("tier", self.tier.as_str())?;
-        fields.put("event", self.event.as_str())?;
-        fields.put("request_id", facts.request_id.as_str())?;
-        fields.put_known("client_request_id", facts.client_request_id.as_ref().map(RequestId::as_str))?;
-        fields.put_known("session_id", facts.session_id.as_ref().map(text))?;
-        fields.put_known("origin_request_id", facts.origin_request_id.as_ref().map(RequestId::as_str))?;
-        fields.put_known("app", facts.app.as_deref())?;
-        fields.put_known("worker", facts.worker.as_deref())?;
-        fields.put_known("endpoint", facts.endpoint.as_deref())?;
-        fields.put_known("client", facts.client)?;
-        fields.put("method", facts.method.as_str())?;
-        fields.put_known("host", facts.host.as_ref().map(text))?;
-        fields.put(
-            "path",
-            if with_query { facts.uri.path_and_query().map_or("/", |p| p.as_str()) } else { facts.uri.path() },
-        )?;
-        fields.put("protocol", protocol(facts.version))?;
-        fields.put("kind", facts.kind.as_str())?;
-        fields.put_known("trace_id", facts.trace_id.as_ref().and_then(|id| std::str::from_utf8(id).ok()))?;
+        fields.text("ts", &timestamp(self.time));
+        fields.text("tier", self.tier.as_str());
+        fields.text("event", self.event.as_str());
+        fields.text("request_id", facts.request_id.as_str());
+        fields.text_if("client_request_id", facts.client_request_id.as_ref().map(RequestId::as_str));
+        fields.text_if("session_id", facts.session_id.as_ref().map(text));
+        fields.text_if("origin_request_id", facts.origin_request_id.as_ref().map(RequestId::as_str));
+        fields.text_if("app", facts.app.as_deref());
+        fields.text_if("worker", facts.worker.as_deref());
+        fields.text_if("endpoint", facts.endpoint.as_deref());
+        fields.address_if("client", facts.client);
+        fields.text("method", facts.method.as_str());
+        fields.text_if("host", facts.host.as_ref().map(text));
+        let query = if with_query { facts.uri.path_and_query() } else { None };
+        fields.text("path", query.map_or_else(|| facts.uri.path(), |whole| whole.as_str()));
+        fields.text("protocol", protocol(facts.version));
+        fields.text("kind", facts.kind.as_str());
+        fields.text_if("trace_id", facts.trace_id.as_ref().and_then(|id| std::str::from_utf8(id).ok()));
         if let Some((direction, number)) = outcome.message {
             let (name, letter) = direction_name(direction);
-            fields.put("message_id", format!("{}#{letter}{number}", facts.request_id))?;
-            fields.put("direction", name)?;
+            fields.text("message_id", &format!("{}#{letter}{number}", facts.request_id));
+            fields.text("direction", name);
             match direction {
-                Direction::FromClient => fields.put("bytes_in", outcome.bytes_in)?,
-                Direction::FromServer => fields.put("bytes_out", outcome.bytes_out)?,
+                Direction::FromClient => fields.number("bytes_in", outcome.bytes_in),
+                Direction::FromServer => fields.number("bytes_out", outcome.bytes_out),
             }
             return fields.end();
         }
-        fields.put_known("status", outcome.status)?;
-        fields.put_known("error", outcome.error)?;
-        fields.put_known("attempts", (outcome.attempts > 0).then_some(outcome.attempts))?;
+        fields.number_if("status", outcome.status);
+        fields.text_if("error", outcome.error);
+        fields.number_if("attempts", (outcome.attempts > 0).then_some(outcome.attempts));
         if self.event != Event::StreamOpen {
-            fields.put("bytes_in", outcome.bytes_in)?;
-            fields.put("bytes_out", outcome.bytes_out)?;
+            fields.number("bytes_in", outcome.bytes_in);
+            fields.number("bytes_out", outcome.bytes_out);
         }
-        fields.put_known("messages_in", outcome.messages.map(|(count, _)| count))?;
-        fields.put_known("messages_out", outcome.messages.map(|(_, count)| count))?;
-        fields.put_known("close_code", outcome.close_code)?;
-        fields.put_known("closed_by", outcome.closed_by)?;
-        fields.put_known("duration_ms", outcome.duration.map(millis))?;
-        fields.put_known("connect_ms", outcome.connect.map(millis))?;
-        fields.put_known("ttfb_ms", outcome.first_byte.map(millis))?;
-        fields.put_known("connection_reused", outcome.reused)?;
-        fields.end()
-    }
-}
-
-/// Writes fields in order, leaving out those that are not known.
-struct Fields<M>(M);
-
-impl<M: SerializeMap> Fields<M> {
-    fn put(&mut self, name: &'static str, value: impl Serialize) -> Result<(), M::Error> {
-        self.0.serialize_entry(name, &value)
-    }
-
-    fn put_known(&mut self, name: &'static str, value: Option<impl Serialize>) -> Result<(), M::Error> {
-        value.map_or(Ok(()), |value| self.put(name, value))
-    }
-
-    fn end(self) -> Result<M::Ok, M::Error> {
-        self.0.end()
+        fields.number_if("messages_in", outcome.messages.map(|(count, _)| count));
+        fields.number_if("messages_out", outcome.messages.map(|(_, count)| count));
+        fields.number_if("close_code", outcome.close_code);
+        fields.text_if("closed_by", outcome.closed_by);
+        fields.millis_if("duration_ms", outcome.duration);
+        fields.millis_if("connect_ms", outcome.connect);
+        fields.millis_if("ttfb_ms", outcome.first_byte);
+        fields.truth_if("connection_reused", outcome.reused);
+        fields.end();
     }
 }
 
@@ -261,14 +247,6 @@ fn text(value: &HeaderValue) -> &str {
 #[must_use]
 pub fn timestamp(time: SystemTime) -> String {
     DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Millis, true)
-}
-
-/// Milliseconds with three decimals.
-fn millis(duration: Duration) -> f64 {
-    // A request's duration in microseconds is far below 2^52, where a float is exact.
-    #[allow(clippy::cast_precision_loss)]
-    let micros = duration.as_micros() as f64;
-    micros / 1000.0
 }
 
 const fn protocol(version: Version) -> &'static str {
@@ -339,7 +317,7 @@ mod tests {
             r#""endpoint":"127.0.0.1:1","client":"192.0.2.1","method":"GET","host":"h\"ost","path":"/a","#,
             r#""protocol":"HTTP/1.1","kind":"websocket","trace_id":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","status":101,"#,
             r#""error":"client_gone","attempts":2,"bytes_in":3,"bytes_out":4,"messages_in":1,"messages_out":2,"#,
-            r#""close_code":1000,"closed_by":"client","duration_ms":1.5,"connect_ms":0.25,"ttfb_ms":1.0,"connection_reused":false}"#,
+            r#""close_code":1000,"closed_by":"client","duration_ms":1.500,"connect_ms":0.250,"ttfb_ms":1.000,"connection_reused":false}"#,
             "\n"
         );
         assert_eq!(written(&line(), false), golden);

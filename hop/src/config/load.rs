@@ -78,7 +78,9 @@ impl ConfigFile {
         if !top.contains_key(section) {
             return Err(self.fault(1, &format!("missing key `{section}`")));
         }
-        let pingora = serde_yaml::from_str(&self.text).map_err(|e| self.yaml_fault(&e))?;
+        let mut pingora: ServerConf = serde_yaml::from_str(&self.text).map_err(|e| self.yaml_fault(&e))?;
+        // A connection stays with its thread: nothing is handed over between threads on the way of a request.
+        pingora.work_stealing = top.get("work_stealing").and_then(Value::as_bool).unwrap_or(false);
         let ours = serde_path_to_error::deserialize(serde_yaml::Deserializer::from_str(&self.text))
             .map_err(|e| self.keyed_fault(&e.path().to_string(), e.inner()))?;
         Ok((pingora, ours))

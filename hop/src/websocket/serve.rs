@@ -34,7 +34,7 @@ pub trait NextHop: Send {
     /// Notes that the next hop of the last attempt cannot be connected.
     fn unconnected(&mut self);
 
-    /// Sets the headers of the hop.
+    /// Sets the target and the headers of the hop.
     ///
     /// # Errors
     /// When the request cannot be forwarded, a fault of ours.

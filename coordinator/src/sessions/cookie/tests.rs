@@ -25,9 +25,15 @@ fn rest(header: &str) -> Option<String> {
     }
 }
 
+/// A new session of `app`, and the value that its client keeps.
+fn issued(key: &SessionKey, app: &str) -> (SessionId, String) {
+    let (id, mac) = key.issue(app);
+    (id, session_value(&id, &mac))
+}
+
 #[test]
 fn a_value_that_was_issued_is_recognised_for_its_app_only() {
-    let (id, value) = key().issue("jupyter");
+    let (id, value) = issued(&key(), "jupyter");
     assert_eq!(value.len(), 45);
     assert_eq!(key().verify("jupyter", value.as_bytes()), Some(id));
     assert_eq!(key().verify("jupyte", value.as_bytes()), None);
@@ -36,7 +42,7 @@ fn a_value_that_was_issued_is_recognised_for_its_app_only() {
 
 #[test]
 fn another_secret_is_refused() {
-    let (_, value) = key().issue("jupyter");
+    let (_, value) = issued(&key(), "jupyter");
     let other = SessionKey::new(&[8; 32]).unwrap();
     assert_eq!(other.verify("jupyter", value.as_bytes()), None);
 }
@@ -45,7 +51,7 @@ fn another_secret_is_refused() {
 fn a_value_is_the_same_at_every_coordinator_and_in_every_version() {
     // Computed with Python's hmac; a change of it ends every session of a fleet.
     let id: SessionId = "AAECAwQFBgcICQoLDA0ODw".parse().unwrap();
-    let value = key().sign("jupyter", &id);
+    let value = session_value(&id, &key().sign("jupyter", &id));
     assert_eq!(value, "AAECAwQFBgcICQoLDA0ODw.BNg3Y_jGH7G8MJLFL3ilIg");
     assert_eq!(key().verify("jupyter", value.as_bytes()), Some(id));
 }
@@ -147,14 +153,14 @@ proptest! {
     #[test]
     fn what_is_issued_verifies(secret in prop::collection::vec(any::<u8>(), 32..100), app in "\\PC{0,20}") {
         let key = SessionKey::new(&secret).unwrap();
-        let (id, value) = key.issue(&app);
+        let (id, value) = issued(&key, &app);
         prop_assert_eq!(key.verify(&app, value.as_bytes()), Some(id));
-        prop_assert_eq!(key.sign(&app, &id), value);
+        prop_assert_eq!(session_value(&id, &key.sign(&app, &id)), value);
     }
 
     #[test]
     fn any_change_of_one_byte_is_refused(place in any::<Index>(), byte in any::<u8>()) {
-        let (_, value) = key().issue("jupyter");
+        let (_, value) = issued(&key(), "jupyter");
         let mut value = value.into_bytes();
         let place = place.index(value.len());
         prop_assume!(value[place] != byte);
@@ -165,7 +171,7 @@ proptest! {
     #[test]
     fn a_value_of_one_app_is_refused_by_another(one in "[a-z]{1,5}", other in "[a-z]{1,5}") {
         prop_assume!(one != other);
-        let (_, value) = key().issue(&one);
+        let (_, value) = issued(&key(), &one);
         prop_assert_eq!(key().verify(&other, value.as_bytes()), None);
     }
 
