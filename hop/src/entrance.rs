@@ -5,6 +5,8 @@
 //! with a time limit (also before HTTP/2 is told from HTTP/1); and the answer that the framework itself gives to a header block that does not parse carries
 //! an identifier (docs/request-id.md, rule 13).
 
+mod ticker;
+
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -55,6 +57,7 @@ impl<A> Entrance<A> {
 #[async_trait]
 impl<A: ServerApp + Send + Sync + 'static> ServerApp for Entrance<A> {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        ticker::start();
         let mut stream = EntranceStream::new(stream, Arc::clone(&self.hop));
         // Counted as in flight, so that a drain waits for a first request that is on its way.
         let arriving = self.hop.drain.enter();

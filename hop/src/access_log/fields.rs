@@ -27,7 +27,9 @@ impl<'b> Fields<'b> {
     /// A text.
     pub(super) fn text(&mut self, name: &'static str, value: &str) {
         self.name(name);
-        if value.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+        // Without a way out of the loop, so that it is done for many bytes at once.
+        let needs_escape = value.bytes().fold(false, |any, byte| any | (byte < 0x20) | (byte == b'"') | (byte == b'\\'));
+        if needs_escape {
             // Writing a text into memory does not fail.
             let _ = serde_json::to_writer(&mut *self.buffer, value);
         } else {

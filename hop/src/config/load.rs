@@ -80,6 +80,10 @@ impl ConfigFile {
         }
         let mut pingora: ServerConf = serde_yaml::from_str(&self.text).map_err(|e| self.yaml_fault(&e))?;
         // A connection stays with its thread: nothing is handed over between threads on the way of a request.
+        // Tokio's timers for every limit of a second or more: Pingora's own are kept until they would have ended, used or not.
+        if !top.contains_key("fast_timeout_to_tokio_threshold_seconds") {
+            pingora.fast_timeout_to_tokio_threshold_seconds = Some(0);
+        }
         pingora.work_stealing = top.get("work_stealing").and_then(Value::as_bool).unwrap_or(false);
         let ours = serde_path_to_error::deserialize(serde_yaml::Deserializer::from_str(&self.text))
             .map_err(|e| self.keyed_fault(&e.path().to_string(), e.inner()))?;
