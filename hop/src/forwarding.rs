@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Uri, Version, header, request::Parts};
 use pingora_core::prelude::HttpPeer;
 use pingora_core::protocols::ALPN;
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 use pingora_http::RequestHeader;
 
 use crate::config::{Period, TimeoutsSection};
-use crate::header::{nominated, remove_where, set};
+use crate::header::{is_hop_by_hop, nominated, remove_where, set};
 
 /// How long to wait for one next hop.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +42,8 @@ pub fn peer(address: &PeerAddr, timeouts: PeerTimeouts) -> HttpPeer {
     peer._address = address.clone();
     let options = &mut peer.options;
     options.alpn = ALPN::H1;
+    // Ours go in the same walk as the other headers that are not for the next hop (`header`): ten lookups fewer for each request.
+    options.http_upstream_request_policy.strip_hop_by_hop = false;
     options.connection_timeout = Some(timeouts.connect);
     options.total_connection_timeout = Some(timeouts.connect);
     options.read_timeout = Some(timeouts.read);
@@ -86,20 +88,8 @@ pub fn prepare_websocket_request(request: &mut RequestHeader) {
 }
 
 fn make_websocket_headers(headers: &mut HeaderMap) {
-    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-    const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
     let named = nominated(headers);
-    remove_where(headers, |name| {
-        named.contains(name)
-            || *name == KEEP_ALIVE
-            || *name == PROXY_CONNECTION
-            || *name == header::PROXY_AUTHORIZATION
-            || *name == header::PROXY_AUTHENTICATE
-            || *name == header::TE
-            || *name == header::TRAILER
-            || *name == header::TRANSFER_ENCODING
-            || *name == header::CONTENT_LENGTH
-    });
+    remove_where(headers, |name| named.contains(name) || is_hop_by_hop(name) || *name == header::CONTENT_LENGTH);
     set(headers, &header::CONNECTION, HeaderValue::from_static("Upgrade"));
     set(headers, &header::UPGRADE, HeaderValue::from_static("websocket"));
 }

@@ -46,11 +46,14 @@ fn is_spelling_of(name: &str, of: &str) -> bool {
     name.len() == of.len() && in_family(name, of)
 }
 
-/// Removes every header that only the tiers may send, the request ID's spellings included (rule 9).
+/// Removes every header that only the tiers may send, the request ID's spellings included (rule 9), and those of the client's hop.
 ///
 /// The request ID and the session header have been read before: they are set anew for the next hop.
 pub fn remove_reserved(headers: &mut HeaderMap, policy: &Policy) {
     let reserved = |name: &HeaderName| {
+        if is_hop_by_hop(name) {
+            return true;
+        }
         let name = name.as_str();
         // Most names do not begin with x: one comparison spares them the rest.
         (name.starts_with('x') && (is_reserved(name) || is_folded_forwarded(name)))
@@ -60,9 +63,26 @@ pub fn remove_reserved(headers: &mut HeaderMap, policy: &Policy) {
     remove_where(headers, reserved);
 }
 
-/// Removes `X-App-Proxy-*`, which no application may see.
+/// Removes `X-App-Proxy-*`, which no application may see, and what is of the coordinator's hop.
 pub fn remove_internal(headers: &mut HeaderMap) {
-    remove_where(headers, |name| name.as_str().starts_with('x') && in_family(name.as_str(), APP_PROXY));
+    let internal = |name: &HeaderName| name.as_str().starts_with('x') && in_family(name.as_str(), APP_PROXY);
+    remove_where(headers, |name| internal(name) || is_hop_by_hop(name));
+}
+
+/// Whether a request header is meant for one hop (RFC 9110, section 7.6.1). `Connection` and `Upgrade` are not among them: Pingora removes
+/// them with the headers that `Connection` names, and a WebSocket's handshake has its own.
+pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
+    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+    const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+    const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+    *name == header::TE
+        || *name == header::TRAILER
+        || *name == header::TRANSFER_ENCODING
+        || *name == header::PROXY_AUTHENTICATE
+        || *name == header::PROXY_AUTHORIZATION
+        || *name == KEEP_ALIVE
+        || *name == PROXY_CONNECTION
+        || *name == HTTP2_SETTINGS
 }
 
 fn is_reserved(name: &str) -> bool {
@@ -134,7 +154,9 @@ const CONNECTION_OPTIONS: [&[u8]; 3] = [b"keep-alive", b"close", b"upgrade"];
 
 /// Removes from a response what was meant for the hop that it came over (RFC 9110, section 7.6.1), and what only the tiers may say: an
 /// application cannot hand out sessions. `Transfer-Encoding` stays: Pingora frames the body by it.
-pub fn remove_not_for_client(response: &mut ResponseHeader) {
+///
+/// A request ID stays for [`put_request_id`], which replaces one that is not ours.
+pub fn remove_not_for_client(response: &mut ResponseHeader, policy: &Policy) {
     const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
     const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
     let switches = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
@@ -148,7 +170,7 @@ pub fn remove_not_for_client(response: &mut ResponseHeader) {
             || *name == PROXY_CONNECTION
             || *name == header::PROXY_AUTHENTICATE
             || (nominated.contains(name) && *name != header::TRANSFER_ENCODING)
-            || (name.as_str().starts_with('x') && is_reserved(name.as_str()))
+            || (name.as_str().starts_with('x') && is_reserved(name.as_str()) && name != policy.header())
     };
     // One walk over the few headers that there are costs less than looking each of these names up.
     let names: Vec<HeaderName> = response.headers.keys().filter(goes).cloned().collect();
@@ -159,12 +181,20 @@ pub fn remove_not_for_client(response: &mut ResponseHeader) {
 
 /// Puts the request ID on a final response: exactly one, whatever the application said (rules 11 and 14).
 pub fn put_request_id(response: &mut ResponseHeader, policy: &Policy, id: &RequestId) {
-    let _ = response.insert_header(policy.spelled(), id.header_value());
+    if !says_once(&response.headers, policy.header(), id) {
+        let _ = response.insert_header(policy.spelled(), id.header_value());
+    }
     if response.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN)
         && !has_token(&response.headers, &header::ACCESS_CONTROL_EXPOSE_HEADERS, policy.header().as_str())
     {
         let _ = response.append_header(header::ACCESS_CONTROL_EXPOSE_HEADERS, policy.header().as_str());
     }
+}
+
+/// Whether a header block has the identifier already, as a worker's answer to its coordinator has.
+fn says_once(headers: &HeaderMap, name: &HeaderName, id: &RequestId) -> bool {
+    let mut said = headers.get_all(name).iter();
+    said.next().is_some_and(|said| said.as_bytes() == id.as_str().as_bytes()) && said.next().is_none()
 }
 
 #[cfg(test)]
@@ -231,7 +261,7 @@ mod tests {
         ] {
             response.append_header(name, value).unwrap();
         }
-        remove_not_for_client(&mut response);
+        remove_not_for_client(&mut response, &policy());
         let mut left: Vec<&str> = response.headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["content-type", "transfer-encoding"]);

@@ -30,7 +30,7 @@ pub fn finish_header(session: &mut HttpSession, exchange: &mut Exchange, respons
     if hop.tier == Tier::Coordinator && response.headers.contains_key(&REFUSED) {
         return Err(raise(Failure::Internal, "the worker refuses this coordinator's token"));
     }
-    remove_not_for_client(response);
+    remove_not_for_client(response, &hop.identity);
     put_request_id(response, &hop.identity, exchange.id());
     if session.req_header().version != Version::HTTP_2 {
         // The version is of this hop, not of the application's (RFC 9110, section 7.6.3).

@@ -28,7 +28,8 @@ impl<'b> Fields<'b> {
     pub(super) fn text(&mut self, name: &'static str, value: &str) {
         self.name(name);
         // Without a way out of the loop, so that it is done for many bytes at once.
-        let needs_escape = value.bytes().fold(false, |any, byte| any | (byte < 0x20) | (byte == b'"') | (byte == b'\\'));
+        let needs_escape =
+            value.bytes().fold(false, |any, byte| any | (byte < 0x20) | (byte == b'"') | (byte == b'\\'));
         if needs_escape {
             // Writing a text into memory does not fail.
             let _ = serde_json::to_writer(&mut *self.buffer, value);

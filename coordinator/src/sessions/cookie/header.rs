@@ -26,6 +26,9 @@ pub fn session_values<'h>(cookie_header: &'h [u8], name: &str) -> impl Iterator<
 ///
 /// Allocates only when the cookie is there beside others.
 pub fn without_cookie(cookie_header: &[u8], name: &str) -> Removed {
+    if !cookie_header.contains(&b';') {
+        return if value_of(cookie_header, name).is_some() { Removed::Nothing } else { Removed::Unchanged };
+    }
     let is_other = |pair: &&[u8]| value_of(pair, name).is_none();
     if pairs(cookie_header).all(|pair| is_other(&pair)) {
         return Removed::Unchanged;
