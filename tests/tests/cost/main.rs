@@ -1,0 +1,148 @@
+//! What a request costs each tier: instructions and allocations (callgrind), system calls (strace), compared with the
+//! numbers in `costs.txt`. docs/testing.md says how.
+//!
+//! The daemons are the optimised ones and run slowly here, so these tests are run by themselves: `make costs`,
+//! `scripts/profile.sh`, `scripts/test.sh`.
+
+// A test says what went wrong by panicking.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+mod scenario;
+
+mod callgrind;
+mod profile;
+mod rig;
+mod strace;
+mod threads;
+
+mod costs;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use app_proxy_tests::daemon::Launch;
+use app_proxy_tests::wait::eventually;
+
+use callgrind::Callgrind;
+use costs::{Cost, Costs, Row, Tier};
+use profile::Profile;
+use rig::{Rig, binaries};
+use scenario::{Driver, Scenario};
+use strace::Strace;
+use threads::ACCESS_LOG;
+
+/// Requests before the measurement: buffers have grown and connections are open then.
+const WARM_UP: usize = 50;
+/// Requests that are measured.
+const TIMES: usize = 200;
+
+/// The profiles of the scenarios at one tier, by thread, each of [`TIMES`] requests.
+async fn profiles(tier: Tier, scenarios: &[Scenario], folder: &Path) -> BTreeMap<Scenario, BTreeMap<String, Profile>> {
+    let callgrind = Callgrind::new(folder);
+    let binaries = binaries();
+    let plain = Launch { folder: Some(binaries.clone()), under: Vec::new() };
+    let under = callgrind.launch(&binaries);
+    let mut rig = match tier {
+        Tier::Coordinator => Rig::start(&binaries, under, plain).await,
+        Tier::Worker => Rig::start(&binaries, plain, under).await,
+    };
+    let pid = rig.pid(tier.program());
+    let mut profiles = BTreeMap::new();
+    for scenario in scenarios {
+        let mut driver = Driver::open(*scenario, &rig.app, &rig.cluster).await;
+        driver.run(WARM_UP).await;
+        callgrind.zero(pid);
+        driver.run(TIMES).await;
+        profiles.insert(*scenario, callgrind.dump(pid, scenario.name()));
+    }
+    profiles
+}
+
+/// The system calls of the scenarios at both tiers, by name, each of [`TIMES`] requests.
+async fn system_calls(folder: &Path) -> BTreeMap<Row, BTreeMap<String, u64>> {
+    let binaries = binaries();
+    let traces = Tier::ALL.map(|tier| {
+        let folder = folder.join(tier.name());
+        std::fs::create_dir(&folder).expect("a folder");
+        Strace::new(&folder)
+    });
+    let [coordinator, worker] = traces.each_ref().map(|trace| trace.launch(&binaries));
+    let mut rig = Rig::start(&binaries, coordinator, worker).await;
+    let mut windows = BTreeMap::new();
+    for scenario in Scenario::ALL {
+        let mut driver = Driver::open(scenario, &rig.app, &rig.cluster).await;
+        driver.run(WARM_UP).await;
+        let begin = strace::now();
+        driver.run(TIMES).await;
+        windows.insert(scenario, (begin, strace::now()));
+    }
+    let pids = Tier::ALL.map(|tier| rig.pid(tier.program()));
+    let names = pids.map(threads::names);
+    drop(rig);
+    let mut counts = BTreeMap::new();
+    for (((tier, trace), pid), names) in Tier::ALL.into_iter().zip(&traces).zip(pids).zip(&names) {
+        eventually("strace to end", || trace.complete(pid).then_some(())).await;
+        let calls = trace.calls();
+        for (scenario, window) in &windows {
+            let counted = |thread: u32| names.get(&thread).is_none_or(|name| name != ACCESS_LOG);
+            counts.insert((*scenario, tier), strace::count(&calls, *window, counted));
+        }
+    }
+    counts
+}
+
+fn per_request(count: u64) -> f64 {
+    count as f64 / TIMES as f64
+}
+
+async fn measure() -> Costs {
+    let begin = Instant::now();
+    let folder = tempfile::tempdir().expect("a folder");
+    let calls = system_calls(folder.path()).await;
+    println!("system calls: {:.1?}", begin.elapsed());
+    for ((scenario, tier), calls) in &calls {
+        let list: Vec<String> =
+            calls.iter().map(|(name, count)| format!("{name} {:.2}", per_request(*count))).collect();
+        println!("{:<16}{:<13}{}", scenario.name(), tier.name(), list.join(", "));
+    }
+    let mut costs = Costs::default();
+    for tier in Tier::ALL {
+        let folder = folder.path().join(format!("callgrind-{}", tier.name()));
+        std::fs::create_dir(&folder).expect("a folder");
+        for (scenario, threads) in profiles(tier, &Scenario::ALL, &folder).await {
+            let list: Vec<String> = threads
+                .iter()
+                .map(|(name, profile)| {
+                    format!("{name} {:.1}/{:.2}", per_request(profile.total), per_request(profile.allocations))
+                })
+                .collect();
+            println!("{:<16}{:<13}{}", scenario.name(), tier.name(), list.join(", "));
+            let counted = || threads.iter().filter(|(name, _)| *name != ACCESS_LOG).map(|(_, profile)| profile);
+            let cost = Cost {
+                instructions: per_request(counted().map(|profile| profile.total).sum()),
+                allocations: per_request(counted().map(|profile| profile.allocations).sum()),
+                syscalls: per_request(calls[&(scenario, tier)].values().sum()),
+            };
+            costs.0.insert((scenario, tier), cost);
+        }
+        println!("{}: {:.1?}", tier.name(), begin.elapsed());
+    }
+    costs
+}
+
+#[tokio::test]
+#[ignore = "runs by itself, on the optimised programs: make costs"]
+async fn nothing_costs_more_than_is_written_down() {
+    let now = measure().await;
+    println!("{}", now.text());
+    let path = Costs::path();
+    if std::env::var_os("UPDATE_COSTS").is_some() {
+        std::fs::write(&path, now.text()).expect("the file of numbers is written");
+        return;
+    }
+    let text = std::fs::read_to_string(&path).expect("the file of numbers");
+    if let Some(table) = Costs::parse(&text).differences(&now) {
+        panic!("costs have changed; `make costs` accepts that:\n{table}");
+    }
+}

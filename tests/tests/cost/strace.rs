@@ -1,0 +1,78 @@
+//! A daemon under strace: its system calls between two moments, by thread and by name.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use app_proxy_tests::daemon::Launch;
+
+/// The system calls of one daemon, once it has ended.
+#[derive(Debug)]
+pub(crate) struct Strace {
+    output: PathBuf,
+}
+
+/// Seconds since 1970.
+pub(crate) type Moment = f64;
+
+/// Now, by the clock that strace uses too.
+pub(crate) fn now() -> Moment {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970").as_secs_f64()
+}
+
+impl Strace {
+    pub(crate) fn new(folder: &Path) -> Self {
+        Self { output: folder.join("strace.out") }
+    }
+
+    /// How the daemon has to be started: with `-D` it is the process that was started, and strace its grandchild.
+    pub(crate) fn launch(&self, binaries: &Path) -> Launch {
+        let output = self.output.display().to_string();
+        let under = ["strace", "-D", "-f", "-ttt", "-e", "signal=none", "-s", "0", "-o", &output].map(str::to_owned);
+        Launch { folder: Some(binaries.to_owned()), under: under.to_vec() }
+    }
+
+    /// Whether everything up to the daemon's end is written.
+    pub(crate) fn complete(&self, pid: u32) -> bool {
+        let text = std::fs::read_to_string(&self.output).unwrap_or_default();
+        let pid = pid.to_string();
+        text.lines().rev().any(|line| line.starts_with(&pid) && line.contains("+++"))
+    }
+
+    /// The calls that began between two moments, by thread and name.
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        let text = std::fs::read_to_string(&self.output).expect("what strace has written");
+        text.lines().filter_map(Call::parse).collect()
+    }
+}
+
+/// One system call.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    /// The kernel's number of the thread.
+    pub(crate) thread: u32,
+    /// When it began.
+    pub(crate) at: Moment,
+    /// Its name.
+    pub(crate) name: String,
+}
+
+impl Call {
+    /// `4711 1700000000.123456 epoll_wait(…`; what is resumed has been counted when it began.
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split_ascii_whitespace();
+        let thread = words.next()?.parse().ok()?;
+        let at = words.next()?.parse().ok()?;
+        let name = words.next()?.split_once('(')?.0;
+        Some(Self { thread, at, name: name.to_owned() })
+    }
+}
+
+/// How often each call was made by the threads that `counted` accepts.
+pub(crate) fn count(calls: &[Call], window: (Moment, Moment), counted: impl Fn(u32) -> bool) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for call in calls.iter().filter(|call| call.at >= window.0 && call.at < window.1 && counted(call.thread)) {
+        *counts.entry(call.name.clone()).or_default() += 1;
+    }
+    counts
+}
