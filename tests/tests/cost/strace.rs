@@ -28,7 +28,7 @@ impl Strace {
     /// How the daemon has to be started: with `-D` it is the process that was started, and strace its grandchild.
     pub(crate) fn launch(&self, binaries: &Path) -> Launch {
         let output = self.output.display().to_string();
-        let under = ["strace", "-D", "-f", "-ttt", "-e", "signal=none", "-s", "0", "-o", &output].map(str::to_owned);
+        let under = ["strace", "-D", "-f", "-ttt", "-s", "0", "-o", &output].map(str::to_owned);
         Launch { folder: Some(binaries.to_owned()), under: under.to_vec() }
     }
 
