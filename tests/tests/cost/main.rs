@@ -16,6 +16,7 @@ mod strace;
 mod threads;
 
 mod costs;
+mod report;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -145,4 +146,21 @@ async fn nothing_costs_more_than_is_written_down() {
     if let Some(table) = Costs::parse(&text).differences(&now) {
         panic!("costs have changed; `make costs` accepts that:\n{table}");
     }
+}
+
+/// `scripts/profile.sh SCENARIO TIER`.
+#[tokio::test]
+#[ignore = "a tool: scripts/profile.sh"]
+async fn profile_of_a_scenario() {
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let scenario = Scenario::called(&variable("COST_SCENARIO")).expect("COST_SCENARIO is one of costs.txt");
+    let tier = Tier::called(&variable("COST_TIER")).expect("COST_TIER is coordinator or worker");
+    let folder = std::path::absolute(variable("COST_FOLDER")).expect("COST_FOLDER is a folder");
+    let profiles = profiles(tier, &[scenario], &folder).await;
+    let mut all = Profile::default();
+    for (thread, profile) in &profiles[&scenario] {
+        println!("{:>10.1} instructions a request in the thread {thread}", per_request(profile.total));
+        all.merge(profile);
+    }
+    println!("\n{}", report::tables(&all, TIMES));
 }

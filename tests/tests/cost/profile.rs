@@ -54,6 +54,38 @@ impl Profile {
         }
     }
 
+    /// Adds what another thread did.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.total += other.total;
+        self.allocations += other.allocations;
+        for (mine, theirs) in
+            [(&mut self.own, &other.own), (&mut self.inclusive, &other.inclusive), (&mut self.files, &other.files)]
+        {
+            for (name, count) in theirs {
+                *mine.entry(name.clone()).or_default() += count;
+            }
+        }
+        for (edge, count) in &other.calls {
+            *self.calls.entry(edge.clone()).or_default() += count;
+        }
+    }
+
+    /// How often a function was called from outside of it.
+    pub(crate) fn calls_of(&self, function: &str) -> u64 {
+        self.calls.iter().filter(|((_, callee), _)| callee == function).map(|(_, count)| count).sum()
+    }
+
+    /// Who asked the allocator for memory, and how often.
+    pub(crate) fn allocators(&self) -> HashMap<String, u64> {
+        let mut callers = HashMap::new();
+        for ((caller, callee), count) in &self.calls {
+            if gives_memory(callee) && !is_allocator(caller) {
+                *callers.entry(caller.clone()).or_default() += count;
+            }
+        }
+        callers
+    }
+
     fn called(&mut self, caller: &str, callee: &str, count: u64, cost: u64) {
         if caller != callee {
             *self.inclusive.entry(caller.to_owned()).or_default() += cost;
