@@ -20,7 +20,6 @@ mod report;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
 
 use app_proxy_tests::daemon::Launch;
 use app_proxy_tests::wait::eventually;
@@ -31,7 +30,6 @@ use profile::Profile;
 use rig::{Rig, binaries};
 use scenario::{Driver, Scenario};
 use strace::Strace;
-use threads::ACCESS_LOG;
 
 /// Requests before the measurement: buffers have grown and connections are open then.
 const WARM_UP: usize = 50;
@@ -60,8 +58,11 @@ async fn profiles(tier: Tier, scenarios: &[Scenario], folder: &Path) -> BTreeMap
     profiles
 }
 
-/// The system calls of the scenarios at both tiers, by name, each of [`TIMES`] requests.
-async fn system_calls(folder: &Path) -> BTreeMap<Row, BTreeMap<String, u64>> {
+/// System calls, by thread and name.
+type Calls = BTreeMap<String, BTreeMap<String, u64>>;
+
+/// The system calls of the scenarios at both tiers, each of [`TIMES`] requests.
+async fn system_calls(folder: &Path) -> BTreeMap<Row, Calls> {
     let binaries = binaries();
     let traces = Tier::ALL.map(|tier| {
         let folder = folder.join(tier.name());
@@ -86,8 +87,7 @@ async fn system_calls(folder: &Path) -> BTreeMap<Row, BTreeMap<String, u64>> {
         eventually("strace to end", || trace.complete(pid).then_some(())).await;
         let calls = trace.calls();
         for (scenario, window) in &windows {
-            let counted = |thread: u32| names.get(&thread).is_none_or(|name| name != ACCESS_LOG);
-            counts.insert((*scenario, tier), strace::count(&calls, *window, counted));
+            counts.insert((*scenario, tier), strace::count(&calls, *window, names));
         }
     }
     counts
@@ -97,39 +97,43 @@ fn per_request(count: u64) -> f64 {
     count as f64 / TIMES as f64
 }
 
+/// Measures everything, and prints it by thread.
 async fn measure() -> Costs {
-    let begin = Instant::now();
     let folder = tempfile::tempdir().expect("a folder");
     let calls = system_calls(folder.path()).await;
-    println!("system calls: {:.1?}", begin.elapsed());
-    for ((scenario, tier), calls) in &calls {
-        let list: Vec<String> =
-            calls.iter().map(|(name, count)| format!("{name} {:.2}", per_request(*count))).collect();
-        println!("{:<16}{:<13}{}", scenario.name(), tier.name(), list.join(", "));
-    }
     let mut costs = Costs::default();
     for tier in Tier::ALL {
         let folder = folder.path().join(format!("callgrind-{}", tier.name()));
         std::fs::create_dir(&folder).expect("a folder");
-        for (scenario, threads) in profiles(tier, &Scenario::ALL, &folder).await {
-            let list: Vec<String> = threads
-                .iter()
-                .map(|(name, profile)| {
-                    format!("{name} {:.1}/{:.2}", per_request(profile.total), per_request(profile.allocations))
-                })
-                .collect();
-            println!("{:<16}{:<13}{}", scenario.name(), tier.name(), list.join(", "));
-            let counted = || threads.iter().filter(|(name, _)| *name != ACCESS_LOG).map(|(_, profile)| profile);
-            let cost = Cost {
-                instructions: per_request(counted().map(|profile| profile.total).sum()),
-                allocations: per_request(counted().map(|profile| profile.allocations).sum()),
-                syscalls: per_request(calls[&(scenario, tier)].values().sum()),
-            };
-            costs.0.insert((scenario, tier), cost);
+        for (scenario, profiles) in profiles(tier, &Scenario::ALL, &folder).await {
+            println!("{} at the {}", scenario.name(), tier.name());
+            let row = (scenario, tier);
+            costs.0.insert(row, cost(&profiles, &calls[&row]));
         }
-        println!("{}: {:.1?}", tier.name(), begin.elapsed());
     }
     costs
+}
+
+/// The cost of one request, summed over the threads that count.
+fn cost(profiles: &BTreeMap<String, Profile>, calls: &Calls) -> Cost {
+    let mut cost = Cost { instructions: 0.0, allocations: 0.0, syscalls: 0.0 };
+    for (thread, profile) in profiles {
+        let (instructions, allocations) = (per_request(profile.total), per_request(profile.allocations));
+        println!("{instructions:>10.1} instructions {allocations:>6.2} allocations  {thread}");
+        if threads::is_counted(thread) {
+            cost.instructions += instructions;
+            cost.allocations += allocations;
+        }
+    }
+    for (thread, calls) in calls {
+        let list: Vec<String> =
+            calls.iter().map(|(name, count)| format!("{name} {:.2}", per_request(*count))).collect();
+        println!("    {thread}: {}", list.join(", "));
+        if threads::is_counted(thread) {
+            cost.syscalls += per_request(calls.values().sum());
+        }
+    }
+    cost
 }
 
 #[tokio::test]

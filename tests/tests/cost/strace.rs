@@ -68,11 +68,16 @@ impl Call {
     }
 }
 
-/// How often each call was made by the threads that `counted` accepts.
-pub(crate) fn count(calls: &[Call], window: (Moment, Moment), counted: impl Fn(u32) -> bool) -> BTreeMap<String, u64> {
-    let mut counts = BTreeMap::new();
-    for call in calls.iter().filter(|call| call.at >= window.0 && call.at < window.1 && counted(call.thread)) {
-        *counts.entry(call.name.clone()).or_default() += 1;
+/// How often each call was made within a window, by the name of the thread and of the call.
+pub(crate) fn count(
+    calls: &[Call],
+    (begin, end): (Moment, Moment),
+    names: &BTreeMap<u32, String>,
+) -> BTreeMap<String, BTreeMap<String, u64>> {
+    let mut counts: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+    for call in calls.iter().filter(|call| call.at >= begin && call.at < end) {
+        let thread = names.get(&call.thread).map_or("ended", String::as_str);
+        *counts.entry(thread.to_owned()).or_default().entry(call.name.clone()).or_default() += 1;
     }
     counts
 }

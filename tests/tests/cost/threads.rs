@@ -2,9 +2,14 @@
 
 use std::collections::BTreeMap;
 
-/// The thread that writes the access log. It gathers lines by time, so that what it does for one request depends on the
-/// speed of the machine: it is counted apart.
-pub(crate) const ACCESS_LOG: &str = "access-log";
+/// Threads that work by the clock, so that what they do for one request depends on the speed of the machine: the writer of
+/// the access log, which gathers lines for some time, and the one that moves Pingora's timers on every 10 ms.
+const BY_THE_CLOCK: [&str; 2] = ["access-log", "Timer thread"];
+
+/// Whether what a thread does is counted.
+pub(crate) fn is_counted(name: &str) -> bool {
+    !BY_THE_CLOCK.contains(&name)
+}
 
 /// The names of the threads of a process, by the kernel's numbers.
 pub(crate) fn names(pid: u32) -> BTreeMap<u32, String> {
