@@ -3,7 +3,7 @@
 # callgrind and prints its functions, each number for one request. Builds the optimised programs first.
 #   scripts/profile.sh keep-alive coordinator
 # The scenarios are those of tests/tests/cost/costs.txt. What callgrind wrote stays in target/profile, for callgrind_annotate
-# or kcachegrind; those numbers are of 200 requests.
+# or kcachegrind; those numbers are of 500 requests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh

@@ -14,6 +14,7 @@ mod profile;
 mod rig;
 mod strace;
 mod threads;
+mod tools;
 
 mod costs;
 mod report;
@@ -34,7 +35,7 @@ use strace::Strace;
 /// Requests before the measurement: buffers have grown and connections are open then.
 const WARM_UP: usize = 50;
 /// Requests that are measured.
-const TIMES: usize = 200;
+const TIMES: usize = 500;
 
 /// The profiles of the scenarios at one tier, by thread, each of [`TIMES`] requests.
 async fn profiles(tier: Tier, scenarios: &[Scenario], folder: &Path) -> BTreeMap<Scenario, BTreeMap<String, Profile>> {
@@ -99,16 +100,17 @@ fn per_request(count: u64) -> f64 {
 
 /// Measures everything, and prints it by thread.
 async fn measure() -> Costs {
+    tools::check();
     let folder = tempfile::tempdir().expect("a folder");
     let calls = system_calls(folder.path()).await;
-    let mut costs = Costs::default();
+    let mut costs = Costs { rows: BTreeMap::new(), measured_with: tools::described() };
     for tier in Tier::ALL {
         let folder = folder.path().join(format!("callgrind-{}", tier.name()));
         std::fs::create_dir(&folder).expect("a folder");
         for (scenario, profiles) in profiles(tier, &Scenario::ALL, &folder).await {
             println!("{} at the {}", scenario.name(), tier.name());
             let row = (scenario, tier);
-            costs.0.insert(row, cost(&profiles, &calls[&row]));
+            costs.rows.insert(row, cost(&profiles, &calls[&row]));
         }
     }
     costs
@@ -130,7 +132,8 @@ fn cost(profiles: &BTreeMap<String, Profile>, calls: &Calls) -> Cost {
             calls.iter().map(|(name, count)| format!("{name} {:.2}", per_request(*count))).collect();
         println!("    {thread}: {}", list.join(", "));
         if threads::is_counted(thread) {
-            cost.syscalls += per_request(calls.values().sum());
+            let counted = calls.iter().filter(|(name, _)| strace::is_counted(name));
+            cost.syscalls += per_request(counted.map(|(_, count)| count).sum());
         }
     }
     cost
@@ -140,16 +143,22 @@ fn cost(profiles: &BTreeMap<String, Profile>, calls: &Calls) -> Cost {
 #[ignore = "runs by itself, on the optimised programs: make costs"]
 async fn nothing_costs_more_than_is_written_down() {
     let now = measure().await;
-    println!("{}", now.text());
+    println!("\n{}", now.text());
     let path = Costs::path();
+    let written = Costs::parse(&std::fs::read_to_string(&path).unwrap_or_default());
     if std::env::var_os("UPDATE_COSTS").is_some() {
-        std::fs::write(&path, now.text()).expect("the file of numbers is written");
+        std::fs::write(&path, now.settled(&written).text()).expect("the file of numbers is written");
         return;
     }
-    let text = std::fs::read_to_string(&path).expect("the file of numbers");
-    if let Some(table) = Costs::parse(&text).differences(&now) {
-        panic!("costs have changed; `make costs` accepts that:\n{table}");
+    let Some(table) = written.differences(&now) else { return };
+    let mut advice = "If that is meant, `make costs` writes the new numbers into costs.txt; commit it and say why. \
+         Less is written down too, so that it is kept. `scripts/profile.sh SCENARIO TIER` shows where the instructions are."
+        .to_owned();
+    if now.measured_with != written.measured_with {
+        let (was, is) = (&written.measured_with, &now.measured_with);
+        advice = format!("{advice}\nNOT THE SAME TOOLS: the numbers are of {was}; here it is {is}.");
     }
+    panic!("a request does not cost what costs.txt says:\n\n{table}\n{advice}");
 }
 
 /// `scripts/profile.sh SCENARIO TIER`.

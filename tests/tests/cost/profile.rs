@@ -148,3 +148,70 @@ fn depth_of_recursion(name: &str) -> bool {
         !before.contains('\'') && !depth.is_empty() && depth.bytes().all(|b| b.is_ascii_digit())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DUMP: &str = "\
+version: 1
+events: Ir
+
+fl=(1) /src/a.rs
+fn=(1) a::run::h0123456789abcdef
+10 5
+fi=(2) /src/inlined.rs
++3 7
+fe=(1)
+cfn=(2) mi_malloc_aligned
+calls=2 0
+12 40
+cfi=(3) malloc.c
+cfn=(3) malloc
+calls=1 0
+* 20
+
+fn=(2)
+0 30
+cfn=(4) _mi_malloc_generic
+calls=2 0
+-1 10
+
+fn=(5) realloc
+1 4
+cfn=(3)
+calls=9 0
+1 9
+
+totals: 46
+";
+
+    fn profile() -> Profile {
+        let mut profile = Profile::default();
+        profile.add(DUMP);
+        profile
+    }
+
+    #[test]
+    fn instructions_are_of_the_function_and_of_the_file_they_were_written_in() {
+        let profile = profile();
+        assert_eq!(profile.total, 46);
+        assert_eq!(profile.own["a::run"], 12);
+        assert_eq!(profile.inclusive["a::run"], 72);
+        assert_eq!(profile.files["/src/a.rs"], 5 + 30 + 4);
+        assert_eq!(profile.files["/src/inlined.rs"], 7);
+        assert_eq!(profile.calls_of("mi_malloc_aligned"), 2);
+    }
+
+    #[test]
+    fn an_allocation_is_a_call_from_outside_of_the_allocator() {
+        assert_eq!(profile().allocations, 3);
+        assert_eq!(profile().allocators(), HashMap::from([("a::run".to_owned(), 3)]));
+    }
+
+    #[test]
+    fn lifetimes_are_no_depth_of_recursion() {
+        assert_eq!(readable("a::visit'2"), "a::visit");
+        assert_eq!(readable("<a::B<'_> as c::D<'2>>::e"), "<a::B<'_> as c::D<'2>>::e");
+    }
+}

@@ -6,6 +6,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use app_proxy_tests::daemon::Launch;
 
+/// Calls with which a thread waits or wakes another one that waits: how often that is needed is a matter of timing.
+const WAITING: [&str; 2] = ["epoll_wait", "futex"];
+
+/// Whether calls of this name are counted.
+pub(crate) fn is_counted(name: &str) -> bool {
+    !WAITING.contains(&name)
+}
+
 /// The system calls of one daemon, once it has ended.
 #[derive(Debug)]
 pub(crate) struct Strace {
@@ -80,4 +88,26 @@ pub(crate) fn count(
         *counts.entry(thread.to_owned()).or_default().entry(call.name.clone()).or_default() += 1;
     }
     counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_counts_when_it_begins_and_within_its_window() {
+        let lines = "\
+7 100.000001 write(1, \"\"..., 5) = 5
+8  100.500000 epoll_wait(3,  <unfinished ...>
+7 100.600000 <... epoll_wait resumed>[], 1024, 0) = 0
+7 100.700000 --- SIGTERM {si_signo=SIGTERM} ---
+8 101.000000 write(1, \"\"..., 5) = 5
+8 101.500000 +++ killed by SIGKILL +++";
+        let calls: Vec<Call> = lines.lines().filter_map(Call::parse).collect();
+        let names = BTreeMap::from([(8, "public".to_owned())]);
+        let counts = count(&calls, (100.0, 101.0), &names);
+        let once = |name: &str| BTreeMap::from([(name.to_owned(), 1)]);
+        let expected = [("ended", "write"), ("public", "epoll_wait")];
+        assert_eq!(counts, expected.map(|(thread, name)| (thread.to_owned(), once(name))).into());
+    }
 }
