@@ -26,7 +26,7 @@ test: test-deps ## lint, then every test
 costs: test-deps ## write what a request costs into tests/tests/cost/costs.txt, which `make test` compares with
 	UPDATE_COSTS=1 scripts/costs.sh
 
-profile: test-deps ## where a request's instructions are (SCENARIO=keep-alive TIER=coordinator)
+profile: ## where a request's instructions are (SCENARIO=keep-alive TIER=coordinator)
 	@scripts/profile.sh $(SCENARIO) $(TIER)
 
 lint: test-deps ## formatting, clippy, documentation, scripts, licenses and known vulnerabilities
