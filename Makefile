@@ -3,9 +3,12 @@
 # `make run PROFILE=release` runs the optimised programs. The default starts sooner on a new machine and is
 # what `make test` builds too; the libraries in it are optimised (Cargo.toml).
 PROFILE ?= dev
+# `make profile SCENARIO=websocket TIER=worker`; the scenarios are those of tests/tests/cost/costs.txt.
+SCENARIO ?= keep-alive
+TIER ?= coordinator
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint fmt clean deps test-deps
+.PHONY: help run build test costs profile lint fmt clean deps test-deps
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -19,6 +22,12 @@ build: deps ## the programs
 
 test: test-deps ## lint, then every test
 	scripts/test.sh
+
+costs: test-deps ## write what a request costs into tests/tests/cost/costs.txt, which `make test` compares with
+	UPDATE_COSTS=1 scripts/costs.sh
+
+profile: ## where a request's instructions are (SCENARIO=keep-alive TIER=coordinator)
+	@scripts/profile.sh $(SCENARIO) $(TIER)
 
 lint: test-deps ## formatting, clippy, documentation, scripts, licenses and known vulnerabilities
 	scripts/lint.sh

@@ -21,6 +21,9 @@ command -v curl >/dev/null || missing+=(curl)
 if [[ ${1-} == tests ]]; then
     command -v shellcheck >/dev/null || missing+=(shellcheck)
     command -v git >/dev/null || missing+=(git)
+    # What the cost of a request is measured with.
+    command -v valgrind >/dev/null || missing+=(valgrind)
+    command -v strace >/dev/null || missing+=(strace)
     # A browser, the program that drives it, and letters for its pages.
     command -v chromium >/dev/null || missing+=(chromium fonts-dejavu-core)
     command -v chromedriver >/dev/null || missing+=(chromium-driver)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lints, builds and runs every test: unit, end-to-end and browser.
+# Lints, builds and runs every test: unit, end-to-end and browser, and the cost of a request.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,3 +8,4 @@ scripts/lint.sh
 cargo build --workspace --bins --locked
 # Most tests wait for daemons most of the time, so more of them run at once than there are cores.
 RUST_TEST_THREADS=${RUST_TEST_THREADS:-6} cargo test --workspace --locked --no-fail-fast
+scripts/costs.sh

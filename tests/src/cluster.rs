@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::daemon::{Daemon, Program};
+use crate::daemon::{Daemon, Launch, Program};
 use crate::http1::{Client, Request, Response};
 use crate::http2::H2Client;
 use crate::logs::AccessLog;
@@ -59,6 +59,9 @@ pub struct ClusterBuilder {
     worker: Value,
     h2c: bool,
     unix: bool,
+    threads: usize,
+    coordinator_launch: Launch,
+    worker_launch: Launch,
 }
 
 impl Default for ClusterBuilder {
@@ -70,6 +73,9 @@ impl Default for ClusterBuilder {
             worker: json!({}),
             h2c: false,
             unix: false,
+            threads: 2,
+            coordinator_launch: Launch::default(),
+            worker_launch: Launch::default(),
         }
     }
 }
@@ -135,6 +141,23 @@ impl ClusterBuilder {
     #[must_use]
     pub fn unix_workers(mut self) -> Self {
         self.unix = true;
+        self
+    }
+
+    /// How many threads a daemon serves with. Default: two.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Says how the daemons of `program` are started.
+    #[must_use]
+    pub fn launch(mut self, program: Program, launch: Launch) -> Self {
+        match program {
+            Program::Coordinator => self.coordinator_launch = launch,
+            Program::Worker => self.worker_launch = launch,
+        }
         self
     }
 
@@ -468,6 +491,11 @@ impl Cluster {
         self.spawn_daemon(&self.workers[index].id, Program::Worker, args)
     }
 
+    /// Says how the coordinator is started from now on.
+    pub fn launch_coordinator(&mut self, launch: Launch) {
+        self.plan.coordinator_launch = launch;
+    }
+
     /// Ends the coordinator with SIGKILL.
     pub fn kill_coordinator(&mut self) {
         self.coordinator().kill();
@@ -492,7 +520,11 @@ impl Cluster {
         let file = format!("{name}.yaml");
         let mut all = vec!["-c", file.as_str()];
         all.extend_from_slice(args);
-        Daemon::spawn(name, program, self.folder(), &all)
+        let launch = match program {
+            Program::Coordinator => &self.plan.coordinator_launch,
+            Program::Worker => &self.plan.worker_launch,
+        };
+        Daemon::launch(name, program, self.folder(), &all, launch)
     }
 
     /// Changes the coordinator's configuration file (all of it, from the top); it counts from the next start.
@@ -520,7 +552,7 @@ impl Cluster {
         };
         let mut config = json!({
             "version": 1,
-            "threads": 2,
+            "threads": self.plan.threads,
             "pid_file": format!("run/{id}.pid"),
             "upgrade_sock": format!("run/{id}.upgrade.sock"),
             "worker": {
@@ -564,7 +596,7 @@ impl Cluster {
         let log = self.folder().join("coordinator.access.log");
         let mut config = json!({
             "version": 1,
-            "threads": 2,
+            "threads": self.plan.threads,
             "pid_file": "run/coordinator.pid",
             "upgrade_sock": "run/coordinator.upgrade.sock",
             "coordinator": {

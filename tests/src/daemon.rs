@@ -45,6 +45,10 @@ impl Program {
             },
             PathBuf::from,
         );
+        self.path_in(&folder)
+    }
+
+    fn path_in(self, folder: &Path) -> PathBuf {
         let path = folder.join(self.name());
         assert!(
             path.is_file(),
@@ -54,6 +58,15 @@ impl Program {
         // The daemons run in folders of their own, so that a relative path would not find them.
         path.canonicalize().expect("the path of the daemon")
     }
+}
+
+/// How the programs are started, when not as they are.
+#[derive(Clone, Debug, Default)]
+pub struct Launch {
+    /// The folder of the binaries, in place of [`Program::path`]'s.
+    pub folder: Option<PathBuf>,
+    /// A program that starts the binary as the same process (valgrind, `strace -D`), with its arguments.
+    pub under: Vec<String>,
 }
 
 /// What a daemon that ended by itself left behind.
@@ -73,7 +86,7 @@ pub struct Ended {
 /// When it has not ended after [`DEADLINE`]; it is killed then.
 #[must_use]
 pub fn run_to_end(program: Program, folder: &Path, args: &[&str]) -> Ended {
-    let mut child = command(program, folder, args)
+    let mut child = command(program, folder, args, &Launch::default())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -129,8 +142,16 @@ impl Drain {
     }
 }
 
-fn command(program: Program, folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(program.path());
+fn command(program: Program, folder: &Path, args: &[&str], launch: &Launch) -> Command {
+    let path = launch.folder.as_ref().map_or_else(|| program.path(), |folder| program.path_in(folder));
+    let mut command = match launch.under.split_first() {
+        None => Command::new(path),
+        Some((tool, arguments)) => {
+            let mut command = Command::new(tool);
+            command.args(arguments).arg(path);
+            command
+        }
+    };
     command
         .args(args)
         .current_dir(folder)
@@ -158,7 +179,18 @@ impl Daemon {
     /// When it cannot be started at all.
     #[must_use]
     pub fn spawn(name: &str, program: Program, folder: &Path, args: &[&str]) -> Self {
-        let mut child = command(program, folder, args).stderr(Stdio::piped()).spawn().expect("the daemon starts");
+        Self::launch(name, program, folder, args, &Launch::default())
+    }
+
+    /// Starts `program` as `launch` says.
+    ///
+    /// # Panics
+    /// When it cannot be started at all.
+    #[must_use]
+    pub fn launch(name: &str, program: Program, folder: &Path, args: &[&str], launch: &Launch) -> Self {
+        let mut command = command(program, folder, args, launch);
+        let child = command.stderr(Stdio::piped()).spawn();
+        let mut child = child.unwrap_or_else(|error| panic!("{:?} cannot be started: {error}", command.get_program()));
         let stderr = Arc::new(Mutex::new(Vec::new()));
         let lines = BufReader::new(child.stderr.take().expect("standard error"));
         let sink = Arc::clone(&stderr);

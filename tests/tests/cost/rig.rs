@@ -1,0 +1,66 @@
+//! A coordinator, a worker and an application of which nothing happens by itself, one tier or both under a tool.
+
+use std::path::{Path, PathBuf};
+
+use app_proxy_tests::app::RecordingApp;
+use app_proxy_tests::cluster::Cluster;
+use app_proxy_tests::daemon::{Launch, Program};
+use serde_json::json;
+
+/// The optimised programs: in `$APP_PROXY_COST_BIN_DIR`, else in `release` of the folder where cargo builds.
+pub(crate) fn binaries() -> PathBuf {
+    let folder = std::env::var_os("APP_PROXY_COST_BIN_DIR").map_or_else(
+        || {
+            let test = std::env::current_exe().expect("the path of the test");
+            test.ancestors().nth(3).expect("the folder where cargo builds").join("release")
+        },
+        PathBuf::from,
+    );
+    for program in [Program::Coordinator, Program::Worker] {
+        let path = folder.join(program.name());
+        assert!(
+            path.is_file(),
+            "{} is missing: run `cargo build --release --workspace --bins`, or name the folder in APP_PROXY_COST_BIN_DIR",
+            path.display()
+        );
+    }
+    folder.canonicalize().expect("the path of the programs")
+}
+
+/// What is measured with.
+#[derive(Debug)]
+pub(crate) struct Rig {
+    pub(crate) app: RecordingApp,
+    pub(crate) cluster: Cluster,
+}
+
+impl Rig {
+    /// Starts everything, the daemons as `coordinator` and `worker` say.
+    pub(crate) async fn start(binaries: &Path, coordinator: Launch, worker: Launch) -> Self {
+        let plain = Launch { folder: Some(binaries.to_owned()), under: Vec::new() };
+        let app = RecordingApp::start().await;
+        let mut cluster = Cluster::builder()
+            .app_at("cost", app.addr())
+            .threads(1)
+            .launch(Program::Coordinator, plain)
+            .launch(Program::Worker, worker)
+            .coordinator(&json!({"health_check": {"timeout": "10s"}}))
+            .worker(&json!({"sync": {"wait": "1h", "retry": "200ms"}}))
+            .start()
+            .await;
+        // Now that the worker has its table, it passes the first check of a coordinator that does not check again.
+        cluster.kill_coordinator();
+        cluster.launch_coordinator(coordinator);
+        cluster.patch_coordinator_config(&json!({"coordinator": {"health_check": {"interval": "1h"}}}));
+        cluster.restart_coordinator().await;
+        Self { app, cluster }
+    }
+
+    /// The process of a tier.
+    pub(crate) fn pid(&mut self, tier: Program) -> u32 {
+        match tier {
+            Program::Coordinator => self.cluster.coordinator().pid(),
+            Program::Worker => self.cluster.worker_daemon(0).pid(),
+        }
+    }
+}
