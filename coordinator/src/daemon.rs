@@ -19,6 +19,7 @@ use app_proxy_hop::request_id::Policy;
 use pingora::apps::HttpServerOptions;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::server::configuration::ServerConf;
+use pingora::services::background::background_service;
 use pingora::services::listening::Service;
 use pingora_proxy::http_proxy;
 
@@ -58,6 +59,7 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
     let server = std::mem::take(&mut config.server);
     let mut daemon = Daemon::new(hop.tier.as_str(), server, flags, hop.drain.clone(), config.drain, hop.log.clone())?;
     let table = SessionTable::new(config.sessions.max, config.sessions.ttl.0);
+    let sweep = background_service("sessions", table.clone());
     let header = config.session_header.clone();
     let coordinator = Arc::new(Coordinator {
         hop,
@@ -70,6 +72,7 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
     });
     listen(&mut daemon, &config, &coordinator, &secrets, flags.upgrade)?;
     daemon.server.add_service(health);
+    daemon.server.add_service(sweep);
     daemon.run()
 }
 

@@ -1,22 +1,35 @@
 //! The sessions of this coordinator, in memory: bounded and expiring.
 //!
-//! Clients that never return the cookie make a new session with each request. So that they cannot push others out, a session that
-//! has been seen once waits in a part of its own (a quarter of the bound), and only a return brings it among the others.
+//! Clients that never return the cookie make a new session with each request. So that they cannot push others out, sessions that have
+//! been seen once are the first to go, and have a quarter of the room when there is none left.
+//!
+//! Finding a session writes nothing but a mark beside it: a table that kept its sessions in the order of their use would touch a dozen
+//! places in memory for each request, all cold where there are many sessions.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
+use async_trait::async_trait;
+use pingora_core::server::ShutdownWatch;
+use pingora_core::services::background::BackgroundService;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 
 use super::cookie::SessionId;
 use super::record::SessionRecord;
 
+/// The part of the room that sessions have which were used again.
+const RETURNED: f64 = 0.75;
+/// As many sessions as share one lock, about.
+const SESSIONS_PER_LOCK: u64 = 2048;
+/// How often expired sessions are let go of, at most.
+const SWEEP: Duration = Duration::from_secs(60);
+
 /// The table; clones share it.
 #[derive(Clone)]
 pub struct SessionTable {
-    seen_once: Cache<SessionId, Arc<SessionRecord>>,
-    returned: Cache<SessionId, Arc<SessionRecord>>,
+    sessions: Arc<Cache<SessionId, Arc<SessionRecord>>>,
     ttl: Duration,
 }
 
@@ -24,33 +37,42 @@ impl SessionTable {
     /// A table of at most `max` sessions, which forgets one that was unused for `ttl`.
     #[must_use]
     pub fn new(max: u64, ttl: Duration) -> Self {
-        let part = |capacity| {
-            Cache::builder().max_capacity(capacity).time_to_idle(ttl).eviction_policy(EvictionPolicy::lru()).build()
+        let locks = usize::try_from(max / SESSIONS_PER_LOCK).unwrap_or(usize::MAX).clamp(1, 256);
+        let items = usize::try_from(max).unwrap_or(usize::MAX);
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(items)
+            .weight_capacity(max)
+            .hot_allocation(RETURNED)
+            .shards(locks)
+            .build();
+        let hasher = DefaultHashBuilder::default();
+        let sessions = match options {
+            Ok(options) => Cache::with_options(options, UnitWeighter, hasher, DefaultLifecycle::default()),
+            // Only missing capacities are an error, and both are there.
+            Err(_) => Cache::with(items, max, UnitWeighter, hasher, DefaultLifecycle::default()),
         };
-        Self { seen_once: part(max / 4), returned: part(max - max / 4), ttl }
+        Self { sessions: Arc::new(sessions), ttl }
     }
 
     /// Takes in a session that is new.
     pub fn admit(&self, id: &SessionId, record: Arc<SessionRecord>) -> Arc<SessionRecord> {
-        self.seen_once.insert(*id, Arc::clone(&record));
+        self.sessions.insert(*id, Arc::clone(&record));
         record
     }
 
-    /// The session of a client that has come back before, if it is here.
+    /// The session of a client that has come back, if it is here.
     pub fn returned(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
-        self.returned.get(id).filter(|record| !record.is_expired(self.ttl))
+        self.sessions.get(id).filter(|record| !record.is_expired(self.ttl))
     }
 
-    /// The session of a client that has come back; one that is not here any more is made anew.
+    /// The session of a client that has come back; one that is not here any more is made anew. Two requests that come back at once find
+    /// one record.
     pub fn recall(&self, id: &SessionId, make: impl FnOnce() -> Arc<SessionRecord>) -> Arc<SessionRecord> {
-        match self.returned.get(id) {
-            Some(record) if !record.is_expired(self.ttl) => return record,
-            Some(_) => self.returned.invalidate(id),
-            None => {}
+        self.sessions.remove_if(id, |record| record.is_expired(self.ttl));
+        match self.sessions.get_or_insert_with(id, || Ok::<_, Infallible>(make())) {
+            Ok(record) => record,
+            Err(never) => match never {},
         }
-        // Two requests that come back at once must find one record.
-        let kept = || self.seen_once.remove(id).filter(|record| !record.is_expired(self.ttl));
-        self.returned.get_with(*id, || kept().unwrap_or_else(make))
     }
 
     /// Keeps a session that is used by an open stream, or brings it back.
@@ -64,19 +86,34 @@ impl SessionTable {
         (self.ttl / 4).min(Duration::from_secs(60))
     }
 
-    /// One session. The cache takes a look for a use; whether a session has expired is told by its own activity.
+    /// One session. Looking is no use of it.
     #[must_use]
     pub fn get(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
-        self.returned.get(id).or_else(|| self.seen_once.get(id)).filter(|record| !record.is_expired(self.ttl))
+        self.sessions.peek(id).filter(|record| !record.is_expired(self.ttl))
     }
 
-    /// All sessions, in no order. What the caches have put off (evictions after a flood) is carried out first, so that the answer keeps the bound.
+    /// All sessions, in no order.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<SessionRecord>> {
-        self.seen_once.run_pending_tasks();
-        self.returned.run_pending_tasks();
-        let records = self.returned.iter().chain(self.seen_once.iter()).map(|(_, record)| record);
-        records.filter(|record| !record.is_expired(self.ttl)).collect()
+        self.sessions.iter().map(|(_, record)| record).filter(|record| !record.is_expired(self.ttl)).collect()
+    }
+
+    fn sweep(&self) {
+        self.sessions.retain(|_, record| !record.is_expired(self.ttl));
+    }
+}
+
+/// Lets go of the memory of expired sessions; that they have expired is seen without it.
+#[async_trait]
+impl BackgroundService for SessionTable {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let mut due = tokio::time::interval((self.ttl / 4).clamp(Duration::from_secs(1), SWEEP));
+        loop {
+            tokio::select! {
+                _ = shutdown.changed() => return,
+                _ = due.tick() => self.sweep(),
+            }
+        }
     }
 }
 
@@ -117,5 +154,18 @@ mod tests {
         let made = table.recall(gone.id(), || Arc::clone(&gone));
         assert!(Arc::ptr_eq(&made, &gone));
         assert!(Arc::ptr_eq(&table.recall(gone.id(), || record(&key)), &gone));
+    }
+
+    #[test]
+    fn an_expired_session_leaves_no_memory_behind() {
+        let key = SessionKey::new(&[1; 32]).unwrap();
+        let table = SessionTable::new(100, Duration::ZERO);
+        let gone = record(&key);
+        table.admit(gone.id(), Arc::clone(&gone));
+        while !gone.is_expired(Duration::ZERO) {
+            std::thread::yield_now();
+        }
+        table.sweep();
+        assert_eq!((Arc::strong_count(&gone), table.sessions.len()), (1, 0));
     }
 }

@@ -19,7 +19,7 @@ const QUEUE_LINES: usize = 16_384;
 /// Bytes after which a batch is written.
 const BATCH_BYTES: usize = 64 * 1024;
 /// How long the writer gathers lines: a system call for a batch costs less than one for each line.
-const GATHER: Duration = Duration::from_millis(2);
+const GATHER: Duration = Duration::from_millis(10);
 
 /// The log file cannot be opened.
 #[derive(Debug, thiserror::Error)]
