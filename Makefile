@@ -5,7 +5,7 @@
 PROFILE ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint fmt clean deps test-deps
+.PHONY: help run build test bench lint fmt clean deps test-deps
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -19,6 +19,10 @@ build: deps ## the programs
 
 test: test-deps ## lint, then every test
 	scripts/test.sh
+
+# `make bench ARGS="--quick"` is a short one; `ARGS=--help` says what else there is.
+bench: deps ## measure it beside nginx, haproxy and others, for half an hour
+	@scripts/bench.sh $(ARGS)
 
 lint: test-deps ## formatting, clippy, documentation, scripts, licenses and known vulnerabilities
 	scripts/lint.sh

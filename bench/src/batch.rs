@@ -4,7 +4,6 @@
 use serde::Serialize;
 
 use crate::chain::{Running, Target};
-use crate::meter::Timing;
 use crate::metric::{Metric, Sample};
 use crate::procfs::{CpuReading, MachineCpu, Pid};
 use crate::stats::Spread;
@@ -55,7 +54,7 @@ impl Surroundings<'_> {
     pub async fn batch(&self, workload: &dyn Workload, contestants: &[&Target]) -> (Conditions, Vec<Round>) {
         let ours: Vec<Pid> = self.ours(contestants);
         let (machine, cpu) = (MachineCpu::take(), CpuReading::take(&ours));
-        let control = if workload.name() == "keepalive" { None } else { self.control().await };
+        let before = if workload.name() == "keepalive" { None } else { self.control().await };
         let mut rounds = Vec::new();
         for round in 0..workload.rounds(self.pace) {
             rounds.push(self.round(workload, contestants, round % 2 == 1).await);
@@ -65,7 +64,7 @@ impl Surroundings<'_> {
         let busy = (now.busy.saturating_sub(machine.busy)).as_secs_f64();
         let stolen = (now.stolen.saturating_sub(machine.stolen)).as_secs_f64();
         let conditions = Conditions {
-            control: control.or_else(|| own_control(&rounds)),
+            control: if workload.name() == "keepalive" { own_control(&rounds) } else { before },
             foreign_percent: 100.0 * (busy - cpu).max(0.0) / total,
             stolen_percent: 100.0 * stolen / total,
             failed: rounds.iter().flatten().map(|(_, sample)| sample.failed).sum(),
@@ -96,16 +95,15 @@ impl Surroundings<'_> {
         pids
     }
 
-    /// The ratio of haproxy to nginx right now, from four short slices.
+    /// The ratio of haproxy to nginx right now, from four short slices; no number when they fail.
     async fn control(&self) -> Option<f64> {
         let find = |name| self.chains.iter().map(|running| &running.target).find(|target| target.name == name);
         let (baseline, control) = (find(BASELINE)?, find(CONTROL)?);
-        let Timing { warmup, slice } = self.pace.timing(250);
-        let timing = Timing { warmup, slice };
         let workload = Saturated::keepalive();
         let mut cpu = Vec::new();
         for target in [baseline, control, control, baseline] {
-            cpu.push(workload.slice_of(target, timing).await.get(Metric::Cpu)?);
+            let sample = workload.slice_of(target, self.pace.timing(250)).await;
+            cpu.push(sample.get(Metric::Cpu).filter(|_| sample.failed == 0).unwrap_or(f64::NAN));
         }
         let &[first, second, third, fourth] = cpu.as_slice() else { return None };
         Some((second + third) / (first + fourth))

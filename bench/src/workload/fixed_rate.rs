@@ -124,7 +124,9 @@ impl Due {
         let start = TimeSpec::from_duration(Duration::from_nanos(self.start));
         let expiration = Expiration::IntervalDelayed(start, TimeSpec::from_duration(self.every));
         timer.set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME).map_err(std::io::Error::from)?;
-        let timer = AsyncFd::register(OwnedFd::from(timer))?;
+        // Deprecated for types whose descriptor is not their own; this one's is. What replaces it is `unsafe`.
+        #[allow(deprecated)]
+        let timer = AsyncFd::new(OwnedFd::from(timer))?;
         while meter.goes_on() {
             let mut ready = timer.readable().await?;
             let mut count = [0; 8];
