@@ -16,6 +16,9 @@ pub const BASELINE: &str = "nginx";
 /// What the baseline is compared with, to see whether the comparison is sound.
 const CONTROL: &str = "haproxy";
 
+/// A chain whose failures are its own: its samples are left out, and the others' count.
+const ASIDE: &str = "chp";
+
 /// One round: a sample of each contestant.
 pub type Round = Vec<(String, Sample)>;
 
@@ -54,20 +57,21 @@ impl Surroundings<'_> {
     pub async fn batch(&self, workload: &dyn Workload, contestants: &[&Target]) -> (Conditions, Vec<Round>) {
         let ours: Vec<Pid> = self.ours(contestants);
         let (machine, cpu) = (MachineCpu::take(), CpuReading::take(&ours));
-        let before = if workload.name() == "keepalive" { None } else { self.control().await };
         let mut rounds = Vec::new();
         for round in 0..workload.rounds(self.pace) {
             rounds.push(self.round(workload, contestants, round % 2 == 1).await);
         }
+        // Behind the rounds, so that it does not touch memory that a workload is about to measure.
+        let control = if workload.name() == "keepalive" { own_control(&rounds) } else { self.control().await };
         let (now, cpu) = (MachineCpu::take(), CpuReading::take(&ours).since(&cpu).as_secs_f64());
         let total = (now.total - machine.total).as_secs_f64().max(0.01);
         let busy = (now.busy.saturating_sub(machine.busy)).as_secs_f64();
         let stolen = (now.stolen.saturating_sub(machine.stolen)).as_secs_f64();
         let conditions = Conditions {
-            control: if workload.name() == "keepalive" { own_control(&rounds) } else { before },
+            control,
             foreign_percent: 100.0 * (busy - cpu).max(0.0) / total,
             stolen_percent: 100.0 * stolen / total,
-            failed: rounds.iter().flatten().map(|(_, sample)| sample.failed).sum(),
+            failed: rounds.iter().flatten().filter(|(name, _)| name != ASIDE).map(|(_, sample)| sample.failed).sum(),
             failures: failures(contestants, &rounds),
         };
         (conditions, rounds)
@@ -141,7 +145,8 @@ pub fn ratios(rounds: &[Round], name: &str, baseline: &str, metric: Metric) -> O
 }
 
 fn figure(round: &Round, name: &str, metric: Metric) -> Option<f64> {
-    round.iter().find(|(contestant, _)| contestant == name)?.1.get(metric)
+    let (_, sample) = round.iter().find(|(contestant, sample)| contestant == name && sample.failed == 0)?;
+    sample.get(metric)
 }
 
 #[cfg(test)]
@@ -162,6 +167,13 @@ mod tests {
         ];
         let spread = ratios(&rounds, "app-proxy", "nginx", Metric::Cpu).unwrap();
         assert_eq!((spread.median, spread.min, spread.max), (2.2, 2.0, 3.0));
+    }
+
+    #[test]
+    fn a_sample_with_failures_is_left_out() {
+        let mut rounds = [round(&[("chp", 5.0)]), round(&[("chp", 7.0)])];
+        rounds[0][0].1.failed = 1;
+        assert_eq!(figures(&rounds, "chp", Metric::Cpu).unwrap().median, 7.0);
     }
 
     #[test]

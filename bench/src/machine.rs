@@ -58,6 +58,7 @@ fn cores_online() -> usize {
 }
 
 fn commit() -> Option<String> {
-    let output = Command::new("git").args(["describe", "--always", "--abbrev=12", "--exclude=*", "--dirty"]).output().ok()?;
+    let output =
+        Command::new("git").args(["describe", "--always", "--abbrev=12", "--exclude=*", "--dirty"]).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

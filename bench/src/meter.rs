@@ -91,7 +91,11 @@ fn sample(latencies: &[u64], meter: &Meter, cpu: Duration, wall: Duration) -> Sa
         ..Sample::default()
     };
     if latencies.is_empty() {
-        return Sample { failed: sample.failed.max(1), failure: sample.failure.or(Some("nothing was done".into())), ..sample };
+        return Sample {
+            failed: sample.failed.max(1),
+            failure: sample.failure.or(Some("nothing was done".into())),
+            ..sample
+        };
     }
     let count = latencies.len() as f64;
     let ms = |percent| percentile(latencies, percent).map_or(0.0, |ns| ns as f64 / 1e6);

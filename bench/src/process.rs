@@ -140,7 +140,7 @@ pub fn raise_file_limit() -> Result<()> {
     /// A chain's hop has two sockets for each of 2,000 WebSockets, and nginx wants room for its 16,384 connections.
     const NEEDED: u64 = 17_000;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    let wanted = hard.max(NEEDED).min(1 << 20);
+    let wanted = hard.clamp(NEEDED, 1 << 20);
     let limit = if setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted.max(hard)).is_ok() {
         wanted
     } else {

@@ -68,7 +68,5 @@ pub fn publish(report: &Report, args: &RunArgs) -> Result<()> {
 
 fn write(folder: &Path, name: &str, text: &str) -> Result<()> {
     let file = folder.join(name);
-    fs::create_dir_all(folder)
-        .and_then(|()| fs::write(&file, text))
-        .with_context(|| file.display().to_string())
+    fs::create_dir_all(folder).and_then(|()| fs::write(&file, text)).with_context(|| file.display().to_string())
 }

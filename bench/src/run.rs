@@ -16,7 +16,7 @@ use crate::metric::Metric;
 use crate::ports::Ports;
 use crate::process::{self, Process, Program};
 use crate::report::{self, Report};
-use crate::workload::Workload;
+use crate::workload::{Saturated, Workload};
 pub use plan::Plan;
 
 /// Sessions of a chain's clients: more than any of them has connections with requests.
@@ -74,10 +74,22 @@ impl Runner {
         for chain in &self.plan.chains {
             chains.push(start_chain(chain.as_ref(), &mut self.site).await?);
         }
-        for index in 0..self.plan.workloads.len() {
-            self.workload(restart, index, &app, &mut chains).await?;
+        for (done, index) in self.plan.first().into_iter().enumerate() {
+            self.workload((restart, done), index, &app, &mut chains).await?;
+        }
+        self.warm_up(&chains).await;
+        let before = self.plan.first().len();
+        for (done, index) in self.plan.rest().into_iter().enumerate() {
+            self.workload((restart, before + done), index, &app, &mut chains).await?;
         }
         Ok(())
+    }
+
+    /// Lets every chain work for a second, which some need to get up to speed.
+    async fn warm_up(&self, chains: &[Running]) {
+        for running in chains {
+            Saturated::keepalive().slice_of(&running.target, self.plan.pace.timing(1_000)).await;
+        }
     }
 
     async fn start_app(&self) -> Result<Process> {
@@ -102,7 +114,13 @@ impl Runner {
     }
 
     /// A batch of one workload, repeated while it is void and there is time.
-    async fn workload(&mut self, restart: usize, index: usize, app: &Process, chains: &mut [Running]) -> Result<()> {
+    async fn workload(
+        &mut self,
+        (restart, done): (usize, usize),
+        index: usize,
+        app: &Process,
+        chains: &mut [Running],
+    ) -> Result<()> {
         let Some(workload) = self.plan.workloads.get(index) else { return Ok(()) };
         let mut variants = workload.variants(&mut self.site, self.plan.pace).await?;
         for attempt in 1..=self.plan.attempts {
@@ -112,8 +130,7 @@ impl Runner {
             } else {
                 chains.iter().map(|running| &running.target).collect()
             };
-            let surroundings =
-                Surroundings { chains, app: app.pid(), pace: self.plan.pace, limits: self.plan.limits };
+            let surroundings = Surroundings { chains, app: app.pid(), pace: self.plan.pace, limits: self.plan.limits };
             let (conditions, rounds) = surroundings.batch(workload.as_ref(), &contestants).await;
             let batch = Batch {
                 workload: workload.name().to_owned(),
@@ -130,7 +147,7 @@ impl Runner {
             }
             let void = !batch.void.is_empty();
             self.batches.push(batch);
-            if !void || !self.plan.allows_another(self.begun.elapsed(), begun.elapsed(), restart, index) {
+            if !void || !self.plan.allows_another(self.begun.elapsed(), begun.elapsed(), restart, done) {
                 break;
             }
         }
@@ -139,7 +156,8 @@ impl Runner {
 }
 
 async fn start_chain(chain: &dyn Chain, site: &mut Site) -> Result<Running> {
-    let started = chain.start(site, chain.name()).with_context(|| format!("the chain {} does not start", chain.name()))?;
+    let started =
+        chain.start(site, chain.name()).with_context(|| format!("the chain {} does not start", chain.name()))?;
     Running::ready(started, chain, chain.name(), VISITS).await
 }
 

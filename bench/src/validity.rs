@@ -38,7 +38,8 @@ impl Limits {
         if let Some(control) = conditions.control
             && !(self.control_min..=self.control_max).contains(&control)
         {
-            faults.push(format!("haproxy / nginx is {control:.2}, outside {} to {}", self.control_min, self.control_max));
+            faults
+                .push(format!("haproxy / nginx is {control:.2}, outside {} to {}", self.control_min, self.control_max));
         }
         if conditions.foreign_percent > self.foreign_percent {
             faults.push(format!("other processes used {:.1} % CPU", conditions.foreign_percent));

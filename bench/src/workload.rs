@@ -70,6 +70,11 @@ pub trait Workload {
         false
     }
 
+    /// Whether it comes before all others, to find the processes as they have started.
+    fn comes_first(&self) -> bool {
+        false
+    }
+
     /// Starts contestants of its own, the first of which the others are compared with; nothing where the contestants are the
     /// chains, which are compared with nginx.
     async fn variants(&self, _site: &mut Site, _pace: Pace) -> Result<Vec<Running>> {

@@ -68,7 +68,8 @@ async fn answer(stream: &mut TcpStream, request: &Request) -> io::Result<()> {
 }
 
 fn head(status: &str, length: u64) -> Vec<u8> {
-    format!("HTTP/1.1 {status}\r\nContent-Type: application/octet-stream\r\nContent-Length: {length}\r\n\r\n").into_bytes()
+    format!("HTTP/1.1 {status}\r\nContent-Type: application/octet-stream\r\nContent-Length: {length}\r\n\r\n")
+        .into_bytes()
 }
 
 async fn body(stream: &mut TcpStream, status: &str, body: &[u8]) -> io::Result<()> {
@@ -136,10 +137,11 @@ async fn events(stream: &mut TcpStream) -> io::Result<()> {
                 let event = format!("data: {{\"sent\":{}}}\n\n", monotonic_ns());
                 stream.write_all(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes()).await?;
             }
-            read = stream.read(&mut ignored) => match read? {
-                0 => return Ok(()),
-                _ => {}
-            },
+            read = stream.read(&mut ignored) => {
+                if read? == 0 {
+                    return Ok(());
+                }
+            }
         }
     }
 }

@@ -63,9 +63,8 @@ impl Chain for AppProxy {
         let (entry, admin) = (site.ports.free()?, site.ports.free()?);
         let (worker, worker_admin) = (site.ports.free()?, site.ports.free()?);
         let app = site.app.to_string();
-        let apps: Vec<Value> = (0..self.apps)
-            .map(|index| json!({"name": app_name(index), "endpoints": [{"address": app}]}))
-            .collect();
+        let apps: Vec<Value> =
+            (0..self.apps).map(|index| json!({"name": app_name(index), "endpoints": [{"address": app}]})).collect();
         let coordinator = json!({
             "version": 1,
             "threads": 1,

@@ -27,16 +27,12 @@ impl Chp {
         let [listen, api] = addresses;
         let (port, api_port) = (listen.port().to_string(), api.port().to_string());
         let mut args = vec![Self::script(site).into_os_string()];
-        args.extend(["--ip", "127.0.0.1", "--port", &port, "--api-ip", "127.0.0.1", "--api-port", &api_port].map(Into::into));
+        args.extend(
+            ["--ip", "127.0.0.1", "--port", &port, "--api-ip", "127.0.0.1", "--api-port", &api_port].map(Into::into),
+        );
         args.extend(["--default-target", &format!("http://{next}"), "--log-level", "warn"].map(Into::into));
-        Program {
-            name: &format!("chp-{tier}"),
-            folder,
-            core: site.core,
-            file: &find("node").unwrap_or_default(),
-            args,
-        }
-        .start()
+        Program { name: &format!("chp-{tier}"), folder, core: site.core, file: &find("node").unwrap_or_default(), args }
+            .start()
     }
 }
 

@@ -18,10 +18,8 @@ const CONFIG: &str = include_str!("nginx/nginx.conf");
 
 impl Nginx {
     fn tier(site: &Site, folder: &Path, tier: &str, listen: SocketAddr, next: SocketAddr) -> Result<Process> {
-        let config = CONFIG
-            .replace("LISTEN", &listen.to_string())
-            .replace("NEXT", &next.to_string())
-            .replace("TIER", tier);
+        let config =
+            CONFIG.replace("LISTEN", &listen.to_string()).replace("NEXT", &next.to_string()).replace("TIER", tier);
         fs::write(folder.join(format!("{tier}.conf")), config)?;
         Program {
             name: &format!("nginx-{tier}"),

@@ -7,7 +7,10 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::Report;
-use super::summary::{Summary, Verdict};
+use super::summary::Summary;
+use crate::batch::BASELINE;
+use crate::goals::GOALS;
+use crate::metric::Metric;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Plot<'a> = DrawingArea<SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
@@ -17,11 +20,8 @@ const SIZE: (u32, u32) = (1200, 560);
 const MARGINS: (i32, i32, i32, i32) = (60, 20, 90, 60);
 
 /// Whose bars are drawn, in which colour.
-const SERIES: [(&str, RGBColor); 3] = [
-    ("app-proxy", RGBColor(33, 102, 172)),
-    ("haproxy", RGBColor(146, 197, 222)),
-    ("pingora", RGBColor(188, 188, 188)),
-];
+const SERIES: [(&str, RGBColor); 3] =
+    [("app-proxy", RGBColor(33, 102, 172)), ("haproxy", RGBColor(146, 197, 222)), ("pingora", RGBColor(188, 188, 188))];
 const AT_LEAST: RGBColor = RGBColor(178, 24, 43);
 const GOAL: RGBColor = RGBColor(27, 120, 55);
 const INK: RGBColor = RGBColor(51, 51, 51);
@@ -44,7 +44,7 @@ type Drawn = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 fn draw(area: &Area<'_>, report: &Report) -> Drawn {
     area.fill(&WHITE)?;
-    let groups: Vec<&Summary> = report.workloads.iter().filter(|summary| summary.baseline == "nginx").collect();
+    let groups: Vec<&Summary> = report.workloads.iter().filter(|summary| belongs(summary)).collect();
     let top = scale(&groups);
     let (width, height) = (i32::try_from(SIZE.0)?, i32::try_from(SIZE.1)?);
     let (left, right, above, below) = MARGINS;
@@ -61,7 +61,15 @@ fn draw(area: &Area<'_>, report: &Report) -> Drawn {
     }
     let line = [(0.0, 1.0), (f64::from(u32::try_from(groups.len())?), 1.0)];
     plot.draw(&PathElement::new(line, INK.stroke_width(2)))?;
+    for (index, summary) in groups.iter().enumerate() {
+        marks(&plot, f64::from(u32::try_from(index)?) + (1.0 - BAR * 3.0) / 2.0, summary)?;
+    }
     Ok(())
+}
+
+/// Whether a workload's figure is the CPU time beside nginx's.
+fn belongs(summary: &Summary) -> bool {
+    summary.baseline == BASELINE && matches!(summary.main_metric(), Metric::Cpu | Metric::CpuGib)
 }
 
 /// Where the axis ends: above every bar and mark.
@@ -125,23 +133,20 @@ fn group(plot: &Plot<'_>, left: f64, summary: &Summary) -> Drawn {
         }
         x += BAR;
     }
-    let begin = left + (1.0 - BAR * 3.0) / 2.0;
-    for verdict in summary.verdicts.iter().filter(|verdict| verdict.metric == metric && verdict.ratio) {
-        marks(plot, begin, verdict)?;
-    }
     let below = Pos::new(HPos::Center, VPos::Top);
-    let mut name = EmptyElement::at((left + 0.5, 0.0)) + Text::new(summary.name.clone(), (0, 10), style(13).pos(below));
-    if summary.valid == 0 {
-        name = EmptyElement::at((left + 0.5, 0.0)) + Text::new(format!("{} (void)", summary.name), (0, 10), style(13).pos(below));
-    }
-    plot.draw(&name)?;
+    let void = if summary.valid == 0 { " (void)" } else { "" };
+    let name = Text::new(format!("{}{void}", summary.name), (0, 10), style(13).pos(below));
+    plot.draw(&(EmptyElement::at((left + 0.5, 0.0)) + name))?;
     Ok(())
 }
 
 /// What App-Proxy is to reach, across its bar.
-fn marks(plot: &Plot<'_>, x: f64, verdict: &Verdict) -> Drawn {
-    for (limit, colour) in [(verdict.at_least, AT_LEAST), (verdict.goal, GOAL)] {
-        plot.draw(&PathElement::new([(x - 0.06, limit), (x + BAR + 0.06, limit)], colour.stroke_width(3)))?;
+fn marks(plot: &Plot<'_>, x: f64, summary: &Summary) -> Drawn {
+    let metric = summary.main_metric();
+    for goal in GOALS.iter().filter(|goal| goal.workload == summary.name && goal.metric == metric) {
+        for (limit, colour) in [(goal.at_least, AT_LEAST), (goal.goal, GOAL)] {
+            plot.draw(&PathElement::new([(x - 0.06, limit), (x + BAR + 0.06, limit)], colour.stroke_width(3)))?;
+        }
     }
     Ok(())
 }

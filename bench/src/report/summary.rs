@@ -23,6 +23,8 @@ pub(super) struct Summary {
     pub(super) restarts: usize,
     /// Why others do not, each once.
     pub(super) void: Vec<String>,
+    /// Failures of contestants whose samples are left out.
+    pub(super) failures: Vec<String>,
     pub(super) rows: Vec<Row>,
     pub(super) verdicts: Vec<Verdict>,
     /// Whether the clients are to fill the proxies' core.
@@ -66,6 +68,10 @@ impl Summary {
         let rows: Vec<Row> = names.iter().map(|name| Row::of(name, &baseline, workload.metrics(), &rounds)).collect();
         let mut void: Vec<String> = own.iter().flat_map(|batch| batch.void.iter().cloned()).collect();
         void.dedup();
+        let mut failures: Vec<String> =
+            own.iter().flat_map(|batch| batch.conditions.failures.iter().cloned()).collect();
+        failures.sort();
+        failures.dedup();
         Self {
             name: workload.name().to_owned(),
             title: workload.title().to_owned(),
@@ -74,6 +80,7 @@ impl Summary {
             valid: valid.len(),
             restarts: own.iter().map(|batch| batch.restart).max().unwrap_or(0),
             void,
+            failures,
             verdicts: if valid.is_empty() { Vec::new() } else { verdicts(workload, &rows) },
             baseline,
             rows,

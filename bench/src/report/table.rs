@@ -49,6 +49,9 @@ fn block(out: &mut String, summary: &Summary) -> std::fmt::Result {
     for why in &summary.void {
         writeln!(out, "  void: {why}")?;
     }
+    for failure in &summary.failures {
+        writeln!(out, "  failed, and left out: {failure}")?;
+    }
     write!(out, "  {:<16}", "")?;
     for metric in &summary.metrics {
         write!(out, "{:>11}", metric.title())?;
@@ -87,7 +90,7 @@ fn number(metric: Metric, value: f64, unit: &str) -> String {
 }
 
 fn goals(out: &mut String, report: &Report) -> std::fmt::Result {
-    writeln!(out, "\n{:<18} {:<12} {:>9} {:>15} {:>15}", "goals", "", "app-proxy", "at least", "goal")?;
+    writeln!(out, "\n{:<18} {:<16} {:>9} {:>15} {:>15}", "goals", "", "app-proxy", "at least", "goal")?;
     for summary in &report.workloads {
         if summary.valid == 0 {
             writeln!(out, "{:<18} void", summary.name)?;
@@ -97,7 +100,7 @@ fn goals(out: &mut String, report: &Report) -> std::fmt::Result {
             let said = |limit: f64, met| format!("{limit:.2} {}", if met { "met" } else { "not met" });
             writeln!(
                 out,
-                "{:<18} {what:<12} {:>9.2} {:>15} {:>15}",
+                "{:<18} {what:<16} {:>9.2} {:>15} {:>15}",
                 summary.name,
                 verdict.figure,
                 said(verdict.at_least, verdict.at_least_met),

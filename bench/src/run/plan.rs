@@ -9,12 +9,15 @@ use crate::cli::RunArgs;
 use crate::validity::Limits;
 use crate::workload::{self, Pace, Workload};
 
+/// Chains that cannot run here, and why.
+type Skipped = Vec<(String, String)>;
+
 /// What is measured, how often, and how long it may take.
 pub struct Plan {
     /// The chains that run here.
     pub chains: Vec<Box<dyn Chain>>,
     /// Those that do not, and why.
-    pub skipped: Vec<(String, String)>,
+    pub skipped: Skipped,
     /// The workloads.
     pub workloads: Vec<Box<dyn Workload>>,
     /// How much of each.
@@ -47,17 +50,32 @@ impl Plan {
         })
     }
 
+    /// The workloads that come before all others.
+    pub(super) fn first(&self) -> Vec<usize> {
+        self.places(true)
+    }
+
+    /// The others, in their order.
+    pub(super) fn rest(&self) -> Vec<usize> {
+        self.places(false)
+    }
+
+    fn places(&self, first: bool) -> Vec<usize> {
+        let places = self.workloads.iter().enumerate();
+        places.filter(|(_, workload)| workload.comes_first() == first).map(|(place, _)| place).collect()
+    }
+
     /// Whether there is time for a batch to be measured again, when what is to come takes as long as what was.
-    pub(super) fn allows_another(&self, elapsed: Duration, batch: Duration, restart: usize, index: usize) -> bool {
+    pub(super) fn allows_another(&self, elapsed: Duration, batch: Duration, restart: usize, before: usize) -> bool {
         let in_all = u32::try_from(self.restarts * self.workloads.len()).unwrap_or(1);
-        let done = u32::try_from((restart - 1) * self.workloads.len() + index + 1).unwrap_or(1);
+        let done = u32::try_from((restart - 1) * self.workloads.len() + before + 1).unwrap_or(1);
         let to_come = elapsed / done.max(1) * in_all.saturating_sub(done);
         elapsed + batch + to_come <= self.budget
     }
 }
 
 /// The chains that can run here, and those that cannot, unless they were asked for.
-fn chains(asked: &[String], site: &Site) -> Result<(Vec<Box<dyn Chain>>, Vec<(String, String)>)> {
+fn chains(asked: &[String], site: &Site) -> Result<(Vec<Box<dyn Chain>>, Skipped)> {
     let (mut there, mut skipped) = (Vec::new(), Vec::new());
     for chain in named(chain::all(), asked, |chain| chain.name(), "chain")? {
         match chain.missing(site) {

@@ -74,6 +74,10 @@ impl Workload for IdleWebSockets {
         &[Metric::Open, Metric::Left]
     }
 
+    fn comes_first(&self) -> bool {
+        true
+    }
+
     fn rounds(&self, pace: Pace) -> usize {
         pace.pick(4, 2)
     }
