@@ -8,7 +8,7 @@ SCENARIO ?= keep-alive
 TIER ?= coordinator
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test costs profile lint fmt clean deps test-deps
+.PHONY: help run build test costs profile bench lint fmt clean deps test-deps
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -28,6 +28,10 @@ costs: test-deps ## write what a request costs into tests/tests/cost/costs.txt, 
 
 profile: ## where a request's instructions are (SCENARIO=keep-alive TIER=coordinator)
 	@scripts/profile.sh $(SCENARIO) $(TIER)
+
+# `make bench ARGS="--quick"` is a short one; `ARGS=--help` says what else there is.
+bench: deps ## measure it beside nginx, haproxy and others, for half an hour
+	@scripts/bench.sh $(ARGS)
 
 lint: test-deps ## formatting, clippy, documentation, scripts, licenses and known vulnerabilities
 	scripts/lint.sh

@@ -1,0 +1,122 @@
+//! The chains: two proxies of a kind in a row, in front of the application. Each is a file with one struct.
+
+mod app_proxy;
+mod bare_pingora;
+mod chp;
+mod direct;
+mod features;
+mod haproxy;
+mod nginx;
+mod running;
+mod visitors;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::ports::Ports;
+use crate::process::Process;
+
+pub use app_proxy::AppProxy;
+pub use running::{Running, Target};
+pub use visitors::Visits;
+
+/// A kind of proxy, twice in a row.
+pub trait Chain {
+    /// Its name on the command line, in the table and in the JSON.
+    fn name(&self) -> &'static str;
+
+    /// Why it cannot run here, if it cannot.
+    fn missing(&self, site: &Site) -> Option<String>;
+
+    /// The version of the program.
+    fn version(&self, site: &Site) -> Option<String>;
+
+    /// Whether both tiers pass a request ID on, log it, and answer with it.
+    fn request_id(&self) -> bool {
+        true
+    }
+
+    /// Whether it gives out session cookies.
+    fn sessions(&self) -> bool {
+        false
+    }
+
+    /// Starts its processes in a folder of this name.
+    ///
+    /// # Errors
+    /// One of them cannot be started.
+    fn start(&self, site: &mut Site, folder: &str) -> Result<Started>;
+}
+
+/// Where chains run.
+#[derive(Debug)]
+pub struct Site {
+    /// Where App-Proxy's programs are, and the bare Pingora proxy.
+    pub bin: PathBuf,
+    /// Where npm has put configurable-http-proxy.
+    pub npm: PathBuf,
+    /// Where everything of this restart is written.
+    pub folder: PathBuf,
+    /// Free ports.
+    pub ports: Ports,
+    /// The core of all proxies.
+    pub core: usize,
+    /// The application.
+    pub app: SocketAddr,
+}
+
+impl Site {
+    /// A new, empty folder.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.folder.join(name);
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
+        }
+        std::fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+}
+
+/// A chain whose processes were started.
+#[derive(Debug)]
+pub struct Started {
+    /// Where clients connect.
+    pub entry: SocketAddr,
+    /// Its processes.
+    pub processes: Vec<Process>,
+    /// The access log of each tier.
+    pub logs: Vec<PathBuf>,
+}
+
+/// All of them, in the order of the report.
+#[must_use]
+pub fn all() -> Vec<Box<dyn Chain>> {
+    vec![
+        Box::new(direct::Direct),
+        Box::new(AppProxy::with_apps(1)),
+        Box::new(nginx::Nginx),
+        Box::new(haproxy::Haproxy),
+        Box::new(bare_pingora::BarePingora),
+        Box::new(chp::Chp),
+    ]
+}
+
+/// A program of this name, in `PATH` or where Debian puts daemons.
+fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// The first line that a program says when it is asked, on either output.
+fn first_line(program: &Path, flag: &str) -> Option<String> {
+    let output = Command::new(program).arg(flag).output().ok()?;
+    let text = [output.stdout, output.stderr].concat();
+    Some(String::from_utf8_lossy(&text).lines().next()?.trim().to_owned())
+}

@@ -1,0 +1,105 @@
+//! App-Proxy: a coordinator and one worker, as their configuration is by default. Only ports, files, apps and the one
+//! thread are set.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::visitors::app_name;
+use super::{Chain, Site, Started};
+use crate::process::{Process, Program};
+
+/// With so many apps, all of them the one application.
+#[derive(Debug)]
+pub struct AppProxy {
+    apps: usize,
+}
+
+impl AppProxy {
+    /// With this many apps.
+    #[must_use]
+    pub fn with_apps(apps: usize) -> Self {
+        Self { apps }
+    }
+
+    fn daemon(site: &Site, folder: &Path, tier: &str, config: &Value) -> Result<Process> {
+        let file = folder.join(format!("{tier}.yaml"));
+        // JSON is YAML too.
+        fs::write(&file, serde_json::to_string_pretty(config)?).with_context(|| file.display().to_string())?;
+        Program {
+            name: &format!("app-proxy-{tier}"),
+            folder,
+            core: site.core,
+            file: &site.bin.join(format!("app-proxy-{tier}")),
+            args: vec!["-c".into(), format!("{tier}.yaml").into()],
+        }
+        .start()
+    }
+}
+
+impl Chain for AppProxy {
+    fn name(&self) -> &'static str {
+        "app-proxy"
+    }
+
+    fn missing(&self, site: &Site) -> Option<String> {
+        let missing = |name: &&str| !site.bin.join(name).is_file();
+        let name = ["app-proxy-coordinator", "app-proxy-worker"].into_iter().find(missing)?;
+        Some(format!("{} is not built", site.bin.join(name).display()))
+    }
+
+    fn version(&self, _site: &Site) -> Option<String> {
+        Some(format!("App-Proxy {}", env!("CARGO_PKG_VERSION")))
+    }
+
+    fn sessions(&self) -> bool {
+        true
+    }
+
+    fn start(&self, site: &mut Site, folder: &str) -> Result<Started> {
+        let folder = site.folder(folder)?;
+        let (entry, admin) = (site.ports.free()?, site.ports.free()?);
+        let (worker, worker_admin) = (site.ports.free()?, site.ports.free()?);
+        let app = site.app.to_string();
+        let apps: Vec<Value> =
+            (0..self.apps).map(|index| json!({"name": app_name(index), "endpoints": [{"address": app}]})).collect();
+        let coordinator = json!({
+            "version": 1,
+            "threads": 1,
+            "pid_file": "coordinator.pid",
+            "upgrade_sock": "coordinator.sock",
+            "coordinator": {
+                "listeners": [{"address": entry.to_string()}],
+                "admin": {"address": admin.to_string(), "token_file": "admin.token"},
+                "sessions": {"secret_file": "session.key"},
+                "worker_token_file": "worker.token",
+                "workers": [{"id": "w1", "address": worker.to_string()}],
+                "access_log": {"path": "coordinator.log"},
+                "apps": apps,
+            },
+        });
+        let config = json!({
+            "version": 1,
+            "threads": 1,
+            "pid_file": "worker.pid",
+            "upgrade_sock": "worker.sock",
+            "worker": {
+                "id": "w1",
+                "listener": {"address": worker.to_string()},
+                "admin": {"address": worker_admin.to_string()},
+                "coordinators": [format!("http://{admin}")],
+                "token_file": "worker.token",
+                "access_log": {"path": "worker.log"},
+            },
+        });
+        let mut processes = vec![Self::daemon(site, &folder, "coordinator", &coordinator)?];
+        // It makes the token that both know each other by.
+        super::running::wait_until(&mut processes, "the coordinator to write worker.token", || {
+            fs::metadata(folder.join("worker.token")).is_ok_and(|file| file.len() > 0)
+        })?;
+        processes.push(Self::daemon(site, &folder, "worker", &config)?);
+        Ok(Started { entry, processes, logs: vec![folder.join("coordinator.log"), folder.join("worker.log")] })
+    }
+}

@@ -1,0 +1,57 @@
+//! haproxy → haproxy.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::{Chain, Site, Started, find, first_line};
+use crate::process::{Process, Program};
+
+/// The control: what it costs beside nginx is known.
+#[derive(Debug)]
+pub(super) struct Haproxy;
+
+/// One tier's configuration. `LISTEN` and `NEXT` are replaced.
+const CONFIG: &str = include_str!("haproxy/haproxy.cfg");
+
+impl Haproxy {
+    fn tier(site: &Site, folder: &Path, tier: &str, listen: SocketAddr, next: SocketAddr) -> Result<Process> {
+        let config = CONFIG.replace("LISTEN", &listen.to_string()).replace("NEXT", &next.to_string());
+        fs::write(folder.join(format!("{tier}.cfg")), config)?;
+        Program {
+            name: &format!("haproxy-{tier}"),
+            folder,
+            core: site.core,
+            file: &find("haproxy").unwrap_or_default(),
+            args: ["-db", "-f", &format!("{tier}.cfg")].map(Into::into).into(),
+        }
+        .start()
+    }
+}
+
+impl Chain for Haproxy {
+    fn name(&self) -> &'static str {
+        "haproxy"
+    }
+
+    fn missing(&self, _site: &Site) -> Option<String> {
+        find("haproxy").is_none().then(|| "haproxy is not installed".to_owned())
+    }
+
+    fn version(&self, _site: &Site) -> Option<String> {
+        first_line(&find("haproxy")?, "-v")
+    }
+
+    fn start(&self, site: &mut Site, folder: &str) -> Result<Started> {
+        let folder = site.folder(folder)?;
+        let (entry, middle) = (site.ports.free()?, site.ports.free()?);
+        let processes = vec![
+            Self::tier(site, &folder, "first", entry, middle)?,
+            Self::tier(site, &folder, "second", middle, site.app)?,
+        ];
+        let logs = processes.iter().map(Process::output).collect();
+        Ok(Started { entry, processes, logs })
+    }
+}

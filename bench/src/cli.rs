@@ -1,0 +1,101 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::validity::Limits;
+
+/// Measures App-Proxy beside other proxies. docs/benchmark.md says how.
+#[derive(Debug, Parser)]
+#[command(name = "app-proxy-bench", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure, print the table, and write result.json and chart.svg
+    Run(RunArgs),
+    /// Name the workloads and the chains
+    List,
+    /// The application behind the chains; `run` starts it
+    App {
+        /// The address to listen on
+        #[arg(long, value_name = "ADDR")]
+        listen: SocketAddr,
+    },
+}
+
+/// How to measure.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// Less of everything, to see that it works: the figures mean little
+    #[arg(long)]
+    pub quick: bool,
+    /// Only these workloads (`list` names them)
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Only these chains; one that is missing here is then an error
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub chains: Vec<String>,
+    /// Rounds of a batch [default: 4, with --quick 2]
+    #[arg(long, value_name = "N")]
+    pub rounds: Option<usize>,
+    /// How often all processes are started [default: 3, with --quick 1]
+    #[arg(long, value_name = "N")]
+    pub restarts: Option<usize>,
+    /// How often a void batch is measured again, while the time allows it [default: 2, with --quick 0]
+    #[arg(long, value_name = "N")]
+    pub retries: Option<usize>,
+    /// Void batches are measured again only as long as this can be kept
+    #[arg(long, value_name = "MINUTES", default_value_t = 28.0)]
+    pub budget: f64,
+    /// The core of the client and the application
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub client_core: usize,
+    /// The core of all proxies
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub proxy_core: usize,
+    /// The least that haproxy / nginx may be
+    #[arg(long, value_name = "RATIO", default_value_t = 1.0)]
+    pub control_min: f64,
+    /// The most that haproxy / nginx may be
+    #[arg(long, value_name = "RATIO", default_value_t = 1.25)]
+    pub control_max: f64,
+    /// The most CPU that other processes may use, in % of all cores
+    #[arg(long, value_name = "PERCENT", default_value_t = 3.0)]
+    pub foreign: f64,
+    /// The most CPU that may be stolen, in % of all cores
+    #[arg(long, value_name = "PERCENT", default_value_t = 2.0)]
+    pub stolen: f64,
+    /// Where App-Proxy's programs are [default: beside this one]
+    #[arg(long, value_name = "FOLDER")]
+    pub bin: Option<PathBuf>,
+    /// Where npm has installed configurable-http-proxy
+    #[arg(long, value_name = "FOLDER", default_value = "target/npm")]
+    pub npm: PathBuf,
+    /// Where everything is written
+    #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
+    pub out: PathBuf,
+    /// Copy result.json and chart.svg to docs/performance/
+    #[arg(long)]
+    pub publish: bool,
+}
+
+impl RunArgs {
+    /// When a batch counts.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            control_min: self.control_min,
+            control_max: self.control_max,
+            foreign_percent: self.foreign,
+            stolen_percent: self.stolen,
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! How a request fails.
+
+use std::io;
+
+/// Why a request, a message or a stream failed. Any of them makes a batch void.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The connection broke.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The other side closed the connection before its answer was complete.
+    #[error("the connection was closed before the answer was complete")]
+    Closed,
+    /// Not the status that was expected.
+    #[error("status {0}")]
+    Status(u16),
+    /// The answer is not HTTP, not a WebSocket frame, or not of the expected form.
+    #[error("malformed: {0}")]
+    Malformed(&'static str),
+    /// Not as long as it has to be.
+    #[error("{found} bytes instead of {expected}")]
+    Length {
+        /// What should have come.
+        expected: u64,
+        /// What came.
+        found: u64,
+    },
+    /// The response has no request ID.
+    #[error("no request ID in the response")]
+    NoRequestId,
+    /// What was sent did not come back.
+    #[error("the echo is not what was sent")]
+    Echo,
+    /// It did not end in time.
+    #[error("no answer in time")]
+    Late,
+}

@@ -1,0 +1,64 @@
+//! What App-Proxy is to reach.
+
+use crate::metric::Metric;
+use crate::stats::Spread;
+
+/// Which figure a goal is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Figure {
+    /// The median of the ratios to the baseline.
+    Ratio,
+    /// The median.
+    Median,
+    /// The largest.
+    Largest,
+}
+
+/// One goal.
+#[derive(Clone, Copy, Debug)]
+pub struct Goal {
+    /// The workload.
+    pub workload: &'static str,
+    /// What is measured.
+    pub metric: Metric,
+    /// Which figure of it.
+    pub figure: Figure,
+    /// What it must not exceed.
+    pub at_least: f64,
+    /// What it should not exceed.
+    pub goal: f64,
+}
+
+const fn ratio(workload: &'static str, metric: Metric, at_least: f64, goal: f64) -> Goal {
+    Goal { workload, metric, figure: Figure::Ratio, at_least, goal }
+}
+
+/// All goals. Ratios are to nginx → nginx, those of the last two to the same with 10.
+pub const GOALS: [Goal; 13] = [
+    ratio("keepalive", Metric::Cpu, 1.6, 1.0),
+    ratio("rate-2500", Metric::Cpu, 1.5, 1.1),
+    ratio("new-connection", Metric::Cpu, 1.5, 1.1),
+    ratio("body-64k", Metric::Cpu, 1.2, 0.8),
+    ratio("download", Metric::CpuGib, 1.0, 0.85),
+    ratio("upload", Metric::CpuGib, 1.0, 0.85),
+    ratio("websocket", Metric::Cpu, 1.1, 0.9),
+    ratio("websocket", Metric::P99, 1.2, 1.0),
+    Goal { workload: "idle-websockets", metric: Metric::Open, figure: Figure::Median, at_least: 24.0, goal: 8.0 },
+    // All of it is to be returned; a page for every four of them is what allocators keep anyway.
+    Goal { workload: "idle-websockets", metric: Metric::Left, figure: Figure::Largest, at_least: 24.0, goal: 1.0 },
+    ratio("events", Metric::Cpu, 1.3, 1.0),
+    ratio("many-apps", Metric::Cpu, 1.03, 1.0),
+    ratio("many-sessions", Metric::Cpu, 1.03, 1.0),
+];
+
+impl Goal {
+    /// The figure that it is about.
+    #[must_use]
+    pub fn figure_of(&self, value: Option<&Spread>, ratio: Option<&Spread>) -> Option<f64> {
+        match self.figure {
+            Figure::Ratio => ratio.map(|spread| spread.median),
+            Figure::Median => value.map(|spread| spread.median),
+            Figure::Largest => value.map(|spread| spread.max),
+        }
+    }
+}

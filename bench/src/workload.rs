@@ -1,0 +1,110 @@
+//! What the clients do: each workload is a file with one struct.
+
+mod bulk;
+mod closed_loop;
+mod events;
+mod fixed_rate;
+mod idle_websockets;
+mod new_connection;
+mod population;
+mod saturated;
+mod websocket_echo;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use async_trait::async_trait;
+
+use crate::chain::{Running, Site, Target};
+use crate::meter::Timing;
+use crate::metric::{Metric, Sample};
+
+pub use saturated::Saturated;
+
+/// How long and how much, in a full and in a quick run.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Less of everything: to see that it works.
+    pub quick: bool,
+    /// Rounds between two restarts.
+    pub rounds: usize,
+}
+
+impl Pace {
+    /// A warm-up of 0.1 s and a slice of so many ms, or of much less.
+    #[must_use]
+    pub fn timing(self, slice_ms: u64) -> Timing {
+        let (warmup, slice) = if self.quick { (50, slice_ms / 4) } else { (100, slice_ms) };
+        Timing { warmup: Duration::from_millis(warmup), slice: Duration::from_millis(slice) }
+    }
+
+    /// The first in a full run, the second in a quick one.
+    #[must_use]
+    pub fn pick<T>(self, full: T, quick: T) -> T {
+        if self.quick { quick } else { full }
+    }
+}
+
+/// One thing that clients do.
+#[async_trait(?Send)]
+pub trait Workload {
+    /// Its name on the command line and in the JSON.
+    fn name(&self) -> &'static str;
+
+    /// What it is, for people.
+    fn title(&self) -> &'static str;
+
+    /// What is counted.
+    fn unit(&self) -> &'static str;
+
+    /// The figures that its table shows.
+    fn metrics(&self) -> &'static [Metric];
+
+    /// Rounds between two restarts.
+    fn rounds(&self, pace: Pace) -> usize {
+        pace.rounds
+    }
+
+    /// Whether its units can fill the chain's core: then it is worth a word when they do not.
+    fn saturates(&self) -> bool {
+        false
+    }
+
+    /// Whether it comes before all others, to find the processes as they have started.
+    fn comes_first(&self) -> bool {
+        false
+    }
+
+    /// Starts contestants of its own, the first of which the others are compared with; nothing where the contestants are the
+    /// chains, which are compared with nginx.
+    async fn variants(&self, _site: &mut Site, _pace: Pace) -> Result<Vec<Running>> {
+        Ok(Vec::new())
+    }
+
+    /// Whether it has contestants of its own.
+    fn has_variants(&self) -> bool {
+        false
+    }
+
+    /// Does it once to one contestant.
+    async fn slice(&self, target: &Target, pace: Pace) -> Sample;
+}
+
+/// All of them, in the order of the report.
+#[must_use]
+pub fn all() -> Vec<Box<dyn Workload>> {
+    vec![
+        Box::new(Saturated::keepalive()),
+        Box::new(fixed_rate::FixedRate::new(2_500)),
+        Box::new(fixed_rate::FixedRate::new(8_000)),
+        Box::new(new_connection::NewConnection),
+        Box::new(Saturated::body_64k()),
+        Box::new(bulk::Bulk::down()),
+        Box::new(bulk::Bulk::up()),
+        Box::new(websocket_echo::WebSocketEcho),
+        Box::new(idle_websockets::IdleWebSockets::default()),
+        Box::new(events::Events),
+        Box::new(population::Population::apps()),
+        Box::new(population::Population::sessions()),
+    ]
+}
