@@ -79,12 +79,7 @@ impl ConfigFile {
             return Err(self.fault(1, &format!("missing key `{section}`")));
         }
         let mut pingora: ServerConf = serde_yaml::from_str(&self.text).map_err(|e| self.yaml_fault(&e))?;
-        // A connection stays with its thread: nothing is handed over between threads on the way of a request.
-        // Tokio's timers for every limit of a second or more: Pingora's own are kept until they would have ended, used or not.
-        if !top.contains_key("fast_timeout_to_tokio_threshold_seconds") {
-            pingora.fast_timeout_to_tokio_threshold_seconds = Some(0);
-        }
-        pingora.work_stealing = top.get("work_stealing").and_then(Value::as_bool).unwrap_or(false);
+        set_defaults(&mut pingora, |key| top.contains_key(key));
         let ours = serde_path_to_error::deserialize(serde_yaml::Deserializer::from_str(&self.text))
             .map_err(|e| self.keyed_fault(&e.path().to_string(), e.inner()))?;
         Ok((pingora, ours))
@@ -145,6 +140,25 @@ fn pingora_keys() -> Vec<String> {
     }
 }
 
+/// Sets what the file does not, where another default than Pingora's makes requests cheaper (docs/performance.md).
+fn set_defaults(conf: &mut ServerConf, is_set: impl Fn(&str) -> bool) {
+    if !is_set("work_stealing") {
+        // A connection stays with its thread: nothing is handed over between threads on the way of a request.
+        conf.work_stealing = false;
+    }
+    if !is_set("fast_timeout_to_tokio_threshold_seconds") {
+        // Tokio's timers for every limit of a second or more: Pingora's own are kept until they would have ended, used or not.
+        conf.fast_timeout_to_tokio_threshold_seconds = Some(0);
+    }
+    if !is_set("upstream_keepalive_pool_size") {
+        // With more requests at once than connections are kept, each request would connect anew.
+        conf.upstream_keepalive_pool_size = KEPT_CONNECTIONS;
+    }
+}
+
+/// How many unused connections to next hops are kept.
+const KEPT_CONNECTIONS: usize = 1024;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +190,15 @@ mod tests {
         assert_eq!(pingora.threads, 3);
         assert_eq!(ours.daemon_section.timeouts.connect.0.as_secs(), 5);
         assert_eq!(ours.daemon_section.timeouts.keepalive.0.as_secs(), 75);
+    }
+
+    #[test]
+    fn what_the_file_says_of_pingora_wins_over_our_defaults() {
+        let parse = |text: &str| ConfigFile::from_text("c.yaml", text).parse::<Document>("daemon_section").unwrap().0;
+        let conf = parse("version: 1\ndaemon_section: {}\n");
+        assert_eq!((conf.work_stealing, conf.upstream_keepalive_pool_size), (false, KEPT_CONNECTIONS));
+        let conf = parse("version: 1\nwork_stealing: true\nupstream_keepalive_pool_size: 5\ndaemon_section: {}\n");
+        assert_eq!((conf.work_stealing, conf.upstream_keepalive_pool_size), (true, 5));
     }
 
     #[test]
