@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::Report;
 use super::summary::{Row, Summary};
+use crate::goals::GOALS;
 use crate::metric::Metric;
 use crate::stats::Spread;
 
@@ -92,7 +93,7 @@ fn number(metric: Metric, value: f64, unit: &str) -> String {
 fn goals(out: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(out, "\n{:<18} {:<16} {:>9} {:>15} {:>15}", "goals", "", "app-proxy", "at least", "goal")?;
     for summary in &report.workloads {
-        if summary.valid == 0 {
+        if summary.valid == 0 && GOALS.iter().any(|goal| goal.workload == summary.name) {
             writeln!(out, "{:<18} void", summary.name)?;
         }
         for verdict in &summary.verdicts {
