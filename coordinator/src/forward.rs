@@ -68,8 +68,8 @@ impl Forwarder {
                 set(headers, &header::HOST, ctx.origin.host_or_local());
             }
             set(headers, policy.header(), ctx.exchange.id().header_value());
-            if let Some(used) = &ctx.session {
-                set(headers, &SESSION_ID, used.record.id_value());
+            if let Some(id) = &ctx.exchange.facts.session_id {
+                set(headers, &SESSION_ID, id.clone());
             }
             if let Some(client) = ctx.origin.client_value.as_ref().filter(|c| headers.get(&X_FORWARDED_FOR) != Some(c))
             {

@@ -248,7 +248,7 @@ impl Coordinator {
                 self.sessions.resolve(&route.app, &ctx.origin.public(&route.prefix), &visitor)
             };
             ctx.exchange.facts.session_id = Some(used.record.id_value());
-            ctx.exchange.facts.origin_request_id = Some(used.record.origin_request_id().clone());
+            ctx.exchange.facts.origin_request_id = Some(used.record.origin_request_id());
             ctx.session = Some(used);
         }
         ctx.route = Some(route);

@@ -19,6 +19,33 @@ pub const MAX_BYTES: usize = 128;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(HeaderValue);
 
+/// An identifier in place, for records that are kept by the hundred thousand: nothing of it is elsewhere in memory, where each look would
+/// be a miss of the cache and of the address translation.
+#[derive(Clone, Copy)]
+pub struct KeptId {
+    length: u8,
+    bytes: [u8; MAX_BYTES],
+}
+
+impl KeptId {
+    /// Keeps an identifier.
+    #[must_use]
+    pub fn new(id: &RequestId) -> Self {
+        let mut bytes = [0; MAX_BYTES];
+        let text = id.0.as_bytes();
+        bytes.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
+        Self { length: u8::try_from(text.len().min(MAX_BYTES)).unwrap_or(0), bytes }
+    }
+
+    /// The identifier.
+    #[must_use]
+    pub fn get(&self) -> RequestId {
+        let text = self.bytes.get(..usize::from(self.length)).unwrap_or_default();
+        // It was made of one.
+        HeaderValue::from_bytes(text).map_or_else(|_| RequestId::unset(), RequestId)
+    }
+}
+
 /// Why a value is no identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
@@ -250,6 +277,15 @@ fn spelling(name: &HeaderName) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn an_identifier_is_kept_as_it_is() {
+        for text in ["a".to_owned(), "x".repeat(MAX_BYTES)] {
+            let id = RequestId::accept(&text.parse().unwrap()).unwrap();
+            assert_eq!(KeptId::new(&id).get(), id);
+        }
+        assert_eq!(KeptId::new(&RequestId::unset()).get(), RequestId::unset());
+    }
 
     #[test]
     fn clients_are_shown_the_name_as_it_is_written_everywhere() {

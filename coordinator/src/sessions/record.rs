@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use app_proxy_hop::request_id::RequestId;
+use app_proxy_hop::request_id::{KeptId, RequestId};
 use app_proxy_hop::websocket::StreamObserver;
 use app_proxy_hop::websocket::observer::Direction;
 use arc_swap::ArcSwapOption;
@@ -17,15 +17,14 @@ use super::cookie::{MacText, SessionId};
 use super::table::SessionTable;
 use crate::pool::PoolWorker;
 
-/// A session's record.
+/// A session's record, all in one place: where there are many, each further place that a request looks at is a miss.
 pub struct SessionRecord {
     id: SessionId,
-    id_value: HeaderValue,
     /// The MAC that its client shows, verified when the record was made: a request that shows the same needs no hashing.
     mac: MacText,
     app: Arc<str>,
-    origin_request_id: RequestId,
-    last_request_id: Mutex<RequestId>,
+    origin_request_id: KeptId,
+    last_request_id: Mutex<KeptId>,
     client: Option<IpAddr>,
     worker: ArcSwapOption<PoolWorker>,
     moves: AtomicU32,
@@ -78,12 +77,11 @@ impl SessionRecord {
     ) -> Self {
         let now = now_ms();
         Self {
-            id_value: HeaderValue::from_str(id.as_str()).unwrap_or_else(|_| HeaderValue::from_static("-")),
             id,
             mac,
             app: Arc::clone(app),
-            last_request_id: Mutex::new(origin.clone()),
-            origin_request_id: origin.clone(),
+            last_request_id: Mutex::new(KeptId::new(origin)),
+            origin_request_id: KeptId::new(origin),
             client,
             worker: ArcSwapOption::empty(),
             moves: AtomicU32::new(0),
@@ -111,7 +109,7 @@ impl SessionRecord {
     /// Its identifier as a header value.
     #[must_use]
     pub fn id_value(&self) -> HeaderValue {
-        self.id_value.clone()
+        HeaderValue::from_str(self.id.as_str()).unwrap_or_else(|_| HeaderValue::from_static("-"))
     }
 
     /// The app.
@@ -122,8 +120,8 @@ impl SessionRecord {
 
     /// The request that created it.
     #[must_use]
-    pub fn origin_request_id(&self) -> &RequestId {
-        &self.origin_request_id
+    pub fn origin_request_id(&self) -> RequestId {
+        self.origin_request_id.get()
     }
 
     /// The worker that it is pinned to.
@@ -145,7 +143,7 @@ impl SessionRecord {
     pub(super) fn begin_request(&self, id: &RequestId) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.touch();
-        *self.last_request_id.lock().unwrap_or_else(PoisonError::into_inner) = id.clone();
+        *self.last_request_id.lock().unwrap_or_else(PoisonError::into_inner) = KeptId::new(id);
     }
 
     /// Counts data that flowed: so many bytes from the client and to it.
@@ -178,8 +176,8 @@ impl SessionRecord {
             app: Arc::clone(&self.app),
             worker: self.worker.load().as_ref().map(|worker| Arc::clone(&worker.id)),
             moves: self.moves.load(Ordering::Relaxed),
-            origin_request_id: self.origin_request_id.clone(),
-            last_request_id: self.last_request_id.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            origin_request_id: self.origin_request_id.get(),
+            last_request_id: self.last_request_id.lock().unwrap_or_else(PoisonError::into_inner).get(),
             client: self.client,
             created_at: rfc3339(self.created_ms),
             last_active_at: rfc3339(self.active_ms.load(Ordering::Relaxed)),
