@@ -94,6 +94,20 @@ pub struct Started {
     pub logs: Vec<PathBuf>,
 }
 
+/// Starts two tiers of a kind in a folder of this name, the second in front of the application. Both write `<tier>.log` there, where they
+/// have a file for it.
+fn start_pair(
+    site: &mut Site,
+    folder: &str,
+    tier: impl Fn(&Site, &Path, &str, SocketAddr, SocketAddr) -> Result<Process>,
+) -> Result<Started> {
+    let folder = site.folder(folder)?;
+    let (entry, middle) = (site.ports.free()?, site.ports.free()?);
+    let processes =
+        vec![tier(site, &folder, "first", entry, middle)?, tier(site, &folder, "second", middle, site.app)?];
+    Ok(Started { entry, processes, logs: vec![folder.join("first.log"), folder.join("second.log")] })
+}
+
 /// All of them, in the order of the report.
 #[must_use]
 pub fn all() -> Vec<Box<dyn Chain>> {

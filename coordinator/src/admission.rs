@@ -74,17 +74,19 @@ fn is_host(text: &str) -> bool {
 fn is_plain_host(text: &str) -> bool {
     let (name, port) = text.split_once(':').unwrap_or((text, "80"));
     let is_port = (1..=4).contains(&port.len()) && port.bytes().all(|b| b.is_ascii_digit());
-    let is_name_byte = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-    is_port && !name.is_empty() && name.bytes().all(is_name_byte)
+    is_port && is_name(name)
+}
+
+fn is_name(host: &str) -> bool {
+    !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
 }
 
 fn is_authority(text: &str) -> bool {
     let Ok(authority) = text.parse::<Authority>() else { return false };
-    let name = |host: &str| !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
     let literal =
         |host: &str| host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).map(str::parse::<Ipv6Addr>);
     let port = text.len() == authority.host().len() || authority.port_u16().is_some();
-    port && !text.contains('@') && (name(authority.host()) || literal(authority.host()).is_some_and(|ip| ip.is_ok()))
+    port && !text.contains('@') && (is_name(authority.host()) || literal(authority.host()).is_some_and(|ip| ip.is_ok()))
 }
 
 const BAD_HOST: Failure = Failure::BadRequest("The Host of the request is not valid.");

@@ -4,12 +4,14 @@
 mod forwarded;
 mod rewrite;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use http::{HeaderMap, HeaderValue, Version, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use app_proxy_hop::forwarding::rewrite;
-use app_proxy_hop::header::{APP_REVISION, ATTEMPT, CLIENT, SESSION_ID, TOKEN, X_FORWARDED_FOR, remove_reserved, set};
+use app_proxy_hop::header::{
+    APP_REVISION, ATTEMPT, CLIENT, SESSION_ID, TOKEN, TRACEPARENT, TRACESTATE, X_FORWARDED_FOR, remove_reserved, set,
+};
 use app_proxy_hop::request_id::Policy;
 use app_proxy_hop::response::is_interim;
 
@@ -18,9 +20,6 @@ pub use forwarded::Origin;
 use crate::context::RequestContext;
 use crate::sessions::Sessions;
 use crate::sessions::cookie::{Removed, without_cookie};
-
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// What every forwarded request needs; made once.
 pub struct Forwarder {

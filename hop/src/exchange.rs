@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Instant, SystemTime};
 
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderValue, Method, header};
 use log::{error, info};
 use pingora_core::protocols::Digest;
 use pingora_http::RequestHeader;
@@ -14,11 +14,10 @@ use crate::access_log::{AccessLog, Event, Facts, Kind, Line, Outcome};
 use crate::config::{LimitsSection, TimeoutsSection, WebSocketSection};
 use crate::drain::{Drain, InFlight};
 use crate::error::{Failure, Tier};
+use crate::header::TRACEPARENT;
 use crate::metrics::Metrics;
 use crate::request_id::{Established, Policy, RequestId};
 use crate::websocket::observer::Direction;
-
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What every request of a tier needs; made once at the start and shared.
 pub struct Hop {

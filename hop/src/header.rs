@@ -30,6 +30,13 @@ pub const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-po
 /// The path prefix that was removed.
 pub const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
+/// W3C Trace Context: the trace that a request is part of.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// W3C Trace Context: what goes along with [`TRACEPARENT`].
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
 /// The two families of headers that belong to the tiers; nobody else may send them.
 const BACKEND: &str = "x-backend-";
 const APP_PROXY: &str = "x-app-proxy-";
@@ -72,8 +79,6 @@ pub fn remove_internal(headers: &mut HeaderMap) {
 /// Whether a request header is meant for one hop (RFC 9110, section 7.6.1). `Connection` and `Upgrade` are not among them: Pingora removes
 /// them with the headers that `Connection` names, and a WebSocket's handshake has its own.
 pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
-    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-    const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
     const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
     *name == header::TE
         || *name == header::TRAILER
@@ -157,8 +162,6 @@ const CONNECTION_OPTIONS: [&[u8]; 3] = [b"keep-alive", b"close", b"upgrade"];
 ///
 /// A request ID stays for [`put_request_id`], which replaces one that is not ours.
 pub fn remove_not_for_client(response: &mut ResponseHeader, policy: &Policy) {
-    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-    const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
     let switches = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
     let nominated = nominated(&response.headers);
     let goes = |name: &&HeaderName| {

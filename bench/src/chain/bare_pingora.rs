@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{Chain, Site, Started};
+use super::{Chain, Site, Started, start_pair};
 use crate::process::{Process, Program};
 
 /// What the framework costs by itself.
@@ -42,12 +42,6 @@ impl Chain for BarePingora {
     }
 
     fn start(&self, site: &mut Site, folder: &str) -> Result<Started> {
-        let folder = site.folder(folder)?;
-        let (entry, middle) = (site.ports.free()?, site.ports.free()?);
-        let processes = vec![
-            Self::tier(site, &folder, "first", entry, middle)?,
-            Self::tier(site, &folder, "second", middle, site.app)?,
-        ];
-        Ok(Started { entry, processes, logs: vec![folder.join("first.log"), folder.join("second.log")] })
+        start_pair(site, folder, Self::tier)
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{Chain, Site, Started, find, first_line};
+use super::{Chain, Site, Started, find, first_line, start_pair};
 use crate::process::{Process, Program};
 
 /// The control: what it costs beside nginx is known.
@@ -45,13 +45,8 @@ impl Chain for Haproxy {
     }
 
     fn start(&self, site: &mut Site, folder: &str) -> Result<Started> {
-        let folder = site.folder(folder)?;
-        let (entry, middle) = (site.ports.free()?, site.ports.free()?);
-        let processes = vec![
-            Self::tier(site, &folder, "first", entry, middle)?,
-            Self::tier(site, &folder, "second", middle, site.app)?,
-        ];
-        let logs = processes.iter().map(Process::output).collect();
-        Ok(Started { entry, processes, logs })
+        let started = start_pair(site, folder, Self::tier)?;
+        // It logs to standard output.
+        Ok(Started { logs: started.processes.iter().map(Process::output).collect(), ..started })
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{Chain, Site, Started, find, first_line};
+use super::{Chain, Site, Started, find, first_line, start_pair};
 use crate::process::{Process, Program};
 
 /// What the others are compared with.
@@ -46,12 +46,6 @@ impl Chain for Nginx {
     }
 
     fn start(&self, site: &mut Site, folder: &str) -> Result<Started> {
-        let folder = site.folder(folder)?;
-        let (entry, middle) = (site.ports.free()?, site.ports.free()?);
-        let processes = vec![
-            Self::tier(site, &folder, "first", entry, middle)?,
-            Self::tier(site, &folder, "second", middle, site.app)?,
-        ];
-        Ok(Started { entry, processes, logs: vec![folder.join("first.log"), folder.join("second.log")] })
+        start_pair(site, folder, Self::tier)
     }
 }

@@ -86,12 +86,8 @@ impl SessionKey {
     /// A value of another length is refused before any work, and the MAC is compared in constant
     /// time.
     pub fn verify(&self, app: &str, value: &[u8]) -> Option<SessionId> {
-        if value.len() != SessionId::LENGTH * 2 + 1 {
-            return None;
-        }
-        let (id, mac) = value.split_at_checked(SessionId::LENGTH)?;
-        let mac = mac.strip_prefix(b".")?;
-        let id = SessionId::parse(id).ok()?;
+        let (claimed, mac) = Self::claim(value)?;
+        let id = SessionId::parse(claimed.as_str().as_bytes()).ok()?;
         let mut tag = [0; MAC_BYTES];
         let decoded = URL_SAFE_NO_PAD.decode_slice_unchecked(mac, &mut tag);
         if decoded != Ok(MAC_BYTES) {
