@@ -1,0 +1,3 @@
+//! `app-proxyctl`.
+
+fn main() {}
