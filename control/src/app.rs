@@ -1,20 +1,31 @@
 //! An app: a name, how requests match it, where it runs, and its policies. The same form in a file and in the API.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use app_proxy_hop::address::Address;
 use app_proxy_hop::config::Period;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::webhook::WebhookUrl;
 
 /// Longest name, as a DNS label allows: with a domain configured, an app answers on `<name>.<domain>`.
 const LONGEST_NAME: usize = 63;
+/// Most endpoints of an app.
+const MOST_ENDPOINTS: usize = 1000;
+/// Most rules of an app.
+const MOST_RULES: usize = 100;
+
+/// Labels of workers, and those that an app asks for: `zone: gpu-a`.
+pub type Labels = BTreeMap<String, String>;
 
 /// What clients reach under a name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct App {
     /// Its name: a DNS label (lower-case letters, digits and hyphens).
     #[serde(deserialize_with = "app_name")]
+    #[schema(required = false, pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", example = "notes")]
     pub name: String,
     /// How requests find it; empty: on `/apps/<name>`.
     #[serde(default, rename = "match", skip_serializing_if = "Vec::is_empty")]
@@ -25,16 +36,55 @@ pub struct App {
     /// Whether its clients have sessions.
     #[serde(default)]
     pub affinity: Affinity,
-    /// Where it listens.
+    /// Labels that a worker must have to serve it; empty: any worker.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(example = json!({"zone": "gpu-a"}))]
+    pub pool: Labels,
+    /// Where it listens; empty while it does not run.
     #[serde(default)]
+    #[schema(max_items = 1000)]
     pub endpoints: Vec<Endpoint>,
     /// How long its worker waits for it, where that differs from the worker's own timeouts.
     #[serde(default, skip_serializing_if = "AppTimeouts::is_empty")]
     pub timeouts: AppTimeouts,
+    /// Who is told when nothing has used it for some time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<IdlePolicy>,
+    /// Who is asked to start it when a request comes and it has no endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake: Option<WakePolicy>,
+}
+
+/// What happens when nothing has used an app for some time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IdlePolicy {
+    /// For how long.
+    #[schema(value_type = String, example = "30m")]
+    pub after: Period,
+    /// Who is told, by a signed webhook.
+    #[schema(value_type = String, format = "uri", example = "https://scheduler.example.com/hooks/idle")]
+    pub notify: WebhookUrl,
+}
+
+/// What happens when a request comes for an app that has no endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WakePolicy {
+    /// Who is asked to start it, by a signed webhook: once, not once a request.
+    #[schema(value_type = String, format = "uri", example = "https://scheduler.example.com/hooks/wake")]
+    pub notify: WebhookUrl,
+    /// Whether browsers see a page that says so, and that goes on by itself.
+    #[serde(default = "yes")]
+    pub page: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// How requests find an app: by path prefix, by host, or by both.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MatchRule {
     /// A path prefix of whole segments.
@@ -46,7 +96,7 @@ pub struct MatchRule {
 }
 
 /// What path an application sees.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum UpstreamPath {
     /// Without the matched prefix; `X-Forwarded-Prefix` names it, and `Location` and cookie paths are rewritten on the way back.
@@ -57,7 +107,7 @@ pub enum UpstreamPath {
 }
 
 /// Whether an app's clients have sessions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Affinity {
     /// A cookie keeps a client on one worker and one endpoint.
@@ -68,13 +118,15 @@ pub enum Affinity {
 }
 
 /// One place where an app listens.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Endpoint {
-    /// Its address as the workers see it.
+    /// Its address as the workers see it: `host:port` or `unix:/path`.
+    #[schema(value_type = String, example = "10.0.0.5:8888")]
     pub address: Address,
     /// Its share of new sessions and requests.
     #[serde(default = "one")]
+    #[schema(minimum = 1)]
     pub weight: u16,
 }
 
@@ -83,14 +135,16 @@ const fn one() -> u16 {
 }
 
 /// An app's own timeouts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AppTimeouts {
     /// To connect to an endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "3s")]
     pub connect: Option<Period>,
     /// Longest silence of an endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "10m")]
     pub read: Option<Period>,
 }
 
@@ -106,32 +160,27 @@ fn app_name<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String,
     Ok(name)
 }
 
-/// Why an app is not valid.
+/// Why an app is not valid: the field, as in `endpoints[1].weight`, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AppError {
-    /// The name is no DNS label.
-    #[error(
-        "`{0}` is no app name: lower-case letters, digits and hyphens, at most {LONGEST_NAME}, beginning and ending with a letter or digit"
-    )]
-    Name(String),
-    /// A rule has neither path nor host.
-    #[error("a match of app `{0}` has neither path nor host")]
-    EmptyRule(String),
-    /// The same rule twice.
-    #[error("app `{0}` has a match twice")]
-    DuplicateRule(String),
-    /// A weight of 0.
-    #[error("endpoint {1} of app `{0}` has weight 0")]
-    Weight(String, Address),
-    /// The same address twice.
-    #[error("app `{0}` has endpoint {1} twice")]
-    DuplicateEndpoint(String, Address),
+#[error("{field}: {problem}")]
+pub struct AppError {
+    /// Which field.
+    pub field: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl AppError {
+    /// A fault of a field.
+    pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { field: field.into(), problem: problem.into() }
+    }
 }
 
 /// Checks a name: it stands in paths, host names and logs.
 ///
 /// # Errors
-/// [`AppError::Name`].
+/// When it is no DNS label.
 pub fn check_name(name: &str) -> Result<(), AppError> {
     let ends = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = name.as_bytes();
@@ -139,7 +188,13 @@ pub fn check_name(name: &str) -> Result<(), AppError> {
         && ends(bytes.first())
         && ends(bytes.last())
         && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-');
-    if valid { Ok(()) } else { Err(AppError::Name(name.to_owned())) }
+    if valid {
+        return Ok(());
+    }
+    let problem = format!(
+        "`{name}` is no app name: lower-case letters, digits and hyphens, at most {LONGEST_NAME}, beginning and ending with a letter or digit"
+    );
+    Err(AppError::new("name", problem))
 }
 
 impl App {
@@ -149,25 +204,73 @@ impl App {
     /// The first fault.
     pub fn validate(&self) -> Result<(), AppError> {
         check_name(&self.name)?;
+        self.check_rules()?;
+        check_labels("pool", &self.pool)?;
+        self.check_endpoints()?;
+        match &self.idle {
+            Some(idle) if idle.after.0.is_zero() => Err(AppError::new("idle.after", "longer than 0")),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_rules(&self) -> Result<(), AppError> {
+        if self.rules.len() > MOST_RULES {
+            return Err(AppError::new("match", format!("at most {MOST_RULES}")));
+        }
         let mut rules = HashSet::new();
-        for rule in &self.rules {
+        for (index, rule) in self.rules.iter().enumerate() {
+            let fault = |problem| Err(AppError::new(format!("match[{index}]"), problem));
             if rule.path.is_none() && rule.host.is_none() {
-                return Err(AppError::EmptyRule(self.name.clone()));
+                return fault("has neither path nor host");
             }
             if !rules.insert(rule) {
-                return Err(AppError::DuplicateRule(self.name.clone()));
-            }
-        }
-        let mut addresses = HashSet::new();
-        for endpoint in &self.endpoints {
-            if endpoint.weight == 0 {
-                return Err(AppError::Weight(self.name.clone(), endpoint.address.clone()));
-            }
-            if !addresses.insert(&endpoint.address) {
-                return Err(AppError::DuplicateEndpoint(self.name.clone(), endpoint.address.clone()));
+                return fault("is there twice");
             }
         }
         Ok(())
+    }
+
+    fn check_endpoints(&self) -> Result<(), AppError> {
+        if self.endpoints.len() > MOST_ENDPOINTS {
+            return Err(AppError::new("endpoints", format!("at most {MOST_ENDPOINTS}")));
+        }
+        let mut addresses = HashSet::new();
+        for (index, endpoint) in self.endpoints.iter().enumerate() {
+            let fault = |key, problem: String| Err(AppError::new(format!("endpoints[{index}].{key}"), problem));
+            if endpoint.weight == 0 {
+                return fault("weight", "0 would never be selected: leave the endpoint out".to_owned());
+            }
+            if endpoint.address.port() == Some(0) {
+                return fault("address", format!("{} has port 0", endpoint.address));
+            }
+            if !addresses.insert(&endpoint.address) {
+                return fault("address", format!("{} is there twice", endpoint.address));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks labels, which are shown in logs and compared as they are.
+///
+/// # Errors
+/// When a name or a value is empty, too long, or has other characters than letters, digits and `-_./`.
+pub fn check_labels(field: &str, labels: &Labels) -> Result<(), AppError> {
+    const LONGEST: usize = 63;
+    const MOST: usize = 32;
+    let fits = |text: &str| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./".contains(&b);
+        !text.is_empty() && text.len() <= LONGEST && text.bytes().all(plain)
+    };
+    if labels.len() > MOST {
+        return Err(AppError::new(field, format!("at most {MOST} labels")));
+    }
+    match labels.iter().find(|(name, value)| !fits(name) || !fits(value)) {
+        None => Ok(()),
+        Some((name, _)) => Err(AppError::new(
+            format!("{field}.{name}"),
+            format!("a label and its value are 1 to {LONGEST} letters, digits, - _ . /"),
+        )),
     }
 }
 

@@ -1,7 +1,10 @@
-//! The control plane: what an app is, how the app table changes, and the client that follows it.
+//! The control plane: what an app, a worker and a session are, how the app table changes, and the client of the API.
 
 pub mod app;
+pub mod session;
+pub mod table;
+pub mod webhook;
+pub mod worker;
+
 pub mod client;
 pub mod list;
-pub mod table;
-pub mod worker;

@@ -1,9 +1,10 @@
 //! Lists of the API: `{"items": […], "next_cursor": …}`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// One page of a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
     /// What is on this page.
     pub items: Vec<T>,

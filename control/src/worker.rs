@@ -1,4 +1,13 @@
-//! What both tiers know a worker by.
+//! What both tiers know of a worker: its identifier, how it registers, and what the pool says of it.
+
+use std::sync::Arc;
+
+use app_proxy_hop::address::Address;
+use app_proxy_hop::config::Period;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::app::{AppError, Labels, check_labels};
 
 /// Longest identifier of a worker, in bytes.
 const LONGEST_ID: usize = 128;
@@ -16,6 +25,170 @@ pub fn check_id(id: &str) -> Result<(), WorkerIdError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     let valid = !id.is_empty() && id.len() <= LONGEST_ID && id.bytes().all(allowed);
     if valid { Ok(()) } else { Err(WorkerIdError(id.to_owned())) }
+}
+
+/// What a worker says of itself when it registers and renews: the body of `PUT /api/v1/workers/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Registration {
+    /// How coordinators reach its proxy listener: `host:port` or `unix:/path`.
+    #[schema(value_type = String, example = "10.0.0.7:7080")]
+    pub address: Address,
+    /// Its share of new sessions.
+    #[serde(default = "one")]
+    #[schema(minimum = 1, maximum = 1000)]
+    pub weight: u16,
+    /// What apps may ask for by `pool`.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    /// Tells its processes apart: the successor of a graceful upgrade registers under the same identifier, and what its predecessor
+    /// says after that does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// For how long this holds unless it is renewed; the coordinator's own `registration.lease` where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "10s")]
+    pub lease: Option<Period>,
+    /// The table that it holds of this coordinator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
+    /// What it has to do.
+    #[serde(default)]
+    pub load: Load,
+    /// Whether it takes no new sessions: some coordinator drains it.
+    #[serde(default)]
+    pub draining: bool,
+    /// The version of the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+const fn one() -> u16 {
+    1
+}
+
+/// Which state of the app table a worker holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    /// What the revision counts in.
+    pub epoch: String,
+    /// The revision.
+    pub revision: u64,
+}
+
+/// What a worker has to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Load {
+    /// Requests and streams in flight.
+    pub in_flight: u64,
+    /// Streams among them.
+    pub open_streams: u64,
+}
+
+impl Registration {
+    /// Largest weight: a ring has 160 points for each unit of it.
+    pub const HEAVIEST: u16 = 1000;
+
+    /// Checks what the form alone does not.
+    ///
+    /// # Errors
+    /// The first fault.
+    pub fn validate(&self) -> Result<(), AppError> {
+        if !(1..=Self::HEAVIEST).contains(&self.weight) {
+            return Err(AppError::new("weight", format!("1 to {}", Self::HEAVIEST)));
+        }
+        if self.address.port() == Some(0) {
+            return Err(AppError::new("address", format!("{} has port 0", self.address)));
+        }
+        if self.lease.is_some_and(|lease| lease.0.as_millis() < 100) {
+            return Err(AppError::new("lease", "at least 100ms"));
+        }
+        check_labels("labels", &self.labels)
+    }
+}
+
+/// What a worker is answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Registered {
+    /// For how long the registration holds.
+    #[schema(value_type = String, example = "10s")]
+    pub lease: Period,
+    /// Whether an operator drains it at this coordinator.
+    pub drain: bool,
+}
+
+/// A worker as the API shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WorkerView {
+    /// Its identifier.
+    #[schema(value_type = String)]
+    pub id: Arc<str>,
+    /// Where its proxy listens.
+    pub address: String,
+    /// Its share of new sessions.
+    pub weight: u16,
+    /// What apps may ask for by `pool`.
+    pub labels: Labels,
+    /// Whether it answers health checks.
+    pub healthy: bool,
+    /// Whether it takes no new sessions.
+    pub draining: bool,
+    /// Who knows it.
+    pub source: WorkerSource,
+    /// When its registration lapses unless it is renewed, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_until: Option<String>,
+    /// The table that it holds, as it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
+    /// What it has to do, as it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<Load>,
+    /// The version of its program, as it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Requests and streams of this coordinator that are at it now.
+    pub in_flight: u64,
+    /// Streams among them.
+    pub open_streams: u64,
+    /// Sessions of this coordinator that are pinned to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<u64>,
+    /// How far its drain is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainView>,
+}
+
+/// Who knows a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkerSource {
+    /// The configuration file.
+    File,
+    /// It has registered.
+    Api,
+}
+
+/// A drain of a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DrainView {
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// When what is left is closed, RFC 3339.
+    pub deadline: String,
+    /// Whether nothing is left.
+    pub done: bool,
+}
+
+/// The body of `POST /api/v1/workers/{id}/drain`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DrainRequest {
+    /// How long streams may go on before they are closed; 5 minutes when it is absent.
+    #[schema(value_type = Option<String>, example = "10m")]
+    pub deadline: Option<Period>,
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub mod pool;
 pub mod proxy;
 pub mod router;
 pub mod sessions;
+pub mod store;
 pub mod websocket;
 
 pub mod admin;

@@ -109,6 +109,15 @@ impl fmt::Display for Address {
 }
 
 impl Address {
+    /// The port; none of a Unix socket.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Inet { port, .. } => Some(*port),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// The socket address to connect to. A host name is looked up, which blocks: call this where the configuration or the
     /// app table changes, never for a request.
     ///
