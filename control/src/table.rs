@@ -231,6 +231,12 @@ impl AppTable {
         self.apps.get(name)
     }
 
+    /// Whether an app of this name was deleted, and that is remembered.
+    #[must_use]
+    pub fn is_deleted(&self, name: &str) -> bool {
+        self.deleted.contains_key(name)
+    }
+
     /// All apps by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<StoredApp>> {
         self.apps.values()

@@ -1,4 +1,9 @@
 //! The app table as requests see it: a snapshot with its router, swapped whole when the table changes.
+//!
+//! [`edit`] says what a change makes of a snapshot, [`editor`] carries changes out one after the other, with the store.
+
+pub mod edit;
+pub mod editor;
 
 use std::sync::Arc;
 
@@ -7,10 +12,10 @@ use app_proxy_control::table::{AppTable, StoredApp};
 use app_proxy_hop::header::revision_value;
 use arc_swap::{ArcSwap, Guard};
 use http::HeaderValue;
+use rpds::HashTrieMapSync;
 use tokio::sync::watch;
 
-use crate::config::rules;
-use crate::router::{HostName, Router};
+use crate::router::{HostName, RouteError, Router, rules};
 
 /// An app with what each of its requests needs, made once.
 #[derive(Debug)]
@@ -29,14 +34,72 @@ impl RoutedApp {
     pub fn strips(&self) -> bool {
         self.stored.app.upstream_path == UpstreamPath::Strip
     }
+
+    /// An app of a table's epoch; what outlives a change is taken over from the app before it.
+    fn new(stored: Arc<StoredApp>, epoch: &str, before: Option<&Self>) -> Self {
+        let name = before.map_or_else(|| stored.app.name.as_str().into(), |before| Arc::clone(&before.name));
+        // Epochs are made here, of letters, digits and hyphens, so that this is always a header value.
+        let revision = revision_value(stored.revision, epoch).unwrap_or_else(|_| HeaderValue::from_static("0"));
+        Self { stored, name, revision }
+    }
 }
 
-/// One state of the table.
+/// One state of the table. A clone is cheap, and is what a change is made to.
+#[derive(Clone)]
 pub struct Snapshot {
     /// The apps.
     pub table: AppTable,
     /// Which of them a request is for.
     pub router: Router<Arc<RoutedApp>>,
+    routed: HashTrieMapSync<Arc<str>, Arc<RoutedApp>>,
+}
+
+impl Snapshot {
+    /// A table with its router.
+    ///
+    /// # Errors
+    /// When two apps answer on the same address, or one has a rule that is none.
+    pub fn new(table: AppTable, domain: Option<HostName>) -> Result<Self, RouteError> {
+        let router = Router::new(domain);
+        Self { table: AppTable::new(""), router, routed: HashTrieMapSync::new_sync() }.remade(table)
+    }
+
+    /// Another table with its router, which keeps of its apps what outlives a change.
+    fn remade(&self, table: AppTable) -> Result<Self, RouteError> {
+        let router = Router::new(self.router.domain().cloned());
+        let mut remade = Self { table, router, routed: HashTrieMapSync::new_sync() };
+        for stored in remade.table.clone().iter() {
+            remade.route(Arc::clone(stored), self.get(&stored.app.name).map(|app| &**app))?;
+        }
+        Ok(remade)
+    }
+
+    /// The app of a name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Arc<RoutedApp>> {
+        self.routed.get(name)
+    }
+
+    /// All apps, in no order.
+    pub fn apps(&self) -> impl Iterator<Item = &Arc<RoutedApp>> {
+        self.routed.values()
+    }
+
+    /// Puts an app into the router, in the place of `before`, which is out of it already.
+    fn route(&mut self, stored: Arc<StoredApp>, before: Option<&RoutedApp>) -> Result<(), RouteError> {
+        let rules = rules(&stored.app)?;
+        let routed = Arc::new(RoutedApp::new(stored, self.table.epoch(), before));
+        self.router.add_app(&routed.name, &rules, Arc::clone(&routed))?;
+        self.routed.insert_mut(Arc::clone(&routed.name), routed);
+        Ok(())
+    }
+
+    fn unroute(&mut self, name: &str) -> Option<Arc<RoutedApp>> {
+        let before = self.routed.get(name).map(Arc::clone)?;
+        self.router.remove_app(name);
+        self.routed.remove_mut(name);
+        Some(before)
+    }
 }
 
 /// The current state; reading it takes no lock.
@@ -46,14 +109,19 @@ pub struct Apps {
 }
 
 impl Apps {
-    /// The apps of a configuration file.
+    /// Begins with a state.
+    #[must_use]
+    pub fn new(snapshot: Snapshot) -> Self {
+        let revision = watch::Sender::new(snapshot.table.revision());
+        Self { current: ArcSwap::from_pointee(snapshot), revision }
+    }
+
+    /// The apps of a configuration file alone.
     ///
     /// # Errors
     /// When two of them answer on the same address, which validating the file rules out.
-    pub fn from_file(apps: Vec<App>, domain: Option<HostName>) -> Result<Self, String> {
-        let table = AppTable::from_file(apps);
-        let revision = watch::Sender::new(table.revision());
-        Ok(Self { current: ArcSwap::from_pointee(snapshot(table, domain)?), revision })
+    pub fn from_file(apps: Vec<App>, domain: Option<HostName>) -> Result<Self, RouteError> {
+        Snapshot::new(AppTable::from_file(apps), domain).map(Self::new)
     }
 
     /// The state of this moment.
@@ -67,18 +135,11 @@ impl Apps {
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.revision.subscribe()
     }
-}
 
-fn snapshot(table: AppTable, domain: Option<HostName>) -> Result<Snapshot, String> {
-    let mut router = Router::builder(domain);
-    for stored in table.iter() {
-        let app = RoutedApp {
-            stored: Arc::clone(stored),
-            name: stored.app.name.as_str().into(),
-            revision: revision_value(stored.revision, table.epoch()).map_err(|e| e.to_string())?,
-        };
-        let rules = rules(&stored.app)?;
-        router.add_app(&stored.app.name, &rules, Arc::new(app)).map_err(|e| e.to_string())?;
+    /// Makes a state the current one: requests that are matched from now on see it. The editor alone calls this.
+    fn publish(&self, snapshot: Snapshot) {
+        let revision = snapshot.table.revision();
+        self.current.store(Arc::new(snapshot));
+        self.revision.send_replace(revision);
     }
-    Ok(Snapshot { router: router.build(), table })
 }

@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use pingora_core::server::configuration::ServerConf;
 use serde::Deserialize;
 
-use crate::router::{HostName, Router, Rule};
+use crate::router::{HostName, Router, rules};
 
 /// The section as it is written.
 #[derive(Debug, Deserialize)]
@@ -287,27 +287,14 @@ fn check_workers(file: &ConfigFile, workers: &[WorkerSection]) -> Result<(), Con
 
 fn check_apps(file: &ConfigFile, apps: &[App], domain: Option<HostName>) -> Result<(), ConfigError> {
     let fault = |name: &str, text: String| file.fault_at(&format!("name: {name}"), &format!("apps: {text}"));
-    let mut router = Router::builder(domain);
+    let mut router = Router::new(domain);
     for app in apps {
-        app.validate().map_err(|e| fault(&app.name, e.to_string()))?;
-        let rules = rules(app).map_err(|text| fault(&app.name, text))?;
+        let fault_of = |e: &dyn std::fmt::Display| fault(&app.name, format!("app `{}`: {e}", app.name));
+        app.validate().map_err(|e| fault_of(&e))?;
+        let rules = rules(app).map_err(|e| fault_of(&e))?;
         router.add_app(&app.name, &rules, ()).map_err(|e| fault(&app.name, e.to_string()))?;
     }
     Ok(())
-}
-
-/// An app's rules as the router takes them.
-///
-/// # Errors
-/// What is wrong with one of them.
-pub fn rules(app: &App) -> Result<Vec<Rule>, String> {
-    app.rules
-        .iter()
-        .map(|rule| {
-            Rule::new(rule.host.as_deref(), rule.path.as_deref())
-                .map_err(|e| format!("match of app `{}`: {e}", app.name))
-        })
-        .collect()
 }
 
 /// A list of networks that addresses are looked up in.

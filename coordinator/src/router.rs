@@ -1,18 +1,20 @@
 //! Which app a request is for, by its host and its path (`request_filter`).
 //!
-//! A [`Router`] is built anew for each revision of the app table and never changes, so that lookups
-//! share it without a lock. Per host there is a table of path prefixes; a lookup asks it for the
-//! prefixes of the path at hand, longest first, which costs the same however many apps there are.
+//! A published [`Router`] never changes, so that lookups share it without a lock: a change is made to a clone, which shares all but a few
+//! nodes with the original. Per host there is a table of path prefixes; a lookup asks it for the
+//! prefixes of the path at hand, longest first. Lookup and change cost the same however many apps there are.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use builder::{RouteConflict, RouteError, RouterBuilder};
+use rpds::HashTrieMapSync;
+
+pub use change::{RouteConflict, RouteError};
 pub use host::{HostError, HostName};
 pub use path::{NormalisedPath, PathError};
-pub use rule::{Rule, RuleError};
+pub use rule::{Rule, RuleError, rules};
 
-mod builder;
+mod change;
 mod host;
 pub mod path;
 mod rule;
@@ -20,11 +22,21 @@ mod rule;
 /// What the coordinator keeps for itself on its public listeners; no app has it.
 const RESERVED_PREFIX: &str = "/.app-proxy";
 
-/// The routes of all apps, each to a `T`.
+/// The routes of all apps, each to a `T`. A clone is cheap.
 #[derive(Debug)]
 pub struct Router<T> {
-    hosts: HashMap<Box<str>, HostRoutes<T>>,
+    domain: Option<HostName>,
+    /// What each app answers on, to take it out again.
+    apps: HashTrieMapSync<Arc<str>, Arc<AppRoutes>>,
+    hosts: HashTrieMapSync<Arc<str>, HostRoutes<T>>,
     any_host: PrefixTable<T>,
+}
+
+/// What an app answers on.
+#[derive(Debug)]
+struct AppRoutes {
+    rules: Vec<Rule>,
+    own: Option<HostName>,
 }
 
 /// What answers on one host.
@@ -38,14 +50,17 @@ struct HostRoutes<T> {
 /// Routes by path prefix.
 #[derive(Debug)]
 struct PrefixTable<T> {
-    routes: HashMap<Box<[u8]>, Route<T>>,
+    routes: HashTrieMapSync<Box<[u8]>, Route<T>>,
     longest_bytes: usize,
     deepest_segments: usize,
+    /// How many prefixes there are of each length and depth: what the two above are the largest of.
+    lengths: BTreeMap<usize, usize>,
+    depths: BTreeMap<usize, usize>,
 }
 
 #[derive(Debug)]
 struct Route<T> {
-    prefix: Box<str>,
+    prefix: Arc<str>,
     app: Arc<str>,
     value: Arc<T>,
 }
@@ -78,9 +93,21 @@ pub enum Lookup<'r, 'p, T> {
 }
 
 impl<T> Router<T> {
-    /// A builder; with `domain`, every app also answers on `<name>.<domain>`.
-    pub fn builder(domain: Option<HostName>) -> RouterBuilder<T> {
-        RouterBuilder::new(domain)
+    /// A router without an app; with `domain`, every app also answers on `<name>.<domain>`.
+    #[must_use]
+    pub fn new(domain: Option<HostName>) -> Self {
+        Self {
+            domain,
+            apps: HashTrieMapSync::new_sync(),
+            hosts: HashTrieMapSync::new_sync(),
+            any_host: PrefixTable::default(),
+        }
+    }
+
+    /// Below which every app has a host of its own.
+    #[must_use]
+    pub fn domain(&self) -> Option<&HostName> {
+        self.domain.as_ref()
     }
 
     /// The app for a `host`, as in the `Host` header, and a `path` without its query.
@@ -112,6 +139,9 @@ impl<T> Router<T> {
 
     fn route(&self, host: &str, path: &[u8]) -> Option<&Route<T>> {
         let by_host = || {
+            if self.hosts.is_empty() {
+                return None;
+            }
             let routes = self.hosts.get(host::canonical(host).as_ref())?;
             routes.rules.longest_match(path).or(routes.own.as_ref())
         };
@@ -122,13 +152,6 @@ impl<T> Router<T> {
 impl<T> PrefixTable<T> {
     fn get(&self, prefix: &[u8]) -> Option<&Route<T>> {
         self.routes.get(prefix)
-    }
-
-    fn insert(&mut self, route: Route<T>) {
-        let key = route.prefix.as_bytes();
-        self.longest_bytes = self.longest_bytes.max(key.len());
-        self.deepest_segments = self.deepest_segments.max(segments(key));
-        self.routes.insert(key.into(), route);
     }
 
     /// The route of the longest prefix of `path` that ends at a segment's end.
@@ -154,18 +177,6 @@ impl<T> PrefixTable<T> {
         let whole = (path.len() < limit).then_some(path.len());
         let longest = ends.chain(whole).take(self.deepest_segments).last();
         path.get(..longest.unwrap_or(0)).unwrap_or_default()
-    }
-}
-
-impl<T> Default for PrefixTable<T> {
-    fn default() -> Self {
-        Self { routes: HashMap::new(), longest_bytes: 0, deepest_segments: 0 }
-    }
-}
-
-impl<T> Default for HostRoutes<T> {
-    fn default() -> Self {
-        Self { rules: PrefixTable::default(), own: None }
     }
 }
 

@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 
 static ROUTER: LazyLock<Router<usize>> = LazyLock::new(|| {
     let rule = |host, path| Rule::new(host, path).expect("a valid rule");
-    let mut builder = Router::builder(HostName::parse("d.test").ok());
+    let mut router = Router::new(HostName::parse("d.test").ok());
     for (value, (name, rules)) in [
         ("a", vec![]),
         ("b", vec![rule(None, Some("/b")), rule(None, Some("/b/c/d"))]),
@@ -18,9 +18,9 @@ static ROUTER: LazyLock<Router<usize>> = LazyLock::new(|| {
     .into_iter()
     .enumerate()
     {
-        builder.add_app(name, &rules, value).expect("no conflict");
+        router.add_app(name, &rules, value).expect("no conflict");
     }
-    builder.build()
+    router
 });
 
 fuzz_target!(|input: &str| {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use app_proxy_control::app::{App, AppError};
+
 use super::{HostError, HostName, is_reserved};
 
 /// Why an entry of `match` is no rule.
@@ -80,6 +82,20 @@ impl Rule {
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
+}
+
+/// An app's rules as the router takes them.
+///
+/// # Errors
+/// Which of them is none, and why.
+pub fn rules(app: &App) -> Result<Vec<Rule>, AppError> {
+    let rule = |(index, rule): (usize, &app_proxy_control::app::MatchRule)| {
+        Rule::new(rule.host.as_deref(), rule.path.as_deref()).map_err(|error| {
+            let key = if matches!(error, RuleError::Host { .. }) { "host" } else { "path" };
+            AppError::new(format!("match[{index}].{key}"), error.to_string())
+        })
+    };
+    app.rules.iter().enumerate().map(rule).collect()
 }
 
 impl fmt::Display for Rule {

@@ -6,11 +6,11 @@ use super::*;
 
 /// Apps by name and `match` list, each with its name as the value.
 fn router(domain: Option<&str>, apps: &[(&'static str, &[Rule])]) -> Router<&'static str> {
-    let mut builder = Router::builder(domain.map(|domain| HostName::parse(domain).unwrap()));
+    let mut router = Router::new(domain.map(|domain| HostName::parse(domain).unwrap()));
     for (name, rules) in apps {
-        builder.add_app(name, rules, *name).unwrap();
+        router.add_app(name, rules, *name).unwrap();
     }
-    builder.build()
+    router
 }
 
 fn rule(host: Option<&str>, path: Option<&str>) -> Rule {
@@ -157,48 +157,47 @@ fn what_the_coordinator_keeps_for_itself_is_no_apps() {
 #[test]
 fn two_apps_cannot_have_the_same_match() {
     let domain = HostName::parse("d.test").unwrap();
-    let mut builder = Router::builder(Some(domain));
-    builder.add_app("a", &[], ()).unwrap();
-    builder.add_app("b", &[rule(Some("h.test"), Some("/x"))], ()).unwrap();
+    let mut router = Router::new(Some(domain));
+    router.add_app("a", &[], ()).unwrap();
+    router.add_app("b", &[rule(Some("h.test"), Some("/x"))], ()).unwrap();
     for (app, rules, text, owner) in [
         ("c", vec![path("/free"), path("/apps/a/")], "/apps/a", "a"),
         ("c", vec![rule(Some("H.test."), Some("/x/"))], "h.test/x", "b"),
         ("A", vec![path("/free")], "a.d.test/", "a"),
     ] {
-        let Err(RouteError::Conflict(conflict)) = builder.add_app(app, &rules, ()) else {
+        let Err(RouteError::Conflict(conflict)) = router.add_app(app, &rules, ()) else {
             panic!("no conflict for {text}");
         };
         assert_eq!((conflict.app.as_str(), conflict.owner.as_str()), (app, owner));
         assert_eq!(conflict.rule.to_string(), text);
     }
     // What was refused has left nothing behind, and an app may repeat itself.
-    builder.add_app("c", &[path("/free"), path("/free/")], ()).unwrap();
-    let again = builder.add_app("c", &[path("/other")], ());
+    router.add_app("c", &[path("/free"), path("/free/")], ()).unwrap();
+    let again = router.add_app("c", &[path("/other")], ());
     assert_eq!(again, Err(RouteError::Duplicate("c".into())));
 }
 
 #[test]
 fn an_app_name_that_no_path_or_host_can_have_is_refused() {
-    let mut builder = Router::builder(None);
+    let mut router = Router::new(None);
     for name in ["", "a/b", "a/", "..", "a b", "a%20b", "é"] {
         let error = RouteError::NameInPath(name.into());
-        assert_eq!(builder.add_app(name, &[path("/x")], ()), Err(error));
+        assert_eq!(router.add_app(name, &[path("/x")], ()), Err(error));
     }
-    builder.add_app("a:b", &[], ()).unwrap();
-    let mut builder = Router::builder(Some(HostName::parse("d.test").unwrap()));
+    router.add_app("a:b", &[], ()).unwrap();
+    let mut router = Router::new(Some(HostName::parse("d.test").unwrap()));
     assert_eq!(
-        builder.add_app("a:b", &[], ()).unwrap_err().to_string(),
+        router.add_app("a:b", &[], ()).unwrap_err().to_string(),
         "the app name `a:b` cannot be part of a host: it has a port"
     );
 }
 
 #[test]
 fn a_hundred_thousand_apps_are_told_apart() {
-    let mut builder = Router::builder(None);
+    let mut router = Router::new(None);
     for number in 0..100_000 {
-        builder.add_app(&format!("app-{number}"), &[], number).unwrap();
+        router.add_app(&format!("app-{number}"), &[], number).unwrap();
     }
-    let router = builder.build();
     for number in [0, 1, 99_999] {
         let path = format!("/apps/app-{number}/x");
         let Lookup::Found(found) = router.lookup("", &path) else {
@@ -206,6 +205,20 @@ fn a_hundred_thousand_apps_are_told_apart() {
         };
         assert_eq!(*found.value, number);
     }
+}
+
+#[test]
+fn what_an_app_answered_on_is_free_again_once_it_is_gone() {
+    let mut router = Router::new(Some(HostName::parse("d.test").unwrap()));
+    router.add_app("a", &[path("/x"), rule(Some("h.test"), Some("/y/z"))], "a").unwrap();
+    let before = router.clone();
+    assert!(router.remove_app("a") && !router.remove_app("a"));
+    router.add_app("b", &[path("/x"), rule(Some("h.test"), Some("/y/z"))], "b").unwrap();
+    let app = |router, host, path| found(router, host, path).map(|(app, _, _)| app);
+    for (host, path) in [("", "/x/1"), ("h.test", "/y/z/1")] {
+        assert_eq!((app(&router, host, path), app(&before, host, path)), (Some("b"), Some("a")));
+    }
+    assert_eq!((app(&router, "a.d.test", "/"), app(&before, "a.d.test", "/")), (None, Some("a")));
 }
 
 /// The rules, searched one by one.
@@ -259,8 +272,9 @@ proptest! {
             (hosts(), "(/(a|b|aa|ab|apps|app0|app1|app2|\\.\\.|%61)?){0,6}"),
             1..20,
         ),
+        gone in prop::collection::vec(any::<bool>(), 6),
     ) {
-        let mut builder = Router::builder(domain.map(|domain| HostName::parse(domain).unwrap()));
+        let mut router = Router::new(domain.map(|domain| HostName::parse(domain).unwrap()));
         let mut linear = Linear {
             domain: domain.map(str::to_owned),
             rules: Vec::new(),
@@ -268,7 +282,7 @@ proptest! {
         };
         for (app, rules) in apps.iter().enumerate() {
             let name = format!("app{app}");
-            if builder.add_app(&name, rules, app).is_err() {
+            if router.add_app(&name, rules, app).is_err() {
                 continue;
             }
             linear.names.push((app, name.clone()));
@@ -277,7 +291,12 @@ proptest! {
             }
             linear.rules.extend(rules.iter().map(|rule| (app, rule.clone())));
         }
-        let router = builder.build();
+            for app in (0..apps.len()).filter(|app| gone[*app]) {
+            let was_there = linear.names.iter().any(|(own, _)| *own == app);
+            prop_assert_eq!(router.remove_app(&format!("app{app}")), was_there);
+            linear.names.retain(|(own, _)| *own != app);
+            linear.rules.retain(|(own, _)| *own != app);
+        }
         for (host, raw) in requests {
             let lookup = router.lookup(host, &raw);
             let Ok(normalised) = NormalisedPath::parse(&raw) else {

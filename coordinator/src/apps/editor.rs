@@ -1,0 +1,185 @@
+//! Carries out changes of the app table, one after the other: in the store first, then for requests, then the caller is told.
+//!
+//! Calls that come while a change is being written are written together, so that a storm of them costs a few writes. The same task
+//! follows what another process writes: two of them have one store during a graceful upgrade.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{error, info, warn};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::edit::{Draft, Edit, EditError, Outcome};
+use super::{Apps, RoutedApp, Snapshot};
+use crate::store::{Cursor, News, Store, StoreError};
+
+/// Changes that are written together, at most.
+const MOST_AT_ONCE: usize = 256;
+/// Changes that wait, before further callers do.
+const QUEUE: usize = 1024;
+/// How often other processes are looked for.
+const FOLLOW: Duration = Duration::from_millis(50);
+/// How long a caller is kept waiting while another process serves too: until that has followed.
+const FOLLOWED: Duration = Duration::from_millis(3 * FOLLOW.as_millis() as u64);
+/// How often a change is tried on top of what another process was first with.
+const TRIES: usize = 10;
+
+/// Who is told of changes; called by the editor alone, one call after the other.
+pub trait Observer: Send + Sync {
+    /// Requests see another table now; these apps are not in it any more.
+    fn table_changed(&self, snapshot: &Snapshot, gone: &[Arc<RoutedApp>]);
+
+    /// Another process has changed what is not the app table.
+    fn changed_elsewhere(&self, news: &News);
+}
+
+/// Hands changes to the editor; clones share it.
+#[derive(Clone)]
+pub struct Editor {
+    jobs: mpsc::Sender<Job>,
+}
+
+struct Job {
+    edit: Edit,
+    done: oneshot::Sender<Result<Outcome, EditError>>,
+}
+
+impl Editor {
+    /// A handle, and the queue that [`EditorTask`] takes.
+    #[must_use]
+    pub fn new() -> (Self, Queue) {
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        (Self { jobs }, Queue(queue))
+    }
+
+    /// Makes a change. When this returns, it is in the store, and requests see it.
+    ///
+    /// # Errors
+    /// [`EditError`]; nothing has changed then.
+    pub async fn edit(&self, edit: Edit) -> Result<Outcome, EditError> {
+        let (done, answer) = oneshot::channel();
+        self.jobs.send(Job { edit, done }).await.map_err(|_| EditError::Ending)?;
+        answer.await.unwrap_or(Err(EditError::Ending))
+    }
+}
+
+/// Changes that wait for the editor.
+pub struct Queue(mpsc::Receiver<Job>);
+
+/// The editor at work.
+pub struct EditorTask {
+    /// What requests see.
+    pub apps: Arc<Apps>,
+    /// What survives.
+    pub store: Arc<dyn Store>,
+    /// Who is told.
+    pub observer: Arc<dyn Observer>,
+    /// How far the store has been followed.
+    pub cursor: Cursor,
+    /// Whether another process serves from the same store at this moment.
+    pub overlaps: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl EditorTask {
+    /// Works until nobody has a handle any more.
+    pub async fn run(mut self, queue: Queue) {
+        let mut queue = queue.0;
+        let mut due = interval(FOLLOW);
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut failing = false;
+        loop {
+            tokio::select! {
+                biased;
+                // In turn with the changes, so that a storm of them does not hide what another process has written.
+                _ = due.tick() => match self.follow().await {
+                    Ok(()) => failing = false,
+                    Err(e) => if !std::mem::replace(&mut failing, true) {
+                        warn!("what other processes have changed cannot be read: {e}");
+                    },
+                },
+                first = queue.recv() => {
+                    let Some(first) = first else { return };
+                    let mut jobs = vec![first];
+                    while let Some(job) = (jobs.len() < MOST_AT_ONCE).then(|| queue.try_recv().ok()).flatten() {
+                        jobs.push(job);
+                    }
+                    self.carry_out(jobs).await;
+                }
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, jobs: Vec<Job>) {
+        let answers = self.commit(&jobs).await;
+        if (self.overlaps)() {
+            sleep(FOLLOWED).await;
+        }
+        for (job, answer) in jobs.into_iter().zip(answers) {
+            // Whoever asked may be gone.
+            let _ = job.done.send(answer);
+        }
+    }
+
+    async fn commit(&mut self, jobs: &[Job]) -> Vec<Result<Outcome, EditError>> {
+        let mut left = TRIES;
+        loop {
+            let mut draft = Draft::of(&self.apps.load());
+            let answers: Vec<_> = jobs.iter().map(|job| draft.apply(&job.edit)).collect();
+            let Some(commit) = draft.commit() else { return answers };
+            let (epoch, revision) = (commit.epoch.clone(), commit.revision);
+            let failed = match self.store.commit_apps(commit).await {
+                Ok(()) => {
+                    (self.cursor.epoch, self.cursor.revision) = (epoch, revision);
+                    self.publish(draft);
+                    return answers;
+                }
+                Err(StoreError::Behind) if left > 0 => {
+                    left -= 1;
+                    match self.follow().await {
+                        Ok(()) => continue,
+                        Err(e) => e,
+                    }
+                }
+                Err(e) => e,
+            };
+            error!("the app table stays at revision {}: {failed}", self.cursor.revision);
+            return refuse(answers, failed);
+        }
+    }
+
+    fn publish(&self, draft: Draft) {
+        self.apps.publish(draft.snapshot);
+        self.observer.table_changed(&self.apps.load(), &draft.gone);
+    }
+
+    /// Takes over what another process has written.
+    async fn follow(&mut self) -> Result<(), StoreError> {
+        let Some(mut news) = self.store.news(&self.cursor).await? else { return Ok(()) };
+        self.cursor = news.cursor.clone();
+        if let Some(apps) = news.apps.take() {
+            let mut draft = Draft::of(&self.apps.load());
+            match draft.follow(apps) {
+                Ok(()) => {
+                    let table = &draft.snapshot.table;
+                    info!("the app table is at revision {} of epoch {} now, by another process", table.revision(), table.epoch());
+                    self.publish(draft);
+                }
+                Err(e) => error!("what another process has written of the app table cannot be taken over: {e}"),
+            }
+        }
+        self.observer.changed_elsewhere(&news);
+        Ok(())
+    }
+}
+
+/// What the callers are told when nothing could be written: whoever wanted nothing new has it.
+fn refuse(answers: Vec<Result<Outcome, EditError>>, failed: StoreError) -> Vec<Result<Outcome, EditError>> {
+    let failed = Arc::new(failed);
+    let refuse = |answer| match answer {
+        Ok(Outcome::Unchanged(app)) => Ok(Outcome::Unchanged(app)),
+        Ok(_) => Err(EditError::Store(Arc::clone(&failed))),
+        Err(e) => Err(e),
+    };
+    answers.into_iter().map(refuse).collect()
+}
