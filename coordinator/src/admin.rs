@@ -1,6 +1,8 @@
-//! The admin API, read-only so far: apps, workers, sessions.
+//! The admin API: apps, workers, sessions; its description is made from the handlers.
 
 mod apps;
+mod openapi;
+mod problems;
 mod sessions;
 
 use std::sync::Arc;
@@ -10,22 +12,36 @@ use app_proxy_hop::admin::{Problem, Token, identified, probes, require_token};
 use app_proxy_hop::drain::Drain;
 use app_proxy_hop::exchange::Hop;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::from_fn_with_state;
-use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::apps::Apps;
+use crate::apps::editor::Editor;
 use crate::pool::Pool;
 use crate::sessions::Sessions;
+use crate::store::StoreError;
 
-/// What the API shows.
+pub use apps::ListCache;
+pub use openapi::description;
+
+/// Largest body of a call, in bytes.
+const LARGEST_BODY: usize = 1 << 20;
+
+/// What the API shows and changes.
 #[derive(Clone)]
 pub struct AdminState {
     /// Apps.
     pub apps: Arc<Apps>,
+    /// Changes them.
+    pub editor: Editor,
+    /// Answers to those who follow them.
+    pub lists: ListCache,
     /// Workers.
     pub pool: Arc<Pool>,
     /// Sessions.
@@ -38,22 +54,35 @@ pub struct AdminState {
 pub fn router(state: AdminState, hop: &Arc<Hop>, admin: Token, worker: Token) -> Router {
     let pool = Arc::clone(&state.pool);
     let ready = Arc::new(move || if pool.any_healthy() { Ok(()) } else { Err("no worker is healthy".to_owned()) });
-    let followed = Router::new()
-        .route("/api/v1/apps", get(apps::list))
-        .route_layer(from_fn_with_state(Arc::from([admin.clone(), worker]), require_token));
-    let guarded = Router::new()
-        .route("/api/v1/apps/{name}", get(apps::one))
-        .route("/api/v1/workers", get(workers))
-        .route("/api/v1/sessions", get(sessions::list))
-        .route("/api/v1/sessions/{id}", get(sessions::one))
-        .route_layer(from_fn_with_state(Arc::from([admin]), require_token));
-    identified(followed.merge(guarded).with_state(state).merge(probes(hop, ready)), hop)
+    let token = |tokens: &[Token]| from_fn_with_state(Arc::<[Token]>::from(tokens), require_token);
+    let of_workers = calls_of_workers().route_layer(token(&[admin.clone(), worker]));
+    let (calls, description) = openapi::described(of_workers.merge(calls().route_layer(token(&[admin]))));
+    let calls = calls.layer(DefaultBodyLimit::max(LARGEST_BODY)).with_state(state);
+    identified(calls.merge(openapi::pages(description)).merge(probes(hop, ready)), hop)
+}
+
+/// Calls that workers make as well.
+fn calls_of_workers() -> OpenApiRouter<AdminState> {
+    OpenApiRouter::new().routes(routes!(apps::list))
+}
+
+/// Calls that need the API's own token.
+fn calls() -> OpenApiRouter<AdminState> {
+    OpenApiRouter::new()
+        .routes(routes!(apps::one, apps::put, apps::delete))
+        .routes(routes!(workers))
+        .routes(routes!(sessions::list))
+        .routes(routes!(sessions::one))
 }
 
 /// `limit` and `cursor` of a list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Paging {
+    /// Items on a page; 100 when it is absent.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
+    /// `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
@@ -62,15 +91,40 @@ impl Paging {
     const DEFAULT: usize = 100;
     const MOST: usize = 1000;
 
-    fn page<T>(&self, items: Vec<T>, key: impl Fn(&T) -> String) -> Page<T> {
-        let limit = self.limit.unwrap_or(Self::DEFAULT).clamp(1, Self::MOST);
-        Page::of(items, self.cursor.as_deref(), limit, key)
+    fn limit(&self) -> Result<usize, Problem> {
+        match self.limit {
+            None => Ok(Self::DEFAULT),
+            Some(limit) if (1..=Self::MOST).contains(&limit) => Ok(limit),
+            Some(_) => {
+                let detail = format!("limit is 1 to {}.", Self::MOST);
+                Err(Problem::new(StatusCode::BAD_REQUEST, "bad_request", detail).with_field("limit"))
+            }
+        }
+    }
+
+    fn page<T>(&self, items: Vec<T>, key: impl Fn(&T) -> String) -> Result<Page<T>, Problem> {
+        Ok(Page::of(items, self.cursor.as_deref(), self.limit()?, key))
     }
 }
 
+/// What a caller is told when the store cannot be written: nothing has changed, and requests are served on.
+fn store_problem(error: &StoreError) -> Problem {
+    // What the system says is in the log; the caller learns of no path.
+    let detail = match error {
+        StoreError::Full(_) => "The store has no room left; nothing has changed.",
+        StoreError::Locked(_) | StoreError::Behind => "The store is locked by another process; nothing has changed.",
+        StoreError::Unusable(_) | StoreError::Corrupt { .. } | StoreError::Newer { .. } => {
+            "The store cannot be used; nothing has changed."
+        }
+    };
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.code(), detail)
+        .with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
+}
+
 /// A worker as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct WorkerView {
+    #[schema(value_type = String)]
     id: Arc<str>,
     address: String,
     weight: u16,
@@ -79,6 +133,10 @@ struct WorkerView {
     source: &'static str,
 }
 
+/// Workers of the pool
+#[utoipa::path(get, path = "/api/v1/workers", operation_id = "list_workers", tag = "workers", params(Paging), responses(
+    (status = 200, description = "Workers", body = Page<WorkerView>), problems::BadRequest, problems::Authenticated,
+))]
 async fn workers(
     State(state): State<AdminState>,
     query: Result<Query<Paging>, QueryRejection>,
@@ -91,7 +149,7 @@ async fn workers(
         healthy: state.pool.is_healthy(worker),
         source: "file",
     });
-    Ok(Json(paging.page(views.collect(), |view| view.id.to_string())))
+    Ok(Json(paging.page(views.collect(), |view| view.id.to_string())?))
 }
 
 /// What a query that cannot be read is answered.

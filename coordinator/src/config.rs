@@ -32,6 +32,8 @@ struct RawCoordinator {
     request_id: RequestIdSection,
     #[serde(default)]
     sessions: SessionsSection,
+    #[serde(default)]
+    store: StoreSection,
     #[serde(default = "default_worker_token_file")]
     worker_token_file: PathBuf,
     #[serde(default)]
@@ -100,6 +102,33 @@ impl Default for SessionsSection {
     }
 }
 
+/// `store`: what survives a restart.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreSection {
+    /// Where it is.
+    pub kind: StoreKind,
+    /// The file of `sqlite`.
+    pub path: PathBuf,
+}
+
+/// Where state is that must survive a restart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// In one file.
+    #[default]
+    Sqlite,
+    /// Nowhere: what the API has changed is forgotten at the end.
+    Memory,
+}
+
+impl Default for StoreSection {
+    fn default() -> Self {
+        Self { kind: StoreKind::default(), path: PathBuf::from("run/coordinator.db") }
+    }
+}
+
 /// One fixed worker of the pool.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -160,6 +189,8 @@ pub struct Config {
     pub sessions: SessionsSection,
     /// The header that takes the cookie's place.
     pub session_header: HeaderName,
+    /// What survives a restart.
+    pub store: StoreSection,
     /// Holds the token between the tiers.
     pub worker_token_file: PathBuf,
     /// The pool.
@@ -226,6 +257,7 @@ impl Config {
             request_id: raw.request_id,
             sessions: raw.sessions,
             session_header,
+            store: raw.store,
             worker_token_file: raw.worker_token_file,
             workers: raw.workers,
             health_check: raw.health_check,
@@ -335,7 +367,8 @@ mod tests {
         let default = load("").unwrap();
         let shown = |c: &Config| {
             format!(
-                "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+                "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+                c.store,
                 c.request_id,
                 c.sessions,
                 c.health_check,

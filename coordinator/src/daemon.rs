@@ -137,7 +137,10 @@ fn listen(
         daemon.hold(bound);
     }
     let bound = bind(&config.admin, "admin", "admin")?;
+    let (editor, _queue) = crate::apps::editor::Editor::new();
     let state = AdminState {
+        editor,
+        lists: admin::ListCache::default(),
         apps: Arc::clone(&coordinator.apps),
         pool: Arc::clone(&coordinator.pool),
         sessions: Arc::clone(&coordinator.sessions),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use app_proxy_hop::request_id::RequestId;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-pub use record::{OpenStream, SessionRecord, SessionView};
+pub use record::{OpenStream, SessionRecord};
 pub use table::SessionTable;
 
 use crate::apps::RoutedApp;

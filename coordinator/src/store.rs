@@ -14,6 +14,7 @@ use app_proxy_control::webhook::Event;
 use app_proxy_control::worker::Registration;
 use async_trait::async_trait;
 
+pub mod late;
 pub mod memory;
 pub mod sqlite;
 

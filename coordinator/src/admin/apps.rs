@@ -1,4 +1,7 @@
-//! `GET /api/v1/apps` and `/api/v1/apps/{name}`.
+//! `/api/v1/apps`: the app table, followed by long poll and changed.
+
+mod body;
+mod cache;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,41 +11,58 @@ use app_proxy_hop::admin::Problem;
 use app_proxy_hop::config::Period;
 use app_proxy_hop::drain::Phase;
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
-use super::{AdminState, Paging, bad_query};
+use super::problems::{Authenticated, BadRequest, Full, TooLarge};
+use super::{AdminState, Paging, bad_query, store_problem};
+use crate::apps::edit::{Condition, Edit, EditError, Outcome};
+
+pub use cache::ListCache;
 
 /// Longest time for which a poll stays open.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// What part of the table is asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Changes {
-    /// Only what changed after this revision.
+    /// Only what changed after this revision; deletions are in `deleted`.
     since: Option<u64>,
-    /// What the revision counts in.
+    /// What the revision counts in. A table of another epoch is answered whole.
     epoch: Option<String>,
-    /// How long to wait for a change.
+    /// How long to wait for a change, with `since`: `30s`; a minute at most.
+    #[param(value_type = Option<String>, example = "30s")]
     wait: Option<Period>,
+    /// Apps on a page, 1 to 1000. Without `limit` and `cursor` the answer is the whole table.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
+    /// `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
-/// The table, or what changed in it; with `since` and `wait` a long poll.
+/// The app table, or what changed in it
+///
+/// With `since` and `wait` a long poll: it is answered as soon as something has changed, or with no items after `wait`.
+#[utoipa::path(get, path = "/api/v1/apps", operation_id = "list_apps", tag = "apps", params(Changes), responses(
+    (status = 200, description = "Apps, the table's revision and its epoch", body = AppList), BadRequest, Authenticated,
+))]
 pub(super) async fn list(
     State(state): State<AdminState>,
     query: Result<Query<Changes>, QueryRejection>,
-) -> Result<Json<AppList>, Problem> {
+) -> Result<Response, Problem> {
     let Query(changes) = query.map_err(bad_query)?;
-    let Some(since) = changes.since else {
-        let paging = Paging { limit: changes.limit, cursor: changes.cursor };
-        return Ok(Json(whole(&state, &paging)));
-    };
-    let wait = changes.wait.map_or(Duration::ZERO, |wait| wait.0).min(LONGEST_WAIT);
+    if changes.limit.is_some() || changes.cursor.is_some() {
+        let limit = Paging { limit: changes.limit, cursor: None }.limit()?;
+        return Ok(Json(state.apps.load().table.page(changes.cursor.as_deref(), limit)).into_response());
+    }
     let mut revision = state.apps.watch();
+    let wait = changes.since.and(changes.wait).map_or(Duration::ZERO, |wait| wait.0).min(LONGEST_WAIT);
     let mut over = std::pin::pin!(async {
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
@@ -51,33 +71,134 @@ pub(super) async fn list(
         }
     });
     loop {
-        let list = state.apps.load().table.changes(since, changes.epoch.as_deref());
-        if list.has_news() {
-            return Ok(Json(list));
+        revision.mark_unchanged();
+        let list = state.lists.answer(&state.apps.load().table, changes.since, changes.epoch.as_deref());
+        if list.has_news || changes.since.is_none() {
+            return Ok(json(list.body));
         }
         tokio::select! {
-            changed = revision.changed() => if changed.is_err() { return Ok(Json(list)) },
-            () = &mut over => return Ok(Json(list)),
+            changed = revision.changed() => if changed.is_err() { return Ok(json(list.body)) },
+            () = &mut over => return Ok(json(list.body)),
         }
     }
 }
 
-/// The whole table in pages; without a limit on one page, as workers read it.
-fn whole(state: &AdminState, paging: &Paging) -> AppList {
-    let mut list = state.apps.load().table.changes(0, None);
-    if paging.limit.is_some() || paging.cursor.is_some() {
-        let page = paging.page(std::mem::take(&mut list.items), |app| app.app.name.clone());
-        list.items = page.items;
-        list.next_cursor = page.next_cursor;
-    }
-    list
+/// One app
+#[utoipa::path(get, path = "/api/v1/apps/{name}", operation_id = "get_app", tag = "apps",
+    params(("name" = String, Path, description = "The app's name")), responses(
+    (status = 200, description = "The app", body = StoredApp,
+        headers(("ETag" = String, description = "Its revision in quotes, for `If-Match`"))),
+    (status = 404, description = "`app_not_found`", body = app_proxy_hop::admin::ProblemBody, content_type = "application/problem+json"),
+    BadRequest, Authenticated,
+))]
+pub(super) async fn one(State(state): State<AdminState>, Path(name): Path<String>) -> Result<Response, Problem> {
+    let found = state.apps.load().table.get(&name).cloned();
+    found.map(|app| stored(StatusCode::OK, &app)).ok_or_else(|| not_found("There is no app of this name."))
 }
 
-/// One app.
-pub(super) async fn one(
+/// Register an app, or put it in the place of the one of its name
+///
+/// Idempotent: the same app again changes nothing and is answered with 200. When this is answered, the app is on disk, and the next
+/// request is served by it, through any worker.
+#[utoipa::path(put, path = "/api/v1/apps/{name}", operation_id = "put_app", tag = "apps",
+    params(("name" = String, Path, description = "The app's name"),
+        ("If-Match" = Option<String>, Header, description = "Only when the app is at this revision: its `ETag`, or `*` for any"),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: only when there is no such app")),
+    request_body(content = app_proxy_control::app::App, description = "The app. `name` may be left out; `revision`, `source` and `updated_at`, as GET answers them, do not count."),
+    responses(
+    (status = 200, description = "The app, as it is stored", body = StoredApp, headers(("ETag" = String, description = "Its revision in quotes"))),
+    (status = 201, description = "The app, which is new", body = StoredApp, headers(("ETag" = String, description = "Its revision in quotes"))),
+    (status = 409, description = "`app_owned_by_file`, or `match_taken`: another app answers there", body = app_proxy_hop::admin::ProblemBody, content_type = "application/problem+json"),
+    (status = 412, description = "`precondition_failed`: the app has changed since", body = app_proxy_hop::admin::ProblemBody, content_type = "application/problem+json"),
+    BadRequest, Authenticated, TooLarge, Full,
+))]
+pub(super) async fn put(
     State(state): State<AdminState>,
     Path(name): Path<String>,
-) -> Result<Json<Arc<StoredApp>>, Problem> {
-    let found = state.apps.load().table.get(&name).cloned();
-    found.map(Json).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "app_not_found", "There is no app of this name."))
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let app = body::read_app(&name, &body.map_err(body::unreadable)?)?;
+    let edit = Edit::Put(Box::new(app), condition(&headers)?);
+    match state.editor.edit(edit).await.map_err(problem)? {
+        Outcome::Created(app) => Ok(stored(StatusCode::CREATED, &app)),
+        Outcome::Updated(app) | Outcome::Unchanged(app) => Ok(stored(StatusCode::OK, &app)),
+        Outcome::Deleted | Outcome::Taken { .. } => Ok(StatusCode::NO_CONTENT.into_response()),
+    }
+}
+
+/// Remove an app
+///
+/// Its streams are closed and its sessions dropped, at every worker. Deleting again what was deleted is answered with 204 too.
+#[utoipa::path(delete, path = "/api/v1/apps/{name}", operation_id = "delete_app", tag = "apps",
+    params(("name" = String, Path, description = "The app's name"),
+        ("If-Match" = Option<String>, Header, description = "Only when the app is at this revision: its `ETag`, or `*` for any")),
+    responses(
+    (status = 204, description = "It is gone"),
+    (status = 404, description = "`app_not_found`", body = app_proxy_hop::admin::ProblemBody, content_type = "application/problem+json"),
+    (status = 409, description = "`app_owned_by_file`", body = app_proxy_hop::admin::ProblemBody, content_type = "application/problem+json"),
+    (status = 412, description = "`precondition_failed`: the app has changed since", body = app_proxy_hop::admin::ProblemBody, content_type = "application/problem+json"),
+    BadRequest, Authenticated, Full,
+))]
+pub(super) async fn delete(
+    State(state): State<AdminState>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let condition = condition(&headers)?;
+    state.editor.edit(Edit::Delete(name, condition)).await.map_err(problem)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// An app with its revision as `ETag`.
+fn stored(status: StatusCode, app: &Arc<StoredApp>) -> Response {
+    let mut response = (status, Json(app)).into_response();
+    if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", app.revision)) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+}
+
+fn json(body: Bytes) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+}
+
+/// What `If-Match` and `If-None-Match` ask for.
+fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
+    let text = |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default().trim());
+    let wrong = |name: &str, what: &str| Problem::new(StatusCode::BAD_REQUEST, "bad_request", what).with_field(name);
+    match (text(header::IF_MATCH), text(header::IF_NONE_MATCH)) {
+        (None, None) => Ok(Condition::None),
+        (Some("*"), None) => Ok(Condition::Exists),
+        (Some(tags), None) => {
+            let revision = |tag: &str| tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok();
+            let revisions = tags.split(',').map(revision).collect::<Option<Vec<_>>>();
+            let what = "If-Match is `*`, or the revision in quotes as ETag says it.";
+            revisions.map(Condition::Revisions).ok_or_else(|| wrong("If-Match", what))
+        }
+        (None, Some("*")) => Ok(Condition::Absent),
+        (None, Some(_)) => Err(wrong("If-None-Match", "If-None-Match can only be `*` here.")),
+        (Some(_), Some(_)) => Err(wrong("If-None-Match", "If-Match and If-None-Match exclude each other.")),
+    }
+}
+
+fn not_found(detail: &str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "app_not_found", detail)
+}
+
+/// What the caller is told of a change that was refused.
+fn problem(error: EditError) -> Problem {
+    let conflict = |code, detail| Problem::new(StatusCode::CONFLICT, code, detail);
+    match error {
+        EditError::Invalid(invalid) => body::invalid(&invalid),
+        EditError::NotFound(_) => not_found("There is no app of this name."),
+        EditError::OwnedByFile(_) => conflict("app_owned_by_file", error.to_string()),
+        EditError::MatchTaken(_) => conflict("match_taken", error.to_string()).with_field("match"),
+        EditError::Precondition(_) => {
+            Problem::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", error.to_string())
+        }
+        EditError::Store(cause) => store_problem(&cause),
+        EditError::Ending => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", error.to_string())
+            .with_header(header::RETRY_AFTER, HeaderValue::from_static("1")),
+    }
 }

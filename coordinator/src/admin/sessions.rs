@@ -1,6 +1,7 @@
 //! `GET /api/v1/sessions` and `/api/v1/sessions/{id}`.
 
 use app_proxy_control::list::Page;
+use app_proxy_control::session::SessionView;
 use app_proxy_hop::admin::Problem;
 use app_proxy_hop::config::Period;
 use axum::Json;
@@ -8,25 +9,34 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
+use super::problems::{Authenticated, BadRequest};
 use super::{AdminState, Paging, bad_query};
-use crate::sessions::SessionView;
 use crate::sessions::cookie::SessionId;
 
 /// Which sessions are asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Filter {
     /// Of this app.
     app: Option<String>,
     /// Pinned to this worker.
     worker: Option<String>,
-    /// Without activity for at least so long.
+    /// Without activity for at least so long: `30m`.
+    #[param(value_type = Option<String>, example = "30m")]
     idle_for: Option<Period>,
+    /// Items on a page; 100 when it is absent.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
+    /// `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
-/// The sessions of this coordinator.
+/// Sessions of this coordinator
+#[utoipa::path(get, path = "/api/v1/sessions", operation_id = "list_sessions", tag = "sessions", params(Filter), responses(
+    (status = 200, description = "Sessions", body = Page<SessionView>), BadRequest, Authenticated,
+))]
 pub(super) async fn list(
     State(state): State<AdminState>,
     query: Result<Query<Filter>, QueryRejection>,
@@ -40,10 +50,16 @@ pub(super) async fn list(
     });
     let views = wanted.map(|record| record.view()).collect();
     let paging = Paging { limit: filter.limit, cursor: filter.cursor };
-    Ok(Json(paging.page(views, |view: &SessionView| view.id.clone())))
+    Ok(Json(paging.page(views, |view: &SessionView| view.id.clone())?))
 }
 
-/// One session.
+/// One session
+#[utoipa::path(get, path = "/api/v1/sessions/{id}", operation_id = "get_session", tag = "sessions",
+    params(("id" = String, Path, description = "The session's identifier")), responses(
+    (status = 200, description = "The session", body = SessionView),
+    (status = 404, description = "`session_not_found`", body = app_proxy_hop::admin::ProblemBody, content_type = "application/problem+json"),
+    BadRequest, Authenticated,
+))]
 pub(super) async fn one(State(state): State<AdminState>, Path(id): Path<String>) -> Result<Json<SessionView>, Problem> {
     let record = id.parse::<SessionId>().ok().and_then(|id| state.sessions.table().get(&id));
     let missing =

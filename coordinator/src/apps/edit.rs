@@ -311,3 +311,7 @@ impl Condition {
 fn is_file_epoch(epoch: &str) -> bool {
     !epoch.contains('-')
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+mod tests;

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use app_proxy_control::session::SessionView;
 use app_proxy_hop::request_id::{KeptId, RequestId};
 use app_proxy_hop::websocket::StreamObserver;
 use app_proxy_hop::websocket::observer::Direction;
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
-use serde::Serialize;
 use subtle::ConstantTimeEq;
 
 use super::cookie::{MacText, SessionId};
@@ -35,37 +35,6 @@ pub struct SessionRecord {
     open_streams: AtomicU32,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
-}
-
-/// A record as the API shows it.
-#[derive(Clone, Debug, Serialize)]
-pub struct SessionView {
-    /// The session's identifier.
-    pub id: String,
-    /// The app.
-    pub app: Arc<str>,
-    /// The worker that it is pinned to.
-    pub worker: Option<Arc<str>>,
-    /// How often it has moved to another worker.
-    pub moves: u32,
-    /// The request that created it.
-    pub origin_request_id: RequestId,
-    /// Its last request.
-    pub last_request_id: RequestId,
-    /// Where it came from first.
-    pub client: Option<IpAddr>,
-    /// When it was created, RFC 3339.
-    pub created_at: String,
-    /// When data flowed last, RFC 3339.
-    pub last_active_at: String,
-    /// Requests so far.
-    pub requests: u64,
-    /// Streams that are open.
-    pub open_streams: u32,
-    /// Body bytes from the client.
-    pub bytes_in: u64,
-    /// Body bytes to the client.
-    pub bytes_out: u64,
 }
 
 impl SessionRecord {
@@ -173,11 +142,11 @@ impl SessionRecord {
     pub fn view(&self) -> SessionView {
         SessionView {
             id: self.id.to_string(),
-            app: Arc::clone(&self.app),
-            worker: self.worker.load().as_ref().map(|worker| Arc::clone(&worker.id)),
+            app: self.app.as_ref().to_owned(),
+            worker: self.worker.load().as_ref().map(|worker| worker.id.as_ref().to_owned()),
             moves: self.moves.load(Ordering::Relaxed),
-            origin_request_id: self.origin_request_id.get(),
-            last_request_id: self.last_request_id.lock().unwrap_or_else(PoisonError::into_inner).get(),
+            origin_request_id: self.origin_request_id.get().as_str().to_owned(),
+            last_request_id: self.last_request_id.lock().unwrap_or_else(PoisonError::into_inner).get().as_str().to_owned(),
             client: self.client,
             created_at: rfc3339(self.created_ms),
             last_active_at: rfc3339(self.active_ms.load(Ordering::Relaxed)),
