@@ -1,4 +1,4 @@
-//! The admin API, read-only so far: apps, workers, sessions.
+//! The admin API: apps, workers, sessions.
 
 mod apps;
 mod sessions;
@@ -45,7 +45,7 @@ pub fn router(state: AdminState, hop: &Arc<Hop>, admin: Token, worker: Token) ->
         .route("/api/v1/apps/{name}", get(apps::one))
         .route("/api/v1/workers", get(workers))
         .route("/api/v1/sessions", get(sessions::list))
-        .route("/api/v1/sessions/{id}", get(sessions::one))
+        .route("/api/v1/sessions/{id}", get(sessions::one).delete(sessions::delete))
         .route_layer(from_fn_with_state(Arc::from([admin]), require_token));
     identified(followed.merge(guarded).with_state(state).merge(probes(hop, ready)), hop)
 }

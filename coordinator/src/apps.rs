@@ -1,10 +1,12 @@
 //! The app table as requests see it: a snapshot with its router, swapped whole when the table changes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use app_proxy_control::app::{App, UpstreamPath};
 use app_proxy_control::table::{AppTable, StoredApp};
 use app_proxy_hop::header::revision_value;
+use app_proxy_hop::streams::Streams;
 use arc_swap::{ArcSwap, Guard};
 use http::HeaderValue;
 use tokio::sync::watch;
@@ -21,6 +23,8 @@ pub struct RoutedApp {
     pub name: Arc<str>,
     /// Its revision and the epoch that it counts in, as the worker is told.
     pub revision: HeaderValue,
+    /// Its open streams.
+    pub streams: Streams,
 }
 
 impl RoutedApp {
@@ -37,6 +41,8 @@ pub struct Snapshot {
     pub table: AppTable,
     /// Which of them a request is for.
     pub router: Router<Arc<RoutedApp>>,
+    /// The apps by their names.
+    pub routed: HashMap<Arc<str>, Arc<RoutedApp>>,
 }
 
 /// The current state; reading it takes no lock.
@@ -71,14 +77,17 @@ impl Apps {
 
 fn snapshot(table: AppTable, domain: Option<HostName>) -> Result<Snapshot, String> {
     let mut router = Router::builder(domain);
+    let mut routed = HashMap::new();
     for stored in table.iter() {
-        let app = RoutedApp {
+        let app = Arc::new(RoutedApp {
             stored: Arc::clone(stored),
             name: stored.app.name.as_str().into(),
             revision: revision_value(stored.revision, table.epoch()).map_err(|e| e.to_string())?,
-        };
+            streams: Streams::default(),
+        });
+        routed.insert(Arc::clone(&app.name), Arc::clone(&app));
         let rules = rules(&stored.app)?;
-        router.add_app(&stored.app.name, &rules, Arc::new(app)).map_err(|e| e.to_string())?;
+        router.add_app(&stored.app.name, &rules, app).map_err(|e| e.to_string())?;
     }
-    Ok(Snapshot { router: router.build(), table })
+    Ok(Snapshot { router: router.build(), routed, table })
 }

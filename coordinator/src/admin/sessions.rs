@@ -1,4 +1,4 @@
-//! `GET /api/v1/sessions` and `/api/v1/sessions/{id}`.
+//! `GET /api/v1/sessions`, `GET` and `DELETE /api/v1/sessions/{id}`.
 
 use app_proxy_control::list::Page;
 use app_proxy_hop::admin::Problem;
@@ -46,7 +46,16 @@ pub(super) async fn list(
 /// One session.
 pub(super) async fn one(State(state): State<AdminState>, Path(id): Path<String>) -> Result<Json<SessionView>, Problem> {
     let record = id.parse::<SessionId>().ok().and_then(|id| state.sessions.table().get(&id));
-    let missing =
-        || Problem::new(StatusCode::NOT_FOUND, "session_not_found", "There is no session of this identifier.");
     record.map(|record| Json(record.view())).ok_or_else(missing)
+}
+
+/// Deletes a session and closes its streams.
+pub(super) async fn delete(State(state): State<AdminState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    let streams_of = |app: &str| state.apps.load().routed.get(app).map(|app| app.streams.clone());
+    let deleted = id.parse::<SessionId>().ok().and_then(|id| state.sessions.delete(&id, streams_of));
+    deleted.map(|_| StatusCode::NO_CONTENT).ok_or_else(missing)
+}
+
+fn missing() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "session_not_found", "There is no session of this identifier.")
 }

@@ -1,11 +1,12 @@
 //! What is remembered of a session. Counting in it takes no lock that other sessions share.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use app_proxy_hop::request_id::{KeptId, RequestId};
+use app_proxy_hop::streams::{CloseReason, Opened};
 use app_proxy_hop::websocket::StreamObserver;
 use app_proxy_hop::websocket::observer::Direction;
 use arc_swap::ArcSwapOption;
@@ -33,6 +34,8 @@ pub struct SessionRecord {
     kept_ms: AtomicU64,
     requests: AtomicU64,
     open_streams: AtomicU32,
+    /// Whether it is out of the table for good.
+    deleted: AtomicBool,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
 }
@@ -90,6 +93,7 @@ impl SessionRecord {
             kept_ms: AtomicU64::new(now),
             requests: AtomicU64::new(0),
             open_streams: AtomicU32::new(0),
+            deleted: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
         }
@@ -158,6 +162,17 @@ impl SessionRecord {
         self.idle_for() > ttl && self.open_streams.load(Ordering::Relaxed) == 0
     }
 
+    /// Says that it is out of the table for good: what of it still runs does not bring it back.
+    pub(super) fn delete(&self) {
+        self.deleted.store(true, Ordering::Release);
+    }
+
+    /// Whether it is out of the table for good.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
+    }
+
     /// How long nothing has flowed.
     #[must_use]
     pub fn idle_for(&self) -> Duration {
@@ -189,17 +204,21 @@ impl SessionRecord {
     }
 }
 
-/// An open stream of a session: counts it, and keeps the session from expiring while data flows.
+/// An open stream of a session, or a long download: counts it, and keeps the session from expiring while data flows.
 pub struct OpenStream {
     record: Arc<SessionRecord>,
     table: SessionTable,
 }
 
 impl OpenStream {
-    /// Counts one more open stream, until this is dropped.
+    /// Counts one more open stream, until this is dropped. It has registered as `opened`, and is closed at once when the session was deleted
+    /// before that.
     #[must_use]
-    pub fn new(record: &Arc<SessionRecord>, table: &SessionTable) -> Self {
+    pub fn new(record: &Arc<SessionRecord>, table: &SessionTable, opened: &Opened) -> Self {
         record.open_streams.fetch_add(1, Ordering::Relaxed);
+        if record.is_deleted() {
+            opened.close(CloseReason::SessionDeleted);
+        }
         Self { record: Arc::clone(record), table: table.clone() }
     }
 
