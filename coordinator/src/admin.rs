@@ -25,7 +25,7 @@ use crate::apps::Apps;
 use crate::apps::editor::Editor;
 use crate::pool::Pool;
 use crate::sessions::Sessions;
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 pub use apps::ListCache;
 pub use openapi::description;
@@ -46,6 +46,8 @@ pub struct AdminState {
     pub pool: Arc<Pool>,
     /// Sessions.
     pub sessions: Arc<Sessions>,
+    /// What survives a restart.
+    pub store: Arc<dyn Store>,
     /// Tells a poll that waits when the daemon ends.
     pub drain: Drain,
 }
@@ -72,7 +74,7 @@ fn calls() -> OpenApiRouter<AdminState> {
         .routes(routes!(apps::one, apps::put, apps::delete))
         .routes(routes!(workers))
         .routes(routes!(sessions::list))
-        .routes(routes!(sessions::one))
+        .routes(routes!(sessions::one, sessions::delete))
 }
 
 /// `limit` and `cursor` of a list.

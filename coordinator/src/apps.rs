@@ -10,6 +10,7 @@ use std::sync::Arc;
 use app_proxy_control::app::{App, UpstreamPath};
 use app_proxy_control::table::{AppTable, StoredApp};
 use app_proxy_hop::header::revision_value;
+use app_proxy_hop::streams::Streams;
 use arc_swap::{ArcSwap, Guard};
 use http::HeaderValue;
 use rpds::HashTrieMapSync;
@@ -26,6 +27,8 @@ pub struct RoutedApp {
     pub name: Arc<str>,
     /// Its revision and the epoch that it counts in, as the worker is told.
     pub revision: HeaderValue,
+    /// Its open streams.
+    pub streams: Streams,
 }
 
 impl RoutedApp {
@@ -40,7 +43,8 @@ impl RoutedApp {
         let name = before.map_or_else(|| stored.app.name.as_str().into(), |before| Arc::clone(&before.name));
         // Epochs are made here, of letters, digits and hyphens, so that this is always a header value.
         let revision = revision_value(stored.revision, epoch).unwrap_or_else(|_| HeaderValue::from_static("0"));
-        Self { stored, name, revision }
+        let streams = before.map(|before| before.streams.clone()).unwrap_or_default();
+        Self { stored, name, revision, streams }
     }
 }
 

@@ -23,7 +23,7 @@ pub struct RequestContext {
     pub session: Option<SessionUse>,
     /// The workers that it goes to.
     pub placement: Placement,
-    /// The stream that its response has turned out to be.
+    /// The stream or long download that its response has turned out to be.
     pub stream: Option<OpenStream>,
     /// The WebSocket's identifier, captured when the application has answered with 101 (docs/request-id.md, rule 15).
     pub websocket_id: Option<RequestId>,

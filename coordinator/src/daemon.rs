@@ -140,6 +140,7 @@ fn listen(
     let (editor, _queue) = crate::apps::editor::Editor::new();
     let state = AdminState {
         editor,
+        store: Arc::new(crate::store::late::LateStore::new().0),
         lists: admin::ListCache::default(),
         apps: Arc::clone(&coordinator.apps),
         pool: Arc::clone(&coordinator.pool),

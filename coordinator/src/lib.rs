@@ -2,6 +2,7 @@
 //!
 //! The modules are listed in the order in which a request meets them; `proxy` is the table of contents.
 
+pub mod clock;
 pub mod config;
 pub mod daemon;
 

@@ -7,7 +7,7 @@ use app_proxy_hop::error::Failure;
 use app_proxy_hop::exchange::Hop;
 use app_proxy_hop::forwarding::forget_spelling;
 use app_proxy_hop::phase;
-use app_proxy_hop::response::{answer, answer_failure, finish_header};
+use app_proxy_hop::response::{answer, answer_failure, finish_header, register_if_long};
 use app_proxy_hop::websocket::{is_websocket, serve};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -137,7 +137,9 @@ impl ProxyHttp for CoordinatorProxy {
     ) -> Result<()> {
         let bytes = body.as_ref().map_or(0, Bytes::len);
         ctx.data(bytes as u64, 0);
-        phase::count_body(&self.0.hop, &mut ctx.body_bytes, bytes)
+        phase::count_body(&self.0.hop, &mut ctx.body_bytes, bytes)?;
+        ctx.exchange.outcome.bytes_in = ctx.body_bytes;
+        Ok(())
     }
 
     /// Make the response fit for the client.
@@ -149,9 +151,12 @@ impl ProxyHttp for CoordinatorProxy {
     ) -> Result<()> {
         finish_header(session, &mut ctx.exchange, response)?;
         forward::response(response, ctx, &self.0.sessions);
-        if ctx.exchange.is_open_stream() && ctx.stream.is_none() {
-            let table = self.0.sessions.table();
-            ctx.stream = ctx.session.as_ref().map(|used| OpenStream::new(&used.record, table));
+        let RequestContext { exchange, route, session: used, stream, .. } = &mut **ctx;
+        if let Some(route) = route
+            && register_if_long(session, exchange, response, &route.app.streams)
+            && let (Some(used), Some(opened)) = (used, exchange.opened())
+        {
+            *stream = Some(OpenStream::new(&used.record, self.0.sessions.table(), opened));
         }
         Ok(())
     }
@@ -163,7 +168,9 @@ impl ProxyHttp for CoordinatorProxy {
         _end_of_stream: bool,
         ctx: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
-        ctx.data(0, body.as_ref().map_or(0, Bytes::len) as u64);
+        let bytes = body.as_ref().map_or(0, Bytes::len) as u64;
+        ctx.data(0, bytes);
+        ctx.exchange.outcome.bytes_out += bytes;
         Ok(None)
     }
 
@@ -189,6 +196,8 @@ impl ProxyHttp for CoordinatorProxy {
     }
 
     async fn logging(&self, session: &mut HttpSession, e: Option<&Error>, ctx: &mut Self::CTX) {
+        // The connection may have work left after this, the stream has not.
+        ctx.stream = None;
         phase::end(session, &mut ctx.exchange, e);
     }
 

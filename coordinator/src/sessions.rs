@@ -8,7 +8,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use app_proxy_hop::request_id::RequestId;
+use app_proxy_hop::streams::{CloseReason, Streams};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use log::info;
 
 pub use record::{OpenStream, SessionRecord};
 pub use table::SessionTable;
@@ -85,7 +87,8 @@ impl Sessions {
 
     /// The session of a request to `app` that matched on `prefix`: the one that it shows, or a new one.
     ///
-    /// A value with a valid MAC whose record is not here (another coordinator made it, or it has expired) gets a record under the same identifier.
+    /// A value with a valid MAC whose record is not here (another coordinator made it, or it has expired) gets a record under the same
+    /// identifier; that of a session that was deleted here does not count.
     pub fn resolve(&self, app: &RoutedApp, prefix: &str, visitor: &Visitor<'_>) -> SessionUse {
         let used = match self.shown(app, visitor) {
             Some(record) => SessionUse { record, handout: None },
@@ -111,7 +114,21 @@ impl Sessions {
             return Some(record);
         }
         let id = self.key.verify(&app.name, value)?;
-        Some(self.table.recall(&id, || visitor.record((id, claim.1), app)))
+        self.table.recall(&id, || visitor.record((id, claim.1), app))
+    }
+
+    /// Deletes a session and closes its open streams, which are among the `streams_of` its app. Who still shows it gets another one.
+    pub fn delete(
+        &self,
+        id: &SessionId,
+        streams_of: impl FnOnce(&str) -> Option<Streams>,
+    ) -> Option<Arc<SessionRecord>> {
+        let record = self.table.remove(id)?;
+        let closed = streams_of(record.app()).map_or(0, |streams| {
+            streams.close_where(CloseReason::SessionDeleted, |stream| stream.session() == Some(id.as_str()))
+        });
+        info!("session {id} of app {} is deleted, {closed} open streams with it", record.app());
+        Some(record)
     }
 
     /// A new session, and what its client is handed.
@@ -194,6 +211,36 @@ mod tests {
         for (app, value) in [(&a, chosen.as_str()), (&b, value.as_str()), (&a, "mine.mine"), (&a, "")] {
             assert!(resolve(&sessions, app, &[(sessions.header.clone(), value)], "r2").handout.is_some(), "{value}");
         }
+    }
+
+    #[test]
+    fn a_client_that_shows_a_deleted_session_gets_another() {
+        let (sessions, app) = (sessions(), app("a"));
+        let first = resolve(&sessions, &app, &[], "r1");
+        let (_, value) = handed(&first);
+        let id = *first.record.id();
+        let (own, other) = (app.streams.register(Some(id.as_str()), None), app.streams.register(Some("other"), None));
+        assert!(sessions.delete(&id, |name| (name == "a").then(|| app.streams.clone())).is_some());
+        assert_eq!((own.opened().closed(), other.opened().closed()), (Some(CloseReason::SessionDeleted), None));
+        let again = resolve(&sessions, &app, &[(sessions.header.clone(), &value)], "r2");
+        assert!(again.handout.is_some() && *again.record.id() != id);
+        assert!(sessions.delete(&id, |_| None).is_none(), "it is gone already");
+    }
+
+    #[test]
+    fn a_stream_that_opens_after_its_session_was_deleted_is_closed_at_once() {
+        let (sessions, app) = (sessions(), app("a"));
+        let used = resolve(&sessions, &app, &[], "r1");
+        let id = *used.record.id();
+        sessions.delete(&id, |_| Some(app.streams.clone()));
+        let late = app.streams.register(Some(id.as_str()), None);
+        let stream = OpenStream::new(&used.record, sessions.table(), late.opened());
+        assert_eq!(late.opened().closed(), Some(CloseReason::SessionDeleted));
+        stream.data(1, 1);
+        assert!(sessions.table().get(&id).is_none());
+        assert_eq!(used.record.view().open_streams, 1);
+        drop(stream);
+        assert_eq!(used.record.view().open_streams, 0);
     }
 
     #[test]

@@ -50,9 +50,13 @@ impl NextHop for ToWorker<'_> {
 
     fn captured(&mut self, id: RequestId) -> Box<dyn StreamObserver> {
         self.ctx.websocket_id = Some(id);
-        match &self.ctx.session {
-            Some(used) => Box::new(OpenStream::new(&used.record, self.coordinator.sessions.table())),
-            None => Box::new(Unobserved),
+        let RequestContext { exchange, route, session, .. } = &mut *self.ctx;
+        let opened = route.as_ref().map(|route| exchange.register(&route.app.streams));
+        match (session, opened) {
+            (Some(used), Some(opened)) => {
+                Box::new(OpenStream::new(&used.record, self.coordinator.sessions.table(), opened))
+            }
+            _ => Box::new(Unobserved),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Where a connection enters a tier, before Pingora reads a request from it.
 //!
-//! Three things need a hand on the connection itself, and all of them cost an ordinary request nothing:
+//! Four things need a hand on the connection itself, and all of them cost an ordinary request next to nothing:
 //! a first request that is on its way when the daemon begins to drain is still served; one that never comes, or that comes by drips, ends
-//! with a time limit (also before HTTP/2 is told from HTTP/1); and the answer that the framework itself gives to a header block that does not parse carries
+//! with a time limit (also before HTTP/2 is told from HTTP/1); a stream can be ended from outside while nothing flows in it; and the answer that the framework itself gives to a header block that does not parse carries
 //! an identifier (docs/request-id.md, rule 13).
 
+mod each_stream;
 mod ticker;
 
 use std::fmt;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
-use pingora_core::apps::ServerApp;
+use pingora_core::apps::{HttpServerApp, ServerApp};
 use pingora_core::protocols::l4::stream::Stream as PlainStream;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::{SslDigest, TlsRef};
@@ -33,6 +34,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use crate::exchange::{Exchange, Hop};
+use crate::streams::until_closed;
+use each_stream::EachStream;
 
 /// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -43,19 +46,19 @@ const LATE_REQUEST: Duration = Duration::from_secs(1);
 
 /// Wraps the proxy as the application of a listener.
 pub struct Entrance<A> {
-    proxy: Arc<A>,
+    proxy: Arc<EachStream<A>>,
     hop: Arc<Hop>,
 }
 
 impl<A> Entrance<A> {
     /// The entrance of `proxy`.
     pub fn new(proxy: A, hop: &Arc<Hop>) -> Self {
-        Self { proxy: Arc::new(proxy), hop: Arc::clone(hop) }
+        Self { proxy: Arc::new(EachStream(Arc::new(proxy))), hop: Arc::clone(hop) }
     }
 }
 
 #[async_trait]
-impl<A: ServerApp + Send + Sync + 'static> ServerApp for Entrance<A> {
+impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Entrance<A> {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         ticker::start();
         let mut stream = EntranceStream::new(stream, Arc::clone(&self.hop));
@@ -63,7 +66,8 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Entrance<A> {
         let arriving = self.hop.drain.enter();
         stream.first_bytes(shutdown.clone()).await?;
         drop(arriving);
-        self.hop.drain.unless_cut_off(self.proxy.process_new(Box::new(stream), shutdown)).await.flatten()
+        let served = until_closed(self.proxy.process_new(Box::new(stream), shutdown));
+        self.hop.drain.unless_cut_off(served).await.flatten().flatten()
     }
 
     async fn cleanup(&self) {

@@ -17,6 +17,7 @@ use crate::error::{Failure, Tier};
 use crate::header::TRACEPARENT;
 use crate::metrics::Metrics;
 use crate::request_id::{Established, Policy, RequestId};
+use crate::streams::{Opened, Registration, Streams};
 use crate::websocket::observer::Direction;
 
 /// What every request of a tier needs; made once at the start and shared.
@@ -64,6 +65,8 @@ pub struct Exchange {
     pub outcome: Outcome,
     /// Held until the exchange is dropped: when it has ended, Pingora still has the last of the response to send.
     in_flight: Option<InFlight>,
+    /// Its place among the open streams of its app, while it is one.
+    registration: Option<Registration>,
 }
 
 impl Exchange {
@@ -77,6 +80,7 @@ impl Exchange {
             facts: Facts::unknown(),
             outcome: Outcome::default(),
             in_flight: None,
+            registration: None,
         }
     }
 
@@ -166,6 +170,19 @@ impl Exchange {
         self.stage == Stage::Open
     }
 
+    /// Registers it among the open streams of its app, under its session and its worker.
+    pub fn register(&mut self, streams: &Streams) -> &Arc<Opened> {
+        let session = self.facts.session_id.as_ref().and_then(|id| id.to_str().ok());
+        let register = || streams.register(session, self.facts.worker.as_ref());
+        self.registration.get_or_insert_with(register).opened()
+    }
+
+    /// What it is among the open streams of its app, if it has registered.
+    #[must_use]
+    pub fn opened(&self) -> Option<&Arc<Opened>> {
+        self.registration.as_ref().map(Registration::opened)
+    }
+
     /// Logs one WebSocket message (docs/request-id.md, rule 16).
     pub fn log_message(&self, direction: Direction, number: u64, bytes: u64) {
         let (bytes_in, bytes_out) = match direction {
@@ -191,6 +208,7 @@ impl Exchange {
         let facts = std::mem::replace(&mut self.facts, Facts::unknown());
         let outcome = std::mem::take(&mut self.outcome);
         self.log(event, facts, outcome);
+        self.registration = None;
     }
 
     /// Moves a running exchange out, for a tunnel that outlives the request's phases.
@@ -216,11 +234,18 @@ fn host(request: &RequestHeader) -> Option<HeaderValue> {
 impl Drop for Exchange {
     fn drop(&mut self) {
         if self.is_active() {
-            // Only a panic or an aborted task gets here: Pingora calls `logging` for every request otherwise.
-            error!("request_id={} was cut off before its end", self.facts.request_id);
-            self.outcome.error.get_or_insert("aborted");
-            if self.stage == Stage::Open {
+            // Pingora calls `logging` for every request that is not dropped.
+            if let Some(reason) = self.opened().and_then(|opened| opened.closed()) {
+                info!("request_id={} is closed by this tier: {}", self.facts.request_id, reason.code());
+                self.outcome.error.get_or_insert(reason.code());
                 self.outcome.closed_by.get_or_insert("proxy");
+            } else {
+                // A panic, or a task that was aborted.
+                error!("request_id={} was cut off before its end", self.facts.request_id);
+                self.outcome.error.get_or_insert("aborted");
+                if self.stage == Stage::Open {
+                    self.outcome.closed_by.get_or_insert("proxy");
+                }
             }
             self.end();
         }

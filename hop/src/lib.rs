@@ -16,6 +16,7 @@ pub mod header;
 pub mod phase;
 pub mod request_id;
 pub mod response;
+pub mod streams;
 pub mod websocket;
 
 pub mod access_log;

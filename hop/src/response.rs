@@ -11,7 +11,13 @@ use crate::access_log::Kind;
 use crate::error::{Failure, Tier, raise, render};
 use crate::exchange::Exchange;
 use crate::header::{REFUSED, put_request_id, remove_not_for_client};
+use crate::streams::{Streams, hand_over};
 use crate::websocket::is_websocket;
+
+/// How long a body is at least that counts as an open stream while it is under way.
+const LONG_DOWNLOAD_BYTES: u64 = 1024 * 1024;
+/// How many digits that number has.
+const LONG_DOWNLOAD_DIGITS: usize = 7;
 
 /// Makes a response header of the next hop ready for the client (phase `response_filter`).
 ///
@@ -56,6 +62,36 @@ pub fn finish_header(session: &mut HttpSession, exchange: &mut Exchange, respons
 #[must_use]
 pub fn is_interim(status: StatusCode) -> bool {
     status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// Registers a response that is a stream or a long download, so that it can be ended from outside (phase `response_filter`, after
+/// [`finish_header`]). Says whether it is one, and was not registered before.
+pub fn register_if_long(
+    session: &HttpSession,
+    exchange: &mut Exchange,
+    response: &ResponseHeader,
+    streams: &Streams,
+) -> bool {
+    let is_long = exchange.is_open_stream() || is_long_download(&session.req_header().method, response);
+    if !is_long || exchange.opened().is_some() {
+        return false;
+    }
+    hand_over(exchange.register(streams));
+    true
+}
+
+/// Whether a response has a body of which nobody knows the length, or a large one.
+fn is_long_download(method: &Method, response: &ResponseHeader) -> bool {
+    let bodiless = matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if bodiless || response.status.is_informational() || *method == Method::HEAD {
+        return false;
+    }
+    match response.headers.get(header::CONTENT_LENGTH).map(|value| value.as_bytes()) {
+        None => true,
+        // Nearly all lengths have too few digits to be looked at.
+        Some(digits) if digits.len() < LONG_DOWNLOAD_DIGITS => false,
+        Some(digits) => str::from_utf8(digits).ok().and_then(|text| text.parse().ok()) >= Some(LONG_DOWNLOAD_BYTES),
+    }
 }
 
 /// What kind of stream a response is, if its media type says that it is one (rule 17).
@@ -157,6 +193,30 @@ mod tests {
         let mut response = ResponseHeader::build(200, None).unwrap();
         response.insert_header("Content-Type", content_type).unwrap();
         response
+    }
+
+    #[test]
+    fn a_long_download_is_known_by_its_header() {
+        let of = |status: u16, length: Option<&str>| {
+            let mut response = ResponseHeader::build(status, None).unwrap();
+            if let Some(length) = length {
+                response.insert_header("Content-Length", length).unwrap();
+            }
+            response
+        };
+        for (response, long) in [
+            (of(200, None), true),
+            (of(200, Some("1048576")), true),
+            (of(206, Some("99999999999")), true),
+            (of(200, Some("1048575")), false),
+            (of(200, Some("0")), false),
+            (of(204, None), false),
+            (of(304, None), false),
+            (of(103, None), false),
+        ] {
+            assert_eq!(is_long_download(&Method::GET, &response), long, "{response:?}");
+            assert!(!is_long_download(&Method::HEAD, &response));
+        }
     }
 
     #[test]

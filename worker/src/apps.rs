@@ -8,6 +8,7 @@ use app_proxy_control::app::Affinity;
 use app_proxy_control::table::{AppList, StoredApp};
 use app_proxy_hop::config::TimeoutsSection;
 use app_proxy_hop::forwarding::{PeerTimeouts, peer};
+use app_proxy_hop::streams::{CloseReason, Streams};
 use arc_swap::ArcSwap;
 use log::warn;
 
@@ -22,6 +23,8 @@ pub struct ServedApp {
     pub name: Arc<str>,
     /// Where it listens; addresses that do not resolve are left out until they do.
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// Its open streams; outlives changes of the app.
+    pub streams: Streams,
     /// Whether a host name among the addresses has to be looked up again from time to time.
     has_names: bool,
 }
@@ -92,7 +95,7 @@ impl Apps {
         self.current.load_full()
     }
 
-    /// Takes in what a coordinator says. Looks host names up, which blocks.
+    /// Takes in what a coordinator says, and closes the streams of apps that are gone. Looks host names up, which blocks.
     ///
     /// Only one caller may do this at a time: the follower.
     pub fn apply(&self, list: AppList) {
@@ -105,7 +108,11 @@ impl Apps {
             let name = stored.app.name.clone();
             apps.insert(name.clone(), Arc::new(self.serve(stored, before.get(&name))));
         }
-        self.current.store(Arc::new(Table { epoch: list.epoch, revision: list.revision, apps }));
+        let table = Arc::new(Table { epoch: list.epoch, revision: list.revision, apps });
+        self.current.store(Arc::clone(&table));
+        for gone in before.apps.iter().filter(|(name, _)| table.get(name).is_none()).map(|(_, app)| app) {
+            gone.streams.end_all(CloseReason::AppDeleted);
+        }
     }
 
     /// Looks host names up again. As [`Apps::apply`], by the follower alone.
@@ -142,7 +149,8 @@ impl Apps {
                 Err(e) => warn!("app {}: endpoint {address} is left out: {e}", stored.app.name),
             }
         }
-        ServedApp { name: stored.app.name.as_str().into(), stored, endpoints, has_names }
+        let streams = before.map(|app| app.streams.clone()).unwrap_or_default();
+        ServedApp { name: stored.app.name.as_str().into(), stored, endpoints, streams, has_names }
     }
 }
 
@@ -173,6 +181,22 @@ mod tests {
         assert!(table.satisfies(Some(Fence { epoch: &table.epoch, revision: 4 })));
         assert!(!table.satisfies(Some(Fence { epoch: &table.epoch, revision: 5 })));
         assert!(!table.satisfies(Some(Fence { epoch: "other", revision: 1 })));
+    }
+
+    #[test]
+    fn the_streams_of_an_app_outlive_a_change_and_are_closed_when_it_is_gone() {
+        let apps = Apps::new(TimeoutsSection::default());
+        apps.apply(list(serde_json::json!([{"name": "a"}, {"name": "b"}])));
+        let open = |name| apps.load().get(name).unwrap().streams.register(None, None);
+        let (a, b) = (open("a"), open("b"));
+        apps.apply(list(serde_json::json!([{"name": "a", "upstream_path": "keep"}, {"name": "b"}])));
+        assert_eq!((a.opened().closed(), apps.load().get("a").unwrap().streams.len()), (None, 1));
+        let mut change = list(serde_json::json!([]));
+        (change.complete, change.deleted) = (false, vec!["a".to_owned()]);
+        apps.apply(change);
+        assert_eq!((a.opened().closed(), b.opened().closed()), (Some(CloseReason::AppDeleted), None));
+        apps.apply(list(serde_json::json!([{"name": "c"}])));
+        assert_eq!(b.opened().closed(), Some(CloseReason::AppDeleted));
     }
 
     #[test]

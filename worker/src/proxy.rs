@@ -11,7 +11,7 @@ use app_proxy_hop::forwarding::forget_spelling;
 use app_proxy_hop::header::{CLIENT, SESSION_ID, X_FORWARDED_FOR};
 use app_proxy_hop::phase;
 use app_proxy_hop::request_id::{Brought, Established, RequestId};
-use app_proxy_hop::response::{answer, answer_failure, finish_header};
+use app_proxy_hop::response::{answer, answer_failure, finish_header, register_if_long};
 use app_proxy_hop::websocket::{is_websocket, serve};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -146,7 +146,9 @@ impl ProxyHttp for WorkerProxy {
         _end_of_stream: bool,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
-        phase::count_body(&self.0.hop, &mut ctx.body_bytes, body.as_ref().map_or(0, Bytes::len))
+        phase::count_body(&self.0.hop, &mut ctx.body_bytes, body.as_ref().map_or(0, Bytes::len))?;
+        ctx.exchange.outcome.bytes_in = ctx.body_bytes;
+        Ok(())
     }
 
     async fn response_filter(
@@ -155,16 +157,22 @@ impl ProxyHttp for WorkerProxy {
         response: &mut ResponseHeader,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
-        finish_header(session, &mut ctx.exchange, response)
+        finish_header(session, &mut ctx.exchange, response)?;
+        let RequestContext { exchange, route, .. } = &mut **ctx;
+        if let Some(route) = route {
+            register_if_long(session, exchange, response, &route.app.streams);
+        }
+        Ok(())
     }
 
     fn response_body_filter(
         &self,
         _session: &mut HttpSession,
-        _body: &mut Option<Bytes>,
+        body: &mut Option<Bytes>,
         _end_of_stream: bool,
-        _ctx: &mut Self::CTX,
+        ctx: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
+        ctx.exchange.outcome.bytes_out += body.as_ref().map_or(0, Bytes::len) as u64;
         Ok(None)
     }
 

@@ -55,6 +55,9 @@ impl NextHop for ToApplication<'_> {
 
     fn captured(&mut self, id: RequestId) -> Box<dyn StreamObserver> {
         self.ctx.websocket_id = Some(id);
+        if let Some(route) = &self.ctx.route {
+            self.ctx.exchange.register(&route.app.streams);
+        }
         Box::new(AtEndpoint { _busy: self.ctx.placement.endpoint.take() })
     }
 }

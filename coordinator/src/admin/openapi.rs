@@ -69,6 +69,9 @@ mod tests {
             std::fs::write(path, &now).unwrap();
         }
         let golden = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(golden == now, "docs/openapi.json differs: UPDATE_GOLDEN=1 cargo test -p app-proxy-coordinator openapi");
+        assert!(
+            golden == now,
+            "docs/openapi.json differs: UPDATE_GOLDEN=1 cargo test -p app-proxy-coordinator openapi"
+        );
     }
 }

@@ -5,7 +5,11 @@ use utoipa::IntoResponses;
 
 /// The call says something that is not valid.
 #[derive(IntoResponses)]
-#[response(status = 400, description = "`bad_request`; `field` names what is wrong", content_type = "application/problem+json")]
+#[response(
+    status = 400,
+    description = "`bad_request`; `field` names what is wrong",
+    content_type = "application/problem+json"
+)]
 #[allow(dead_code)] // Only its description counts.
 pub(super) struct BadRequest(#[to_schema] ProblemBody);
 
@@ -23,6 +27,10 @@ pub(super) struct TooLarge(#[to_schema] ProblemBody);
 
 /// The store cannot be written.
 #[derive(IntoResponses)]
-#[response(status = 503, description = "`store_full`, `store_locked`, `store_unavailable` or `draining`, with `Retry-After`; nothing has changed", content_type = "application/problem+json")]
+#[response(
+    status = 503,
+    description = "`store_full`, `store_locked`, `store_unavailable` or `draining`, with `Retry-After`; nothing has changed",
+    content_type = "application/problem+json"
+)]
 #[allow(dead_code)] // Only its description counts.
 pub(super) struct Full(#[to_schema] ProblemBody);

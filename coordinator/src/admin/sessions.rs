@@ -1,4 +1,4 @@
-//! `GET /api/v1/sessions` and `/api/v1/sessions/{id}`.
+//! `GET /api/v1/sessions`, `GET` and `DELETE /api/v1/sessions/{id}`.
 
 use app_proxy_control::list::Page;
 use app_proxy_control::session::SessionView;
@@ -11,8 +11,9 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::problems::{Authenticated, BadRequest};
-use super::{AdminState, Paging, bad_query};
+use super::problems::{Authenticated, BadRequest, Full};
+use super::{AdminState, Paging, bad_query, store_problem};
+use crate::clock::now_ms;
 use crate::sessions::cookie::SessionId;
 
 /// Which sessions are asked for.
@@ -62,7 +63,27 @@ pub(super) async fn list(
 ))]
 pub(super) async fn one(State(state): State<AdminState>, Path(id): Path<String>) -> Result<Json<SessionView>, Problem> {
     let record = id.parse::<SessionId>().ok().and_then(|id| state.sessions.table().get(&id));
-    let missing =
-        || Problem::new(StatusCode::NOT_FOUND, "session_not_found", "There is no session of this identifier.");
     record.map(|record| Json(record.view())).ok_or_else(missing)
+}
+
+/// Delete a session
+///
+/// Its streams end within a second, WebSockets with close code 1008. A client that still shows it begins another one.
+#[utoipa::path(delete, path = "/api/v1/sessions/{id}", operation_id = "delete_session", tag = "sessions",
+    params(("id" = String, Path, description = "The session's identifier")), responses(
+    (status = 204, description = "It is gone"),
+    (status = 404, description = "`session_not_found`", body = app_proxy_hop::admin::ProblemBody, content_type = "application/problem+json"),
+    BadRequest, Authenticated, Full,
+))]
+pub(super) async fn delete(State(state): State<AdminState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    let id = id.parse::<SessionId>().map_err(|_| missing())?;
+    state.sessions.table().get(&id).ok_or_else(missing)?;
+    // In the store first: what is answered is so after a restart too.
+    state.store.delete_sessions(&[id.to_string()], now_ms()).await.map_err(|e| store_problem(&e))?;
+    let streams_of = |app: &str| state.apps.load().get(app).map(|app| app.streams.clone());
+    state.sessions.delete(&id, streams_of).map(|_| StatusCode::NO_CONTENT).ok_or_else(missing)
+}
+
+fn missing() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "session_not_found", "There is no session of this identifier.")
 }

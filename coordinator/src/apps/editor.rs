@@ -162,7 +162,11 @@ impl EditorTask {
             match draft.follow(apps) {
                 Ok(()) => {
                     let table = &draft.snapshot.table;
-                    info!("the app table is at revision {} of epoch {} now, by another process", table.revision(), table.epoch());
+                    info!(
+                        "the app table is at revision {} of epoch {} now, by another process",
+                        table.revision(),
+                        table.epoch()
+                    );
                     self.publish(draft);
                 }
                 Err(e) => error!("what another process has written of the app table cannot be taken over: {e}"),

@@ -1,12 +1,13 @@
 //! What is remembered of a session. Counting in it takes no lock that other sessions share.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use app_proxy_control::session::SessionView;
 use app_proxy_hop::request_id::{KeptId, RequestId};
+use app_proxy_hop::streams::{CloseReason, Opened};
 use app_proxy_hop::websocket::StreamObserver;
 use app_proxy_hop::websocket::observer::Direction;
 use arc_swap::ArcSwapOption;
@@ -15,6 +16,7 @@ use subtle::ConstantTimeEq;
 
 use super::cookie::{MacText, SessionId};
 use super::table::SessionTable;
+use crate::clock::{now_ms, rfc3339};
 use crate::pool::PoolWorker;
 
 /// A session's record, all in one place: where there are many, each further place that a request looks at is a miss.
@@ -33,6 +35,8 @@ pub struct SessionRecord {
     kept_ms: AtomicU64,
     requests: AtomicU64,
     open_streams: AtomicU32,
+    /// Whether it is out of the table for good.
+    deleted: AtomicBool,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
 }
@@ -59,6 +63,7 @@ impl SessionRecord {
             kept_ms: AtomicU64::new(now),
             requests: AtomicU64::new(0),
             open_streams: AtomicU32::new(0),
+            deleted: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
         }
@@ -127,6 +132,17 @@ impl SessionRecord {
         self.idle_for() > ttl && self.open_streams.load(Ordering::Relaxed) == 0
     }
 
+    /// Says that it is out of the table for good: what of it still runs does not bring it back.
+    pub(super) fn delete(&self) {
+        self.deleted.store(true, Ordering::Release);
+    }
+
+    /// Whether it is out of the table for good.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
+    }
+
     /// How long nothing has flowed.
     #[must_use]
     pub fn idle_for(&self) -> Duration {
@@ -146,7 +162,13 @@ impl SessionRecord {
             worker: self.worker.load().as_ref().map(|worker| worker.id.as_ref().to_owned()),
             moves: self.moves.load(Ordering::Relaxed),
             origin_request_id: self.origin_request_id.get().as_str().to_owned(),
-            last_request_id: self.last_request_id.lock().unwrap_or_else(PoisonError::into_inner).get().as_str().to_owned(),
+            last_request_id: self
+                .last_request_id
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get()
+                .as_str()
+                .to_owned(),
             client: self.client,
             created_at: rfc3339(self.created_ms),
             last_active_at: rfc3339(self.active_ms.load(Ordering::Relaxed)),
@@ -158,17 +180,21 @@ impl SessionRecord {
     }
 }
 
-/// An open stream of a session: counts it, and keeps the session from expiring while data flows.
+/// An open stream of a session, or a long download: counts it, and keeps the session from expiring while data flows.
 pub struct OpenStream {
     record: Arc<SessionRecord>,
     table: SessionTable,
 }
 
 impl OpenStream {
-    /// Counts one more open stream, until this is dropped.
+    /// Counts one more open stream, until this is dropped. It has registered as `opened`, and is closed at once when the session was deleted
+    /// before that.
     #[must_use]
-    pub fn new(record: &Arc<SessionRecord>, table: &SessionTable) -> Self {
+    pub fn new(record: &Arc<SessionRecord>, table: &SessionTable, opened: &Opened) -> Self {
         record.open_streams.fetch_add(1, Ordering::Relaxed);
+        if record.is_deleted() {
+            opened.close(CloseReason::SessionDeleted);
+        }
         Self { record: Arc::clone(record), table: table.clone() }
     }
 
@@ -197,13 +223,4 @@ impl Drop for OpenStream {
     fn drop(&mut self) {
         self.record.open_streams.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn rfc3339(ms: u64) -> String {
-    app_proxy_hop::access_log::timestamp(UNIX_EPOCH + Duration::from_millis(ms))
 }

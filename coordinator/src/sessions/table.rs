@@ -8,7 +8,8 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pingora_core::server::ShutdownWatch;
@@ -23,6 +24,8 @@ use super::record::SessionRecord;
 const RETURNED: f64 = 0.75;
 /// As many sessions as share one lock, about.
 const SESSIONS_PER_LOCK: u64 = 2048;
+/// Room that is made for deleted sessions before there are any.
+const DELETED_AT_FIRST: usize = 256;
 /// How often expired sessions are let go of, at most.
 const SWEEP: Duration = Duration::from_secs(60);
 
@@ -30,6 +33,8 @@ const SWEEP: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct SessionTable {
     sessions: Arc<Cache<SessionId, Arc<SessionRecord>>>,
+    /// Sessions that were deleted, and when: a client that still shows one gets another. Asked only for a session that is not there.
+    deleted: Arc<Cache<SessionId, Instant>>,
     ttl: Duration,
 }
 
@@ -51,7 +56,8 @@ impl SessionTable {
             // Only missing capacities are an error, and both are there.
             Err(_) => Cache::with(items, max, UnitWeighter, hasher, DefaultLifecycle::default()),
         };
-        Self { sessions: Arc::new(sessions), ttl }
+        let deleted = Arc::new(Cache::with_weighter(DELETED_AT_FIRST.min(items), max, UnitWeighter));
+        Self { sessions: Arc::new(sessions), deleted, ttl }
     }
 
     /// Takes in a session that is new.
@@ -65,19 +71,59 @@ impl SessionTable {
         self.sessions.get(id).filter(|record| !record.is_expired(self.ttl))
     }
 
-    /// The session of a client that has come back; one that is not here any more is made anew. Two requests that come back at once find
-    /// one record.
-    pub fn recall(&self, id: &SessionId, make: impl FnOnce() -> Arc<SessionRecord>) -> Arc<SessionRecord> {
+    /// The session of a client that has come back; one that is not here any more is made anew, unless it was deleted. Two requests that come
+    /// back at once find one record.
+    pub fn recall(&self, id: &SessionId, make: impl FnOnce() -> Arc<SessionRecord>) -> Option<Arc<SessionRecord>> {
+        if self.was_deleted(id) {
+            return None;
+        }
         self.sessions.remove_if(id, |record| record.is_expired(self.ttl));
-        match self.sessions.get_or_insert_with(id, || Ok::<_, Infallible>(make())) {
+        let record = match self.sessions.get_or_insert_with(id, || Ok::<_, Infallible>(make())) {
             Ok(record) => record,
             Err(never) => match never {},
+        };
+        // It may have been deleted since the first look, and must not be back now.
+        if self.was_deleted(id) {
+            self.sessions.remove(id);
+            return None;
+        }
+        Some(record)
+    }
+
+    /// Keeps a session that is used by an open stream, or brings it back; one that was deleted stays away.
+    pub fn keep(&self, record: &Arc<SessionRecord>) {
+        if !record.is_deleted() {
+            self.recall(record.id(), || Arc::clone(record));
         }
     }
 
-    /// Keeps a session that is used by an open stream, or brings it back.
-    pub fn keep(&self, record: &Arc<SessionRecord>) {
-        self.recall(record.id(), || Arc::clone(record));
+    /// Takes a session out for good: for as long as it could have lived, no client is recognised by it. Its open streams are the
+    /// caller's to close.
+    pub fn remove(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
+        self.get(id)?;
+        // First, so that nobody who does not find the session any more makes it anew.
+        self.deleted.insert(*id, Instant::now());
+        let (_, record) = self.sessions.remove(id)?;
+        record.delete();
+        Some(record)
+    }
+
+    /// Takes all sessions of an app out, which itself is gone; says how many. Looks at every session.
+    pub fn remove_app(&self, app: &str) -> usize {
+        let removed = AtomicUsize::new(0);
+        self.sessions.retain(|_, record| {
+            let stays = **record.app() != *app;
+            if !stays {
+                record.delete();
+                removed.fetch_add(1, Ordering::Relaxed);
+            }
+            stays
+        });
+        removed.into_inner()
+    }
+
+    fn was_deleted(&self, id: &SessionId) -> bool {
+        self.deleted.peek(id).is_some_and(|at| at.elapsed() <= self.ttl)
     }
 
     /// How often an open stream has to keep its session, if data flows in it: well within the time after which the session would be forgotten.
@@ -100,6 +146,7 @@ impl SessionTable {
 
     fn sweep(&self) {
         self.sessions.retain(|_, record| !record.is_expired(self.ttl));
+        self.deleted.retain(|_, at| at.elapsed() <= self.ttl);
     }
 }
 
@@ -151,9 +198,38 @@ mod tests {
         let key = SessionKey::new(&[1; 32]).unwrap();
         let table = SessionTable::new(100, Duration::from_secs(60));
         let gone = record(&key);
-        let made = table.recall(gone.id(), || Arc::clone(&gone));
+        let made = table.recall(gone.id(), || Arc::clone(&gone)).unwrap();
         assert!(Arc::ptr_eq(&made, &gone));
-        assert!(Arc::ptr_eq(&table.recall(gone.id(), || record(&key)), &gone));
+        assert!(Arc::ptr_eq(&table.recall(gone.id(), || record(&key)).unwrap(), &gone));
+    }
+
+    #[test]
+    fn a_session_that_was_deleted_does_not_come_back() {
+        let key = SessionKey::new(&[1; 32]).unwrap();
+        let table = SessionTable::new(100, Duration::from_secs(60));
+        let (gone, other) = (record(&key), record(&key));
+        for session in [&gone, &other] {
+            table.admit(session.id(), Arc::clone(session));
+        }
+        assert!(Arc::ptr_eq(&table.remove(gone.id()).unwrap(), &gone));
+        assert!(gone.is_deleted() && table.remove(gone.id()).is_none());
+        assert!(table.recall(gone.id(), || record(&key)).is_none());
+        table.keep(&gone);
+        assert!(table.get(gone.id()).is_none() && table.get(other.id()).is_some());
+    }
+
+    #[test]
+    fn an_app_that_is_gone_takes_its_sessions_along() {
+        let key = SessionKey::new(&[1; 32]).unwrap();
+        let table = SessionTable::new(100, Duration::from_secs(60));
+        let gone = record(&key);
+        let other = Arc::new(SessionRecord::new(key.issue("b"), &"b".into(), None, &RequestId::generate()));
+        for session in [&gone, &other] {
+            table.admit(session.id(), Arc::clone(session));
+        }
+        assert_eq!(table.remove_app("a"), 1);
+        table.keep(&gone);
+        assert!(table.get(gone.id()).is_none() && table.get(other.id()).is_some());
     }
 
     #[test]

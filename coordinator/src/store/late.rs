@@ -5,9 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::{
-    ActivityBatch, AppCommit, Contents, Cursor, News, Store, StoreError, StoredWebhook, StoredWorker,
-};
+use super::{ActivityBatch, AppCommit, Contents, Cursor, News, Store, StoreError, StoredWebhook, StoredWorker};
 
 /// Stands for a store; every call waits until [`Opened::set`] says which one.
 #[derive(Clone)]

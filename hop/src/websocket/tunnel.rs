@@ -24,11 +24,15 @@ use super::socket::Socket;
 use crate::access_log::Kind;
 use crate::drain::Phase;
 use crate::exchange::Exchange;
+use crate::streams::{CloseReason, Watch};
 
 /// RFC 6455, section 7.4.1: the endpoint is going away.
 const GOING_AWAY: u16 = 1001;
 /// How long both ends have to answer a close frame before the connections are cut.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
+/// The same when the tunnel is closed from outside: whoever deletes a session or an app can rely on its streams being gone then, also one
+/// that is within a frame, or whose receiver takes nothing.
+const CLOSE_WAIT_FROM_OUTSIDE: Duration = Duration::from_secs(1);
 
 /// Follows a stream for a tier: the coordinator keeps the session's record by it.
 pub trait StreamObserver: Send + Sync + 'static {
@@ -132,13 +136,38 @@ fn take_client(session: &mut HttpSession) -> Result<Stream> {
 enum Reason {
     Draining,
     Idle,
+    FromOutside(CloseReason),
 }
 
 impl Reason {
+    /// `error` of the access log.
     const fn code(self) -> &'static str {
         match self {
             Self::Draining => "draining",
             Self::Idle => "idle_timeout",
+            Self::FromOutside(reason) => reason.code(),
+        }
+    }
+
+    const fn close_code(self) -> u16 {
+        match self {
+            Self::Draining | Self::Idle => GOING_AWAY,
+            Self::FromOutside(reason) => reason.close_code(),
+        }
+    }
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Draining => "the proxy is shutting down",
+            Self::Idle => "idle for too long",
+            Self::FromOutside(reason) => reason.text(),
+        }
+    }
+
+    const fn wait(self) -> Duration {
+        match self {
+            Self::Draining | Self::Idle => CLOSE_WAIT,
+            Self::FromOutside(_) => CLOSE_WAIT_FROM_OUTSIDE,
         }
     }
 }
@@ -157,6 +186,8 @@ struct Tunnel {
     /// Completes with the next phase that is of concern. Polled once to be woken, and again only while the daemon drains.
     next_phase: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     registered: bool,
+    /// Tells when the tunnel is closed from outside; none once it was.
+    watch: Option<Watch>,
     closing: Option<Reason>,
 }
 
@@ -185,6 +216,7 @@ impl Tunnel {
             timer: Box::pin(tokio::time::sleep(idle)),
             next_phase: Box::pin(hop.drain.reached(Phase::ClosingStreams)),
             registered: false,
+            watch: exchange.opened().map(Watch::new),
             closing: None,
             exchange,
             observer,
@@ -199,6 +231,7 @@ impl Tunnel {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // The clocks come first: they must not wait for a direction that never runs dry.
+        self.poll_watch(cx);
         if self.poll_phase(cx).is_ready() || self.poll_timer(cx).is_ready() {
             return Poll::Ready(());
         }
@@ -211,6 +244,14 @@ impl Tunnel {
             return Poll::Ready(());
         }
         Poll::Pending
+    }
+
+    fn poll_watch(&mut self, cx: &mut Context<'_>) {
+        let Some(Poll::Ready(closed)) = self.watch.as_mut().map(|watch| watch.poll(cx)) else { return };
+        self.watch = None;
+        if let Some(reason) = closed {
+            self.begin_closing(Reason::FromOutside(reason));
+        }
     }
 
     /// Waiting for a phase takes a lock that all tunnels share: a tunnel asks once, and then only while the daemon drains.
@@ -282,24 +323,26 @@ impl Tunnel {
     fn begin_closing(&mut self, reason: Reason) {
         info!("request_id={} is closed by this tier: {}", self.exchange.id(), reason.code());
         self.exchange.outcome.closed_by.get_or_insert("proxy");
-        self.exchange.outcome.close_code.get_or_insert(GOING_AWAY);
+        self.exchange.outcome.close_code.get_or_insert(reason.close_code());
         self.exchange.outcome.error.get_or_insert(reason.code());
-        self.closing = Some(reason);
-        self.timer.as_mut().reset(Instant::now() + CLOSE_WAIT);
+        let due = Instant::now() + reason.wait();
+        // A second reason can only make it shorter.
+        if self.closing.is_none() || due < self.timer.deadline() {
+            self.timer.as_mut().reset(due);
+        }
+        self.closing.get_or_insert(reason);
     }
 
     /// Puts a close frame into each direction that is between two frames; a later poll tries again for the other.
     fn put_close_frames(&mut self) {
-        let text = match self.closing {
-            Some(Reason::Idle) => "idle for too long",
-            _ => "the proxy is shutting down",
-        };
+        let Some(reason) = self.closing else { return };
+        let (code, text) = (reason.close_code(), reason.text());
         if self.from_upstream.can_close() {
-            self.from_upstream.close_with(close_frame(GOING_AWAY, text, None));
+            self.from_upstream.close_with(close_frame(code, text, None));
         }
         if self.from_client.can_close() {
             let mask: [u8; 4] = rand::rng().random();
-            self.from_client.close_with(close_frame(GOING_AWAY, text, Some(mask)));
+            self.from_client.close_with(close_frame(code, text, Some(mask)));
         }
     }
 

@@ -11,8 +11,9 @@ const READ_ONLY: [&str; 3] = ["revision", "source", "updated_at"];
 
 /// The app that a body says, under the name of the path.
 pub(super) fn read_app(name: &str, body: &[u8]) -> Result<App, Problem> {
-    let mut fields: Map<String, Value> = serde_json::from_slice(body)
-        .map_err(|e| Problem::new(StatusCode::BAD_REQUEST, "bad_request", format!("The body is no JSON object: {e}")))?;
+    let mut fields: Map<String, Value> = serde_json::from_slice(body).map_err(|e| {
+        Problem::new(StatusCode::BAD_REQUEST, "bad_request", format!("The body is no JSON object: {e}"))
+    })?;
     for field in READ_ONLY {
         fields.remove(field);
     }
