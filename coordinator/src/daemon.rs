@@ -3,8 +3,9 @@
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use app_proxy_hop::access_log::AccessLog;
 use app_proxy_hop::address::Address;
 use app_proxy_hop::admin::{AdminService, Token};
@@ -19,18 +20,24 @@ use app_proxy_hop::request_id::Policy;
 use pingora::apps::HttpServerOptions;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::server::configuration::ServerConf;
-use pingora::services::background::background_service;
+use pingora::services::background::{GenBackgroundService, background_service};
 use pingora::services::listening::Service;
 use pingora_proxy::http_proxy;
 
 use crate::admin::{self, AdminState};
-use crate::apps::Apps;
+use crate::apps::editor::{Editor, EditorTask};
+use crate::apps::{Apps, Snapshot};
 use crate::config::{Config, Networks};
+use crate::effects::{Effects, restore_sessions};
 use crate::forward::Forwarder;
+use crate::keeper::{BeginError, Keeper, Place, begin, take_over};
 use crate::pool::Pool;
 use crate::proxy::{Coordinator, CoordinatorProxy};
-use crate::sessions::cookie::SessionKey;
+use crate::sessions::cookie::{SessionId, SessionKey};
+use crate::sessions::journal::Journal;
 use crate::sessions::{SessionTable, Sessions};
+use crate::store::late::LateStore;
+use crate::store::{Contents, Cursor, Store};
 
 /// Runs the coordinator that the flags ask for; returns only when it does not start.
 ///
@@ -42,18 +49,14 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
     let (pool, health) = runtime
         .block_on(Pool::new(&config.workers, config.health_check, &config.timeouts))
         .map_err(|e| config.file.fault_of("workers", "workers", e))?;
-    drop(runtime);
-    let apps = Apps::from_file(config.apps.clone(), config.domain.clone()).map_err(|e| anyhow!("apps: {e}"))?;
+    let place = Place::of(&config.store);
     if flags.test {
-        let secrets: [&Path; 3] = [&config.admin_token_file, &config.worker_token_file, &config.sessions.secret_file];
-        check_files(&secrets, &config.access_log).map_err(|e| config.file.fault_of(&e.path, e.key, &e))?;
-        if secrets.iter().all(|file| file.exists()) {
-            let secrets = Secrets::load(&config)?;
-            forwarder(&config, &secrets)?;
-        }
+        check(&config, &place, &runtime)?;
         log::info!("{} is valid", flags.conf.display());
         std::process::exit(0);
     }
+    let (snapshot, contents) = runtime.block_on(first_state(&config, &place))?;
+    drop(runtime);
     let secrets = Secrets::load(&config)?;
     let hop = hop(&config)?;
     let server = std::mem::take(&mut config.server);
@@ -63,17 +66,94 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
     let header = config.session_header.clone();
     let coordinator = Arc::new(Coordinator {
         hop,
-        apps: Arc::new(apps),
+        apps: Arc::new(Apps::new(snapshot)),
         sessions: Arc::new(Sessions::new(secrets.session_key.clone(), &config.sessions.cookie, header, table)),
         pool: Arc::new(pool),
         trusted_proxies: Networks::new(&config.trusted_proxies),
         forwarder: forwarder(&config, &secrets)?,
         connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(&daemon.conf()))),
     });
-    listen(&mut daemon, &config, &coordinator, &secrets, flags.upgrade)?;
+    restore(&coordinator, &contents);
+    let (keeping, editor, store) = keeper(&coordinator, place, contents.cursor, &config, flags);
+    listen(&mut daemon, &config, &coordinator, &secrets, (editor, store), flags.upgrade)?;
     daemon.server.add_service(health);
     daemon.server.add_service(sweep);
+    daemon.server.add_service(keeping);
     daemon.run()
+}
+
+/// The first state of the app table, and all that the store has. The store is closed again: the daemon may fork after this.
+async fn first_state(config: &Config, place: &Place) -> Result<(Snapshot, Contents)> {
+    let fault = |e: BeginError| config.file.fault_of(if matches!(e, BeginError::Apps(_)) { "apps" } else { "store" }, "store", e);
+    let store = place.open().map_err(|e| fault(e.into()))?;
+    Ok(begin(&*store, &config.apps, config.domain.as_ref()).await.map_err(fault)?)
+}
+
+/// Checks all that a start would need, without making anything (flag `-t`).
+fn check(config: &Config, place: &Place, runtime: &tokio::runtime::Runtime) -> Result<()> {
+    let secrets: [&Path; 3] = [&config.admin_token_file, &config.worker_token_file, &config.sessions.secret_file];
+    check_files(&secrets, &config.access_log).map_err(|e| config.file.fault_of(&e.path, e.key, &e))?;
+    if secrets.iter().all(|file| file.exists()) {
+        let secrets = Secrets::load(config)?;
+        forwarder(config, &secrets)?;
+    }
+    let exists = match place {
+        Place::File(path) => path.exists(),
+        Place::Memory(_) => false,
+    };
+    if exists {
+        let store = place.open().map_err(|e| config.file.fault_of("store", "store", e))?;
+        let contents = runtime.block_on(store.load()).map_err(|e| config.file.fault_of("store", "store", e))?;
+        take_over(&contents, &config.apps, config.domain.as_ref())
+            .map_err(|e| config.file.fault_of("apps", "apps", e))?;
+    }
+    Ok(())
+}
+
+/// Gives the coordinator what its store has.
+fn restore(coordinator: &Coordinator, contents: &Contents) {
+    for (id, _) in &contents.deleted_sessions {
+        if let Ok(id) = SessionId::parse(id.as_bytes()) {
+            coordinator.sessions.table().note_deleted(&id);
+        }
+    }
+    let Coordinator { sessions, apps, pool, .. } = coordinator;
+    restore_sessions(sessions, apps, pool, &contents.sessions);
+}
+
+/// How long after its start a successor takes its predecessor for alive: that takes connections for some 5 s after the hand-over, which
+/// is some seconds after the start.
+const PREDECESSOR: Duration = Duration::from_secs(30);
+
+/// The service that keeps the state, and what changes it.
+fn keeper(
+    coordinator: &Arc<Coordinator>,
+    place: Place,
+    cursor: Cursor,
+    config: &Config,
+    flags: &Flags,
+) -> (GenBackgroundService<Keeper>, Editor, Arc<dyn Store>) {
+    let (late, opened) = LateStore::new();
+    let store: Arc<dyn Store> = Arc::new(late);
+    let (editor, queue) = Editor::new();
+    let Coordinator { hop, apps, sessions, pool, .. } = &**coordinator;
+    let effects = Effects { apps: Arc::clone(apps), sessions: Arc::clone(sessions), pool: Arc::clone(pool) };
+    let (drain, started, successor) = (hop.drain.clone(), Instant::now(), flags.upgrade);
+    let task = EditorTask {
+        apps: Arc::clone(apps),
+        store: Arc::clone(&store),
+        observer: Arc::new(effects),
+        cursor,
+        overlaps: Box::new(move || drain.closes_connections() || (successor && started.elapsed() < PREDECESSOR)),
+    };
+    let journal = Journal {
+        table: sessions.table().clone(),
+        apps: Arc::clone(apps),
+        store: Arc::clone(&store),
+        drain: hop.drain.clone(),
+        most: config.sessions.max,
+    };
+    (background_service("store", Keeper::new(place, opened, task, queue, journal)), editor, store)
 }
 
 /// What the secret files hold.
@@ -126,6 +206,7 @@ fn listen(
     config: &Config,
     coordinator: &Arc<Coordinator>,
     secrets: &Secrets,
+    (editor, store): (Editor, Arc<dyn Store>),
     inherited: bool,
 ) -> Result<(), ConfigError> {
     let bind = |address: &Address, name, key| {
@@ -137,10 +218,9 @@ fn listen(
         daemon.hold(bound);
     }
     let bound = bind(&config.admin, "admin", "admin")?;
-    let (editor, _queue) = crate::apps::editor::Editor::new();
     let state = AdminState {
         editor,
-        store: Arc::new(crate::store::late::LateStore::new().0),
+        store,
         lists: admin::ListCache::default(),
         apps: Arc::clone(&coordinator.apps),
         pool: Arc::clone(&coordinator.pool),

@@ -14,7 +14,10 @@ pub mod pool;
 pub mod proxy;
 pub mod router;
 pub mod sessions;
-pub mod store;
 pub mod websocket;
+
+pub mod effects;
+pub mod keeper;
+pub mod store;
 
 pub mod admin;

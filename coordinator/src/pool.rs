@@ -120,6 +120,12 @@ impl Pool {
         self.workers.iter().any(|worker| self.is_healthy(worker) && worker.checked.load(Ordering::Relaxed))
     }
 
+    /// The worker of an identifier.
+    #[must_use]
+    pub fn by_id(&self, id: &str) -> Option<Arc<PoolWorker>> {
+        self.workers.iter().find(|worker| *worker.id == *id).cloned()
+    }
+
     /// All workers.
     #[must_use]
     pub fn workers(&self) -> &[Arc<PoolWorker>] {

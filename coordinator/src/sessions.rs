@@ -1,6 +1,7 @@
 //! Sessions: one client's use of one app, remembered by a signed cookie or header, pinned to a worker (phase `request_filter`).
 
 pub mod cookie;
+pub mod journal;
 mod record;
 mod table;
 
@@ -124,11 +125,15 @@ impl Sessions {
         streams_of: impl FnOnce(&str) -> Option<Streams>,
     ) -> Option<Arc<SessionRecord>> {
         let record = self.table.remove(id)?;
-        let closed = streams_of(record.app()).map_or(0, |streams| {
-            streams.close_where(CloseReason::SessionDeleted, |stream| stream.session() == Some(id.as_str()))
-        });
-        info!("session {id} of app {} is deleted, {closed} open streams with it", record.app());
+        close_streams(&record, streams_of);
         Some(record)
+    }
+
+    /// As [`Sessions::delete`], of a session that another process has deleted, whether it is here or not.
+    pub fn note_deleted(&self, id: &SessionId, streams_of: impl FnOnce(&str) -> Option<Streams>) {
+        if let Some(record) = self.table.note_deleted(id) {
+            close_streams(&record, streams_of);
+        }
     }
 
     /// A new session, and what its client is handed.
@@ -144,6 +149,14 @@ impl Sessions {
         let cookie = format!("{}={value}; Path={path}; HttpOnly; SameSite=Lax{secure}", self.cookie);
         Some(Handout { cookie: HeaderValue::try_from(cookie).ok()?, value: HeaderValue::from_str(value).ok()? })
     }
+}
+
+fn close_streams(record: &SessionRecord, streams_of: impl FnOnce(&str) -> Option<Streams>) {
+    let id = record.id();
+    let closed = streams_of(record.app()).map_or(0, |streams| {
+        streams.close_where(CloseReason::SessionDeleted, |stream| stream.session() == Some(id.as_str()))
+    });
+    info!("session {id} of app {} is deleted, {closed} open streams with it", record.app());
 }
 
 #[cfg(test)]

@@ -78,7 +78,13 @@ pub(super) async fn one(State(state): State<AdminState>, Path(id): Path<String>)
 pub(super) async fn delete(State(state): State<AdminState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     let id = id.parse::<SessionId>().map_err(|_| missing())?;
     state.sessions.table().get(&id).ok_or_else(missing)?;
-    // In the store first: what is answered is so after a restart too.
+    // In a task of its own: what is in the store is to be so in memory too, whether the caller waits or not.
+    let deleted = tokio::spawn(delete_everywhere(state, id)).await;
+    deleted.unwrap_or_else(|e| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", e.to_string())))
+}
+
+/// Deletes a session in the store first: what is answered is so after a restart too.
+async fn delete_everywhere(state: AdminState, id: SessionId) -> Result<StatusCode, Problem> {
     state.store.delete_sessions(&[id.to_string()], now_ms()).await.map_err(|e| store_problem(&e))?;
     let streams_of = |app: &str| state.apps.load().get(app).map(|app| app.streams.clone());
     state.sessions.delete(&id, streams_of).map(|_| StatusCode::NO_CONTENT).ok_or_else(missing)

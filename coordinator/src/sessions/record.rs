@@ -39,6 +39,20 @@ pub struct SessionRecord {
     deleted: AtomicBool,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    /// Streams that are open in a process that has handed over to this one.
+    elsewhere: AtomicU32,
+    /// What the store has of it; the journal alone writes here.
+    saved: Saved,
+}
+
+/// What a store has of a record.
+#[derive(Default)]
+struct Saved {
+    active_ms: AtomicU64,
+    requests: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    draining_streams: AtomicU32,
 }
 
 impl SessionRecord {
@@ -66,6 +80,8 @@ impl SessionRecord {
             deleted: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
+            elsewhere: AtomicU32::new(0),
+            saved: Saved::default(),
         }
     }
 
@@ -127,9 +143,21 @@ impl SessionRecord {
         self.touch();
     }
 
+    /// Streams that are open, in this process and in one that has handed over to it.
+    #[must_use]
+    pub fn open_streams(&self) -> u32 {
+        self.open_streams.load(Ordering::Relaxed).saturating_add(self.elsewhere.load(Ordering::Relaxed))
+    }
+
+    /// When data flowed last, in milliseconds since 1970.
+    #[must_use]
+    pub fn active_ms(&self) -> u64 {
+        self.active_ms.load(Ordering::Relaxed)
+    }
+
     /// Whether nothing has flowed for `ttl` and no stream is open.
     pub(super) fn is_expired(&self, ttl: Duration) -> bool {
-        self.idle_for() > ttl && self.open_streams.load(Ordering::Relaxed) == 0
+        self.idle_for() > ttl && self.open_streams() == 0
     }
 
     /// Says that it is out of the table for good: what of it still runs does not bring it back.
@@ -173,12 +201,14 @@ impl SessionRecord {
             created_at: rfc3339(self.created_ms),
             last_active_at: rfc3339(self.active_ms.load(Ordering::Relaxed)),
             requests: self.requests.load(Ordering::Relaxed),
-            open_streams: self.open_streams.load(Ordering::Relaxed),
+            open_streams: self.open_streams(),
             bytes_in: self.bytes_in.load(Ordering::Relaxed),
             bytes_out: self.bytes_out.load(Ordering::Relaxed),
         }
     }
 }
+
+mod saved;
 
 /// An open stream of a session, or a long download: counts it, and keeps the session from expiring while data flows.
 pub struct OpenStream {

@@ -6,6 +6,7 @@
 //! Finding a session writes nothing but a mark beside it: a table that kept its sessions in the order of their use would touch a dozen
 //! places in memory for each request, all cold where there are many sessions.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -108,11 +109,11 @@ impl SessionTable {
         Some(record)
     }
 
-    /// Takes all sessions of an app out, which itself is gone; says how many. Looks at every session.
-    pub fn remove_app(&self, app: &str) -> usize {
+    /// Takes all sessions of apps out, which themselves are gone; says how many. Looks at every session.
+    pub fn remove_apps(&self, apps: &HashSet<&str>) -> usize {
         let removed = AtomicUsize::new(0);
         self.sessions.retain(|_, record| {
-            let stays = **record.app() != *app;
+            let stays = !apps.contains(&**record.app());
             if !stays {
                 record.delete();
                 removed.fetch_add(1, Ordering::Relaxed);
@@ -136,6 +137,31 @@ impl SessionTable {
     #[must_use]
     pub fn get(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
         self.sessions.peek(id).filter(|record| !record.is_expired(self.ttl))
+    }
+
+    /// How long an unused session is remembered.
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    /// All sessions one by one, in no order, expired ones too.
+    pub fn iter(&self) -> impl Iterator<Item = Arc<SessionRecord>> {
+        self.sessions.iter().map(|(_, record)| record)
+    }
+
+    /// Takes in a session that a store or another process has, unless it is there or was deleted.
+    pub fn restore(&self, record: Arc<SessionRecord>) {
+        let id = *record.id();
+        self.recall(&id, || record);
+    }
+
+    /// Notes that another process has deleted a session, or did before this one began.
+    pub fn note_deleted(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
+        self.deleted.insert(*id, Instant::now());
+        let (_, record) = self.sessions.remove(id)?;
+        record.delete();
+        Some(record)
     }
 
     /// All sessions, in no order.
@@ -227,7 +253,7 @@ mod tests {
         for session in [&gone, &other] {
             table.admit(session.id(), Arc::clone(session));
         }
-        assert_eq!(table.remove_app("a"), 1);
+        assert_eq!(table.remove_apps(&HashSet::from(["a"])), 1);
         table.keep(&gone);
         assert!(table.get(gone.id()).is_none() && table.get(other.id()).is_some());
     }

@@ -1,0 +1,69 @@
+//! What a change of the state does beyond itself: a deleted app's streams are closed and its sessions dropped, and what another process has
+//! done to sessions and workers is done here too.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use app_proxy_hop::streams::CloseReason;
+use log::info;
+
+use crate::apps::editor::Observer;
+use crate::apps::{Apps, RoutedApp, Snapshot};
+use crate::pool::Pool;
+use crate::sessions::cookie::SessionId;
+use crate::sessions::{SessionRecord, Sessions};
+use crate::store::{News, StoredSession};
+
+/// Carries it out.
+pub struct Effects {
+    /// The apps.
+    pub apps: Arc<Apps>,
+    /// Sessions.
+    pub sessions: Arc<Sessions>,
+    /// The workers.
+    pub pool: Arc<Pool>,
+}
+
+impl Observer for Effects {
+    fn table_changed(&self, _snapshot: &Snapshot, gone: &[Arc<RoutedApp>]) {
+        if gone.is_empty() {
+            return;
+        }
+        let streams: usize = gone.iter().map(|app| app.streams.end_all(CloseReason::AppDeleted)).sum();
+        let names: HashSet<&str> = gone.iter().map(|app| &*app.name).collect();
+        let sessions = self.sessions.table().remove_apps(&names);
+        for app in gone {
+            info!("app {} is deleted", app.name);
+        }
+        info!("{sessions} sessions and {streams} open streams went with {} deleted apps", gone.len());
+    }
+
+    fn changed_elsewhere(&self, news: &News) {
+        for (id, _) in &news.deleted_sessions {
+            if let Ok(id) = SessionId::parse(id.as_bytes()) {
+                let apps = self.apps.load();
+                self.sessions.note_deleted(&id, |app| apps.get(app).map(|app| app.streams.clone()));
+            }
+        }
+        restore_sessions(&self.sessions, &self.apps, &self.pool, &news.sessions);
+    }
+}
+
+/// Takes in sessions that a store has: those of apps that are there.
+pub fn restore_sessions(sessions: &Sessions, apps: &Apps, pool: &Pool, stored: &[StoredSession]) {
+    let snapshot = apps.load();
+    for session in stored {
+        let Some(app) = snapshot.get(&session.app) else { continue };
+        let known = SessionId::parse(session.id.as_bytes()).ok().and_then(|id| sessions.table().get(&id));
+        match known {
+            Some(record) => record.merge(session),
+            None => {
+                let worker = session.worker.as_deref().and_then(|id| pool.by_id(id));
+                let record = SessionRecord::restore(session, &app.name, worker);
+                if let Some(record) = record {
+                    sessions.table().restore(Arc::new(record));
+                }
+            }
+        }
+    }
+}

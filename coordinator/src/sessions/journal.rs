@@ -1,0 +1,110 @@
+//! Writes the activity of sessions behind: what has happened since the last time, in batches, and never for a request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use app_proxy_hop::drain::{Drain, Phase};
+use log::{info, warn};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::record::SessionRecord;
+use super::table::SessionTable;
+use crate::apps::Apps;
+use crate::clock::now_ms;
+use crate::store::{ActivityBatch, Store, StoreError};
+
+/// How often activity is written.
+const EVERY: Duration = Duration::from_secs(1);
+/// The same while the daemon ends.
+const EVERY_WHILE_ENDING: Duration = Duration::from_millis(100);
+/// How often what is forgotten here is taken out of the store.
+const TRIM: Duration = Duration::from_secs(60);
+
+/// Writes activity behind.
+pub struct Journal {
+    /// The sessions.
+    pub table: SessionTable,
+    /// The apps, whose use is written as well.
+    pub apps: Arc<Apps>,
+    /// Where to.
+    pub store: Arc<dyn Store>,
+    /// Tells of the end.
+    pub drain: Drain,
+    /// As many sessions are kept, at most.
+    pub most: u64,
+}
+
+impl Journal {
+    /// Writes until the daemon has ended: what is in flight may still be active, and is written last.
+    pub async fn run(self) {
+        let mut failing = false;
+        let mut trimmed = tokio::time::Instant::now();
+        let mut due = interval(EVERY);
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let ending = self.drain.reached(Phase::Draining);
+        tokio::pin!(ending);
+        loop {
+            tokio::select! {
+                _ = due.tick() => {}
+                () = &mut ending => break,
+            }
+            note(&mut failing, self.write().await);
+            if trimmed.elapsed() >= TRIM {
+                trimmed = tokio::time::Instant::now();
+                note(&mut failing, self.trim().await);
+            }
+        }
+        // The process must not end before the last of it is written; nothing else in flight waits for this.
+        let _in_flight = self.drain.enter();
+        loop {
+            let last = self.drain.in_flight() <= 1;
+            note(&mut failing, self.write().await);
+            if last {
+                return;
+            }
+            tokio::time::sleep(EVERY_WHILE_ENDING).await;
+        }
+    }
+
+    /// Writes what has happened since the last time.
+    async fn write(&self) -> Result<(), StoreError> {
+        let draining = self.drain.closes_connections();
+        let mut unsaved: Vec<(Arc<SessionRecord>, _)> = Vec::new();
+        for record in self.table.iter() {
+            if let Some(activity) = record.unsaved(draining) {
+                unsaved.push((record, activity));
+            }
+        }
+        for part in unsaved.chunks(ActivityBatch::LARGEST) {
+            let sessions = part.iter().map(|(_, activity)| activity.clone()).collect();
+            self.store.save_activity(&ActivityBatch { sessions, apps: Vec::new() }).await?;
+            for (record, activity) in part {
+                record.note_saved(activity);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out of the store what is forgotten here.
+    async fn trim(&self) -> Result<(), StoreError> {
+        let ttl = u64::try_from(self.table.ttl().as_millis()).unwrap_or(u64::MAX);
+        let gone = self.store.trim_sessions(now_ms().saturating_sub(ttl), self.most).await?;
+        if gone > 0 {
+            info!("{gone} sessions are forgotten");
+        }
+        Ok(())
+    }
+}
+
+/// Says once that activity cannot be written, and once that it can again.
+fn note(failing: &mut bool, written: Result<(), StoreError>) {
+    match written {
+        Ok(()) if std::mem::take(failing) => info!("activity of sessions is written again"),
+        Ok(()) => {}
+        Err(e) => {
+            if !std::mem::replace(failing, true) {
+                warn!("activity of sessions is not written, and is kept until it can be: {e}");
+            }
+        }
+    }
+}
