@@ -9,13 +9,14 @@ use app_proxy_hop::access_log::AccessLog;
 use app_proxy_hop::address::Address;
 use app_proxy_hop::admin::{AdminService, Token};
 use app_proxy_hop::config::ConfigError;
-use app_proxy_hop::daemon::{Bound, Daemon, Flags, bind, check_files, read_or_create};
+use app_proxy_hop::daemon::{Bound, Daemon, Flags, Logging, bind, check_files, read_or_create};
 use app_proxy_hop::drain::Drain;
 use app_proxy_hop::entrance::Entrance;
 use app_proxy_hop::error::Tier;
 use app_proxy_hop::exchange::Hop;
 use app_proxy_hop::metrics::Metrics;
 use app_proxy_hop::request_id::Policy;
+use arc_swap::ArcSwap;
 use pingora::apps::HttpServerOptions;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::server::configuration::ServerConf;
@@ -36,7 +37,7 @@ use crate::sessions::{SessionTable, Sessions};
 ///
 /// # Errors
 /// One line that says why it does not start.
-pub fn run(flags: &Flags) -> Result<Infallible> {
+pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     let mut config = Config::load(&flags.conf)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (pool, health) = runtime
@@ -51,9 +52,10 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
             let secrets = Secrets::load(&config)?;
             forwarder(&config, &secrets)?;
         }
-        log::info!("{} is valid", flags.conf.display());
+        log::info!("{} is valid", flags.conf);
         std::process::exit(0);
     }
+    logging.set_level(&config.log_level);
     let secrets = Secrets::load(&config)?;
     let hop = hop(&config)?;
     let server = std::mem::take(&mut config.server);
@@ -66,7 +68,7 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
         apps: Arc::new(apps),
         sessions: Arc::new(Sessions::new(secrets.session_key.clone(), &config.sessions.cookie, header, table)),
         pool: Arc::new(pool),
-        trusted_proxies: Networks::new(&config.trusted_proxies),
+        trusted_proxies: ArcSwap::from_pointee(Networks::new(&config.trusted_proxies)),
         forwarder: forwarder(&config, &secrets)?,
         connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(&daemon.conf()))),
     });
@@ -114,7 +116,7 @@ fn hop(config: &Config) -> Result<Arc<Hop>> {
         log,
         metrics,
         drain: Drain::default(),
-        timeouts: config.timeouts.clone(),
+        timeouts: ArcSwap::from_pointee(config.timeouts.clone()),
         limits: config.limits.clone(),
         websocket: config.websocket,
     }))
@@ -160,7 +162,7 @@ fn public_service(
     let mut proxy = http_proxy(conf, CoordinatorProxy(Arc::clone(coordinator)));
     let mut options = HttpServerOptions::default();
     options.h2c = h2c;
-    options.h2_idle_timeout = Some(coordinator.hop.timeouts.keepalive.0);
+    options.h2_idle_timeout = Some(coordinator.hop.timeouts().keepalive.0);
     // CONNECT comes to our own code, which refuses it with an identifier (docs/request-id.md, rule 13).
     options.allow_connect_method_proxying = true;
     proxy.server_options = Some(options);

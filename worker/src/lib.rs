@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod daemon;
+pub mod reload;
 
 pub mod admission;
 pub mod apps;

@@ -20,6 +20,7 @@ mod admin;
 mod daemon;
 mod hardening;
 mod oracle;
+mod reload;
 
 use app_proxy_tests::app::RecordingApp;
 use app_proxy_tests::cluster::{Cluster, ClusterBuilder};
