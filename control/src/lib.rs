@@ -3,5 +3,6 @@
 pub mod app;
 pub mod client;
 pub mod list;
+pub mod request;
 pub mod table;
 pub mod worker;

@@ -1,17 +1,19 @@
-//! The admin API, read-only so far: apps, workers, sessions.
+//! The admin API, read-only so far: apps, workers, sessions, requests.
 
 mod apps;
+mod requests;
 mod sessions;
 
 use std::sync::Arc;
 
 use app_proxy_control::list::Page;
+use app_proxy_hop::access_log::AccessLog;
 use app_proxy_hop::admin::{Problem, Token, identified, probes, require_token};
 use app_proxy_hop::drain::Drain;
 use app_proxy_hop::exchange::Hop;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -32,6 +34,10 @@ pub struct AdminState {
     pub sessions: Arc<Sessions>,
     /// Tells a poll that waits when the daemon ends.
     pub drain: Drain,
+    /// The access log.
+    pub log: AccessLog,
+    /// Shows workers that a coordinator asks.
+    pub worker_token: HeaderValue,
 }
 
 /// The router of the admin listener. `admin` is the API's token; with `worker` a worker can follow the app table.
@@ -44,6 +50,7 @@ pub fn router(state: AdminState, hop: &Arc<Hop>, admin: Token, worker: Token) ->
     let guarded = Router::new()
         .route("/api/v1/apps/{name}", get(apps::one))
         .route("/api/v1/workers", get(workers))
+        .route("/api/v1/requests/{request_id}", get(requests::one))
         .route("/api/v1/sessions", get(sessions::list))
         .route("/api/v1/sessions/{id}", get(sessions::one))
         .route_layer(from_fn_with_state(Arc::from([admin]), require_token));

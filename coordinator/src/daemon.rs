@@ -144,6 +144,8 @@ fn listen(
         pool: Arc::clone(&coordinator.pool),
         sessions: Arc::clone(&coordinator.sessions),
         drain: coordinator.hop.drain.clone(),
+        log: coordinator.hop.log.clone(),
+        worker_token: coordinator.forwarder.token().clone(),
     };
     let tokens = (Token::new(&secrets.admin_token), Token::new(&secrets.worker_token));
     let router = admin::router(state, &coordinator.hop, tokens.0, tokens.1);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use app_proxy_control::client::Client;
 use app_proxy_hop::access_log::AccessLog;
-use app_proxy_hop::admin::{AdminService, Token, identified, probes};
+use app_proxy_hop::admin::{AdminService, Token};
 use app_proxy_hop::config::ConfigError;
 use app_proxy_hop::daemon::{Daemon, Flags, Logging, bind, check_files, read_or_create};
 use app_proxy_hop::drain::Drain;
@@ -22,6 +22,7 @@ use pingora::prelude::background_service;
 use pingora::services::listening::Service;
 use pingora_proxy::http_proxy;
 
+use crate::admin;
 use crate::apps::Apps;
 use crate::config::Config;
 use crate::proxy::{Worker, WorkerProxy};
@@ -109,10 +110,7 @@ fn listen_for_admins(
 ) -> Result<(), ConfigError> {
     let bound = bind(&config.admin, "admin", inherited)
         .map_err(|e| config.file.fault_of(&config.admin.to_string(), "admin", e))?;
-    let apps = Arc::clone(&worker.apps);
-    let ready = Arc::new(move || if apps.load().is_loaded() { Ok(()) } else { Err("no app table".to_owned()) });
-    let router = identified(probes(&worker.hop, ready), &worker.hop);
-    daemon.server.add_service(AdminService::new(&bound, router));
+    daemon.server.add_service(AdminService::new(&bound, admin::router(worker)));
     daemon.hold(bound);
     Ok(())
 }

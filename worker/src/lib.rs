@@ -14,3 +14,5 @@ pub mod forward;
 pub mod proxy;
 pub mod sync;
 pub mod websocket;
+
+pub mod admin;
