@@ -3,11 +3,13 @@
 mod apps;
 mod openapi;
 mod problems;
+mod requests;
 mod sessions;
 
 use std::sync::Arc;
 
 use app_proxy_control::list::Page;
+use app_proxy_hop::access_log::AccessLog;
 use app_proxy_hop::admin::{Problem, Token, identified, probes, require_token};
 use app_proxy_hop::drain::Drain;
 use app_proxy_hop::exchange::Hop;
@@ -50,6 +52,10 @@ pub struct AdminState {
     pub store: Arc<dyn Store>,
     /// Tells a poll that waits when the daemon ends.
     pub drain: Drain,
+    /// The access log.
+    pub log: AccessLog,
+    /// Shows workers that a coordinator asks.
+    pub worker_token: HeaderValue,
 }
 
 /// The router of the admin listener. `admin` is the API's token; with `worker` a worker can follow the app table.
@@ -75,6 +81,7 @@ fn calls() -> OpenApiRouter<AdminState> {
         .routes(routes!(workers))
         .routes(routes!(sessions::list))
         .routes(routes!(sessions::one, sessions::delete))
+        .routes(routes!(requests::one))
 }
 
 /// `limit` and `cursor` of a list.

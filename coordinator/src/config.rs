@@ -1,16 +1,17 @@
 //! The coordinator's configuration: the section `coordinator` of its file, validated.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use app_proxy_control::app::App;
 use app_proxy_control::worker::check_id;
 use app_proxy_hop::address::Address;
 use app_proxy_hop::config::{
-    AccessLogSection, AdminSection, ConfigError, ConfigFile, DrainSection, LimitsSection, Period, RequestIdSection,
-    TimeoutsSection, WebSocketSection,
+    AccessLogSection, AdminSection, ConfigError, ConfigFile, ConfigPath, DrainSection, LimitsSection, Period,
+    RequestIdSection, TimeoutsSection, WebSocketSection,
 };
+use app_proxy_hop::daemon::LogFilter;
 use http::HeaderName;
 use ipnet::IpNet;
 use pingora_core::server::configuration::ServerConf;
@@ -48,6 +49,8 @@ struct RawCoordinator {
     drain: DrainSection,
     #[serde(default)]
     access_log: AccessLogSection,
+    #[serde(default)]
+    log_level: LogFilter,
     #[serde(default)]
     websocket: WebSocketSection,
     #[serde(default)]
@@ -205,6 +208,8 @@ pub struct Config {
     pub drain: DrainSection,
     /// Where requests are logged.
     pub access_log: AccessLogSection,
+    /// What diagnostics are logged.
+    pub log_level: LogFilter,
     /// What it does with WebSockets.
     pub websocket: WebSocketSection,
     /// The apps of the file.
@@ -216,7 +221,7 @@ impl Config {
     ///
     /// # Errors
     /// With one line that names the file, the line and the key.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+    pub fn load(path: &ConfigPath) -> Result<Self, ConfigError> {
         Self::from_file(ConfigFile::read(path)?)
     }
 
@@ -265,6 +270,7 @@ impl Config {
             limits: raw.limits,
             drain: raw.drain,
             access_log: raw.access_log,
+            log_level: raw.log_level,
             websocket: raw.websocket,
             apps: raw.apps,
         })
@@ -351,6 +357,7 @@ impl Networks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     const SMALLEST: &str =
         "version: 1\ncoordinator:\n  listeners: [{address: '127.0.0.1:0'}]\n  admin: {address: '127.0.0.1:0'}\n";
@@ -363,7 +370,7 @@ mod tests {
     #[test]
     fn the_sample_is_valid_and_says_the_defaults() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/coordinator.yaml");
-        let sample = Config::load(&path).unwrap();
+        let sample = Config::load(&path.into()).unwrap();
         let default = load("").unwrap();
         let shown = |c: &Config| {
             format!(
@@ -377,7 +384,8 @@ mod tests {
                 c.drain,
                 c.access_log,
                 c.websocket,
-                c.trusted_proxies
+                c.trusted_proxies,
+                c.log_level
             )
         };
         assert_eq!(shown(&sample), shown(&default));

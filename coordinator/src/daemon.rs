@@ -10,13 +10,14 @@ use app_proxy_hop::access_log::AccessLog;
 use app_proxy_hop::address::Address;
 use app_proxy_hop::admin::{AdminService, Token};
 use app_proxy_hop::config::ConfigError;
-use app_proxy_hop::daemon::{Bound, Daemon, Flags, bind, check_files, read_or_create};
+use app_proxy_hop::daemon::{Bound, Daemon, Flags, Logging, bind, check_files, read_or_create};
 use app_proxy_hop::drain::Drain;
 use app_proxy_hop::entrance::Entrance;
 use app_proxy_hop::error::Tier;
 use app_proxy_hop::exchange::Hop;
 use app_proxy_hop::metrics::Metrics;
 use app_proxy_hop::request_id::Policy;
+use arc_swap::ArcSwap;
 use pingora::apps::HttpServerOptions;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::server::configuration::ServerConf;
@@ -43,7 +44,7 @@ use crate::store::{Contents, Cursor, Store};
 ///
 /// # Errors
 /// One line that says why it does not start.
-pub fn run(flags: &Flags) -> Result<Infallible> {
+pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     let mut config = Config::load(&flags.conf)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (pool, health) = runtime
@@ -52,9 +53,10 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
     let place = Place::of(&config.store);
     if flags.test {
         check(&config, &place, &runtime)?;
-        log::info!("{} is valid", flags.conf.display());
+        log::info!("{} is valid", flags.conf);
         std::process::exit(0);
     }
+    logging.set_level(&config.log_level);
     let (snapshot, contents) = runtime.block_on(first_state(&config, &place))?;
     drop(runtime);
     let secrets = Secrets::load(&config)?;
@@ -69,7 +71,7 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
         apps: Arc::new(Apps::new(snapshot)),
         sessions: Arc::new(Sessions::new(secrets.session_key.clone(), &config.sessions.cookie, header, table)),
         pool: Arc::new(pool),
-        trusted_proxies: Networks::new(&config.trusted_proxies),
+        trusted_proxies: ArcSwap::from_pointee(Networks::new(&config.trusted_proxies)),
         forwarder: forwarder(&config, &secrets)?,
         connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(&daemon.conf()))),
     });
@@ -194,7 +196,7 @@ fn hop(config: &Config) -> Result<Arc<Hop>> {
         log,
         metrics,
         drain: Drain::default(),
-        timeouts: config.timeouts.clone(),
+        timeouts: ArcSwap::from_pointee(config.timeouts.clone()),
         limits: config.limits.clone(),
         websocket: config.websocket,
     }))
@@ -226,6 +228,8 @@ fn listen(
         pool: Arc::clone(&coordinator.pool),
         sessions: Arc::clone(&coordinator.sessions),
         drain: coordinator.hop.drain.clone(),
+        log: coordinator.hop.log.clone(),
+        worker_token: coordinator.forwarder.token().clone(),
     };
     let tokens = (Token::new(&secrets.admin_token), Token::new(&secrets.worker_token));
     let router = admin::router(state, &coordinator.hop, tokens.0, tokens.1);
@@ -244,7 +248,7 @@ fn public_service(
     let mut proxy = http_proxy(conf, CoordinatorProxy(Arc::clone(coordinator)));
     let mut options = HttpServerOptions::default();
     options.h2c = h2c;
-    options.h2_idle_timeout = Some(coordinator.hop.timeouts.keepalive.0);
+    options.h2_idle_timeout = Some(coordinator.hop.timeouts().keepalive.0);
     // CONNECT comes to our own code, which refuses it with an identifier (docs/request-id.md, rule 13).
     options.allow_connect_method_proxying = true;
     proxy.server_options = Some(options);

@@ -37,6 +37,12 @@ impl Forwarder {
         Ok(Self { token })
     }
 
+    /// What shows workers that a coordinator speaks.
+    #[must_use]
+    pub fn token(&self) -> &HeaderValue {
+        &self.token
+    }
+
     /// Makes a client's request header the one for the worker.
     ///
     /// It runs after hop-by-hop headers are gone, so that no `Connection` of the client can delete what is set here (docs/request-id.md, rule 8).

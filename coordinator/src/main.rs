@@ -3,20 +3,20 @@
 use std::process::ExitCode;
 
 use app_proxy_coordinator::daemon;
-use app_proxy_hop::daemon::{Flags, start_logging};
+use app_proxy_hop::daemon::{Flags, Logging};
 
 /// Half the instructions of the system's allocator for what a request allocates, and memory goes back when streams end.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    start_logging();
+    let logging = Logging::start();
     let flags = Flags::from_args(
         "app-proxy-coordinator",
         "Routes requests to workers and keeps sessions.",
         std::env::args_os(),
     );
-    match daemon::run(&flags) {
+    match daemon::run(&flags, &logging) {
         Ok(never) => match never {},
         Err(e) => {
             // One clear line, whatever the log level is.

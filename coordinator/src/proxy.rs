@@ -9,6 +9,7 @@ use app_proxy_hop::forwarding::forget_spelling;
 use app_proxy_hop::phase;
 use app_proxy_hop::response::{answer, answer_failure, finish_header, register_if_long};
 use app_proxy_hop::websocket::{is_websocket, serve};
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{StatusCode, header};
@@ -41,7 +42,7 @@ pub struct Coordinator {
     /// The workers.
     pub pool: Arc<Pool>,
     /// Whose forwarded headers are believed.
-    pub trusted_proxies: Networks,
+    pub trusted_proxies: ArcSwap<Networks>,
     /// Makes requests for workers.
     pub forwarder: Forwarder,
     /// Connects WebSockets.
@@ -230,7 +231,7 @@ impl Coordinator {
         let established = self.hop.identity.establish(&request.headers, peer);
         let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
         let host = host(request);
-        ctx.origin = Origin::of(request, host.unwrap_or_default(), peer, local, tls, &self.trusted_proxies);
+        ctx.origin = Origin::of(request, host.unwrap_or_default(), peer, local, tls, &self.trusted_proxies.load());
         ctx.exchange.begin(request, ctx.origin.client, established);
         host
     }

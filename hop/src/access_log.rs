@@ -5,6 +5,7 @@
 
 mod fields;
 mod line;
+mod recent;
 mod writer;
 
 pub use line::{Event, Facts, Kind, Line, Outcome, timestamp};

@@ -310,6 +310,16 @@ impl IntoResponse for Problem {
     }
 }
 
+/// The request identifier that a call names in its path.
+///
+/// # Errors
+/// 400 when it is none (docs/request-id.md, rule 1).
+pub fn request_id_of(text: &str) -> Result<RequestId, Problem> {
+    text.parse().map_err(|reason| {
+        Problem::new(StatusCode::BAD_REQUEST, "bad_request", format!("The request identifier is not valid: {reason}."))
+    })
+}
+
 /// A bearer token that a call needs (RFC 6750).
 #[derive(Clone)]
 pub struct Token(Arc<[u8]>);

@@ -8,7 +8,7 @@ mod load;
 mod sections;
 mod units;
 
-pub use load::{ConfigError, ConfigFile};
+pub use load::{ConfigError, ConfigFile, ConfigPath};
 pub use sections::{
     AccessLogSection, AdminSection, DrainSection, LimitsSection, LogFormat, RequestIdSection, TimeoutsSection,
     WebSocketSection,

@@ -1,6 +1,9 @@
 //! From a configuration to a running process: flags, logging, listeners, secrets, signals and the end.
 
+mod changes;
 mod listen;
+mod logging;
+mod reload;
 mod secret;
 mod shutdown;
 
@@ -13,10 +16,13 @@ use pingora_core::server::Server;
 use pingora_core::server::configuration::{Opt, ServerConf};
 
 use crate::access_log::AccessLog;
-use crate::config::{AccessLogSection, DrainSection};
+use crate::config::{AccessLogSection, ConfigPath, DrainSection};
 use crate::drain::Drain;
 
+pub use changes::{Changes, refuse_reload};
 pub use listen::{BindError, Bound, bind};
+pub use logging::{BadFilter, LogFilter, Logging};
+pub use reload::Reload;
 pub use secret::{SecretError, read_or_create};
 
 /// The command line: Pingora's flags.
@@ -25,7 +31,7 @@ pub use secret::{SecretError, read_or_create};
 pub struct Flags {
     /// The configuration file.
     #[arg(short, long, value_name = "FILE")]
-    pub conf: PathBuf,
+    pub conf: ConfigPath,
     /// Run in the background, and write the pid file.
     #[arg(short, long)]
     pub daemon: bool,
@@ -43,13 +49,6 @@ impl Flags {
         let command = Self::command().name(name).about(about);
         Self::from_arg_matches(&command.get_matches_from(args)).unwrap_or_else(|e| e.exit())
     }
-}
-
-/// Starts diagnostics: `env_logger` on standard error, by `RUST_LOG`, `info` without it.
-pub fn start_logging() {
-    // Pingora says at this level what matters to itself: each service that starts and each signal.
-    let filters = "info,pingora_core::services=warn,pingora_core::server::bootstrap_services=warn";
-    let _ = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filters)).try_init();
 }
 
 /// Why a daemon does not start.
@@ -73,6 +72,7 @@ pub struct Daemon {
     limits: DrainSection,
     log: AccessLog,
     bound: Vec<Bound>,
+    reload: Option<Arc<dyn Reload>>,
 }
 
 impl Daemon {
@@ -108,7 +108,7 @@ impl Daemon {
         conf.graceful_shutdown_timeout_seconds = Some(0);
         let opt = Opt { upgrade: flags.upgrade, daemon: flags.daemon, nocapture: false, test: flags.test, conf: None };
         let server = Server::new_with_opt_and_conf(opt, conf);
-        Ok(Self { server, drain, limits, log, bound: Vec::new() })
+        Ok(Self { server, drain, limits, log, bound: Vec::new(), reload: None })
     }
 
     /// Pingora's configuration, with all paths absolute.
@@ -122,12 +122,18 @@ impl Daemon {
         self.bound.push(bound);
     }
 
+    /// Says what SIGHUP does; nothing, unless this is called.
+    pub fn on_reload(&mut self, reload: Arc<dyn Reload>) {
+        self.reload = Some(reload);
+    }
+
     /// Serves until a signal ends it. Never returns.
     pub fn run(mut self) -> ! {
+        reload::keep_alive();
         self.server.bootstrap();
         let pid_file = self.conf_pid_file();
         let ending = shutdown::Ending::new(self.drain, self.limits, self.log, pid_file);
-        self.server.add_service(ending.service(std::mem::take(&mut self.bound)));
+        self.server.add_service(ending.service(std::mem::take(&mut self.bound), self.reload.take()));
         self.server.run(ending.run_args());
         ending.finish()
     }

@@ -135,7 +135,7 @@ impl EntranceStream {
 
     /// Waits for the first bytes; none when they do not come.
     async fn first_bytes(&mut self, mut shutdown: ShutdownWatch) -> Option<()> {
-        let limit = self.hop.timeouts.client_read.0;
+        let limit = self.hop.timeouts().client_read.0;
         let late = async {
             // Without a sender there is no drain to hurry for.
             if shutdown.wait_for(|ending| *ending).await.is_err() {
@@ -155,8 +155,8 @@ impl EntranceStream {
         if !self.header_begun || self.is_h2 {
             return Poll::Pending;
         }
-        let limit = self.hop.timeouts.client_read.0;
-        let due = self.header_due.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let hop = &self.hop;
+        let due = self.header_due.get_or_insert_with(|| Box::pin(tokio::time::sleep(hop.timeouts().client_read.0)));
         due.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
@@ -290,7 +290,7 @@ impl AsyncWrite for EntranceStream {
 impl Peek for EntranceStream {
     /// Fills `buf` with the first bytes, as far as they still can be the beginning of HTTP/2.
     async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
-        let limit = self.hop.timeouts.client_read.0;
+        let limit = self.hop.timeouts().client_read.0;
         let enough = async {
             while self.prefix.len() < buf.len() && H2_PREFACE.starts_with(&self.prefix) {
                 read_more(&mut self.inner, &mut self.prefix).await?;

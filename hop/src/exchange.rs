@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Instant, SystemTime};
 
+use arc_swap::{ArcSwap, Guard};
 use http::{HeaderValue, Method, header};
 use log::{error, info};
 use pingora_core::protocols::Digest;
@@ -32,12 +33,25 @@ pub struct Hop {
     pub metrics: Metrics,
     /// What is in flight.
     pub drain: Drain,
-    /// How long the tier waits.
-    pub timeouts: TimeoutsSection,
+    /// How long the tier waits; see [`Hop::timeouts`].
+    pub timeouts: ArcSwap<TimeoutsSection>,
     /// What it refuses.
     pub limits: LimitsSection,
     /// What it does with WebSockets.
     pub websocket: WebSocketSection,
+}
+
+impl Hop {
+    /// How long the tier waits at this moment; takes no lock.
+    #[must_use]
+    pub fn timeouts(&self) -> Guard<Arc<TimeoutsSection>> {
+        self.timeouts.load()
+    }
+
+    /// Changes how long the tier waits, from the next request on.
+    pub fn set_timeouts(&self, timeouts: TimeoutsSection) {
+        self.timeouts.store(Arc::new(timeouts));
+    }
 }
 
 /// How far an exchange has come.

@@ -23,12 +23,13 @@ const DRAIN_BODY: Duration = Duration::from_secs(5);
 /// between requests, and pipelining.
 pub fn prepare(session: &mut HttpSession, hop: &Arc<Hop>) {
     mark_serving(session, true);
-    session.set_read_timeout(Some(hop.timeouts.client_read.0));
-    session.set_write_timeout(Some(hop.timeouts.client_write.0));
+    let timeouts = hop.timeouts();
+    session.set_read_timeout(Some(timeouts.client_read.0));
+    session.set_write_timeout(Some(timeouts.client_write.0));
     session.set_total_drain_timeout(Some(DRAIN_BODY));
     session.set_pipelining_enabled(true);
     if session.get_keepalive().is_some() {
-        session.set_keepalive(Some(hop.timeouts.keepalive.0.as_secs().max(1)));
+        session.set_keepalive(Some(timeouts.keepalive.0.as_secs().max(1)));
     }
     let request = session.req_header_mut();
     if request.version == Version::HTTP_11 && request.headers.contains_key(header::UPGRADE) && !is_websocket(request) {

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -119,6 +120,15 @@ impl RequestId {
     #[must_use]
     pub fn detached(&self) -> Self {
         Self(HeaderValue::from_bytes(self.0.as_bytes()).unwrap_or_else(|_| self.0.clone()))
+    }
+}
+
+impl FromStr for RequestId {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let value = HeaderValue::from_str(text).map_err(|_| Invalid::Malformed)?;
+        check(value.as_bytes()).map(|()| Self(value))
     }
 }
 

@@ -529,11 +529,20 @@ impl Cluster {
 
     /// Changes the coordinator's configuration file (all of it, from the top); it counts from the next start.
     pub fn patch_coordinator_config(&self, patch: &Value) {
-        let path = self.coordinator_config();
+        self.patch_config("coordinator", patch);
+    }
+
+    /// Changes a worker's configuration file (all of it, from the top); it counts from the next start or reload.
+    pub fn patch_worker_config(&self, index: usize, patch: &Value) {
+        self.patch_config(&self.workers[index].id, patch);
+    }
+
+    fn patch_config(&self, name: &str, patch: &Value) {
+        let path = self.folder().join(format!("{name}.yaml"));
         let text = std::fs::read_to_string(&path).expect("the configuration");
         let mut config: Value = serde_json::from_str(&text).expect("the configuration");
         merge(&mut config, patch);
-        self.write_config("coordinator", &config);
+        self.write_config(name, &config);
     }
 
     fn write_config(&self, name: &str, config: &Value) {

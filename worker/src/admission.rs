@@ -3,7 +3,8 @@
 use app_proxy_hop::admin::Token;
 use app_proxy_hop::error::Failure;
 use app_proxy_hop::header::{APP_REVISION, TOKEN, read_revision};
-use http::HeaderMap;
+use app_proxy_hop::request_id::RequestId;
+use http::{HeaderMap, Method};
 use pingora_http::RequestHeader;
 
 use crate::apps::Fence;
@@ -22,6 +23,13 @@ pub fn is_coordinator(headers: &HeaderMap, token: &Token) -> bool {
 #[must_use]
 pub fn is_health_check(request: &RequestHeader) -> bool {
     request.uri.path() == "/healthz"
+}
+
+/// The request that a coordinator asks about, if it does: `GET /requests/<request_id>`.
+#[must_use]
+pub fn asked_about(request: &RequestHeader) -> Option<RequestId> {
+    let id = request.uri.path().strip_prefix("/requests/").filter(|_| request.method == Method::GET)?;
+    id.parse().ok()
 }
 
 /// The app's name and the target for the application: `/proxy/<app>/rest?query` asks the application for `/rest?query`.
@@ -56,6 +64,14 @@ mod tests {
         assert_eq!(app_and_target(&request("/proxy/a/")).unwrap(), ("a", "/"));
         for bad in ["/proxy/a", "/proxy//x", "/other/a/", "/", "/proxy/", "/proxy/a?x=/"] {
             assert!(app_and_target(&request(bad)).is_err() || bad.contains('?'), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_coordinator_asks_about_a_request_by_a_valid_identifier() {
+        assert_eq!(asked_about(&request("/requests/a:1")).unwrap().as_str(), "a:1");
+        for other in ["/requests/", "/requests/a/b", "/requests/-a", "/proxy/requests/a", "/requests"] {
+            assert!(asked_about(&request(other)).is_none(), "{other}");
         }
     }
 

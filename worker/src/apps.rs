@@ -1,8 +1,8 @@
 //! The worker's copy of the app table, swapped whole when it changes; reading it takes no lock.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use app_proxy_control::app::Affinity;
 use app_proxy_control::table::{AppList, StoredApp};
@@ -34,6 +34,22 @@ impl ServedApp {
     #[must_use]
     pub fn has_sessions(&self) -> bool {
         self.stored.app.affinity == Affinity::Session
+    }
+
+    /// The same app at the same addresses, waited for as long as `tier` says.
+    fn with_timeouts(&self, tier: &TimeoutsSection) -> Self {
+        let timeouts = peer_timeouts(&self.stored, tier);
+        let again = |endpoint: &Arc<Endpoint>| {
+            let peer = peer(&endpoint.peer._address, timeouts);
+            Arc::new(Endpoint::new(&endpoint.address, endpoint.weight, peer, Arc::clone(endpoint.load())))
+        };
+        Self {
+            stored: Arc::clone(&self.stored),
+            name: Arc::clone(&self.name),
+            endpoints: self.endpoints.iter().map(again).collect(),
+            streams: self.streams.clone(),
+            has_names: self.has_names,
+        }
     }
 }
 
@@ -79,14 +95,15 @@ pub struct Fence<'r> {
 /// The current state.
 pub struct Apps {
     current: ArcSwap<Table>,
-    timeouts: TimeoutsSection,
+    /// Locked for the whole of a change of the table, of which there is one at a time; requests take no lock.
+    timeouts: Mutex<TimeoutsSection>,
 }
 
 impl Apps {
     /// An empty table.
     #[must_use]
     pub fn new(timeouts: TimeoutsSection) -> Self {
-        Self { current: ArcSwap::default(), timeouts }
+        Self { current: ArcSwap::default(), timeouts: Mutex::new(timeouts) }
     }
 
     /// The state of this moment.
@@ -96,9 +113,8 @@ impl Apps {
     }
 
     /// Takes in what a coordinator says, and closes the streams of apps that are gone. Looks host names up, which blocks.
-    ///
-    /// Only one caller may do this at a time: the follower.
     pub fn apply(&self, list: AppList) {
+        let timeouts = self.begin_change();
         let before = self.load();
         let mut apps = if list.complete { HashMap::new() } else { before.apps.clone() };
         for name in &list.deleted {
@@ -106,7 +122,7 @@ impl Apps {
         }
         for stored in list.items {
             let name = stored.app.name.clone();
-            apps.insert(name.clone(), Arc::new(self.serve(stored, before.get(&name))));
+            apps.insert(name.clone(), Arc::new(serve(stored, before.get(&name), &timeouts)));
         }
         let table = Arc::new(Table { epoch: list.epoch, revision: list.revision, apps });
         self.current.store(Arc::clone(&table));
@@ -115,43 +131,61 @@ impl Apps {
         }
     }
 
-    /// Looks host names up again. As [`Apps::apply`], by the follower alone.
+    /// Changes how long endpoints are waited for, from the next request on.
+    pub fn set_timeouts(&self, timeouts: TimeoutsSection) {
+        let mut current = self.begin_change();
+        *current = timeouts;
+        let before = self.load();
+        let again = |(name, app): (&String, &Arc<ServedApp>)| (name.clone(), Arc::new(app.with_timeouts(&current)));
+        let apps = before.apps.iter().map(again).collect();
+        self.current.store(Arc::new(Table { epoch: before.epoch.clone(), revision: before.revision, apps }));
+    }
+
+    /// Looks host names up again, which blocks.
     pub fn look_names_up(&self) {
+        let timeouts = self.begin_change();
         let before = self.load();
         if !before.apps.values().any(|app| app.has_names) {
             return;
         }
         let again = |(name, app): (&String, &Arc<ServedApp>)| {
-            let app =
-                if app.has_names { Arc::new(self.serve(Arc::clone(&app.stored), Some(app))) } else { Arc::clone(app) };
-            (name.clone(), app)
+            let again = || Arc::new(serve(Arc::clone(&app.stored), Some(app), &timeouts));
+            (name.clone(), if app.has_names { again() } else { Arc::clone(app) })
         };
         let apps = before.apps.iter().map(again).collect();
         self.current.store(Arc::new(Table { epoch: before.epoch.clone(), revision: before.revision, apps }));
     }
 
-    fn serve(&self, stored: Arc<StoredApp>, before: Option<&Arc<ServedApp>>) -> ServedApp {
-        let timeouts = PeerTimeouts::new(&self.timeouts, stored.app.timeouts.connect, stored.app.timeouts.read);
-        let load_of = |address: &str| {
-            let known = before.and_then(|app| app.endpoints.iter().find(|endpoint| *endpoint.address == *address));
-            known.map_or_else(Arc::<AtomicUsize>::default, |endpoint| Arc::clone(endpoint.load()))
-        };
-        let mut has_names = false;
-        let mut endpoints = Vec::with_capacity(stored.app.endpoints.len());
-        for endpoint in &stored.app.endpoints {
-            let address = endpoint.address.to_string();
-            has_names |= endpoint.address.is_name();
-            match endpoint.address.resolve() {
-                Ok(resolved) => {
-                    let load = load_of(&address);
-                    endpoints.push(Arc::new(Endpoint::new(&address, endpoint.weight, peer(&resolved, timeouts), load)));
-                }
-                Err(e) => warn!("app {}: endpoint {address} is left out: {e}", stored.app.name),
-            }
-        }
-        let streams = before.map(|app| app.streams.clone()).unwrap_or_default();
-        ServedApp { name: stored.app.name.as_str().into(), stored, endpoints, streams, has_names }
+    fn begin_change(&self) -> MutexGuard<'_, TimeoutsSection> {
+        self.timeouts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn peer_timeouts(stored: &StoredApp, tier: &TimeoutsSection) -> PeerTimeouts {
+    PeerTimeouts::new(tier, stored.app.timeouts.connect, stored.app.timeouts.read)
+}
+
+fn serve(stored: Arc<StoredApp>, before: Option<&Arc<ServedApp>>, tier: &TimeoutsSection) -> ServedApp {
+    let timeouts = peer_timeouts(&stored, tier);
+    let load_of = |address: &str| {
+        let known = before.and_then(|app| app.endpoints.iter().find(|endpoint| *endpoint.address == *address));
+        known.map_or_else(Arc::<AtomicUsize>::default, |endpoint| Arc::clone(endpoint.load()))
+    };
+    let mut has_names = false;
+    let mut endpoints = Vec::with_capacity(stored.app.endpoints.len());
+    for endpoint in &stored.app.endpoints {
+        let address = endpoint.address.to_string();
+        has_names |= endpoint.address.is_name();
+        match endpoint.address.resolve() {
+            Ok(resolved) => {
+                let load = load_of(&address);
+                endpoints.push(Arc::new(Endpoint::new(&address, endpoint.weight, peer(&resolved, timeouts), load)));
+            }
+            Err(e) => warn!("app {}: endpoint {address} is left out: {e}", stored.app.name),
+        }
+    }
+    let streams = before.map(|app| app.streams.clone()).unwrap_or_default();
+    ServedApp { name: stored.app.name.as_str().into(), stored, endpoints, streams, has_names }
 }
 
 #[cfg(test)]
@@ -159,6 +193,7 @@ mod tests {
     use super::*;
     use app_proxy_control::app::App;
     use app_proxy_control::table::AppTable;
+    use app_proxy_hop::config::Period;
 
     fn list(apps: serde_json::Value) -> AppList {
         let apps: Vec<App> = serde_json::from_value(apps).unwrap();
@@ -207,5 +242,23 @@ mod tests {
         let busy = apps.load().get("a").unwrap().endpoints[0].enter();
         apps.apply(list(table));
         assert!(Arc::ptr_eq(apps.load().get("a").unwrap().endpoints[0].load(), busy.endpoint().load()));
+    }
+
+    #[test]
+    fn new_timeouts_hold_for_endpoints_that_are_there_and_those_to_come() {
+        let apps = Apps::new(TimeoutsSection::default());
+        let of = |name| serde_json::json!([{"name": name, "endpoints": [{"address": "127.0.0.1:1"}]}]);
+        apps.apply(list(of("a")));
+        let busy = apps.load().get("a").unwrap().endpoints[0].enter();
+        let short = Period::from_secs(7);
+        apps.set_timeouts(TimeoutsSection { upstream_read: short, ..TimeoutsSection::default() });
+        let mut change = list(of("b"));
+        change.complete = false;
+        apps.apply(change);
+        let table = apps.load();
+        for name in ["a", "b"] {
+            assert_eq!(table.get(name).unwrap().endpoints[0].peer.options.read_timeout, Some(short.0), "{name}");
+        }
+        assert!(Arc::ptr_eq(table.get("a").unwrap().endpoints[0].load(), busy.endpoint().load()));
     }
 }

@@ -1,13 +1,14 @@
 //! The worker's configuration: the section `worker` of its file, validated.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use app_proxy_control::worker::check_id;
 use app_proxy_hop::address::Address;
 use app_proxy_hop::config::{
-    AccessLogSection, ConfigError, ConfigFile, DrainSection, LimitsSection, Period, RequestIdSection, TimeoutsSection,
-    WebSocketSection,
+    AccessLogSection, ConfigError, ConfigFile, ConfigPath, DrainSection, LimitsSection, Period, RequestIdSection,
+    TimeoutsSection, WebSocketSection,
 };
+use app_proxy_hop::daemon::LogFilter;
 use http::Uri;
 use pingora_core::server::configuration::ServerConf;
 use serde::Deserialize;
@@ -36,6 +37,8 @@ struct RawWorker {
     drain: DrainSection,
     #[serde(default)]
     access_log: AccessLogSection,
+    #[serde(default)]
+    log_level: LogFilter,
     #[serde(default)]
     websocket: WebSocketSection,
 }
@@ -113,6 +116,8 @@ pub struct Config {
     pub drain: DrainSection,
     /// Where requests are logged.
     pub access_log: AccessLogSection,
+    /// What diagnostics are logged.
+    pub log_level: LogFilter,
     /// What it does with WebSockets.
     pub websocket: WebSocketSection,
 }
@@ -122,7 +127,7 @@ impl Config {
     ///
     /// # Errors
     /// With one line that names the file, the line and the key.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+    pub fn load(path: &ConfigPath) -> Result<Self, ConfigError> {
         Self::from_file(ConfigFile::read(path)?)
     }
 
@@ -159,6 +164,7 @@ impl Config {
             limits: raw.limits,
             drain: raw.drain,
             access_log: raw.access_log,
+            log_level: raw.log_level,
             websocket: raw.websocket,
         })
     }
@@ -187,6 +193,7 @@ fn headers(file: &ConfigFile, section: &HeadersSection) -> Result<RequestIdSecti
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     const SMALLEST: &str =
         "version: 1\nworker:\n  id: w\n  listener: {address: '127.0.0.1:0'}\n  admin: {address: '127.0.0.1:0'}\n";
@@ -199,12 +206,20 @@ mod tests {
     #[test]
     fn the_sample_is_valid_and_says_the_defaults() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/worker.yaml");
-        let sample = Config::load(&path).unwrap();
+        let sample = Config::load(&path.into()).unwrap();
         let default = load("  coordinators: ['http://127.0.0.1:8081']\n").unwrap();
         let shown = |c: &Config| {
             format!(
-                "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
-                c.request_id, c.sync, c.timeouts, c.limits, c.drain, c.access_log, c.websocket, c.token_file
+                "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+                c.request_id,
+                c.sync,
+                c.timeouts,
+                c.limits,
+                c.drain,
+                c.access_log,
+                c.websocket,
+                c.token_file,
+                c.log_level
             )
         };
         assert_eq!(shown(&sample), shown(&default));

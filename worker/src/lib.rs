@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod daemon;
+pub mod reload;
 
 pub mod admission;
 pub mod apps;
@@ -13,3 +14,5 @@ pub mod forward;
 pub mod proxy;
 pub mod sync;
 pub mod websocket;
+
+pub mod admin;

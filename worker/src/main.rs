@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use app_proxy_hop::daemon::{Flags, start_logging};
+use app_proxy_hop::daemon::{Flags, Logging};
 use app_proxy_worker::daemon;
 
 /// Half the instructions of the system's allocator for what a request allocates, and memory goes back when streams end.
@@ -10,13 +10,13 @@ use app_proxy_worker::daemon;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    start_logging();
+    let logging = Logging::start();
     let flags = Flags::from_args(
         "app-proxy-worker",
         "Proxies to the applications next to it, for coordinators.",
         std::env::args_os(),
     );
-    match daemon::run(&flags) {
+    match daemon::run(&flags, &logging) {
         Ok(never) => match never {},
         Err(e) => {
             // One clear line, whatever the log level is.

@@ -21,11 +21,12 @@ use pingora_core::connectors::TransportConnector;
 use pingora_core::modules::http::HttpModules;
 use pingora_core::prelude::HttpPeer;
 use pingora_core::protocols::Digest;
-use pingora_core::{Error, Result};
+use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session as HttpSession};
 
-use crate::admission::{app_and_target, fence, is_coordinator, is_health_check};
+use crate::admin;
+use crate::admission::{app_and_target, asked_about, fence, is_coordinator, is_health_check};
 use crate::apps::{Apps, ServedApp};
 use crate::context::{RequestContext, Route};
 use crate::endpoints::{Endpoint, select};
@@ -67,6 +68,11 @@ impl ProxyHttp for WorkerProxy {
         phase::prepare(session, &self.0.hop);
         if is_health_check(session.req_header()) {
             return self.0.health(session, ctx).await;
+        }
+        if let Some(id) = asked_about(session.req_header())
+            && is_coordinator(&session.req_header().headers, &self.0.token)
+        {
+            return self.0.tell(session, ctx, id).await;
         }
         let entered = match self.0.identify(session, ctx) {
             Ok(()) => self.0.enter(session, ctx).await,
@@ -304,12 +310,30 @@ impl Worker {
         } else {
             (StatusCode::SERVICE_UNAVAILABLE, "no app table\n")
         };
-        ctx.exchange.facts.request_id = RequestId::generate();
-        let mut response = ResponseHeader::build(status, Some(5))?;
-        response.insert_header(header::CONTENT_TYPE, "text/plain")?;
-        response.insert_header(header::CONTENT_LENGTH, body.len())?;
-        answer(session, &mut ctx.exchange, response, Bytes::from_static(body.as_bytes()), false).await.map(|()| true)
+        answer_unlogged(session, ctx, status, "text/plain", Bytes::from_static(body.as_bytes())).await
     }
+
+    /// Tells a coordinator what is known of a request. As the health check, this is no request of a client's.
+    async fn tell(&self, session: &mut HttpSession, ctx: &mut RequestContext, id: RequestId) -> Result<bool> {
+        let events = admin::events(&self.hop, id).await;
+        let body = serde_json::to_vec(&events).or_err(ErrorType::InternalError, "events are no JSON")?;
+        answer_unlogged(session, ctx, StatusCode::OK, "application/json", body.into()).await
+    }
+}
+
+/// Answers what is not logged: the exchange has not begun.
+async fn answer_unlogged(
+    session: &mut HttpSession,
+    ctx: &mut RequestContext,
+    status: StatusCode,
+    media: &'static str,
+    body: Bytes,
+) -> Result<bool> {
+    ctx.exchange.facts.request_id = RequestId::generate();
+    let mut response = ResponseHeader::build(status, Some(5))?;
+    response.insert_header(header::CONTENT_TYPE, media)?;
+    response.insert_header(header::CONTENT_LENGTH, body.len())?;
+    answer(session, &mut ctx.exchange, response, body, false).await.map(|()| true)
 }
 
 /// Where the coordinator says that the request comes from. It says so by `X-Forwarded-For`, except where others have added to that.

@@ -10,9 +10,12 @@ use std::time::{Duration, Instant};
 
 use log::{error, warn};
 use prometheus::IntCounter;
+use serde_json::Value;
 
 use super::line::Line;
+use super::recent::Recent;
 use crate::config::AccessLogSection;
+use crate::request_id::RequestId;
 
 /// Lines that wait for the writer before further ones are dropped.
 const QUEUE_LINES: usize = 16_384;
@@ -20,6 +23,10 @@ const QUEUE_LINES: usize = 16_384;
 const BATCH_BYTES: usize = 64 * 1024;
 /// How long the writer gathers lines: a system call for a batch costs less than one for each line.
 const GATHER: Duration = Duration::from_millis(10);
+/// Room in a block for the line that fills it.
+const LAST_LINE: usize = 4 * 1024;
+/// How long a lookup waits for the lines that are queued.
+const LOOKUP: Duration = Duration::from_secs(1);
 
 /// The log file cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +46,7 @@ enum Job {
 pub struct AccessLog {
     jobs: SyncSender<Job>,
     dropped: IntCounter,
+    recent: Arc<Recent>,
     idle: Arc<Mutex<Option<Writer>>>,
 }
 
@@ -57,15 +65,18 @@ impl AccessLog {
             }
         };
         let (jobs, queue) = sync_channel(QUEUE_LINES);
+        let recent = Arc::new(Recent::new(section.recent.0, BATCH_BYTES, LAST_LINE));
         let writer = Writer {
             queue,
             sink,
             with_query: section.query,
-            buffer: Vec::with_capacity(BATCH_BYTES),
+            block: recent.empty_block(),
+            written: 0,
+            recent: Arc::clone(&recent),
             failing: false,
             dropped: dropped.clone(),
         };
-        Ok(Self { jobs, dropped, idle: Arc::new(Mutex::new(Some(writer))) })
+        Ok(Self { jobs, dropped, recent, idle: Arc::new(Mutex::new(Some(writer))) })
     }
 
     /// Starts the writer's thread. A second call does nothing.
@@ -81,6 +92,21 @@ impl AccessLog {
         if self.jobs.try_send(Job::Line(Box::new(line))).is_err() {
             self.dropped.inc();
         }
+    }
+
+    /// The lines of a request that are still kept, the oldest first, those that could not be written among them. What is queued is written
+    /// out first.
+    pub async fn recent(&self, id: RequestId) -> Vec<Value> {
+        if !self.recent.is_on() {
+            return Vec::new();
+        }
+        let log = self.clone();
+        // Waiting and searching block.
+        let found = tokio::task::spawn_blocking(move || {
+            log.flush(LOOKUP);
+            log.recent.lines_of(&id)
+        });
+        found.await.unwrap_or_default()
     }
 
     /// Waits until all that was handed over is written, or `limit` has passed.
@@ -112,7 +138,10 @@ struct Writer {
     queue: Receiver<Job>,
     sink: Sink,
     with_query: bool,
-    buffer: Vec<u8>,
+    /// Lines; those before `written` have been written, and stay for those who look a request up.
+    block: Vec<u8>,
+    written: usize,
+    recent: Arc<Recent>,
     failing: bool,
     dropped: IntCounter,
 }
@@ -139,15 +168,15 @@ impl Writer {
             while let Some(job) = next {
                 match job {
                     Job::Line(line) => {
-                        line.write(&mut self.buffer, self.with_query);
+                        line.write(&mut self.block, self.with_query);
                         lines += 1;
                     }
                     Job::Flush(done) => flushed.push(done),
                 }
-                next = if self.buffer.len() < BATCH_BYTES { self.queue.try_recv().ok() } else { None };
+                next = if self.has_room() { self.queue.try_recv().ok() } else { None };
             }
-            let ran_empty = self.buffer.len() < BATCH_BYTES;
-            self.put(lines);
+            let ran_empty = self.has_room();
+            self.put(lines, !flushed.is_empty());
             for done in &flushed {
                 // Whoever asked may have stopped waiting.
                 let _ = done.try_send(());
@@ -158,16 +187,25 @@ impl Writer {
         }
     }
 
-    fn put(&mut self, lines: u64) {
-        let mut done = 0;
+    fn has_room(&self) -> bool {
+        self.block.len() < self.recent.block()
+    }
+
+    /// Writes what has not been written. A block that is full, or that somebody waits for, is handed over.
+    fn put(&mut self, lines: u64, awaited: bool) {
+        let mut done = self.written;
         let written = match &mut self.sink {
-            Sink::Stdout(out) => write_from(out, &self.buffer, &mut done).and_then(|()| out.flush()),
-            Sink::File(file) => write_from(file, &self.buffer, &mut done),
+            Sink::Stdout(out) => write_from(out, &self.block, &mut done).and_then(|()| out.flush()),
+            Sink::File(file) => write_from(file, &self.block, &mut done),
         };
-        self.buffer.clear();
-        if written.is_err() && done > 0 {
+        let torn = written.is_err() && done > self.written;
+        if awaited || !self.has_room() || !self.recent.is_on() {
+            self.block = self.recent.hand_over(std::mem::take(&mut self.block));
+        }
+        self.written = self.block.len();
+        if torn {
             // Whatever was torn ends here, so that the next line is one.
-            self.buffer.push(b'\n');
+            self.block.push(b'\n');
         }
         match written {
             Ok(()) => self.failing = false,

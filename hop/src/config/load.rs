@@ -1,6 +1,8 @@
 //! Reads a configuration file, and says where a fault is.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
 
 use pingora_core::server::configuration::ServerConf;
 use serde::de::DeserializeOwned;
@@ -29,8 +31,34 @@ pub enum ConfigError {
     },
 }
 
+/// Where a configuration file is: shown as somebody wrote it, and found from where the daemon was started. With `-d` the working
+/// directory becomes `/`, and a reload has to find the file still.
+#[derive(Clone, Debug)]
+pub struct ConfigPath {
+    written: PathBuf,
+    absolute: PathBuf,
+}
+
+impl From<PathBuf> for ConfigPath {
+    fn from(written: PathBuf) -> Self {
+        Self { absolute: std::path::absolute(&written).unwrap_or_else(|_| written.clone()), written }
+    }
+}
+
+impl From<OsString> for ConfigPath {
+    fn from(written: OsString) -> Self {
+        PathBuf::from(written).into()
+    }
+}
+
+impl fmt::Display for ConfigPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.written.display().fmt(f)
+    }
+}
+
 /// The text of a configuration file, so that faults found later can still name their line.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ConfigFile {
     path: PathBuf,
     text: String,
@@ -41,10 +69,12 @@ impl ConfigFile {
     ///
     /// # Errors
     /// [`ConfigError::Unreadable`].
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable { file: path.to_owned(), cause })?;
-        Ok(Self { path: path.to_owned(), text })
+    pub fn read(path: &ConfigPath) -> Result<Self, ConfigError> {
+        let file = path.written.clone();
+        match std::fs::read_to_string(&path.absolute) {
+            Ok(text) => Ok(Self { path: file, text }),
+            Err(cause) => Err(ConfigError::Unreadable { file, cause }),
+        }
     }
 
     /// A configuration that is in memory; `name` stands for the file in complaints.

@@ -127,11 +127,13 @@ pub struct AccessLogSection {
     pub format: LogFormat,
     /// Whether `path` has the query string, which can carry secrets.
     pub query: bool,
+    /// How much of what was logged last is kept in memory, where one request can be looked up; 0: nothing.
+    pub recent: ByteSize,
 }
 
 impl Default for AccessLogSection {
     fn default() -> Self {
-        Self { path: PathBuf::from("-"), format: LogFormat::Json, query: false }
+        Self { path: PathBuf::from("-"), format: LogFormat::Json, query: false, recent: ByteSize(16 << 20) }
     }
 }
 

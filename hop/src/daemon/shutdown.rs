@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::access_log::AccessLog;
 use crate::config::DrainSection;
 use crate::daemon::listen::Bound;
+use crate::daemon::reload::{Reload, at_signals};
 use crate::drain::{Drain, Phase};
 
 /// How often what is in flight is counted during a drain.
@@ -51,6 +52,7 @@ pub(super) struct Ending {
 pub(super) struct Lifecycle {
     ending: Ending,
     bound: Vec<Bound>,
+    reload: Option<Arc<dyn Reload>>,
 }
 
 impl Ending {
@@ -60,8 +62,8 @@ impl Ending {
     }
 
     /// The service that carries it out.
-    pub(super) fn service(&self, bound: Vec<Bound>) -> Lifecycle {
-        Lifecycle { ending: self.clone(), bound }
+    pub(super) fn service(&self, bound: Vec<Bound>, reload: Option<Arc<dyn Reload>>) -> Lifecycle {
+        Lifecycle { ending: self.clone(), bound, reload }
     }
 
     /// Tells Pingora of the signals.
@@ -154,6 +156,7 @@ impl Service for Lifecycle {
     async fn start_service(&mut self, fds: Option<ListenFds>, shutdown: ShutdownWatch, _listeners_per_fd: usize) {
         self.ending.log.start();
         tokio::spawn(count_signals(Arc::clone(&self.ending.told)));
+        tokio::spawn(at_signals(self.reload.take(), self.ending.drain.clone()));
         let bound = std::mem::take(&mut self.bound);
         let announced = async {
             if let Some(fds) = fds {

@@ -20,6 +20,8 @@ mod admin;
 mod daemon;
 mod hardening;
 mod oracle;
+mod reload;
+mod requests;
 
 use app_proxy_tests::app::RecordingApp;
 use app_proxy_tests::cluster::{Cluster, ClusterBuilder};

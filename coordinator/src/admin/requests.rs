@@ -1,0 +1,89 @@
+//! `GET /api/v1/requests/{request_id}`: what both tiers know of a request.
+
+mod ask;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use app_proxy_control::request::{RequestTrace, WorkerFailure};
+use app_proxy_hop::admin::{Problem, request_id_of};
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use futures::future::join_all;
+use serde_json::Value;
+
+use super::AdminState;
+use super::problems::{Authenticated, BadRequest};
+use crate::pool::{Pool, PoolWorker};
+
+/// The story of one request
+///
+/// Lines of both access logs, oldest first: the coordinator's own, and those of the workers that the request may have gone to. They are kept in memory
+/// (`access_log.recent`), so that a request of long ago is not known.
+#[utoipa::path(get, path = "/api/v1/requests/{request_id}", operation_id = "get_request", tag = "requests",
+    params(("request_id" = String, Path, description = "The request's identifier, or the one that its client brought")), responses(
+    (status = 200, description = "What both tiers know", body = RequestTrace),
+    (status = 404, description = "`request_not_found`", body = app_proxy_hop::admin::ProblemBody, content_type = "application/problem+json"),
+    BadRequest, Authenticated,
+))]
+pub(super) async fn one(
+    State(state): State<AdminState>,
+    Path(id): Path<String>,
+) -> Result<Json<RequestTrace>, Problem> {
+    let id = request_id_of(&id)?;
+    let own = state.log.recent(id.clone()).await;
+    let mut trace =
+        RequestTrace { request_id: id.to_string(), events: own, workers_asked: Vec::new(), workers_failed: Vec::new() };
+    let answers = join_all(candidates(&state.pool, &trace.events).into_iter().map(async |(name, worker)| {
+        let answer = match worker {
+            Some(worker) => ask::events(&worker, &state.worker_token, &id).await.map_err(|e| e.to_string()),
+            None => Err("is not in the pool any more".to_owned()),
+        };
+        (name, answer)
+    }));
+    for (worker, answer) in answers.await {
+        match answer {
+            Ok(events) => {
+                trace.events.extend(events);
+                trace.workers_asked.push(worker);
+            }
+            Err(error) => trace.workers_failed.push(WorkerFailure { worker, error }),
+        }
+    }
+    if trace.events.is_empty() {
+        return Err(not_found(&trace.workers_failed));
+    }
+    // The sort keeps the order of lines of the same millisecond.
+    trace.events.sort_by(|a, b| text(a, "ts").cmp(&text(b, "ts")));
+    Ok(Json(trace))
+}
+
+/// The workers that may know the request: those that its lines name; all healthy ones as well where there is no line, or where one says
+/// that it was tried more than once, since a line names the last worker alone.
+fn candidates(pool: &Pool, own: &[Value]) -> Vec<(String, Option<Arc<PoolWorker>>)> {
+    let named: BTreeSet<_> = own.iter().filter_map(|line| text(line, "worker")).collect();
+    let repeated = own.iter().any(|line| line.get("attempts").and_then(Value::as_u64).is_some_and(|n| n > 1));
+    let everybody = own.is_empty() || repeated;
+    let workers = pool.workers();
+    let mut found: Vec<_> = workers
+        .iter()
+        .filter(|worker| named.contains(&*worker.id) || (everybody && pool.is_healthy(worker)))
+        .map(|worker| (worker.id.to_string(), Some(Arc::clone(worker))))
+        .collect();
+    let gone = named.into_iter().filter(|name| !workers.iter().any(|worker| &*worker.id == *name));
+    found.extend(gone.map(|name| (name.to_owned(), None)));
+    found
+}
+
+fn text<'v>(line: &'v Value, member: &str) -> Option<&'v str> {
+    line.get(member).and_then(Value::as_str)
+}
+
+fn not_found(failed: &[WorkerFailure]) -> Problem {
+    let mut detail = "No tier knows a request of this identifier, or not any more.".to_owned();
+    for failure in failed {
+        detail.push_str(&format!(" Worker {} could not be asked.", failure.worker));
+    }
+    Problem::new(StatusCode::NOT_FOUND, "request_not_found", detail)
+}

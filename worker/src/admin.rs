@@ -1,0 +1,35 @@
+//! The admin listener: probes, and what the worker knows of a request.
+
+use std::sync::Arc;
+
+use app_proxy_control::request::RequestEvents;
+use app_proxy_hop::admin::{Problem, identified, probes, request_id_of, require_token};
+use app_proxy_hop::exchange::Hop;
+use app_proxy_hop::request_id::RequestId;
+use axum::extract::{Path, State};
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use axum::{Json, Router};
+
+use crate::proxy::Worker;
+
+/// The router of the admin listener; its token is the one between the tiers.
+pub fn router(worker: &Arc<Worker>) -> Router {
+    let apps = Arc::clone(&worker.apps);
+    let ready = Arc::new(move || if apps.load().is_loaded() { Ok(()) } else { Err("no app table".to_owned()) });
+    let guarded = Router::new()
+        .route("/api/v1/requests/{request_id}", get(request))
+        .with_state(Arc::clone(&worker.hop))
+        .route_layer(from_fn_with_state(Arc::from([worker.token.clone()]), require_token));
+    identified(guarded.merge(probes(&worker.hop, ready)), &worker.hop)
+}
+
+async fn request(State(hop): State<Arc<Hop>>, Path(id): Path<String>) -> Result<Json<RequestEvents>, Problem> {
+    let id = request_id_of(&id)?;
+    Ok(Json(events(&hop, id).await))
+}
+
+/// What the worker knows of a request.
+pub async fn events(hop: &Hop, id: RequestId) -> RequestEvents {
+    RequestEvents { request_id: id.to_string(), events: hop.log.recent(id).await }
+}

@@ -1,0 +1,81 @@
+//! SIGHUP: the worker's file is read again. Timeouts and the log level change at once; the rest waits for a restart.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use app_proxy_hop::config::{ConfigError, ConfigPath};
+use app_proxy_hop::daemon::{Changes, Logging, Reload, refuse_reload};
+use app_proxy_hop::exchange::Hop;
+use async_trait::async_trait;
+use log::error;
+
+use crate::apps::Apps;
+use crate::config::Config;
+
+/// Reloads a worker.
+pub struct WorkerReload(Arc<State>);
+
+struct State {
+    file: ConfigPath,
+    /// The file as the worker was started with it, with what reloads have applied since.
+    running: Mutex<Config>,
+    hop: Arc<Hop>,
+    apps: Arc<Apps>,
+    logging: Logging,
+}
+
+impl WorkerReload {
+    /// Reloads `file`, of which `running` was read at the start.
+    #[must_use]
+    pub fn new(file: ConfigPath, running: Config, hop: Arc<Hop>, apps: Arc<Apps>, logging: Logging) -> Self {
+        Self(Arc::new(State { file, running: Mutex::new(running), hop, apps, logging }))
+    }
+}
+
+#[async_trait]
+impl Reload for WorkerReload {
+    async fn reload(&self) {
+        let state = Arc::clone(&self.0);
+        // Reading blocks, and so does waiting for a change of the table that is under way.
+        let done = tokio::task::spawn_blocking(move || state.reload()).await;
+        match done {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => refuse_reload(&e),
+            Err(e) => error!("nothing is reloaded: {e}"),
+        }
+    }
+}
+
+impl State {
+    fn reload(&self) -> Result<(), ConfigError> {
+        let read = Config::load(&self.file)?;
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changes = compare(&running, &read);
+        if changes.applies("timeouts", &running.timeouts, &read.timeouts) {
+            self.hop.set_timeouts(read.timeouts.clone());
+            self.apps.set_timeouts(read.timeouts.clone());
+        }
+        changes.conclude(&self.file, &self.logging, &running.log_level, &read.log_level);
+        running.timeouts = read.timeouts;
+        running.log_level = read.log_level;
+        Ok(())
+    }
+}
+
+/// Compares what only a restart applies.
+fn compare(running: &Config, read: &Config) -> Changes {
+    let mut changes = Changes::default();
+    changes.needs_restart("id", &running.id, &read.id);
+    changes.needs_restart("listener", &running.listener, &read.listener);
+    changes.needs_restart("advertise", &running.advertise, &read.advertise);
+    changes.needs_restart("admin", &running.admin, &read.admin);
+    changes.needs_restart("coordinators", &running.coordinators, &read.coordinators);
+    changes.needs_restart("token_file", &running.token_file, &read.token_file);
+    changes.needs_restart("request_id", &running.request_id, &read.request_id);
+    changes.needs_restart("sync", &running.sync, &read.sync);
+    changes.needs_restart("limits", &running.limits, &read.limits);
+    changes.needs_restart("drain", &running.drain, &read.drain);
+    changes.needs_restart("access_log", &running.access_log, &read.access_log);
+    changes.needs_restart("websocket", &running.websocket, &read.websocket);
+    changes.compare_servers(&running.server, &read.server);
+    changes
+}
