@@ -6,7 +6,7 @@ use app_proxy_tests::http1::{BodyReader, Client, Framing, Request};
 use app_proxy_tests::wait::{eventually_async, within};
 use app_proxy_tests::ws::{Frame, TEXT, WebSocket};
 use app_proxy_tests::{SESSION_COOKIE, pattern};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::{number, session_id, start, start_default};
@@ -406,4 +406,42 @@ async fn what_flows_in_a_stream_is_activity_of_its_session() {
         }
     }
     assert_eq!(number(&record, "open_streams"), 3);
+}
+
+#[tokio::test]
+async fn a_worker_closes_the_streams_of_an_app_that_is_gone() {
+    let (app, mut cluster) = start_default().await;
+    let worker = cluster.worker(0).address.parse().unwrap();
+    let token = cluster.worker_token();
+    // As a coordinator of its own, which is not the one that goes away.
+    let headers = [("X-App-Proxy-Token", token.as_str()), ("X-Backend-Request-ID", "ws-gone")];
+    let upgrade = async { app.accept("ws-gone").await.upgrade().await };
+    let (mut client, mut server) =
+        tokio::join!(WebSocket::connect(worker, "/proxy/notes/manual/ws-gone", &headers), upgrade);
+    let request = |name: &str, app: &str| {
+        Request::to(worker, "GET", &format!("/proxy/{app}/manual/{name}")).header("X-App-Proxy-Token", &token).id(name)
+    };
+    let mut quiet = request("sse-gone", "notes").start().await;
+    let mut quiet_server = app.accept("sse-gone").await;
+    quiet_server.send(EVENTS).await;
+    within("the event", quiet.wire.take_through(b"data: 1")).await.unwrap();
+    let mut stays = request("sse-stays", "api").start().await;
+    let mut stays_server = app.accept("sse-stays").await;
+    stays_server.send(EVENTS).await;
+    within("the event", stays.wire.take_through(b"data: 1")).await.unwrap();
+
+    cluster.kill_coordinator();
+    let left = json!([{"name": "api", "affinity": "none", "endpoints": [{"address": app.addr().to_string()}]}]);
+    cluster.patch_coordinator_config(&json!({"coordinator": {"apps": left}}));
+    cluster.restart_coordinator().await;
+
+    assert_eq!((client.frame().await.close_code(), server.frame().await.close_code()), (Some(1001), Some(1001)));
+    assert!(!within("the end", quiet.wire.read_to_end()).await.ends_with(b"0\r\n\r\n"), "it looks complete");
+    within("the application to see the end", quiet_server.wire.closed()).await;
+    for name in ["ws-gone", "sse-gone"] {
+        let close = cluster.worker_log(0).event(name, "stream_close").await;
+        assert_eq!((&close["closed_by"], &close["error"]), (&"proxy".into(), &"app_deleted".into()), "{close}");
+    }
+    stays_server.send("8\r\ndata: 2\n\r\n").await;
+    within("an event", stays.wire.take_through(b"data: 2")).await.unwrap();
 }
