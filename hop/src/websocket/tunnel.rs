@@ -34,6 +34,9 @@ const CLOSE_WAIT: Duration = Duration::from_secs(5);
 /// that is within a frame, or whose receiver takes nothing.
 const CLOSE_WAIT_FROM_OUTSIDE: Duration = Duration::from_secs(1);
 
+/// How long an end has left when the other one is gone for good: it broke off, or closed and hung up.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Follows a stream for a tier: the coordinator keeps the session's record by it.
 pub trait StreamObserver: Send + Sync + 'static {
     /// Data passed: so many bytes of data frames and what comes with them. Pings and pongs are not told.
@@ -189,6 +192,8 @@ struct Tunnel {
     /// Tells when the tunnel is closed from outside; none once it was.
     watch: Option<Watch>,
     closing: Option<Reason>,
+    /// Whether one end is gone for good, and the clock of the other runs.
+    deserted: bool,
 }
 
 impl Tunnel {
@@ -218,6 +223,7 @@ impl Tunnel {
             registered: false,
             watch: exchange.opened().map(Watch::new),
             closing: None,
+            deserted: false,
             exchange,
             observer,
         }
@@ -243,7 +249,24 @@ impl Tunnel {
         if self.is_over() || (self.closing.is_some() && self.close_is_answered()) {
             return Poll::Ready(());
         }
-        Poll::Pending
+        self.note_desertion(cx)
+    }
+
+    /// An end that has sent a close frame and hung up, or that broke off, does not come back: the other one may not keep the tunnel open for
+    /// nobody. One that has merely ended its side may still listen.
+    fn note_desertion(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let gone = |lane: &Lane, other: &Lane| match lane.end {
+            Some(End::Failed(_)) => true,
+            Some(End::Finished) => lane.observer.saw_close() && !other.observer.saw_close(),
+            None => false,
+        };
+        let (client, upstream) = (&self.from_client, &self.from_upstream);
+        if self.deserted || self.closing.is_some() || !(gone(client, upstream) || gone(upstream, client)) {
+            return Poll::Pending;
+        }
+        self.deserted = true;
+        self.timer.as_mut().reset(Instant::now() + FAREWELL);
+        self.poll_timer(cx)
     }
 
     fn poll_watch(&mut self, cx: &mut Context<'_>) {
@@ -277,7 +300,7 @@ impl Tunnel {
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.timer.as_mut().poll(cx).is_ready() {
             let due = self.last_byte + self.idle;
-            if self.closing.is_some() {
+            if self.closing.is_some() || self.deserted {
                 return Poll::Ready(());
             } else if due <= Instant::now() {
                 self.begin_closing(Reason::Idle);

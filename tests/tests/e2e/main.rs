@@ -12,6 +12,7 @@ mod pool;
 mod routing;
 mod sessions;
 
+mod closing;
 mod streaming;
 mod websocket;
 
