@@ -23,9 +23,12 @@ mod conformance;
 /// Keeps what survives a restart.
 ///
 /// All methods may be called from any task at any time; a store orders them by itself. None of them is called for a request.
+///
+/// A method that changes something does all of it or nothing, and what it has begun it carries out even when its future is dropped. Who
+/// holds a copy in memory therefore changes store and copy in a task of its own, which no caller's going away ends.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// All that the store holds.
+    /// All that the store holds, at one moment; each list in the order of names or identifiers, webhooks oldest first.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -33,11 +36,16 @@ pub trait Store: Send + Sync {
 
     /// What another process has changed since `seen`; none, at next to no cost, when there is nothing.
     ///
+    /// `seen` is the cursor of the contents or the news before, with the epoch and the revision of the app table that the caller holds by
+    /// now: its own commits count as seen because it puts them there. (A commit that is not there comes back as news, as one of another
+    /// process would, so that none is missed.) What this handle has changed besides apps is no news to it; where
+    /// both have changed one session, the news is what they come to together. Sessions that were trimmed are no news.
+    ///
     /// # Errors
     /// [`StoreError`].
     async fn news(&self, seen: &Cursor) -> Result<Option<News>, StoreError>;
 
-    /// Makes changes of the app table permanent: all of them, or none.
+    /// Makes changes of the app table permanent: all of them, or none. The activity of an app that is deleted is forgotten with it.
     ///
     /// # Errors
     /// [`StoreError::Behind`] when the table in the store is not the one that the changes build on. Any other [`StoreError`].
@@ -55,7 +63,12 @@ pub trait Store: Send + Sync {
     /// [`StoreError`].
     async fn remove_worker(&self, id: &str) -> Result<(), StoreError>;
 
-    /// Writes activity of sessions and apps behind. A session that is in `deletions` of an earlier call or of another process is not brought back.
+    /// Writes activity of sessions and apps behind. A session that was deleted, by this process or another, is not brought back, and
+    /// neither is the activity of an app whose deletion the store remembers.
+    ///
+    /// Of a session that is there already, counts grow by `more`, `active_ms` is the later one, and `worker`, `moves` and `last_request_id` are those of
+    /// whoever was active later (of the caller, when it was at the same time); `draining_streams` is what the caller says, and
+    /// the rest stays. Of an app both times are the later ones.
     ///
     /// # Errors
     /// [`StoreError`]; nothing is written then, and the batch may be given again.
@@ -67,14 +80,16 @@ pub trait Store: Send + Sync {
     /// [`StoreError`].
     async fn delete_sessions(&self, ids: &[String], at_ms: u64) -> Result<(), StoreError>;
 
-    /// Forgets sessions, and deletions of sessions, that are older than `before_ms`, and of the rest all but the `most` that were active last.
-    /// Says how many sessions that were.
+    /// Forgets sessions that were active last, and deletions of sessions that were made, earlier than `before_ms`; and of the sessions that
+    /// are left all but the `most` that were active last. Says how many sessions that were. It goes piece by piece, so that others
+    /// write in between; when it fails, some of it may be done.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn trim_sessions(&self, before_ms: u64, most: u64) -> Result<u64, StoreError>;
 
-    /// Remembers a webhook until it is delivered. One that is there already (by its event's identifier) stays as it is.
+    /// Remembers a webhook until it is delivered. One that is there already (by its event's identifier) stays as it is. Webhooks are no
+    /// news: whoever has made one delivers it, or whoever loads it.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -113,7 +128,7 @@ pub struct Cursor {
     pub epoch: String,
     /// The revision of the app table.
     pub revision: u64,
-    /// Changes of workers, deletions of sessions and activity that were seen; counted by the store.
+    /// Changes of workers, deletions of sessions and activity that were seen; counted by the store, and of meaning to it alone.
     pub sequence: u64,
 }
 
@@ -148,11 +163,11 @@ pub struct AppNews {
 pub struct AppCommit {
     /// The epoch and the revision of the table that the changes build on; empty and 0 when there has been none.
     pub base: (String, u64),
-    /// The epoch after the changes; another one than before makes `changes` the whole table.
+    /// The epoch after the changes; another one than before makes `changes` the whole table, remembered deletions included.
     pub epoch: String,
     /// The revision after the changes.
     pub revision: u64,
-    /// Deletions up to this revision may be forgotten.
+    /// Deletions up to this revision may be forgotten; within an epoch it never goes back.
     pub horizon: u64,
     /// The changes, by revision.
     pub changes: Vec<AppChange>,
@@ -256,13 +271,24 @@ pub struct AppActivity {
     pub idle_told_ms: u64,
 }
 
-/// A batch of activity.
+/// A batch of activity. It is written whole or not at all, so who has more than [`ActivityBatch::LARGEST`] makes several.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ActivityBatch {
     /// Sessions.
     pub sessions: Vec<SessionActivity>,
     /// Apps.
     pub apps: Vec<AppActivity>,
+}
+
+impl ActivityBatch {
+    /// Sessions and apps in one batch for which a commit of the app table hardly waits; a larger one works, but keeps others waiting.
+    pub const LARGEST: usize = 2_000;
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty() && self.apps.is_empty()
+    }
 }
 
 /// A webhook that is to be delivered.
