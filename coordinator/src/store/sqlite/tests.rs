@@ -1,1 +1,150 @@
-//! x
+//! What holds of the store in a file alone: its file, other processes, and what goes wrong with disks.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::*;
+use crate::store::conformance::{app, batch, commit, first, put, session, worker};
+
+mod damage;
+mod full;
+mod processes;
+
+/// A folder with a path for a store in it.
+fn place() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    (folder, path)
+}
+
+/// A file beside the store's.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    PathBuf::from(format!("{}{suffix}", path.display()))
+}
+
+fn mode(path: &Path) -> u32 {
+    path.metadata().unwrap().permissions().mode() & 0o777
+}
+
+async fn revision(store: &SqliteStore) -> u64 {
+    store.load().await.unwrap().apps.revision
+}
+
+#[tokio::test]
+async fn file_log_and_folder_are_for_nobody_else() {
+    let (folder, _) = place();
+    let path = folder.path().join("new/folder/store.db");
+    let store = SqliteStore::open(&path).unwrap();
+    store.save_worker(worker("w")).await.unwrap();
+    assert_eq!((mode(&path), mode(&beside(&path, "-wal")), mode(&beside(&path, "-shm"))), (0o600, 0o600, 0o600));
+    assert_eq!((mode(path.parent().unwrap()), mode(&folder.path().join("new"))), (0o700, 0o700));
+}
+
+#[tokio::test]
+async fn an_empty_file_is_a_new_store_and_names_that_sqlite_knows_are_files() {
+    let (folder, path) = place();
+    fs::write(&path, "").unwrap();
+    SqliteStore::open(&path).unwrap().save_worker(worker("w")).await.unwrap();
+    assert_eq!(SqliteStore::open(&path).unwrap().load().await.unwrap().workers, [worker("w")]);
+    let odd = folder.path().join("file:x?mode=memory");
+    SqliteStore::open(&odd).unwrap();
+    assert!(odd.is_file());
+}
+
+/// Keeps out: a connection or a thread of the store that lives on in a process that forks.
+#[tokio::test]
+async fn a_dropped_store_has_nothing_open() {
+    let (folder, path) = place();
+    let store = SqliteStore::open(&path).unwrap();
+    store.save_worker(worker("w")).await.unwrap();
+    store.load().await.unwrap();
+    let open = || {
+        let links =
+            fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        links.filter(|target| target.starts_with(folder.path())).count()
+    };
+    assert!(open() > 0);
+    drop(store);
+    assert_eq!(open(), 0);
+    assert!(!beside(&path, "-wal").exists(), "the log is in the file");
+}
+
+#[tokio::test]
+async fn a_commit_is_carried_out_even_when_nobody_waits_for_it() {
+    let (_folder, path) = place();
+    let store = SqliteStore::open(&path).unwrap();
+    let commit = store.commit_apps(first(1, vec![put("a", 1)]));
+    // It is begun and then dropped, as when the client of an API call goes away.
+    assert!(tokio::time::timeout(Duration::ZERO, commit).await.is_err());
+    loop {
+        if let Some(news) = store.news(&Cursor::default()).await.unwrap() {
+            assert_eq!(news.apps.unwrap().state.apps, [app("a", 1)]);
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_another_process_holds_is_locked_and_works_after_that() {
+    let (_folder, path) = place();
+    let store = SqliteStore::open(&path).unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = store.save_worker(worker("w")).await.unwrap_err();
+    assert!(matches!(error, StoreError::Locked(_)), "{error:?}");
+    assert!(store.load().await.is_ok(), "reading goes on");
+    other.execute_batch("ROLLBACK").unwrap();
+    store.save_worker(worker("w")).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_log_stays_small() {
+    let (_folder, path) = place();
+    let store = SqliteStore::open(&path).unwrap();
+    for round in 0..20_u64 {
+        let sessions =
+            (0..1_000_u64).map(|number| session(&format!("{:022}", number * 7_919 % 1_009 * 20 + round), round));
+        store.save_activity(&batch(sessions)).await.unwrap();
+        store.save_worker(worker("w")).await.unwrap();
+    }
+    let (log, file) = (beside(&path, "-wal").metadata().unwrap().len(), path.metadata().unwrap().len());
+    assert!(log <= 16 << 20 && file > 1 << 20, "{log} bytes of log, {file} bytes of file");
+}
+
+#[tokio::test]
+async fn an_older_file_is_brought_to_the_latest_version() {
+    const SECOND: &str = "ALTER TABLE workers ADD COLUMN note TEXT NOT NULL DEFAULT 'none';";
+    let two = [schema::MIGRATIONS[0], SECOND];
+    let (_folder, path) = place();
+    SqliteStore::open_with(&path, &two[..1]).unwrap().commit_apps(first(1, vec![put("a", 1)])).await.unwrap();
+
+    // One that fails changes nothing.
+    let broken = [two[0], "CREATE TABLE half (x); SELECT nonsense;"];
+    SqliteStore::open_with(&path, &broken).err().unwrap();
+    assert_eq!(revision(&SqliteStore::open_with(&path, &two[..1]).unwrap()).await, 1);
+
+    let store = SqliteStore::open_with(&path, &two).unwrap();
+    assert_eq!(store.load().await.unwrap().apps.apps, [app("a", 1)]);
+    let notes = Connection::open(&path).unwrap().prepare("SELECT note FROM workers").map(|_| ());
+    assert_eq!(notes, Ok(()));
+    drop(store);
+
+    // What is new here is too new there.
+    let error = SqliteStore::open_with(&path, &two[..1]).err().unwrap();
+    assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error:?}");
+}
+
+#[test]
+fn a_new_file_has_the_latest_version_and_our_mark() {
+    let (_folder, path) = place();
+    drop(SqliteStore::open(&path).unwrap());
+    let connection = Connection::open(&path).unwrap();
+    let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).unwrap();
+    assert_eq!((id, schema::version(&connection).unwrap()), (schema::APPLICATION_ID, 1));
+}

@@ -1,0 +1,130 @@
+//! Several processes on one file, and processes that are killed. The processes are this test program, asked for one test.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use super::*;
+
+/// Where a process that was started by a test finds its store.
+const STORE: &str = "APP_PROXY_TEST_STORE";
+
+/// This program, to run only one test that others start.
+pub(super) fn program(test: &str) -> Vec<String> {
+    let program = std::env::current_exe().unwrap().display().to_string();
+    let test = format!("{}::{test}", module_path!().split_once("::").unwrap().1.trim_end_matches("::processes"));
+    [&*program, "--exact", &*test, "--ignored", "--nocapture"].map(str::to_owned).to_vec()
+}
+
+pub(super) fn start(program: &[String], path: &Path) -> Child {
+    let mut command = Command::new(&program[0]);
+    command.args(&program[1..]).env(STORE, path).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    command.spawn().unwrap()
+}
+
+/// Where the store is; none when somebody else than a test has started this.
+pub(super) fn given() -> Option<PathBuf> {
+    std::env::var_os(STORE).map(PathBuf::from)
+}
+
+/// Commits changes on top of what others commit, and says each one that is acknowledged.
+async fn commit_many(path: &Path, most: u64) {
+    let store = SqliteStore::open(path).unwrap();
+    let mut done = 0;
+    while done < most {
+        let table = store.load().await.unwrap().apps;
+        let next = table.revision + 1;
+        let name = format!("a{}", next % 50);
+        let base = (table.epoch, table.revision);
+        let change = AppCommit { base, ..commit(0, next, vec![put(&name, next)]) };
+        match store.commit_apps(change).await {
+            Ok(()) => {
+                done += 1;
+                println!("committed {next}");
+            }
+            Err(StoreError::Behind | StoreError::Locked(_)) => (),
+            Err(error) => panic!("{error}"),
+        }
+        let sessions = (0..20).map(|number| session(&format!("{number:022}"), next));
+        if let Err(error) = store.save_activity(&batch(sessions)).await {
+            assert!(matches!(error, StoreError::Locked(_)), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "a process that other tests start"]
+async fn commits_without_end() {
+    if let Some(path) = given() {
+        commit_many(&path, u64::MAX).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "a process that other tests start"]
+async fn commits_ten_times() {
+    if let Some(path) = given() {
+        commit_many(&path, 10).await;
+    }
+}
+
+/// The revisions that a process has said are committed.
+fn said(child: &mut Child) -> impl Iterator<Item = u64> + use<> {
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    // Whatever stands before it on the line is of the test's harness.
+    lines.filter_map(|line| line.split_once("committed ")?.1.parse().ok())
+}
+
+#[tokio::test]
+async fn nothing_that_was_acknowledged_is_lost_when_a_process_is_killed() {
+    let (_folder, path) = place();
+    let mut total = 0;
+    for round in 0..6 {
+        let mut child = start(&program("processes::commits_without_end"), &path);
+        let mut said = said(&mut child);
+        let mut last = said.by_ref().nth(7 + round * 5).unwrap();
+        child.kill().unwrap();
+        last = said.last().unwrap_or(last);
+        child.wait().unwrap();
+        assert!(beside(&path, "-wal").exists(), "it was ended too gently to be of use");
+        let apps = SqliteStore::open(&path).unwrap().load().await.unwrap().apps;
+        // The last one may have been committed and not said.
+        assert!((last..=last + 1).contains(&apps.revision), "{last} was said, {} is there", apps.revision);
+        assert!(apps.apps.iter().any(|app| app.revision == apps.revision));
+        assert!(apps.revision > total);
+        total = apps.revision;
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_is_killed_while_it_makes_the_file_leaves_one_that_opens() {
+    for round in 0..8 {
+        let (_folder, path) = place();
+        let mut child = start(&program("processes::commits_without_end"), &path);
+        // Later in each round: when there is a file, when it has its first page, and so on.
+        let steps = [None, Some(0), Some(1), Some(4096)];
+        if let Some(length) = steps[round % steps.len()] {
+            while path.metadata().map_or(true, |metadata| metadata.len() < length) {
+                assert!(child.try_wait().unwrap().is_none());
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let store = SqliteStore::open(&path).unwrap();
+        store.save_worker(worker("w")).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn processes_that_make_and_use_a_file_at_once_lose_nothing() {
+    let (_folder, path) = place();
+    let mut children: Vec<_> = (0..4).map(|_| start(&program("processes::commits_ten_times"), &path)).collect();
+    let mut revisions = Vec::new();
+    for child in &mut children {
+        revisions.extend(said(child));
+        assert!(child.wait().unwrap().success());
+    }
+    revisions.sort_unstable();
+    assert_eq!(revisions, (1..=40).collect::<Vec<_>>());
+    let contents = SqliteStore::open(&path).unwrap().load().await.unwrap();
+    assert_eq!((contents.apps.revision, contents.sessions.len(), contents.apps.apps.len()), (40, 20, 40));
+}
