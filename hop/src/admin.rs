@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -17,9 +17,11 @@ use axum::{Json, Router};
 use log::{error, info};
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::Service;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use subtle::ConstantTimeEq;
 use tokio::net::{TcpListener, UnixListener};
+use utoipa::ToSchema;
 
 use crate::daemon::Bound;
 use crate::exchange::Hop;
@@ -233,28 +235,68 @@ pub struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: String,
+    field: Option<String>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// An error as the admin API writes it: `application/problem+json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProblemBody {
+    /// What kind of error it is: `urn:app-proxy:error:` and the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What the status means.
+    pub title: String,
+    /// The status.
+    pub status: u16,
+    /// What is wrong, for people.
+    pub detail: String,
+    /// What is wrong, for programs: does not change.
+    pub code: String,
+    /// The identifier of the call.
+    pub request_id: String,
+    /// Which member of the body that was sent is wrong: `endpoints[0].address`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
 }
 
 impl Problem {
     /// A problem with its stable code and what a person reads.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into() }
+        Self { status, code, detail: detail.into(), field: None, headers: Vec::new() }
     }
 
-    fn render(&self, id: &RequestId) -> Response {
-        let body = json!({
-            "type": format!("urn:app-proxy:error:{}", self.code),
-            "title": self.status.canonical_reason().unwrap_or("Error"),
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-            "code": self.code,
-            "request_id": id.as_str(),
-        });
-        let mut response = (self.status, body.to_string()).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    /// Says which member of the body is wrong (`endpoints[0].address`).
+    #[must_use]
+    pub fn with_field(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// Adds a header to the answer (`Retry-After`).
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    fn render(self, id: &RequestId) -> Response {
+        let body = ProblemBody {
+            kind: format!("urn:app-proxy:error:{}", self.code),
+            title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+            code: self.code.to_owned(),
+            request_id: id.as_str().to_owned(),
+            field: self.field,
+        };
+        let mut response = (self.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        headers.extend(self.headers);
         response
     }
 }
@@ -303,4 +345,23 @@ pub async fn require_token(State(tokens): State<Arc<[Token]>>, request: Request,
         return next.run(request).await;
     }
     Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", "This call needs a bearer token.").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_problem_names_the_field_and_has_its_headers() {
+        let problem = Problem::new(StatusCode::BAD_REQUEST, "bad_request", "Wrong.")
+            .with_field("endpoints[0].address")
+            .with_header(header::RETRY_AFTER, HeaderValue::from_static("3"));
+        let response = problem.render(&RequestId::unset());
+        assert_eq!(response.headers()["retry-after"], "3");
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        let body = axum::body::to_bytes(response.into_body(), 4096).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["field"], "endpoints[0].address");
+        assert_eq!(body["type"], "urn:app-proxy:error:bad_request");
+    }
 }
