@@ -1,7 +1,8 @@
-//! The admin API, read-only so far: apps, workers, sessions.
+//! The admin API: apps, workers, sessions.
 
 mod apps;
 mod sessions;
+mod workers;
 
 use std::sync::Arc;
 
@@ -9,13 +10,12 @@ use app_proxy_control::list::Page;
 use app_proxy_hop::admin::{Problem, Token, identified, probes, require_token};
 use app_proxy_hop::drain::Drain;
 use app_proxy_hop::exchange::Hop;
+use axum::Router;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
-use axum::routing::get;
-use axum::{Json, Router};
-use serde::{Deserialize, Serialize};
+use axum::routing::{get, post, put};
+use serde::Deserialize;
 
 use crate::apps::Apps;
 use crate::pool::Pool;
@@ -34,20 +34,24 @@ pub struct AdminState {
     pub drain: Drain,
 }
 
-/// The router of the admin listener. `admin` is the API's token; with `worker` a worker can follow the app table.
+/// The router of the admin listener. `admin` is the API's token; with `worker` a worker follows the app table, registers and leaves.
 pub fn router(state: AdminState, hop: &Arc<Hop>, admin: Token, worker: Token) -> Router {
     let pool = Arc::clone(&state.pool);
     let ready = Arc::new(move || if pool.any_healthy() { Ok(()) } else { Err("no worker is healthy".to_owned()) });
-    let followed = Router::new()
+    let for_workers = Router::new()
         .route("/api/v1/apps", get(apps::list))
+        .route("/api/v1/workers/{id}", put(workers::put).delete(workers::delete))
         .route_layer(from_fn_with_state(Arc::from([admin.clone(), worker]), require_token));
     let guarded = Router::new()
         .route("/api/v1/apps/{name}", get(apps::one))
-        .route("/api/v1/workers", get(workers))
+        .route("/api/v1/workers", get(workers::list))
+        .route("/api/v1/workers/{id}", get(workers::one))
+        .route("/api/v1/workers/{id}/drain", post(workers::drain))
+        .route("/api/v1/workers/{id}/undrain", post(workers::undrain))
         .route("/api/v1/sessions", get(sessions::list))
         .route("/api/v1/sessions/{id}", get(sessions::one))
         .route_layer(from_fn_with_state(Arc::from([admin]), require_token));
-    identified(followed.merge(guarded).with_state(state).merge(probes(hop, ready)), hop)
+    identified(for_workers.merge(guarded).with_state(state).merge(probes(hop, ready)), hop)
 }
 
 /// `limit` and `cursor` of a list.
@@ -66,32 +70,6 @@ impl Paging {
         let limit = self.limit.unwrap_or(Self::DEFAULT).clamp(1, Self::MOST);
         Page::of(items, self.cursor.as_deref(), limit, key)
     }
-}
-
-/// A worker as the API shows it.
-#[derive(Debug, Serialize)]
-struct WorkerView {
-    id: Arc<str>,
-    address: String,
-    weight: u16,
-    /// Whether it gets requests.
-    healthy: bool,
-    source: &'static str,
-}
-
-async fn workers(
-    State(state): State<AdminState>,
-    query: Result<Query<Paging>, QueryRejection>,
-) -> Result<Json<Page<WorkerView>>, Problem> {
-    let Query(paging) = query.map_err(bad_query)?;
-    let views = state.pool.workers().iter().map(|worker| WorkerView {
-        id: Arc::clone(&worker.id),
-        address: worker.address.to_string(),
-        weight: worker.weight,
-        healthy: state.pool.is_healthy(worker),
-        source: "file",
-    });
-    Ok(Json(paging.page(views.collect(), |view| view.id.to_string())))
 }
 
 /// What a query that cannot be read is answered.

@@ -27,7 +27,7 @@ use crate::admin::{self, AdminState};
 use crate::apps::Apps;
 use crate::config::{Config, Networks};
 use crate::forward::Forwarder;
-use crate::pool::Pool;
+use crate::pool::{Pool, Sweep};
 use crate::proxy::{Coordinator, CoordinatorProxy};
 use crate::sessions::cookie::SessionKey;
 use crate::sessions::{SessionTable, Sessions};
@@ -40,8 +40,9 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
     let mut config = Config::load(&flags.conf)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (pool, health) = runtime
-        .block_on(Pool::new(&config.workers, config.health_check, &config.timeouts))
+        .block_on(Pool::new(&config.workers, config.health_check, config.registration, &config.timeouts))
         .map_err(|e| config.file.fault_of("workers", "workers", e))?;
+    runtime.block_on(pool.want_selectors(config.apps.iter().map(|app| app.pool.clone())))?;
     drop(runtime);
     let apps = Apps::from_file(config.apps.clone(), config.domain.clone()).map_err(|e| anyhow!("apps: {e}"))?;
     if flags.test {
@@ -65,12 +66,13 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
         hop,
         apps: Arc::new(apps),
         sessions: Arc::new(Sessions::new(secrets.session_key.clone(), &config.sessions.cookie, header, table)),
-        pool: Arc::new(pool),
+        pool: Arc::clone(&pool),
         trusted_proxies: Networks::new(&config.trusted_proxies),
         forwarder: forwarder(&config, &secrets)?,
         connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(&daemon.conf()))),
     });
     listen(&mut daemon, &config, &coordinator, &secrets, flags.upgrade)?;
+    daemon.server.add_service(background_service("workers", Sweep::new(&pool, &coordinator.hop.drain)));
     daemon.server.add_service(health);
     daemon.server.add_service(sweep);
     daemon.run()

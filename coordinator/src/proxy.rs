@@ -26,7 +26,7 @@ use crate::apps::Apps;
 use crate::config::Networks;
 use crate::context::{RequestContext, Route};
 use crate::forward::{self, Forwarder, Origin};
-use crate::pool::{Pool, PoolWorker};
+use crate::pool::{Busy, Pool, PoolWorker};
 use crate::sessions::{OpenStream, Sessions, Visitor};
 use crate::websocket::ToWorker;
 
@@ -95,8 +95,8 @@ impl ProxyHttp for CoordinatorProxy {
         ctx: &mut Self::CTX,
         mut e: Box<Error>,
     ) -> Box<Error> {
-        if let Some(worker) = &ctx.placement.worker {
-            phase::log_unconnected(&ctx.exchange, &format!("worker {}", worker.id), &e);
+        if let Some(busy) = &ctx.placement.worker {
+            phase::log_unconnected(&ctx.exchange, &format!("worker {}", busy.worker().id), &e);
         }
         ctx.placement.give_up();
         e.set_retry(true);
@@ -152,6 +152,9 @@ impl ProxyHttp for CoordinatorProxy {
         if ctx.exchange.is_open_stream() && ctx.stream.is_none() {
             let table = self.0.sessions.table();
             ctx.stream = ctx.session.as_ref().map(|used| OpenStream::new(&used.record, table));
+            if let Some(busy) = &mut ctx.placement.worker {
+                busy.becomes_stream();
+            }
         }
         Ok(())
     }
@@ -189,6 +192,8 @@ impl ProxyHttp for CoordinatorProxy {
     }
 
     async fn logging(&self, session: &mut HttpSession, e: Option<&Error>, ctx: &mut Self::CTX) {
+        // The connection may have work left after this, the worker has not.
+        ctx.placement.worker = None;
         phase::end(session, &mut ctx.exchange, e);
     }
 
@@ -265,19 +270,21 @@ impl Coordinator {
 
     /// Selects the worker of the next attempt, and pins the session to it.
     pub fn place(&self, ctx: &mut RequestContext) -> Option<Arc<PoolWorker>> {
+        let selector = &ctx.route.as_ref()?.app.stored.app.pool;
+        let failed = &ctx.placement.failed;
         let worker = match &ctx.session {
             Some(used) => {
                 let pinned = used.record.worker();
-                self.pool.select(used.record.id().as_str().as_bytes(), pinned.as_ref(), &ctx.placement.failed)
+                self.pool.select(selector, used.record.id().as_str().as_bytes(), pinned.as_ref(), failed)
             }
-            None => self.pool.select(&rand::random::<[u8; 16]>(), None, &ctx.placement.failed),
+            None => self.pool.select(selector, &rand::random::<[u8; 16]>(), None, failed),
         }?;
         if let Some(before) = ctx.session.as_ref().and_then(|used| used.record.pin(&worker)) {
             info!("request_id={} moves its session from worker {} to {}", ctx.exchange.id(), before.id, worker.id);
         }
         ctx.exchange.outcome.attempts += 1;
         ctx.exchange.facts.worker = Some(Arc::clone(&worker.id));
-        ctx.placement.worker = Some(Arc::clone(&worker));
+        ctx.placement.worker = Some(Busy::new(Arc::clone(&worker)));
         Some(worker)
     }
 }
