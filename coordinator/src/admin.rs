@@ -5,6 +5,7 @@ mod openapi;
 mod problems;
 mod requests;
 mod sessions;
+mod workers;
 
 use std::sync::Arc;
 
@@ -13,12 +14,12 @@ use app_proxy_hop::access_log::AccessLog;
 use app_proxy_hop::admin::{Problem, Token, identified, probes, require_token};
 use app_proxy_hop::drain::Drain;
 use app_proxy_hop::exchange::Hop;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::from_fn_with_state;
-use axum::{Json, Router};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -58,7 +59,7 @@ pub struct AdminState {
     pub worker_token: HeaderValue,
 }
 
-/// The router of the admin listener. `admin` is the API's token; with `worker` a worker can follow the app table.
+/// The router of the admin listener. `admin` is the API's token; with `worker` a worker follows the app table, registers and leaves.
 pub fn router(state: AdminState, hop: &Arc<Hop>, admin: Token, worker: Token) -> Router {
     let pool = Arc::clone(&state.pool);
     let ready = Arc::new(move || if pool.any_healthy() { Ok(()) } else { Err("no worker is healthy".to_owned()) });
@@ -71,14 +72,17 @@ pub fn router(state: AdminState, hop: &Arc<Hop>, admin: Token, worker: Token) ->
 
 /// Calls that workers make as well.
 fn calls_of_workers() -> OpenApiRouter<AdminState> {
-    OpenApiRouter::new().routes(routes!(apps::list))
+    OpenApiRouter::new().routes(routes!(apps::list)).routes(routes!(workers::put, workers::delete))
 }
 
 /// Calls that need the API's own token.
 fn calls() -> OpenApiRouter<AdminState> {
     OpenApiRouter::new()
         .routes(routes!(apps::one, apps::put, apps::delete))
-        .routes(routes!(workers))
+        .routes(routes!(workers::list))
+        .routes(routes!(workers::one))
+        .routes(routes!(workers::drain))
+        .routes(routes!(workers::undrain))
         .routes(routes!(sessions::list))
         .routes(routes!(sessions::one, sessions::delete))
         .routes(routes!(requests::one))
@@ -128,37 +132,6 @@ fn store_problem(error: &StoreError) -> Problem {
     };
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.code(), detail)
         .with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
-}
-
-/// A worker as the API shows it.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct WorkerView {
-    #[schema(value_type = String)]
-    id: Arc<str>,
-    address: String,
-    weight: u16,
-    /// Whether it gets requests.
-    healthy: bool,
-    source: &'static str,
-}
-
-/// Workers of the pool
-#[utoipa::path(get, path = "/api/v1/workers", operation_id = "list_workers", tag = "workers", params(Paging), responses(
-    (status = 200, description = "Workers", body = Page<WorkerView>), problems::BadRequest, problems::Authenticated,
-))]
-async fn workers(
-    State(state): State<AdminState>,
-    query: Result<Query<Paging>, QueryRejection>,
-) -> Result<Json<Page<WorkerView>>, Problem> {
-    let Query(paging) = query.map_err(bad_query)?;
-    let views = state.pool.workers().iter().map(|worker| WorkerView {
-        id: Arc::clone(&worker.id),
-        address: worker.address.to_string(),
-        weight: worker.weight,
-        healthy: state.pool.is_healthy(worker),
-        source: "file",
-    });
-    Ok(Json(paging.page(views.collect(), |view| view.id.to_string())?))
 }
 
 /// What a query that cannot be read is answered.

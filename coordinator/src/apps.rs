@@ -5,9 +5,10 @@
 pub mod edit;
 pub mod editor;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use app_proxy_control::app::{App, UpstreamPath};
+use app_proxy_control::app::{App, Labels, UpstreamPath};
 use app_proxy_control::table::{AppTable, StoredApp};
 use app_proxy_hop::header::revision_value;
 use app_proxy_hop::streams::Streams;
@@ -56,6 +57,8 @@ pub struct Snapshot {
     /// Which of them a request is for.
     pub router: Router<Arc<RoutedApp>>,
     routed: HashTrieMapSync<Arc<str>, Arc<RoutedApp>>,
+    /// The pools that apps ask for, and how many apps ask for each.
+    pools: BTreeMap<Labels, usize>,
 }
 
 impl Snapshot {
@@ -65,13 +68,15 @@ impl Snapshot {
     /// When two apps answer on the same address, or one has a rule that is none.
     pub fn new(table: AppTable, domain: Option<HostName>) -> Result<Self, RouteError> {
         let router = Router::new(domain);
-        Self { table: AppTable::new(""), router, routed: HashTrieMapSync::new_sync() }.remade(table)
+        let none =
+            Self { table: AppTable::new(""), router, routed: HashTrieMapSync::new_sync(), pools: BTreeMap::new() };
+        none.remade(table)
     }
 
     /// Another table with its router, which keeps of its apps what outlives a change.
     fn remade(&self, table: AppTable) -> Result<Self, RouteError> {
         let router = Router::new(self.router.domain().cloned());
-        let mut remade = Self { table, router, routed: HashTrieMapSync::new_sync() };
+        let mut remade = Self { table, router, routed: HashTrieMapSync::new_sync(), pools: BTreeMap::new() };
         for stored in remade.table.clone().iter() {
             remade.route(Arc::clone(stored), self.get(&stored.app.name).map(|app| &**app))?;
         }
@@ -89,11 +94,20 @@ impl Snapshot {
         self.routed.values()
     }
 
+    /// The pools that apps ask for by labels.
+    pub fn pools(&self) -> impl Iterator<Item = &Labels> {
+        self.pools.keys()
+    }
+
     /// Puts an app into the router, in the place of `before`, which is out of it already.
     fn route(&mut self, stored: Arc<StoredApp>, before: Option<&RoutedApp>) -> Result<(), RouteError> {
         let rules = rules(&stored.app)?;
         let routed = Arc::new(RoutedApp::new(stored, self.table.epoch(), before));
         self.router.add_app(&routed.name, &rules, Arc::clone(&routed))?;
+        let pool = &routed.stored.app.pool;
+        if !pool.is_empty() {
+            *self.pools.entry(pool.clone()).or_default() += 1;
+        }
         self.routed.insert_mut(Arc::clone(&routed.name), routed);
         Ok(())
     }
@@ -102,6 +116,12 @@ impl Snapshot {
         let before = self.routed.get(name).map(Arc::clone)?;
         self.router.remove_app(name);
         self.routed.remove_mut(name);
+        if let Some(apps) = self.pools.get_mut(&before.stored.app.pool) {
+            *apps -= 1;
+            if *apps == 0 {
+                self.pools.remove(&before.stored.app.pool);
+            }
+        }
         Some(before)
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use app_proxy_control::app::App;
-use app_proxy_control::worker::check_id;
+use app_proxy_control::app::{App, Labels, check_labels};
+use app_proxy_control::worker::{Registration, check_id};
 use app_proxy_hop::address::Address;
 use app_proxy_hop::config::{
     AccessLogSection, AdminSection, ConfigError, ConfigFile, ConfigPath, DrainSection, LimitsSection, Period,
@@ -39,6 +40,8 @@ struct RawCoordinator {
     worker_token_file: PathBuf,
     #[serde(default)]
     workers: Vec<WorkerSection>,
+    #[serde(default)]
+    registration: RegistrationSection,
     #[serde(default)]
     health_check: HealthCheckSection,
     #[serde(default)]
@@ -133,7 +136,7 @@ impl Default for StoreSection {
 }
 
 /// One fixed worker of the pool.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkerSection {
     /// Its name.
@@ -143,10 +146,34 @@ pub struct WorkerSection {
     /// Its share of new sessions.
     #[serde(default = "one")]
     pub weight: u16,
+    /// What apps may ask for by `pool`.
+    #[serde(default)]
+    pub labels: Labels,
 }
 
 const fn one() -> u16 {
     1
+}
+
+/// `registration`: workers that join by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegistrationSection {
+    /// For how long a registration holds unless it is renewed, where the worker does not say it.
+    pub lease: Period,
+}
+
+impl RegistrationSection {
+    /// Shortest lease.
+    pub const SHORTEST: Duration = Duration::from_millis(100);
+    /// Longest lease.
+    pub const LONGEST: Duration = Duration::from_secs(3600);
+}
+
+impl Default for RegistrationSection {
+    fn default() -> Self {
+        Self { lease: Period::from_secs(10) }
+    }
 }
 
 /// `health_check`.
@@ -198,6 +225,8 @@ pub struct Config {
     pub worker_token_file: PathBuf,
     /// The pool.
     pub workers: Vec<WorkerSection>,
+    /// How long workers stay that have joined by themselves.
+    pub registration: RegistrationSection,
     /// How the pool is checked.
     pub health_check: HealthCheckSection,
     /// How long the tier waits.
@@ -249,6 +278,7 @@ impl Config {
         check_sessions(file, &raw.sessions)?;
         check_health(file, &raw.health_check)?;
         check_workers(file, &raw.workers)?;
+        check_registration(file, raw.registration)?;
         check_apps(file, &raw.apps, domain.clone())?;
         let admin_token_file = raw.admin.token_file.unwrap_or_else(|| PathBuf::from("run/admin.token"));
         Ok(Self {
@@ -265,6 +295,7 @@ impl Config {
             store: raw.store,
             worker_token_file: raw.worker_token_file,
             workers: raw.workers,
+            registration: raw.registration,
             health_check: raw.health_check,
             timeouts: raw.timeouts,
             limits: raw.limits,
@@ -307,15 +338,23 @@ fn check_health(file: &ConfigFile, check: &HealthCheckSection) -> Result<(), Con
     Ok(())
 }
 
+fn check_registration(file: &ConfigFile, registration: RegistrationSection) -> Result<(), ConfigError> {
+    if (RegistrationSection::SHORTEST..=RegistrationSection::LONGEST).contains(&registration.lease.0) {
+        return Ok(());
+    }
+    Err(file.fault_at("lease:", "registration.lease: 100ms to 1h"))
+}
+
 fn check_workers(file: &ConfigFile, workers: &[WorkerSection]) -> Result<(), ConfigError> {
     let fault = |id: &str, text: String| file.fault_at(&format!("id: {id}"), &text);
     let mut seen = HashSet::new();
     for worker in workers {
         let id = &worker.id;
         check_id(id).map_err(|e| fault(id, format!("workers: {e}")))?;
-        if worker.weight == 0 {
-            return Err(fault(id, format!("workers: `{id}` has weight 0")));
+        if !(1..=Registration::HEAVIEST).contains(&worker.weight) {
+            return Err(fault(id, format!("workers: the weight of `{id}` is not 1 to {}", Registration::HEAVIEST)));
         }
+        check_labels("labels", &worker.labels).map_err(|e| fault(id, format!("workers: `{id}`: {e}")))?;
         if !seen.insert(id.clone()) || !seen.insert(worker.address.to_string()) {
             return Err(fault(id, format!("workers: `{id}` has an id or an address that another one has")));
         }
@@ -374,8 +413,9 @@ mod tests {
         let default = load("").unwrap();
         let shown = |c: &Config| {
             format!(
-                "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+                "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
                 c.store,
+                c.registration,
                 c.request_id,
                 c.sessions,
                 c.health_check,
@@ -401,6 +441,8 @@ mod tests {
             ("  apps:\n  - name: a\n    match: [{path: a}]\n", 6, vec!["apps"]),
             ("  sessions: {tll: 1h}\n", 5, vec!["tll"]),
             ("  sessions: {max: 1}\n", 5, vec!["sessions.max"]),
+            ("  registration: {lease: 10ms}\n", 5, vec!["registration.lease"]),
+            ("  workers: [{id: a, address: 'h:1', labels: {'': x}}]\n", 5, vec!["labels", "`a`"]),
             ("  health_check: {interval: 0s}\n", 5, vec!["health_check.interval"]),
             ("  trusted_proxies: [10.0.0.0/40]\n", 5, vec!["trusted_proxies"]),
             ("  domain: 'a b'\n", 5, vec!["domain"]),

@@ -8,7 +8,7 @@ use http::Uri;
 
 use crate::apps::RoutedApp;
 use crate::forward::Origin;
-use crate::pool::PoolWorker;
+use crate::pool::{Busy, PoolWorker};
 use crate::sessions::{OpenStream, SessionUse};
 
 /// The context of a request: Pingora's `CTX`.
@@ -45,8 +45,8 @@ pub struct Route {
 /// Where a request goes.
 #[derive(Default)]
 pub struct Placement {
-    /// The worker of the current attempt.
-    pub worker: Option<Arc<PoolWorker>>,
+    /// The worker of the current attempt, counted as busy.
+    pub worker: Option<Busy>,
     /// Workers that could not be connected.
     pub failed: Vec<Arc<PoolWorker>>,
 }
@@ -54,7 +54,7 @@ pub struct Placement {
 impl Placement {
     /// Leaves the worker of the current attempt out of further ones.
     pub fn give_up(&mut self) {
-        self.failed.extend(self.worker.take());
+        self.failed.extend(self.worker.take().map(|busy| Arc::clone(busy.worker())));
     }
 }
 

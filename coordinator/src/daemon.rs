@@ -17,6 +17,7 @@ use app_proxy_hop::error::Tier;
 use app_proxy_hop::exchange::Hop;
 use app_proxy_hop::metrics::Metrics;
 use app_proxy_hop::request_id::Policy;
+use app_proxy_hop::streams::CloseReason;
 use arc_swap::ArcSwap;
 use pingora::apps::HttpServerOptions;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
@@ -32,7 +33,7 @@ use crate::config::{Config, Networks};
 use crate::effects::{Effects, restore_sessions};
 use crate::forward::Forwarder;
 use crate::keeper::{BeginError, Keeper, Place, begin, take_over};
-use crate::pool::Pool;
+use crate::pool::{Pool, Sweep};
 use crate::proxy::{Coordinator, CoordinatorProxy};
 use crate::sessions::cookie::{SessionId, SessionKey};
 use crate::sessions::journal::Journal;
@@ -48,7 +49,7 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     let mut config = Config::load(&flags.conf)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (pool, health) = runtime
-        .block_on(Pool::new(&config.workers, config.health_check, &config.timeouts))
+        .block_on(Pool::new(&config.workers, config.health_check, config.registration, &config.timeouts))
         .map_err(|e| config.file.fault_of("workers", "workers", e))?;
     let place = Place::of(&config.store);
     if flags.test {
@@ -57,8 +58,7 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
         std::process::exit(0);
     }
     logging.set_level(&config.log_level);
-    let (snapshot, contents) = runtime.block_on(first_state(&config, &place))?;
-    drop(runtime);
+    let (snapshot, mut contents) = runtime.block_on(first_state(&config, &place))?;
     let secrets = Secrets::load(&config)?;
     let hop = hop(&config)?;
     let server = std::mem::take(&mut config.server);
@@ -70,14 +70,16 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
         hop,
         apps: Arc::new(Apps::new(snapshot)),
         sessions: Arc::new(Sessions::new(secrets.session_key.clone(), &config.sessions.cookie, header, table)),
-        pool: Arc::new(pool),
+        pool: Arc::clone(&pool),
         trusted_proxies: ArcSwap::from_pointee(Networks::new(&config.trusted_proxies)),
         forwarder: forwarder(&config, &secrets)?,
         connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(&daemon.conf()))),
     });
-    restore(&coordinator, &contents);
+    runtime.block_on(restore(&coordinator, &mut contents));
+    drop(runtime);
     let (keeping, editor, store) = keeper(&coordinator, place, contents.cursor, &config, flags);
     listen(&mut daemon, &config, &coordinator, &secrets, (editor, store), flags.upgrade)?;
+    daemon.server.add_service(background_service("workers", Sweep::new(&pool, &coordinator.hop.drain)));
     daemon.server.add_service(health);
     daemon.server.add_service(sweep);
     daemon.server.add_service(keeping);
@@ -86,7 +88,9 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
 
 /// The first state of the app table, and all that the store has. The store is closed again: the daemon may fork after this.
 async fn first_state(config: &Config, place: &Place) -> Result<(Snapshot, Contents)> {
-    let fault = |e: BeginError| config.file.fault_of(if matches!(e, BeginError::Apps(_)) { "apps" } else { "store" }, "store", e);
+    let fault = |e: BeginError| {
+        config.file.fault_of(if matches!(e, BeginError::Apps(_)) { "apps" } else { "store" }, "store", e)
+    };
     let store = place.open().map_err(|e| fault(e.into()))?;
     Ok(begin(&*store, &config.apps, config.domain.as_ref()).await.map_err(fault)?)
 }
@@ -113,14 +117,26 @@ fn check(config: &Config, place: &Place, runtime: &tokio::runtime::Runtime) -> R
 }
 
 /// Gives the coordinator what its store has.
-fn restore(coordinator: &Coordinator, contents: &Contents) {
+async fn restore(coordinator: &Coordinator, contents: &mut Contents) {
+    let Coordinator { sessions, apps, pool, .. } = coordinator;
+    // Workers first: sessions are pinned to them.
+    pool.restore(std::mem::take(&mut contents.workers)).await;
+    let pools: Vec<_> = apps.load().pools().cloned().collect();
+    if let Err(e) = pool.want_selectors(pools).await {
+        log::warn!("the pools that apps ask for have no rings: {e}");
+    }
     for (id, _) in &contents.deleted_sessions {
         if let Ok(id) = SessionId::parse(id.as_bytes()) {
-            coordinator.sessions.table().note_deleted(&id);
+            sessions.table().note_deleted(&id);
         }
     }
-    let Coordinator { sessions, apps, pool, .. } = coordinator;
     restore_sessions(sessions, apps, pool, &contents.sessions);
+}
+
+/// Closes what is open at a worker whose drain is over.
+fn close_streams_at(apps: &Apps, worker: &str) -> usize {
+    let at = |stream: &app_proxy_hop::streams::Opened| stream.worker() == Some(worker);
+    apps.load().apps().map(|app| app.streams.close_where(CloseReason::WorkerDraining, at)).sum()
 }
 
 /// How long after its start a successor takes its predecessor for alive: that takes connections for some 5 s after the hand-over, which
@@ -139,6 +155,9 @@ fn keeper(
     let store: Arc<dyn Store> = Arc::new(late);
     let (editor, queue) = Editor::new();
     let Coordinator { hop, apps, sessions, pool, .. } = &**coordinator;
+    pool.keep_in(Arc::clone(&store));
+    let streams = Arc::clone(apps);
+    pool.on_deadline(Arc::new(move |worker| close_streams_at(&streams, worker)));
     let effects = Effects { apps: Arc::clone(apps), sessions: Arc::clone(sessions), pool: Arc::clone(pool) };
     let (drain, started, successor) = (hop.drain.clone(), Instant::now(), flags.upgrade);
     let task = EditorTask {

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use app_proxy_hop::streams::CloseReason;
-use log::info;
+use async_trait::async_trait;
+use log::{info, warn};
 
 use crate::apps::editor::Observer;
 use crate::apps::{Apps, RoutedApp, Snapshot};
@@ -24,8 +25,13 @@ pub struct Effects {
     pub pool: Arc<Pool>,
 }
 
+#[async_trait]
 impl Observer for Effects {
-    fn table_changed(&self, _snapshot: &Snapshot, gone: &[Arc<RoutedApp>]) {
+    async fn table_changed(&self, snapshot: &Snapshot, gone: &[Arc<RoutedApp>]) {
+        if let Err(e) = self.pool.want_selectors(snapshot.pools().cloned()).await {
+            // Requests of a pool without a ring of its own take the long way round the ring of all workers.
+            warn!("the pools that apps ask for have no rings: {e}");
+        }
         if gone.is_empty() {
             return;
         }
@@ -38,7 +44,10 @@ impl Observer for Effects {
         info!("{sessions} sessions and {streams} open streams went with {} deleted apps", gone.len());
     }
 
-    fn changed_elsewhere(&self, news: &News) {
+    async fn changed_elsewhere(&self, news: News) {
+        if let Some(workers) = news.workers {
+            self.pool.follow(workers).await;
+        }
         for (id, _) in &news.deleted_sessions {
             if let Ok(id) = SessionId::parse(id.as_bytes()) {
                 let apps = self.apps.load();

@@ -27,7 +27,7 @@ use crate::apps::Apps;
 use crate::config::Networks;
 use crate::context::{RequestContext, Route};
 use crate::forward::{self, Forwarder, Origin};
-use crate::pool::{Pool, PoolWorker};
+use crate::pool::{Busy, Pool, PoolWorker};
 use crate::sessions::{OpenStream, Sessions, Visitor};
 use crate::websocket::ToWorker;
 
@@ -96,8 +96,8 @@ impl ProxyHttp for CoordinatorProxy {
         ctx: &mut Self::CTX,
         mut e: Box<Error>,
     ) -> Box<Error> {
-        if let Some(worker) = &ctx.placement.worker {
-            phase::log_unconnected(&ctx.exchange, &format!("worker {}", worker.id), &e);
+        if let Some(busy) = &ctx.placement.worker {
+            phase::log_unconnected(&ctx.exchange, &format!("worker {}", busy.worker().id), &e);
         }
         ctx.placement.give_up();
         e.set_retry(true);
@@ -152,12 +152,16 @@ impl ProxyHttp for CoordinatorProxy {
     ) -> Result<()> {
         finish_header(session, &mut ctx.exchange, response)?;
         forward::response(response, ctx, &self.0.sessions);
-        let RequestContext { exchange, route, session: used, stream, .. } = &mut **ctx;
+        let RequestContext { exchange, route, session: used, stream, placement, .. } = &mut **ctx;
         if let Some(route) = route
             && register_if_long(session, exchange, response, &route.app.streams)
-            && let (Some(used), Some(opened)) = (used, exchange.opened())
         {
-            *stream = Some(OpenStream::new(&used.record, self.0.sessions.table(), opened));
+            if let Some(busy) = &mut placement.worker {
+                busy.becomes_stream();
+            }
+            if let (Some(used), Some(opened)) = (used, exchange.opened()) {
+                *stream = Some(OpenStream::new(&used.record, self.0.sessions.table(), opened));
+            }
         }
         Ok(())
     }
@@ -197,8 +201,9 @@ impl ProxyHttp for CoordinatorProxy {
     }
 
     async fn logging(&self, session: &mut HttpSession, e: Option<&Error>, ctx: &mut Self::CTX) {
-        // The connection may have work left after this, the stream has not.
+        // The connection may have work left after this, the stream and the worker have not.
         ctx.stream = None;
+        ctx.placement.worker = None;
         phase::end(session, &mut ctx.exchange, e);
     }
 
@@ -275,19 +280,21 @@ impl Coordinator {
 
     /// Selects the worker of the next attempt, and pins the session to it.
     pub fn place(&self, ctx: &mut RequestContext) -> Option<Arc<PoolWorker>> {
+        let selector = &ctx.route.as_ref()?.app.stored.app.pool;
+        let failed = &ctx.placement.failed;
         let worker = match &ctx.session {
             Some(used) => {
                 let pinned = used.record.worker();
-                self.pool.select(used.record.id().as_str().as_bytes(), pinned.as_ref(), &ctx.placement.failed)
+                self.pool.select(selector, used.record.id().as_str().as_bytes(), pinned.as_ref(), failed)
             }
-            None => self.pool.select(&rand::random::<[u8; 16]>(), None, &ctx.placement.failed),
+            None => self.pool.select(selector, &rand::random::<[u8; 16]>(), None, failed),
         }?;
         if let Some(before) = ctx.session.as_ref().and_then(|used| used.record.pin(&worker)) {
             info!("request_id={} moves its session from worker {} to {}", ctx.exchange.id(), before.id, worker.id);
         }
         ctx.exchange.outcome.attempts += 1;
         ctx.exchange.facts.worker = Some(Arc::clone(&worker.id));
-        ctx.placement.worker = Some(Arc::clone(&worker));
+        ctx.placement.worker = Some(Busy::new(Arc::clone(&worker)));
         Some(worker)
     }
 }

@@ -3,13 +3,15 @@
 use app_proxy_hop::error::Failure;
 use app_proxy_hop::exchange::Exchange;
 use app_proxy_hop::request_id::RequestId;
-use app_proxy_hop::websocket::{NextHop, StreamObserver, Unobserved};
+use app_proxy_hop::websocket::observer::Direction;
+use app_proxy_hop::websocket::{NextHop, StreamObserver};
 use pingora_core::Result;
 use pingora_core::prelude::HttpPeer;
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use crate::context::RequestContext;
 use crate::forward;
+use crate::pool::Busy;
 use crate::proxy::Coordinator;
 use crate::sessions::OpenStream;
 
@@ -19,6 +21,20 @@ pub struct ToWorker<'r> {
     pub coordinator: &'r Coordinator,
     /// The request.
     pub ctx: &'r mut RequestContext,
+}
+
+/// Follows a tunnel: for its session, if it has one, and keeps its worker counted as busy.
+struct AtWorker {
+    stream: Option<OpenStream>,
+    _busy: Option<Busy>,
+}
+
+impl StreamObserver for AtWorker {
+    fn data(&mut self, from: Direction, bytes: u64) {
+        if let Some(stream) = &mut self.stream {
+            StreamObserver::data(stream, from, bytes);
+        }
+    }
 }
 
 impl NextHop for ToWorker<'_> {
@@ -32,7 +48,8 @@ impl NextHop for ToWorker<'_> {
     }
 
     fn name(&self) -> String {
-        self.ctx.placement.worker.as_ref().map_or_else(String::new, |worker| format!("worker {}", worker.id))
+        let worker = self.ctx.placement.worker.as_ref();
+        worker.map_or_else(String::new, |busy| format!("worker {}", busy.worker().id))
     }
 
     fn unconnected(&mut self) {
@@ -50,13 +67,17 @@ impl NextHop for ToWorker<'_> {
 
     fn captured(&mut self, id: RequestId) -> Box<dyn StreamObserver> {
         self.ctx.websocket_id = Some(id);
-        let RequestContext { exchange, route, session, .. } = &mut *self.ctx;
+        let RequestContext { exchange, route, session, placement, .. } = &mut *self.ctx;
         let opened = route.as_ref().map(|route| exchange.register(&route.app.streams));
-        match (session, opened) {
-            (Some(used), Some(opened)) => {
-                Box::new(OpenStream::new(&used.record, self.coordinator.sessions.table(), opened))
-            }
-            _ => Box::new(Unobserved),
+        let mut busy = placement.worker.take();
+        if let Some(busy) = &mut busy {
+            busy.becomes_stream();
         }
+        let table = self.coordinator.sessions.table();
+        let stream = match (session, opened) {
+            (Some(used), Some(opened)) => Some(OpenStream::new(&used.record, table, opened)),
+            _ => None,
+        };
+        Box::new(AtWorker { stream, _busy: busy })
     }
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use log::{error, info, warn};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -26,12 +27,13 @@ const FOLLOWED: Duration = Duration::from_millis(3 * FOLLOW.as_millis() as u64);
 const TRIES: usize = 10;
 
 /// Who is told of changes; called by the editor alone, one call after the other.
+#[async_trait]
 pub trait Observer: Send + Sync {
     /// Requests see another table now; these apps are not in it any more.
-    fn table_changed(&self, snapshot: &Snapshot, gone: &[Arc<RoutedApp>]);
+    async fn table_changed(&self, snapshot: &Snapshot, gone: &[Arc<RoutedApp>]);
 
     /// Another process has changed what is not the app table.
-    fn changed_elsewhere(&self, news: &News);
+    async fn changed_elsewhere(&self, news: News);
 }
 
 /// Hands changes to the editor; clones share it.
@@ -131,7 +133,7 @@ impl EditorTask {
             let failed = match self.store.commit_apps(commit).await {
                 Ok(()) => {
                     (self.cursor.epoch, self.cursor.revision) = (epoch, revision);
-                    self.publish(draft);
+                    self.publish(draft).await;
                     return answers;
                 }
                 Err(StoreError::Behind) if left > 0 => {
@@ -148,9 +150,9 @@ impl EditorTask {
         }
     }
 
-    fn publish(&self, draft: Draft) {
-        self.apps.publish(draft.snapshot);
-        self.observer.table_changed(&self.apps.load(), &draft.gone);
+    async fn publish(&self, draft: Draft) {
+        self.apps.publish(draft.snapshot.clone());
+        self.observer.table_changed(&draft.snapshot, &draft.gone).await;
     }
 
     /// Takes over what another process has written.
@@ -167,12 +169,12 @@ impl EditorTask {
                         table.revision(),
                         table.epoch()
                     );
-                    self.publish(draft);
+                    self.publish(draft).await;
                 }
                 Err(e) => error!("what another process has written of the app table cannot be taken over: {e}"),
             }
         }
-        self.observer.changed_elsewhere(&news);
+        self.observer.changed_elsewhere(news).await;
         Ok(())
     }
 }

@@ -1,26 +1,33 @@
 //! The health check of a worker: `GET /healthz` on its proxy listener.
 
-use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use pingora_core::{Error, ErrorType, Result};
+use pingora_core::Result;
 use pingora_http::RequestHeader;
-use pingora_load_balancing::Backend;
 use pingora_load_balancing::health_check::{HealthCheck, HttpHealthCheck};
 
-use super::PoolWorker;
-use crate::config::HealthCheckSection;
+use super::members::Members;
+use super::{Backend, HealthCheckSection};
+
+/// What a worker's health is known by: its address alone, so that another weight does not make it forgotten.
+pub(super) fn key_of(backend: &Backend) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    backend.addr.hash(&mut hasher);
+    hasher.finish()
+}
 
 /// Pingora's HTTP check, with a note at the worker that it has been checked.
 pub(super) struct WorkerCheck {
     http: HttpHealthCheck,
-    workers: HashMap<Backend, Arc<PoolWorker>>,
+    members: Arc<ArcSwap<Members>>,
 }
 
 impl WorkerCheck {
-    pub(super) fn new(section: HealthCheckSection, workers: &HashMap<Backend, Arc<PoolWorker>>) -> Self {
+    pub(super) fn new(section: HealthCheckSection, members: &Arc<ArcSwap<Members>>) -> Self {
         let mut http = HttpHealthCheck::new("worker", false);
         if let Ok(mut request) = RequestHeader::build("GET", b"/healthz", Some(2)) {
             let _ = request.insert_header("Host", "worker");
@@ -34,16 +41,15 @@ impl WorkerCheck {
         options.total_connection_timeout = Some(section.timeout.0);
         options.read_timeout = Some(section.timeout.0);
         options.write_timeout = Some(section.timeout.0);
-        Self { http, workers: workers.clone() }
+        Self { http, members: Arc::clone(members) }
     }
 }
 
 #[async_trait]
 impl HealthCheck for WorkerCheck {
     async fn check(&self, target: &Backend) -> Result<()> {
-        let Some(worker) = self.workers.get(target) else {
-            return Err(Error::explain(ErrorType::InternalError, "not a worker of the pool"));
-        };
+        // One that has just come or gone has no health yet, or none any more.
+        let Some(worker) = self.members.load().by_ring_address(&target.addr).cloned() else { return Ok(()) };
         // The ring's address may be a stand-in; what is checked is where the worker listens.
         let listener = Backend { addr: worker.peer._address.clone(), ..target.clone() };
         let result = self.http.check(&listener).await;
@@ -52,7 +58,7 @@ impl HealthCheck for WorkerCheck {
     }
 
     fn backend_summary(&self, target: &Backend) -> String {
-        self.workers.get(target).map_or_else(
+        self.members.load().by_ring_address(&target.addr).map_or_else(
             || format!("worker {}", target.addr),
             |worker| format!("worker {} ({})", worker.id, worker.address),
         )

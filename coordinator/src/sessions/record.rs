@@ -120,12 +120,12 @@ impl SessionRecord {
         self.worker.load_full()
     }
 
-    /// Pins it to a worker; says which one it had, if it was another.
+    /// Pins it to a worker; says which one it had, if it was another. A worker that has registered anew is no other.
     pub fn pin(&self, worker: &Arc<PoolWorker>) -> Option<Arc<PoolWorker>> {
         if self.worker.load().as_ref().is_some_and(|pinned| Arc::ptr_eq(pinned, worker)) {
             return None;
         }
-        let before = self.worker.swap(Some(Arc::clone(worker)))?;
+        let before = self.worker.swap(Some(Arc::clone(worker))).filter(|before| before.id != worker.id)?;
         self.moves.fetch_add(1, Ordering::Relaxed);
         Some(before)
     }

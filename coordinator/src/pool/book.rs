@@ -1,0 +1,265 @@
+//! What is known of the workers: by the file, by their own registration, by operators. The rules of who may change what.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use app_proxy_control::app::Labels;
+use app_proxy_control::worker::{Load, Registration};
+use app_proxy_hop::config::TimeoutsSection;
+use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::PoolError;
+use super::worker::{Description, PoolWorker, WorkerLoad, ring_address};
+use crate::config::WorkerSection;
+use crate::store::{StoredDrain, StoredWorker};
+
+/// For how long it is remembered which process of a worker has left, at least: what that one said before may come late.
+const LEFT_REMEMBERED: Duration = Duration::from_secs(60);
+
+/// All that is known. Changed by one task at a time, never read for a request.
+pub(super) struct Book {
+    pub(super) members: BTreeMap<Arc<str>, Member>,
+    pub(super) selectors: BTreeSet<Labels>,
+    pub(super) timeouts: TimeoutsSection,
+    /// Of workers that have left, which process that was, and until when this matters.
+    left: HashMap<String, (String, Instant)>,
+}
+
+/// A worker and who knows it.
+pub(super) struct Member {
+    pub(super) worker: Arc<PoolWorker>,
+    /// What the file says of it.
+    pub(super) fixed: Option<Description>,
+    /// What it says of itself.
+    pub(super) lease: Option<Lease>,
+    pub(super) drain: Option<StoredDrain>,
+    /// Whether the store has it, as far as is known.
+    pub(super) is_stored: bool,
+}
+
+/// A registration that holds for some time.
+pub(super) struct Lease {
+    pub(super) said: Registration,
+    pub(super) lasts: Duration,
+    pub(super) until: Instant,
+}
+
+/// What a change has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Changed {
+    /// The worker was not known before.
+    pub(super) is_new: bool,
+    /// Requests have to see it.
+    pub(super) members: bool,
+    /// A restart has to know it.
+    pub(super) stored: bool,
+}
+
+impl Member {
+    pub(super) fn is_registered_as(&self, instance: &str) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.said.instance.as_deref() == Some(instance))
+    }
+
+    /// Tells requests whether it takes new sessions.
+    fn show_draining(&self) {
+        let reported = self.lease.as_ref().is_some_and(|lease| lease.said.draining);
+        self.worker.load.draining.store(self.drain.is_some() || reported, Ordering::Relaxed);
+    }
+
+    fn set_drain(&mut self, drain: Option<StoredDrain>) {
+        self.drain = drain;
+        self.show_draining();
+    }
+
+    fn stored(&self) -> Option<StoredWorker> {
+        let registration = self.lease.as_ref().map(|lease| lasting(&lease.said));
+        (registration.is_some() || self.drain.is_some()).then(|| StoredWorker {
+            id: self.worker.id.as_ref().to_owned(),
+            registration,
+            drain: self.drain,
+        })
+    }
+}
+
+/// What of a registration is worth remembering: not what changes with each renewal.
+pub(super) fn lasting(said: &Registration) -> Registration {
+    Registration { held: None, load: Load::default(), ..said.clone() }
+}
+
+impl Book {
+    pub(super) fn new(timeouts: &TimeoutsSection) -> Self {
+        Self { members: BTreeMap::new(), selectors: BTreeSet::new(), timeouts: timeouts.clone(), left: HashMap::new() }
+    }
+
+    pub(super) fn workers(&self) -> Vec<Arc<PoolWorker>> {
+        self.members.values().map(|member| Arc::clone(&member.worker)).collect()
+    }
+
+    /// What a restart has to know of a worker; nothing of one that only the file knows, or nobody.
+    pub(super) fn stored(&self, id: &str) -> Option<StoredWorker> {
+        self.members.get(id)?.stored()
+    }
+
+    /// Takes in what a worker says of itself.
+    pub(super) fn register(
+        &mut self,
+        id: &str,
+        said: Registration,
+        resolved: PeerAddr,
+        lasts: Duration,
+    ) -> Result<Changed, PoolError> {
+        self.check_instance(id, said.instance.as_deref())?;
+        self.check_address(id, &resolved)?;
+        let is = Description::of(&said, resolved);
+        let Changed { is_new, members, .. } = match self.members.get(id).map(|member| member.fixed.clone()) {
+            Some(Some(fixed)) if ring_address(&fixed.resolved) != ring_address(&is.resolved) => {
+                return Err(PoolError::OwnedByFile);
+            }
+            // The file says the rest.
+            Some(Some(_)) => Changed::default(),
+            _ => self.describe(id, is),
+        };
+        let Some(member) = self.members.get_mut(id) else { return Err(PoolError::Unknown) };
+        let stored = member.lease.as_ref().is_none_or(|before| lasting(&before.said) != lasting(&said));
+        member.lease = Some(Lease { said, lasts, until: Instant::now() + lasts });
+        member.show_draining();
+        self.left.remove(id);
+        Ok(Changed { is_new, members, stored })
+    }
+
+    /// Refuses a process that a later one has taken the place of. Processes are told apart by UUIDs that grow with time; other texts have no
+    /// order, and the last one counts.
+    fn check_instance(&self, id: &str, instance: Option<&str>) -> Result<(), PoolError> {
+        let uuid = |text: &str| Uuid::parse_str(text).ok();
+        let Some(said) = instance.and_then(uuid) else { return Ok(()) };
+        let now = Instant::now();
+        let left = self.left.get(id).filter(|(_, until)| *until > now).and_then(|(left, _)| uuid(left));
+        let lease = self.members.get(id).and_then(|member| member.lease.as_ref());
+        let registered = lease.and_then(|lease| uuid(lease.said.instance.as_deref()?));
+        let late = left.is_some_and(|left| said <= left) || registered.is_some_and(|registered| said < registered);
+        if late { Err(PoolError::Superseded) } else { Ok(()) }
+    }
+
+    fn check_address(&self, id: &str, resolved: &PeerAddr) -> Result<(), PoolError> {
+        let address = ring_address(resolved);
+        let has = |member: &&Member| member.worker.backend.addr == address && *member.worker.id != *id;
+        match self.members.values().find(has) {
+            Some(other) => Err(PoolError::AddressTaken(Arc::clone(&other.worker.id))),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a worker what it is said to be. One that already is stays the same, so that what is pinned to it stays pinned.
+    fn describe(&mut self, id: &str, is: Description) -> Changed {
+        let Some(member) = self.members.get_mut(id) else {
+            let worker = PoolWorker::new(&id.into(), is, &self.timeouts, Arc::<WorkerLoad>::default());
+            let worker = Arc::new(worker);
+            let member =
+                Member { worker: Arc::clone(&worker), fixed: None, lease: None, drain: None, is_stored: false };
+            self.members.insert(Arc::clone(&worker.id), member);
+            return Changed { is_new: true, members: true, stored: true };
+        };
+        if member.worker.description() == is {
+            return Changed::default();
+        }
+        let (id, load) = (Arc::clone(&member.worker.id), Arc::clone(&member.worker.load));
+        let moved = member.worker.backend.addr != ring_address(&is.resolved);
+        let worker = PoolWorker::new(&id, is, &self.timeouts, load);
+        if !moved {
+            worker.checked.store(member.worker.checked.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        member.worker = Arc::new(worker);
+        Changed { members: true, ..Changed::default() }
+    }
+
+    /// Makes all workers anew with other timeouts.
+    pub(super) fn set_timeouts(&mut self, timeouts: &TimeoutsSection) {
+        self.timeouts = timeouts.clone();
+        for member in self.members.values_mut() {
+            let before = &member.worker;
+            let worker = PoolWorker::new(&before.id, before.description(), timeouts, Arc::clone(&before.load));
+            worker.checked.store(before.checked.load(Ordering::Relaxed), Ordering::Relaxed);
+            member.worker = Arc::new(worker);
+        }
+    }
+
+    /// Takes a worker's registration out; all of the worker, unless the file has it. What the process that has `left` said before, and comes
+    /// later, does not count. Says whether requests have to see it.
+    pub(super) fn unregister(&mut self, id: &str, left: Option<&str>) -> bool {
+        let Some(member) = self.members.get_mut(id) else { return false };
+        let lasts = member.lease.take().map_or(Duration::ZERO, |lease| lease.lasts);
+        member.show_draining();
+        let gone = member.fixed.is_none();
+        if gone {
+            self.members.remove(id);
+        }
+        let now = Instant::now();
+        self.left.retain(|_, (_, until)| *until > now);
+        if let Some(instance) = left {
+            self.left.insert(id.to_owned(), (instance.to_owned(), now + lasts.max(LEFT_REMEMBERED)));
+        }
+        gone
+    }
+
+    /// Says how a worker is drained. Whether there is such a worker.
+    pub(super) fn set_drain(&mut self, id: &str, drain: Option<StoredDrain>) -> bool {
+        let member = self.members.get_mut(id);
+        member.map(|member| member.set_drain(drain)).is_some()
+    }
+
+    /// Makes these the workers of the file. A worker that registered at an address of one of them goes.
+    pub(super) fn set_fixed(&mut self, fixed: &[(WorkerSection, PeerAddr)]) {
+        let addresses: HashMap<_, _> =
+            fixed.iter().map(|(w, address)| (ring_address(address), w.id.as_str())).collect();
+        self.members.retain(|id, member| {
+            let named = fixed.iter().any(|(worker, _)| worker.id == **id);
+            let owner = addresses.get(&member.worker.backend.addr);
+            named || (member.lease.is_some() && owner.is_none())
+        });
+        self.release(&fixed.iter().map(|(worker, _)| worker.id.as_str()).collect());
+        for (worker, resolved) in fixed {
+            let is = Description {
+                address: worker.address.clone(),
+                resolved: resolved.clone(),
+                weight: worker.weight,
+                labels: worker.labels.clone(),
+            };
+            self.describe(&worker.id, is.clone());
+            if let Some(member) = self.members.get_mut(worker.id.as_str()) {
+                member.fixed = Some(is);
+            }
+        }
+    }
+
+    /// Workers that the file does not name any more are what they say themselves.
+    fn release(&mut self, named: &BTreeSet<&str>) {
+        let mut released = Vec::new();
+        for (id, member) in &mut self.members {
+            if member.fixed.take().is_some()
+                && !named.contains(&**id)
+                && let Some(lease) = &member.lease
+            {
+                let resolved = member.worker.peer._address.clone();
+                released.push((Arc::clone(id), Description::of(&lease.said, resolved)));
+            }
+        }
+        for (id, is) in released {
+            self.describe(&id, is);
+        }
+    }
+
+    /// Workers whose registration has not been renewed in time.
+    pub(super) fn lapsed(&self, now: Instant) -> Vec<Arc<str>> {
+        let lapsed = |member: &&Member| member.lease.as_ref().is_some_and(|lease| lease.until <= now);
+        self.members.values().filter(lapsed).map(|member| Arc::clone(&member.worker.id)).collect()
+    }
+
+    /// When the next registration lapses.
+    pub(super) fn next_lapse(&self) -> Option<Instant> {
+        self.members.values().filter_map(|member| member.lease.as_ref()).map(|lease| lease.until).min()
+    }
+}

@@ -1,0 +1,309 @@
+//! Changes of the pool: by the file, by workers, by operators, by what the store remembers. One at a time, none for a request.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use app_proxy_control::app::Labels;
+use app_proxy_control::worker::{Registered, Registration};
+use app_proxy_hop::address::Address;
+use app_proxy_hop::config::{Period, TimeoutsSection};
+use log::{info, warn};
+use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
+use tokio::task::spawn_blocking;
+
+use super::book::{Book, Changed, lasting};
+use super::view::now_ms;
+use super::{Pool, PoolError};
+use crate::config::WorkerSection;
+use crate::store::{StoreError, StoredDrain, StoredWorker};
+
+/// Most selectors that have a ring of their own; the others share the ring of all workers, which takes longer.
+const MOST_RINGS: usize = 256;
+
+impl Pool {
+    /// Makes these the workers of the file; those that have registered stay beside them.
+    ///
+    /// # Errors
+    /// When an address does not resolve; nothing is changed then.
+    pub async fn set_fixed(&self, fixed: &[WorkerSection]) -> Result<(), PoolError> {
+        let mut resolved = Vec::with_capacity(fixed.len());
+        for worker in fixed {
+            resolved.push((worker.clone(), look_up(&worker.address).await?));
+        }
+        let mut book = self.book.lock().await;
+        book.set_fixed(&resolved);
+        self.publish(&book).await
+    }
+
+    /// Changes how long workers are waited for, from the next request on.
+    ///
+    /// # Errors
+    /// [`PoolError::Internal`].
+    pub async fn set_timeouts(&self, timeouts: &TimeoutsSection) -> Result<(), PoolError> {
+        let mut book = self.book.lock().await;
+        book.set_timeouts(timeouts);
+        self.publish(&book).await
+    }
+
+    /// Makes rings for the selectors that apps have, and for no others. Does nothing when these are known.
+    ///
+    /// # Errors
+    /// [`PoolError::Internal`].
+    pub async fn want_selectors(&self, selectors: impl IntoIterator<Item = Labels>) -> Result<(), PoolError> {
+        let selectors = selectors.into_iter().filter(|selector| !selector.is_empty());
+        let mut wanted: BTreeSet<_> = selectors.collect();
+        while wanted.len() > MOST_RINGS {
+            wanted.pop_last();
+        }
+        let mut book = self.book.lock().await;
+        if book.selectors == wanted {
+            return Ok(());
+        }
+        book.selectors = wanted;
+        self.publish(&book).await
+    }
+
+    /// Takes in what a worker says of itself; it is in the pool at once. Says whether it was not known before.
+    ///
+    /// A store that does not take it is no error: traffic goes on, and the worker says it again by itself.
+    ///
+    /// # Errors
+    /// When its address does not resolve, or somebody else owns the address or the identifier.
+    pub async fn register(&self, id: &str, said: Registration) -> Result<(Registered, bool), PoolError> {
+        let lasts = self.lease(said.lease.map(|lease| lease.0));
+        let (registered, changed) = self.take_in(id, said, lasts).await?;
+        if changed.stored
+            && let Err(e) = self.save(id).await
+        {
+            warn!("the registration of worker {id} would not survive a restart: {e}");
+        }
+        Ok((registered, changed.is_new))
+    }
+
+    async fn take_in(&self, id: &str, said: Registration, lasts: Duration) -> Result<(Registered, Changed), PoolError> {
+        let address = self.address_of(id, &said).await?;
+        let mut book = self.book.lock().await;
+        let described = said.address.to_string();
+        let changed = book.register(id, said, address, lasts)?;
+        if changed.members {
+            self.publish(&book).await?;
+        }
+        let drain = book.members.get(id).is_some_and(|member| member.drain.is_some());
+        drop(book);
+        if changed.is_new {
+            info!("worker {id} at {described} has joined the pool");
+        } else if changed.members {
+            info!("worker {id} at {described} has registered anew");
+        }
+        self.changed.notify_one();
+        Ok((Registered { lease: Period(lasts), drain }, changed))
+    }
+
+    /// Where a worker is reached. A name is looked up again when another process of the worker registers, or when it is not reached
+    /// any more: one with several addresses must not change with each renewal.
+    async fn address_of(&self, id: &str, said: &Registration) -> Result<PeerAddr, PoolError> {
+        let known = {
+            let book = self.book.lock().await;
+            let member = book.members.get(id).filter(|member| member.worker.address == said.address);
+            member.map(|member| {
+                let same = said.instance.as_deref().is_some_and(|instance| member.is_registered_as(instance));
+                (member.worker.peer._address.clone(), same && self.is_healthy(&member.worker))
+            })
+        };
+        match known {
+            Some((known, true)) => Ok(known),
+            Some((known, false)) => Ok(look_up(&said.address).await.unwrap_or(known)),
+            None => look_up(&said.address).await,
+        }
+    }
+
+    /// Takes a worker out that its process `instance` leaves; an operator names none. Has no effect when another process of the worker has
+    /// registered since.
+    ///
+    /// # Errors
+    /// [`PoolError::Unknown`] and [`PoolError::OwnedByFile`], for an operator.
+    pub async fn leave(&self, id: &str, instance: Option<&str>) -> Result<(), PoolError> {
+        let mut book = self.book.lock().await;
+        let member = book.members.get(id);
+        match (instance, member) {
+            (Some(instance), Some(member)) if member.is_registered_as(instance) => {}
+            (Some(_), _) => return Ok(()),
+            (None, None) => return Err(PoolError::Unknown),
+            (None, Some(member)) if member.fixed.is_some() => return Err(PoolError::OwnedByFile),
+            (None, Some(_)) => {}
+        }
+        if book.unregister(id, instance) {
+            self.publish(&book).await?;
+        }
+        drop(book);
+        info!("worker {id} has left the pool{}", if instance.is_some() { "" } else { ", taken out by an operator" });
+        self.forget(id).await;
+        Ok(())
+    }
+
+    /// Begins to drain a worker, or says anew until when streams may go on there. It is in the store before this returns.
+    ///
+    /// # Errors
+    /// [`PoolError::Unknown`] and [`PoolError::Store`].
+    pub async fn drain(&self, id: &str, streams: Duration) -> Result<(), PoolError> {
+        let now = now_ms();
+        let streams = u64::try_from(streams.as_millis()).unwrap_or(u64::MAX);
+        let before = self.book.lock().await.members.get(id).and_then(|member| member.drain);
+        let since_ms = before.map_or(now, |drain| drain.since_ms);
+        self.set_drain(id, Some(StoredDrain { since_ms, deadline_ms: now.saturating_add(streams) })).await?;
+        info!("worker {id} drains");
+        Ok(())
+    }
+
+    /// Ends a drain. A worker that is not drained stays as it is.
+    ///
+    /// # Errors
+    /// As [`Pool::drain`].
+    pub async fn undrain(&self, id: &str) -> Result<(), PoolError> {
+        if self.book.lock().await.members.get(id).is_some_and(|member| member.drain.is_none()) {
+            return Ok(());
+        }
+        self.set_drain(id, None).await?;
+        info!("worker {id} drains no more");
+        Ok(())
+    }
+
+    async fn set_drain(&self, id: &str, drain: Option<StoredDrain>) -> Result<(), PoolError> {
+        let _saving = self.saving.lock().await;
+        let (known, stored) = {
+            let book = self.book.lock().await;
+            (book.members.contains_key(id), book.stored(id))
+        };
+        if !known {
+            return Err(PoolError::Unknown);
+        }
+        if let Some(store) = self.store.get() {
+            let registration = stored.and_then(|stored| stored.registration);
+            if registration.is_none() && drain.is_none() {
+                store.remove_worker(id).await?;
+            } else {
+                store.save_worker(StoredWorker { id: id.to_owned(), registration, drain }).await?;
+            }
+        }
+        let mut book = self.book.lock().await;
+        // One that has left meanwhile is taken out of the store by whoever waits for it now.
+        book.set_drain(id, drain);
+        if let Some(member) = book.members.get_mut(id) {
+            member.is_stored = true;
+        }
+        drop(book);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Takes over what the store remembers: registrations hold for their lease from now, and drains go on.
+    pub async fn restore(&self, workers: Vec<StoredWorker>) {
+        for worker in workers {
+            self.restore_one(worker).await;
+        }
+    }
+
+    /// Takes over what another process has changed in the store: `workers` is all that is there now.
+    pub async fn follow(&self, workers: Vec<StoredWorker>) {
+        let named: BTreeSet<String> = workers.iter().map(|worker| worker.id.clone()).collect();
+        for worker in workers {
+            let same = {
+                let book = self.book.lock().await;
+                let lease = book.members.get(worker.id.as_str()).and_then(|member| member.lease.as_ref());
+                lease.map(|lease| lasting(&lease.said)) == worker.registration
+            };
+            // One that says the same renews it by itself.
+            self.restore_one(if same { StoredWorker { registration: None, ..worker } } else { worker }).await;
+        }
+        let mut book = self.book.lock().await;
+        let gone = |id: &str, stored: bool| stored && !named.contains(id);
+        let members = book.members.iter().filter(|(id, member)| gone(id, member.is_stored));
+        let ids: Vec<Arc<str>> = members.map(|(id, _)| Arc::clone(id)).collect();
+        let mut visible = false;
+        for id in ids {
+            book.set_drain(&id, None);
+            if book.members.get(&id).is_some_and(|member| member.lease.is_some()) {
+                visible |= book.unregister(&id, None);
+                info!("worker {id} has left the pool, says the store");
+            }
+        }
+        if visible && let Err(e) = self.publish(&book).await {
+            warn!("what the store says of workers counts later: {e}");
+        }
+    }
+
+    async fn restore_one(&self, worker: StoredWorker) {
+        let StoredWorker { id, registration, drain } = worker;
+        if let Some(said) = registration {
+            let lasts = self.lease(said.lease.map(|lease| lease.0));
+            if let Err(e) = self.take_in(&id, said, lasts).await {
+                warn!("worker {id} is not taken over from the store: {e}");
+            }
+        }
+        let mut book = self.book.lock().await;
+        book.set_drain(&id, drain);
+        if let Some(member) = book.members.get_mut(id.as_str()) {
+            member.is_stored = true;
+        }
+        drop(book);
+        self.changed.notify_one();
+    }
+
+    /// Writes what is known of a worker now.
+    pub(super) async fn save(&self, id: &str) -> Result<(), StoreError> {
+        let Some(store) = self.store.get() else { return Ok(()) };
+        let _saving = self.saving.lock().await;
+        let stored = self.book.lock().await.stored(id);
+        let is_stored = stored.is_some();
+        match stored {
+            Some(worker) => store.save_worker(worker).await?,
+            None => store.remove_worker(id).await?,
+        }
+        if let Some(member) = self.book.lock().await.members.get_mut(id) {
+            member.is_stored = is_stored;
+        }
+        Ok(())
+    }
+
+    /// Writes that a worker is not here any more.
+    pub(super) async fn forget(&self, id: &str) {
+        if let Err(e) = self.save(id).await {
+            warn!("worker {id} would be back after a restart, for as long as it is not missed: {e}");
+        }
+    }
+
+    /// Makes what the book says visible to requests.
+    pub(super) async fn publish(&self, book: &Book) -> Result<(), PoolError> {
+        let (before, registry) = (self.members.load_full(), Arc::clone(&self.registry));
+        let (workers, selectors) = (book.workers(), book.selectors.clone());
+        let next = {
+            let before = Arc::clone(&before);
+            // Building rings takes some time where weights are large.
+            spawn_blocking(move || before.next(&registry, &workers, &selectors)).await
+        };
+        let next = next.map_err(|e| PoolError::Internal(e.to_string()))?;
+        // Whoever still holds one of these asks by its identifier who is in its place; first of all this, so that nobody takes a worker
+        // that is not on the rings any more for an unhealthy one.
+        for worker in before.iter() {
+            if !next.by_id(&worker.id).is_some_and(|present| Arc::ptr_eq(present, worker)) {
+                worker.retire();
+            }
+        }
+        self.members.store(Arc::new(next));
+        Ok(())
+    }
+}
+
+/// The socket address that an address names.
+async fn look_up(address: &Address) -> Result<PeerAddr, PoolError> {
+    let unresolved = |cause| PoolError::Unresolved { address: address.clone(), cause };
+    if !address.is_name() {
+        return address.resolve().map_err(unresolved);
+    }
+    let name = address.clone();
+    match spawn_blocking(move || name.resolve()).await {
+        Ok(resolved) => resolved.map_err(unresolved),
+        Err(e) => Err(PoolError::Internal(e.to_string())),
+    }
+}

@@ -1,0 +1,101 @@
+//! What happens to workers by itself: registrations lapse that are not renewed, and drains come to their end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use app_proxy_hop::drain::{Drain, Phase};
+use async_trait::async_trait;
+use log::{error, info, warn};
+use pingora_core::server::ShutdownWatch;
+use pingora_core::services::background::BackgroundService;
+use tokio::time::Instant;
+
+use super::Pool;
+use super::view::now_ms;
+
+/// How often streams are closed at a worker whose drain is over: requests that came before may become some.
+const CLOSE_EVERY: Duration = Duration::from_secs(1);
+/// How long the sweep sleeps when nothing is due.
+const NOTHING_DUE: Duration = Duration::from_secs(3600);
+
+/// The service that sweeps.
+pub struct Sweep {
+    pool: Arc<Pool>,
+    drain: Drain,
+}
+
+impl Sweep {
+    /// Sweeps `pool`, of the daemon that `drain` is of.
+    #[must_use]
+    pub fn new(pool: &Arc<Pool>, drain: &Drain) -> Self {
+        Self { pool: Arc::clone(pool), drain: drain.clone() }
+    }
+}
+
+#[async_trait]
+impl BackgroundService for Sweep {
+    async fn start(&self, _shutdown: ShutdownWatch) {
+        loop {
+            // Workers renew at the successor once there is one: here they would only seem to be gone, and be taken out of the store
+            // that both share.
+            let mut due = self.pool.close_overdue().await;
+            if self.drain.phase() == Phase::Serving {
+                due = self.pool.take_out_lapsed().await.map_or(due, |lapse| due.min(lapse));
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(due) => {}
+                () = self.pool.changed.notified() => {}
+            }
+        }
+    }
+}
+
+impl Pool {
+    /// Takes out the workers that have not renewed their registration in time; says when the next one has to.
+    pub(super) async fn take_out_lapsed(&self) -> Option<Instant> {
+        let mut book = self.book.lock().await;
+        let lapsed = book.lapsed(Instant::now());
+        let mut visible = false;
+        for id in &lapsed {
+            warn!("worker {id} has not renewed its registration in time");
+            visible |= book.unregister(id, None);
+        }
+        if visible && let Err(e) = self.publish(&book).await {
+            error!("workers that are gone stay in the pool: {e}");
+        }
+        let next = book.next_lapse();
+        drop(book);
+        for id in &lapsed {
+            self.forget(id).await;
+        }
+        next
+    }
+
+    /// Closes streams at workers whose drain is over; says when there is something to do next.
+    pub(super) async fn close_overdue(&self) -> Instant {
+        let (now, now_ms) = (Instant::now(), now_ms());
+        let mut due = NOTHING_DUE;
+        let mut overdue = Vec::new();
+        {
+            let book = self.book.lock().await;
+            for member in book.members.values() {
+                let Some(drain) = member.drain else { continue };
+                if drain.deadline_ms > now_ms {
+                    due = due.min(Duration::from_millis(drain.deadline_ms - now_ms));
+                } else if member.worker.in_flight() > 0 {
+                    due = due.min(CLOSE_EVERY);
+                    overdue.push(Arc::clone(&member.worker.id));
+                }
+            }
+        }
+        if let Some(close) = self.close_streams.get() {
+            for id in overdue {
+                let closed = close(&id);
+                if closed > 0 {
+                    info!("the drain of worker {id} is over: {closed} streams are closed");
+                }
+            }
+        }
+        now + due
+    }
+}
