@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::config::rules;
 use crate::router::{HostName, Router};
+use crate::usage::{Now, Usage};
 
 /// An app with what each of its requests needs, made once.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct RoutedApp {
     pub name: Arc<str>,
     /// Its revision and the epoch that it counts in, as the worker is told.
     pub revision: HeaderValue,
+    /// When it was used last; all revisions share it.
+    pub usage: Arc<Usage>,
 }
 
 impl RoutedApp {
@@ -28,6 +31,12 @@ impl RoutedApp {
     #[must_use]
     pub fn strips(&self) -> bool {
         self.stored.app.upstream_path == UpstreamPath::Strip
+    }
+
+    /// Whether it runs nowhere and its scheduler starts it when it is asked to.
+    #[must_use]
+    pub fn is_asleep(&self) -> bool {
+        self.stored.app.endpoints.is_empty() && self.stored.app.wake.is_some()
     }
 }
 
@@ -37,6 +46,14 @@ pub struct Snapshot {
     pub table: AppTable,
     /// Which of them a request is for.
     pub router: Router<Arc<RoutedApp>>,
+    routed: Vec<Arc<RoutedApp>>,
+}
+
+impl Snapshot {
+    /// All apps, in no order.
+    pub fn routed(&self) -> impl Iterator<Item = &Arc<RoutedApp>> {
+        self.routed.iter()
+    }
 }
 
 /// The current state; reading it takes no lock.
@@ -71,14 +88,18 @@ impl Apps {
 
 fn snapshot(table: AppTable, domain: Option<HostName>) -> Result<Snapshot, String> {
     let mut router = Router::builder(domain);
+    let mut routed = Vec::new();
     for stored in table.iter() {
         let app = RoutedApp {
             stored: Arc::clone(stored),
             name: stored.app.name.as_str().into(),
             revision: revision_value(stored.revision, table.epoch()).map_err(|e| e.to_string())?,
+            usage: Arc::new(Usage::new(Now::read())),
         };
         let rules = rules(&stored.app)?;
-        router.add_app(&stored.app.name, &rules, Arc::new(app)).map_err(|e| e.to_string())?;
+        let app = Arc::new(app);
+        router.add_app(&stored.app.name, &rules, Arc::clone(&app)).map_err(|e| e.to_string())?;
+        routed.push(app);
     }
-    Ok(Snapshot { router: router.build(), table })
+    Ok(Snapshot { router: router.build(), table, routed })
 }

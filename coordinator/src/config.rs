@@ -49,6 +49,8 @@ struct RawCoordinator {
     #[serde(default)]
     websocket: WebSocketSection,
     #[serde(default)]
+    webhooks: WebhooksSection,
+    #[serde(default)]
     apps: Vec<App>,
 }
 
@@ -97,6 +99,20 @@ impl Default for SessionsSection {
             max: 100_000,
             secret_file: PathBuf::from("run/session.key"),
         }
+    }
+}
+
+/// `webhooks`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WebhooksSection {
+    /// Holds the key that webhooks are signed with.
+    pub secret_file: PathBuf,
+}
+
+impl Default for WebhooksSection {
+    fn default() -> Self {
+        Self { secret_file: PathBuf::from("run/webhook.key") }
     }
 }
 
@@ -176,6 +192,8 @@ pub struct Config {
     pub access_log: AccessLogSection,
     /// What it does with WebSockets.
     pub websocket: WebSocketSection,
+    /// How schedulers are told.
+    pub webhooks: WebhooksSection,
     /// The apps of the file.
     pub apps: Vec<App>,
 }
@@ -234,6 +252,7 @@ impl Config {
             drain: raw.drain,
             access_log: raw.access_log,
             websocket: raw.websocket,
+            webhooks: raw.webhooks,
             apps: raw.apps,
         })
     }
@@ -348,7 +367,7 @@ mod tests {
         let default = load("").unwrap();
         let shown = |c: &Config| {
             format!(
-                "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+                "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
                 c.request_id,
                 c.sessions,
                 c.health_check,
@@ -357,6 +376,7 @@ mod tests {
                 c.drain,
                 c.access_log,
                 c.websocket,
+                c.webhooks,
                 c.trusted_proxies
             )
         };

@@ -27,10 +27,14 @@ use crate::admin::{self, AdminState};
 use crate::apps::Apps;
 use crate::config::{Config, Networks};
 use crate::forward::Forwarder;
+use crate::idle::IdleWatch;
 use crate::pool::Pool;
 use crate::proxy::{Coordinator, CoordinatorProxy};
 use crate::sessions::cookie::SessionKey;
 use crate::sessions::{SessionTable, Sessions};
+use crate::store::{ActivityBatch, AppCommit, Contents, Cursor, News, Store, StoreError, StoredWebhook, StoredWorker};
+use crate::wake::Waker;
+use crate::webhooks::{Outbox, SigningKey};
 
 /// Runs the coordinator that the flags ask for; returns only when it does not start.
 ///
@@ -45,7 +49,12 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
     drop(runtime);
     let apps = Apps::from_file(config.apps.clone(), config.domain.clone()).map_err(|e| anyhow!("apps: {e}"))?;
     if flags.test {
-        let secrets: [&Path; 3] = [&config.admin_token_file, &config.worker_token_file, &config.sessions.secret_file];
+        let secrets: [&Path; 4] = [
+            &config.admin_token_file,
+            &config.worker_token_file,
+            &config.sessions.secret_file,
+            &config.webhooks.secret_file,
+        ];
         check_files(&secrets, &config.access_log).map_err(|e| config.file.fault_of(&e.path, e.key, &e))?;
         if secrets.iter().all(|file| file.exists()) {
             let secrets = Secrets::load(&config)?;
@@ -60,12 +69,19 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
     let mut daemon = Daemon::new(hop.tier.as_str(), server, flags, hop.drain.clone(), config.drain, hop.log.clone())?;
     let table = SessionTable::new(config.sessions.max, config.sessions.ttl.0);
     let sweep = background_service("sessions", table.clone());
+    let apps = Arc::new(apps);
+    let store: Arc<dyn Store> = Arc::new(Forgetful);
+    let header = hop.identity.header().clone();
+    let (outbox, delivery) = Outbox::new(Arc::clone(&store), secrets.webhook_key.clone(), header, Vec::new());
+    let idle = IdleWatch::new(Arc::clone(&apps), table.clone(), outbox.clone(), store);
+    let waker = Waker::new(outbox, table.clone());
     let header = config.session_header.clone();
     let coordinator = Arc::new(Coordinator {
         hop,
-        apps: Arc::new(apps),
+        apps,
         sessions: Arc::new(Sessions::new(secrets.session_key.clone(), &config.sessions.cookie, header, table)),
         pool: Arc::new(pool),
+        waker,
         trusted_proxies: Networks::new(&config.trusted_proxies),
         forwarder: forwarder(&config, &secrets)?,
         connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(&daemon.conf()))),
@@ -73,6 +89,8 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
     listen(&mut daemon, &config, &coordinator, &secrets, flags.upgrade)?;
     daemon.server.add_service(health);
     daemon.server.add_service(sweep);
+    daemon.server.add_service(background_service("webhooks", delivery));
+    daemon.server.add_service(background_service("idle", idle));
     daemon.run()
 }
 
@@ -81,6 +99,7 @@ struct Secrets {
     admin_token: String,
     worker_token: String,
     session_key: SessionKey,
+    webhook_key: SigningKey,
 }
 
 impl Secrets {
@@ -90,10 +109,13 @@ impl Secrets {
             read_or_create(path).map_err(|e| config.file.fault_of(&path.display().to_string(), key, e))
         };
         let session_secret = secret("secret_file", &config.sessions.secret_file)?;
+        let webhook_secret = secret("secret_file", &config.webhooks.secret_file)?;
         Ok(Self {
             admin_token: secret("token_file", &config.admin_token_file)?,
             worker_token: secret("worker_token_file", &config.worker_token_file)?,
             session_key: SessionKey::new(session_secret.as_bytes())
+                .map_err(|e| config.file.fault_of("secret_file", "secret_file", e))?,
+            webhook_key: SigningKey::new(&webhook_secret)
                 .map_err(|e| config.file.fault_of("secret_file", "secret_file", e))?,
         })
     }
@@ -167,4 +189,50 @@ fn public_service(
     let mut service = Service::new(bound.name.to_owned(), Entrance::new(proxy, &coordinator.hop));
     bound.listen(&mut service);
     service
+}
+
+/// Stands in for a store until there is one.
+struct Forgetful;
+
+#[async_trait::async_trait]
+impl Store for Forgetful {
+    async fn load(&self) -> Result<Contents, StoreError> {
+        Ok(Contents::default())
+    }
+
+    async fn news(&self, _seen: &Cursor) -> Result<Option<News>, StoreError> {
+        Ok(None)
+    }
+
+    async fn commit_apps(&self, _commit: AppCommit) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn save_worker(&self, _worker: StoredWorker) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn remove_worker(&self, _id: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn save_activity(&self, _batch: &ActivityBatch) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn delete_sessions(&self, _ids: &[String], _at_ms: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn trim_sessions(&self, _before_ms: u64, _most: u64) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn save_webhook(&self, _webhook: StoredWebhook) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn remove_webhook(&self, _event_id: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
 }

@@ -14,6 +14,12 @@ pub mod proxy;
 pub mod router;
 pub mod sessions;
 pub mod store;
+pub mod usage;
+pub mod wake;
 pub mod websocket;
+
+pub mod idle;
+pub mod notice;
+pub mod webhooks;
 
 pub mod admin;

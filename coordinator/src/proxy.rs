@@ -28,6 +28,7 @@ use crate::context::{RequestContext, Route};
 use crate::forward::{self, Forwarder, Origin};
 use crate::pool::{Pool, PoolWorker};
 use crate::sessions::{OpenStream, Sessions, Visitor};
+use crate::wake::{Waker, answer_asleep, answer_awake};
 use crate::websocket::ToWorker;
 
 /// The coordinator's proxy.
@@ -40,6 +41,8 @@ pub struct Coordinator {
     pub sessions: Arc<Sessions>,
     /// The workers.
     pub pool: Arc<Pool>,
+    /// Has apps started that run nowhere.
+    pub waker: Waker,
     /// Whose forwarded headers are believed.
     pub trusted_proxies: Networks,
     /// Makes requests for workers.
@@ -72,6 +75,12 @@ impl ProxyHttp for CoordinatorProxy {
                 redirect(session, ctx, &location).await
             }
             Verdict::Health => healthy(session, ctx).await,
+            Verdict::Wake(app) => {
+                ctx.exchange.facts.app = Some(Arc::clone(&app.name));
+                self.0.waker.ask(&app, ctx.exchange.id());
+                answer_asleep(session, &mut ctx.exchange, &app).await.map(|()| true)
+            }
+            Verdict::Awake => answer_awake(session, &mut ctx.exchange).await.map(|()| true),
             Verdict::Refuse(failure) => answer_failure(session, &mut ctx.exchange, failure).await.map(|()| true),
         }
     }
@@ -150,6 +159,7 @@ impl ProxyHttp for CoordinatorProxy {
         finish_header(session, &mut ctx.exchange, response)?;
         forward::response(response, ctx, &self.0.sessions);
         if ctx.exchange.is_open_stream() && ctx.stream.is_none() {
+            ctx.busy = None;
             let table = self.0.sessions.table();
             ctx.stream = ctx.session.as_ref().map(|used| OpenStream::new(&used.record, table));
         }
@@ -237,6 +247,7 @@ impl Coordinator {
     /// Lets a request in that an app answers.
     async fn enter(&self, session: &mut HttpSession, ctx: &mut RequestContext, route: Route) -> Result<bool> {
         ctx.exchange.facts.app = Some(Arc::clone(&route.app.name));
+        ctx.busy = Some(route.app.usage.begin());
         if route.app.stored.app.affinity == app_proxy_control::app::Affinity::Session {
             let used = {
                 let visitor = Visitor {
@@ -283,10 +294,15 @@ impl Coordinator {
 }
 
 impl RequestContext {
-    /// Counts data that flowed for the session.
+    /// Counts data that flowed for the session, and notes it for the app.
     fn data(&self, bytes_in: u64, bytes_out: u64) {
+        if bytes_in + bytes_out == 0 {
+            return;
+        }
+        if let Some(route) = &self.route {
+            route.app.usage.mark();
+        }
         match (&self.stream, &self.session) {
-            _ if bytes_in + bytes_out == 0 => {}
             (Some(stream), _) => stream.data(bytes_in, bytes_out),
             (None, Some(used)) => used.record.data(bytes_in, bytes_out),
             (None, None) => {}

@@ -1,9 +1,12 @@
 //! WebSockets at the coordinator: the handshake is spoken with a worker, a second one when the first cannot be connected (phase `request_filter`).
 
+use std::sync::Arc;
+
 use app_proxy_hop::error::Failure;
 use app_proxy_hop::exchange::Exchange;
 use app_proxy_hop::request_id::RequestId;
-use app_proxy_hop::websocket::{NextHop, StreamObserver, Unobserved};
+use app_proxy_hop::websocket::observer::Direction;
+use app_proxy_hop::websocket::{NextHop, StreamObserver};
 use pingora_core::Result;
 use pingora_core::prelude::HttpPeer;
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -12,6 +15,7 @@ use crate::context::RequestContext;
 use crate::forward;
 use crate::proxy::Coordinator;
 use crate::sessions::OpenStream;
+use crate::usage::Usage;
 
 /// A WebSocket request on its way to a worker.
 pub struct ToWorker<'r> {
@@ -50,9 +54,28 @@ impl NextHop for ToWorker<'_> {
 
     fn captured(&mut self, id: RequestId) -> Box<dyn StreamObserver> {
         self.ctx.websocket_id = Some(id);
-        match &self.ctx.session {
-            Some(used) => Box::new(OpenStream::new(&used.record, self.coordinator.sessions.table())),
-            None => Box::new(Unobserved),
+        // From now on only data keeps the app in use.
+        self.ctx.busy = None;
+        let table = self.coordinator.sessions.table();
+        let session = self.ctx.session.as_ref().map(|used| OpenStream::new(&used.record, table));
+        let usage = self.ctx.route.as_ref().map(|route| Arc::clone(&route.app.usage));
+        Box::new(Followed { usage, session })
+    }
+}
+
+/// A WebSocket whose data counts for its app, and for its session if it has one.
+struct Followed {
+    usage: Option<Arc<Usage>>,
+    session: Option<OpenStream>,
+}
+
+impl StreamObserver for Followed {
+    fn data(&mut self, from: Direction, bytes: u64) {
+        if let Some(usage) = &self.usage {
+            usage.mark();
+        }
+        if let Some(session) = &mut self.session {
+            StreamObserver::data(session, from, bytes);
         }
     }
 }
