@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use app_proxy_hop::error::Failure;
 use app_proxy_hop::phase;
+use axum::extract::Query;
 use bytes::Bytes;
 use http::{Method, Uri, Version, header, uri::Authority};
 use pingora_http::RequestHeader;
 
-use crate::apps::Snapshot;
+use crate::apps::{RoutedApp, Snapshot};
 use crate::context::Route;
 use crate::router::{Lookup, PathError};
+use crate::wake::WAKING;
 
 /// Where the coordinator's own paths begin.
 const RESERVED: &str = "/.app-proxy/";
@@ -25,6 +27,10 @@ pub enum Verdict {
     Redirect(String),
     /// Answer the health probe of the public listener.
     Health,
+    /// Ask the app's scheduler to start it.
+    Wake(Arc<RoutedApp>),
+    /// Tell a page that waited for an app that it runs.
+    Awake,
     /// Refuse it.
     Refuse(Failure),
 }
@@ -97,10 +103,15 @@ fn route(request: &RequestHeader, host: &str, snapshot: &Snapshot) -> Verdict {
     }
     let path = request.uri.path();
     if let Some(own) = path.strip_prefix(RESERVED) {
-        return if own == "healthz" { Verdict::Health } else { Verdict::Refuse(Failure::AppNotFound) };
+        return match own {
+            "healthz" => Verdict::Health,
+            WAKING => waking(request, host, snapshot),
+            _ => Verdict::Refuse(Failure::AppNotFound),
+        };
     }
     let query = request.uri.query();
     match snapshot.router.lookup(host, path) {
+        Lookup::Found(found) if found.value.is_asleep() => Verdict::Wake(Arc::clone(found.value)),
         Lookup::Found(found) => {
             let app: &Arc<_> = found.value;
             let forwarded = if app.strips() { found.remainder } else { path };
@@ -119,6 +130,23 @@ fn route(request: &RequestHeader, host: &str, snapshot: &Snapshot) -> Verdict {
             PathError::NotLiteral => "The path spells the application's prefix in a way that cannot be forwarded.",
             PathError::Escapes => "The path leads out of the application.",
         })),
+    }
+}
+
+/// Whether the app runs that answers on a path: what a page asks that waits for it.
+fn waking(request: &RequestHeader, host: &str, snapshot: &Snapshot) -> Verdict {
+    #[derive(serde::Deserialize)]
+    struct Question {
+        path: String,
+    }
+    let Ok(Query(Question { path })) = Query::try_from_uri(&request.uri) else {
+        return Verdict::Refuse(Failure::BadRequest("The query has no path."));
+    };
+    match snapshot.router.lookup(host, &path) {
+        Lookup::Found(found) | Lookup::RedirectToSlash(found) if !found.value.stored.app.endpoints.is_empty() => {
+            Verdict::Awake
+        }
+        _ => Verdict::Refuse(Failure::AppStarting),
     }
 }
 
@@ -161,13 +189,16 @@ mod tests {
 
     fn verdict(request: &RequestHeader) -> String {
         let apps = serde_json::from_value(serde_json::json!([
-            {"name": "strip"}, {"name": "keep", "upstream_path": "keep"}, {"name": "host", "match": [{"host": "h.example"}]}
+            {"name": "strip"}, {"name": "keep", "upstream_path": "keep"}, {"name": "host", "match": [{"host": "h.example"}]},
+            {"name": "asleep", "wake": {"notify": "http://s/"}}, {"name": "runs", "endpoints": [{"address": "a:1"}]}
         ]));
         let apps = Apps::from_file(apps.unwrap(), None).unwrap();
         match judge(request, host(request), &apps.load(), 10) {
             Verdict::Forward(route) => route.target.to_string(),
             Verdict::Redirect(location) => format!("308 {location}"),
             Verdict::Health => "health".to_owned(),
+            Verdict::Wake(app) => format!("wake {}", app.name),
+            Verdict::Awake => "awake".to_owned(),
             Verdict::Refuse(failure) => failure.code().to_owned(),
         }
     }
@@ -185,6 +216,13 @@ mod tests {
             ("/apps/none/", "app_not_found"),
             ("/.app-proxy/healthz", "health"),
             ("/.app-proxy/other", "app_not_found"),
+            ("/apps/asleep/a", "wake asleep"),
+            ("/apps/asleep", "308 /apps/asleep/"),
+            ("/.app-proxy/waking?path=%2Fapps%2Fasleep%2Fa", "app_starting"),
+            ("/.app-proxy/waking?path=%2Fapps%2Fruns%2Fa%2520b", "awake"),
+            ("/.app-proxy/waking?path=%2Fapps%2Fruns", "awake"),
+            ("/.app-proxy/waking?path=%2Fapps%2Fnobody", "app_starting"),
+            ("/.app-proxy/waking", "bad_request"),
             ("*", "bad_request"),
         ] {
             assert_eq!(verdict(&request("GET", target, &["x"])), expected, "{target}");

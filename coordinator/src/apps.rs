@@ -18,6 +18,7 @@ use rpds::HashTrieMapSync;
 use tokio::sync::watch;
 
 use crate::router::{HostName, RouteError, Router, rules};
+use crate::usage::{Now, Usage};
 
 /// An app with what each of its requests needs, made once.
 #[derive(Debug)]
@@ -28,8 +29,10 @@ pub struct RoutedApp {
     pub name: Arc<str>,
     /// Its revision and the epoch that it counts in, as the worker is told.
     pub revision: HeaderValue,
-    /// Its open streams.
+    /// Its open streams; all its revisions share them.
     pub streams: Streams,
+    /// When it was used last; all its revisions share it.
+    pub usage: Arc<Usage>,
 }
 
 impl RoutedApp {
@@ -39,13 +42,23 @@ impl RoutedApp {
         self.stored.app.upstream_path == UpstreamPath::Strip
     }
 
+    /// Whether it runs nowhere and its scheduler starts it when it is asked to.
+    #[must_use]
+    pub fn is_asleep(&self) -> bool {
+        self.stored.app.endpoints.is_empty() && self.stored.app.wake.is_some()
+    }
+
     /// An app of a table's epoch; what outlives a change is taken over from the app before it.
     fn new(stored: Arc<StoredApp>, epoch: &str, before: Option<&Self>) -> Self {
         let name = before.map_or_else(|| stored.app.name.as_str().into(), |before| Arc::clone(&before.name));
         // Epochs are made here, of letters, digits and hyphens, so that this is always a header value.
         let revision = revision_value(stored.revision, epoch).unwrap_or_else(|_| HeaderValue::from_static("0"));
         let streams = before.map(|before| before.streams.clone()).unwrap_or_default();
-        Self { stored, name, revision, streams }
+        let usage = before.map_or_else(|| Arc::new(Usage::new(Now::read())), |before| Arc::clone(&before.usage));
+        if before.is_some_and(|before| before.stored.app.endpoints != stored.app.endpoints) {
+            usage.renewed(Now::read());
+        }
+        Self { stored, name, revision, streams, usage }
     }
 }
 

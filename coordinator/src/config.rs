@@ -57,6 +57,8 @@ struct RawCoordinator {
     #[serde(default)]
     websocket: WebSocketSection,
     #[serde(default)]
+    webhooks: WebhooksSection,
+    #[serde(default)]
     apps: Vec<App>,
 }
 
@@ -105,6 +107,20 @@ impl Default for SessionsSection {
             max: 100_000,
             secret_file: PathBuf::from("run/session.key"),
         }
+    }
+}
+
+/// `webhooks`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WebhooksSection {
+    /// Holds the key that webhooks are signed with.
+    pub secret_file: PathBuf,
+}
+
+impl Default for WebhooksSection {
+    fn default() -> Self {
+        Self { secret_file: PathBuf::from("run/webhook.key") }
     }
 }
 
@@ -241,6 +257,8 @@ pub struct Config {
     pub log_level: LogFilter,
     /// What it does with WebSockets.
     pub websocket: WebSocketSection,
+    /// How schedulers are told.
+    pub webhooks: WebhooksSection,
     /// The apps of the file.
     pub apps: Vec<App>,
 }
@@ -303,6 +321,7 @@ impl Config {
             access_log: raw.access_log,
             log_level: raw.log_level,
             websocket: raw.websocket,
+            webhooks: raw.webhooks,
             apps: raw.apps,
         })
     }
@@ -413,8 +432,9 @@ mod tests {
         let default = load("").unwrap();
         let shown = |c: &Config| {
             format!(
-                "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+                "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
                 c.store,
+                c.webhooks,
                 c.registration,
                 c.request_id,
                 c.sessions,

@@ -10,6 +10,7 @@ use crate::apps::RoutedApp;
 use crate::forward::Origin;
 use crate::pool::{Busy, PoolWorker};
 use crate::sessions::{OpenStream, SessionUse};
+use crate::usage::InUse;
 
 /// The context of a request: Pingora's `CTX`.
 pub struct RequestContext {
@@ -21,6 +22,8 @@ pub struct RequestContext {
     pub route: Option<Route>,
     /// The session that it belongs to, if the app has sessions.
     pub session: Option<SessionUse>,
+    /// That it keeps the app in use, until it turns out to be a stream.
+    pub in_use: Option<InUse>,
     /// The workers that it goes to.
     pub placement: Placement,
     /// The stream or long download that its response has turned out to be.
@@ -67,6 +70,7 @@ impl RequestContext {
             origin: Origin::unknown(),
             route: None,
             session: None,
+            in_use: None,
             placement: Placement::default(),
             stream: None,
             websocket_id: None,

@@ -1,9 +1,10 @@
 //! Puts the coordinator together: from a configuration to services that run.
 
+mod state;
+
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use app_proxy_hop::access_log::AccessLog;
@@ -17,29 +18,30 @@ use app_proxy_hop::error::Tier;
 use app_proxy_hop::exchange::Hop;
 use app_proxy_hop::metrics::Metrics;
 use app_proxy_hop::request_id::Policy;
-use app_proxy_hop::streams::CloseReason;
 use arc_swap::ArcSwap;
 use pingora::apps::HttpServerOptions;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::server::configuration::ServerConf;
-use pingora::services::background::{GenBackgroundService, background_service};
+use pingora::services::background::background_service;
 use pingora::services::listening::Service;
 use pingora_proxy::http_proxy;
 
 use crate::admin::{self, AdminState};
-use crate::apps::editor::{Editor, EditorTask};
-use crate::apps::{Apps, Snapshot};
+use crate::apps::Apps;
+use crate::apps::editor::Editor;
 use crate::config::{Config, Networks};
-use crate::effects::{Effects, restore_sessions};
 use crate::forward::Forwarder;
-use crate::keeper::{BeginError, Keeper, Place, begin, take_over};
+use crate::idle::IdleWatch;
+use crate::keeper::{Keeper, Place};
 use crate::pool::{Pool, Sweep};
 use crate::proxy::{Coordinator, CoordinatorProxy};
-use crate::sessions::cookie::{SessionId, SessionKey};
-use crate::sessions::journal::Journal;
+use crate::sessions::cookie::SessionKey;
 use crate::sessions::{SessionTable, Sessions};
+use crate::store::Store;
 use crate::store::late::LateStore;
-use crate::store::{Contents, Cursor, Store};
+use crate::wake::Waker;
+use crate::webhooks::{Outbox, SigningKey};
+use state::{first_state, restore, work};
 
 /// Runs the coordinator that the flags ask for; returns only when it does not start.
 ///
@@ -53,7 +55,8 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
         .map_err(|e| config.file.fault_of("workers", "workers", e))?;
     let place = Place::of(&config.store);
     if flags.test {
-        check(&config, &place, &runtime)?;
+        check(&config)?;
+        runtime.block_on(state::check(&config, &place))?;
         log::info!("{} is valid", flags.conf);
         std::process::exit(0);
     }
@@ -64,117 +67,53 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     let server = std::mem::take(&mut config.server);
     let mut daemon = Daemon::new(hop.tier.as_str(), server, flags, hop.drain.clone(), config.drain, hop.log.clone())?;
     let table = SessionTable::new(config.sessions.max, config.sessions.ttl.0);
-    let sweep = background_service("sessions", table.clone());
-    let header = config.session_header.clone();
+    let (store, opened) = LateStore::new();
+    let store: Arc<dyn Store> = Arc::new(store);
+    let webhooks = std::mem::take(&mut contents.webhooks);
+    let id_header = hop.identity.header().clone();
+    let (outbox, delivery) = Outbox::new(Arc::clone(&store), secrets.webhook_key.clone(), id_header, webhooks);
+    let cookie = &config.sessions.cookie;
+    let sessions = Sessions::new(secrets.session_key.clone(), cookie, config.session_header.clone(), table.clone());
     let coordinator = Arc::new(Coordinator {
         hop,
         apps: Arc::new(Apps::new(snapshot)),
-        sessions: Arc::new(Sessions::new(secrets.session_key.clone(), &config.sessions.cookie, header, table)),
-        pool: Arc::clone(&pool),
+        sessions: Arc::new(sessions),
+        pool,
+        waker: Waker::new(outbox.clone(), table.clone()),
         trusted_proxies: ArcSwap::from_pointee(Networks::new(&config.trusted_proxies)),
         forwarder: forwarder(&config, &secrets)?,
         connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(&daemon.conf()))),
     });
     runtime.block_on(restore(&coordinator, &mut contents));
+    // The daemon may fork from here on: nothing may run that it would leave behind.
     drop(runtime);
-    let (keeping, editor, store) = keeper(&coordinator, place, contents.cursor, &config, flags);
-    listen(&mut daemon, &config, &coordinator, &secrets, (editor, store), flags.upgrade)?;
-    daemon.server.add_service(background_service("workers", Sweep::new(&pool, &coordinator.hop.drain)));
-    daemon.server.add_service(health);
-    daemon.server.add_service(sweep);
-    daemon.server.add_service(keeping);
+    let (apps, pool) = (&coordinator.apps, &coordinator.pool);
+    let idle = IdleWatch::new(Arc::clone(apps), table.clone(), outbox, Arc::clone(&store));
+    let (work, editor) = work(&coordinator, &store, contents.cursor, config.sessions.max, flags.upgrade);
+    listen(&mut daemon, &config, &coordinator, &secrets, (&editor, &store), flags.upgrade)?;
+    let server = &mut daemon.server;
+    server.add_service(background_service("store", Keeper::new(place, opened, work)));
+    server.add_service(background_service("workers", Sweep::new(pool, &coordinator.hop.drain)));
+    server.add_service(health);
+    server.add_service(background_service("sessions", table));
+    server.add_service(background_service("webhooks", delivery));
+    server.add_service(background_service("idle", idle));
     daemon.run()
 }
 
-/// The first state of the app table, and all that the store has. The store is closed again: the daemon may fork after this.
-async fn first_state(config: &Config, place: &Place) -> Result<(Snapshot, Contents)> {
-    let fault = |e: BeginError| {
-        config.file.fault_of(if matches!(e, BeginError::Apps(_)) { "apps" } else { "store" }, "store", e)
-    };
-    let store = place.open().map_err(|e| fault(e.into()))?;
-    Ok(begin(&*store, &config.apps, config.domain.as_ref()).await.map_err(fault)?)
-}
-
-/// Checks all that a start would need, without making anything (flag `-t`).
-fn check(config: &Config, place: &Place, runtime: &tokio::runtime::Runtime) -> Result<()> {
-    let secrets: [&Path; 3] = [&config.admin_token_file, &config.worker_token_file, &config.sessions.secret_file];
+/// Checks the files that a start would need, without making any (flag `-t`).
+fn check(config: &Config) -> Result<()> {
+    let secrets: [&Path; 4] = [
+        &config.admin_token_file,
+        &config.worker_token_file,
+        &config.sessions.secret_file,
+        &config.webhooks.secret_file,
+    ];
     check_files(&secrets, &config.access_log).map_err(|e| config.file.fault_of(&e.path, e.key, &e))?;
     if secrets.iter().all(|file| file.exists()) {
-        let secrets = Secrets::load(config)?;
-        forwarder(config, &secrets)?;
-    }
-    let exists = match place {
-        Place::File(path) => path.exists(),
-        Place::Memory(_) => false,
-    };
-    if exists {
-        let store = place.open().map_err(|e| config.file.fault_of("store", "store", e))?;
-        let contents = runtime.block_on(store.load()).map_err(|e| config.file.fault_of("store", "store", e))?;
-        take_over(&contents, &config.apps, config.domain.as_ref())
-            .map_err(|e| config.file.fault_of("apps", "apps", e))?;
+        forwarder(config, &Secrets::load(config)?)?;
     }
     Ok(())
-}
-
-/// Gives the coordinator what its store has.
-async fn restore(coordinator: &Coordinator, contents: &mut Contents) {
-    let Coordinator { sessions, apps, pool, .. } = coordinator;
-    // Workers first: sessions are pinned to them.
-    pool.restore(std::mem::take(&mut contents.workers)).await;
-    let pools: Vec<_> = apps.load().pools().cloned().collect();
-    if let Err(e) = pool.want_selectors(pools).await {
-        log::warn!("the pools that apps ask for have no rings: {e}");
-    }
-    for (id, _) in &contents.deleted_sessions {
-        if let Ok(id) = SessionId::parse(id.as_bytes()) {
-            sessions.table().note_deleted(&id);
-        }
-    }
-    restore_sessions(sessions, apps, pool, &contents.sessions);
-}
-
-/// Closes what is open at a worker whose drain is over.
-fn close_streams_at(apps: &Apps, worker: &str) -> usize {
-    let at = |stream: &app_proxy_hop::streams::Opened| stream.worker() == Some(worker);
-    apps.load().apps().map(|app| app.streams.close_where(CloseReason::WorkerDraining, at)).sum()
-}
-
-/// How long after its start a successor takes its predecessor for alive: that takes connections for some 5 s after the hand-over, which
-/// is some seconds after the start.
-const PREDECESSOR: Duration = Duration::from_secs(30);
-
-/// The service that keeps the state, and what changes it.
-fn keeper(
-    coordinator: &Arc<Coordinator>,
-    place: Place,
-    cursor: Cursor,
-    config: &Config,
-    flags: &Flags,
-) -> (GenBackgroundService<Keeper>, Editor, Arc<dyn Store>) {
-    let (late, opened) = LateStore::new();
-    let store: Arc<dyn Store> = Arc::new(late);
-    let (editor, queue) = Editor::new();
-    let Coordinator { hop, apps, sessions, pool, .. } = &**coordinator;
-    pool.keep_in(Arc::clone(&store));
-    let streams = Arc::clone(apps);
-    pool.on_deadline(Arc::new(move |worker| close_streams_at(&streams, worker)));
-    let effects = Effects { apps: Arc::clone(apps), sessions: Arc::clone(sessions), pool: Arc::clone(pool) };
-    let (drain, started, successor) = (hop.drain.clone(), Instant::now(), flags.upgrade);
-    let task = EditorTask {
-        apps: Arc::clone(apps),
-        store: Arc::clone(&store),
-        observer: Arc::new(effects),
-        cursor,
-        overlaps: Box::new(move || drain.closes_connections() || (successor && started.elapsed() < PREDECESSOR)),
-    };
-    let journal = Journal {
-        table: sessions.table().clone(),
-        apps: Arc::clone(apps),
-        store: Arc::clone(&store),
-        drain: hop.drain.clone(),
-        most: config.sessions.max,
-    };
-    (background_service("store", Keeper::new(place, opened, task, queue, journal)), editor, store)
 }
 
 /// What the secret files hold.
@@ -182,6 +121,7 @@ struct Secrets {
     admin_token: String,
     worker_token: String,
     session_key: SessionKey,
+    webhook_key: SigningKey,
 }
 
 impl Secrets {
@@ -191,10 +131,13 @@ impl Secrets {
             read_or_create(path).map_err(|e| config.file.fault_of(&path.display().to_string(), key, e))
         };
         let session_secret = secret("secret_file", &config.sessions.secret_file)?;
+        let webhook_secret = secret("secret_file", &config.webhooks.secret_file)?;
         Ok(Self {
             admin_token: secret("token_file", &config.admin_token_file)?,
             worker_token: secret("worker_token_file", &config.worker_token_file)?,
             session_key: SessionKey::new(session_secret.as_bytes())
+                .map_err(|e| config.file.fault_of("secret_file", "secret_file", e))?,
+            webhook_key: SigningKey::new(&webhook_secret)
                 .map_err(|e| config.file.fault_of("secret_file", "secret_file", e))?,
         })
     }
@@ -227,7 +170,7 @@ fn listen(
     config: &Config,
     coordinator: &Arc<Coordinator>,
     secrets: &Secrets,
-    (editor, store): (Editor, Arc<dyn Store>),
+    (editor, store): (&Editor, &Arc<dyn Store>),
     inherited: bool,
 ) -> Result<(), ConfigError> {
     let bind = |address: &Address, name, key| {
@@ -240,8 +183,8 @@ fn listen(
     }
     let bound = bind(&config.admin, "admin", "admin")?;
     let state = AdminState {
-        editor,
-        store,
+        editor: editor.clone(),
+        store: Arc::clone(store),
         lists: admin::ListCache::default(),
         apps: Arc::clone(&coordinator.apps),
         pool: Arc::clone(&coordinator.pool),

@@ -14,6 +14,7 @@ use crate::pool::Pool;
 use crate::sessions::cookie::SessionId;
 use crate::sessions::{SessionRecord, Sessions};
 use crate::store::{News, StoredSession};
+use crate::usage::Now;
 
 /// Carries it out.
 pub struct Effects {
@@ -55,6 +56,12 @@ impl Observer for Effects {
             }
         }
         restore_sessions(&self.sessions, &self.apps, &self.pool, &news.sessions);
+        let now = Now::read();
+        for activity in &news.activity {
+            if let Some(app) = self.apps.load().get(&activity.app) {
+                app.usage.adopt(activity, now);
+            }
+        }
     }
 }
 

@@ -46,6 +46,15 @@ impl Place {
         }
     }
 
+    /// Whether there is a store already.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        match self {
+            Self::Memory(_) => false,
+            Self::File(path) => path.exists(),
+        }
+    }
+
     /// Opens the store; blocks.
     ///
     /// # Errors
@@ -112,14 +121,24 @@ pub fn take_over(
 pub struct Keeper {
     place: Place,
     opened: Opened,
-    work: Mutex<Option<(EditorTask, Queue, Journal)>>,
+    work: Mutex<Option<Work>>,
+}
+
+/// What is to be done once the store is open.
+pub struct Work {
+    /// Carries changes of the app table out.
+    pub editor: EditorTask,
+    /// The changes.
+    pub queue: Queue,
+    /// Writes activity behind.
+    pub journal: Journal,
 }
 
 impl Keeper {
     /// A keeper that opens the store at `place`, for all that wait for `opened`.
     #[must_use]
-    pub fn new(place: Place, opened: Opened, editor: EditorTask, queue: Queue, journal: Journal) -> Self {
-        Self { place, opened, work: Mutex::new(Some((editor, queue, journal))) }
+    pub fn new(place: Place, opened: Opened, work: Work) -> Self {
+        Self { place, opened, work: Mutex::new(Some(work)) }
     }
 }
 
@@ -127,7 +146,8 @@ impl Keeper {
 impl BackgroundService for Keeper {
     /// Works through a drain as well: what is in flight still changes things.
     async fn start(&self, _shutdown: ShutdownWatch) {
-        let Some((editor, queue, journal)) = self.work.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+        let Some(Work { editor, queue, journal }) = self.work.lock().unwrap_or_else(PoisonError::into_inner).take()
+        else {
             return;
         };
         match self.place.open() {

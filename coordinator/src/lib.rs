@@ -14,10 +14,16 @@ pub mod pool;
 pub mod proxy;
 pub mod router;
 pub mod sessions;
+pub mod usage;
+pub mod wake;
 pub mod websocket;
 
 pub mod effects;
 pub mod keeper;
 pub mod store;
+
+pub mod idle;
+pub mod notice;
+pub mod webhooks;
 
 pub mod admin;

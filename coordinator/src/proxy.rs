@@ -29,6 +29,7 @@ use crate::context::{RequestContext, Route};
 use crate::forward::{self, Forwarder, Origin};
 use crate::pool::{Busy, Pool, PoolWorker};
 use crate::sessions::{OpenStream, Sessions, Visitor};
+use crate::wake::{Waker, answer_asleep, answer_awake};
 use crate::websocket::ToWorker;
 
 /// The coordinator's proxy.
@@ -41,6 +42,8 @@ pub struct Coordinator {
     pub sessions: Arc<Sessions>,
     /// The workers.
     pub pool: Arc<Pool>,
+    /// Has apps started that run nowhere.
+    pub waker: Waker,
     /// Whose forwarded headers are believed.
     pub trusted_proxies: ArcSwap<Networks>,
     /// Makes requests for workers.
@@ -73,6 +76,12 @@ impl ProxyHttp for CoordinatorProxy {
                 redirect(session, ctx, &location).await
             }
             Verdict::Health => healthy(session, ctx).await,
+            Verdict::Wake(app) => {
+                ctx.exchange.facts.app = Some(Arc::clone(&app.name));
+                self.0.waker.ask(&app, ctx.exchange.id());
+                answer_asleep(session, &mut ctx.exchange, &app).await.map(|()| true)
+            }
+            Verdict::Awake => answer_awake(session, &mut ctx.exchange).await.map(|()| true),
             Verdict::Refuse(failure) => answer_failure(session, &mut ctx.exchange, failure).await.map(|()| true),
         }
     }
@@ -152,10 +161,12 @@ impl ProxyHttp for CoordinatorProxy {
     ) -> Result<()> {
         finish_header(session, &mut ctx.exchange, response)?;
         forward::response(response, ctx, &self.0.sessions);
-        let RequestContext { exchange, route, session: used, stream, placement, .. } = &mut **ctx;
+        let RequestContext { exchange, route, session: used, stream, placement, in_use, .. } = &mut **ctx;
         if let Some(route) = route
             && register_if_long(session, exchange, response, &route.app.streams)
         {
+            // From now on only data keeps the app in use.
+            *in_use = None;
             if let Some(busy) = &mut placement.worker {
                 busy.becomes_stream();
             }
@@ -201,8 +212,9 @@ impl ProxyHttp for CoordinatorProxy {
     }
 
     async fn logging(&self, session: &mut HttpSession, e: Option<&Error>, ctx: &mut Self::CTX) {
-        // The connection may have work left after this, the stream and the worker have not.
+        // The connection may have work left after this; the stream, the worker and the app have not.
         ctx.stream = None;
+        ctx.in_use = None;
         ctx.placement.worker = None;
         phase::end(session, &mut ctx.exchange, e);
     }
@@ -252,6 +264,7 @@ impl Coordinator {
     /// Lets a request in that an app answers.
     async fn enter(&self, session: &mut HttpSession, ctx: &mut RequestContext, route: Route) -> Result<bool> {
         ctx.exchange.facts.app = Some(Arc::clone(&route.app.name));
+        ctx.in_use = Some(route.app.usage.begin());
         if route.app.stored.app.affinity == app_proxy_control::app::Affinity::Session {
             let used = {
                 let visitor = Visitor {
@@ -300,10 +313,15 @@ impl Coordinator {
 }
 
 impl RequestContext {
-    /// Counts data that flowed for the session.
+    /// Counts data that flowed for the session, and notes it for the app.
     fn data(&self, bytes_in: u64, bytes_out: u64) {
+        if bytes_in + bytes_out == 0 {
+            return;
+        }
+        if let Some(route) = &self.route {
+            route.app.usage.mark();
+        }
         match (&self.stream, &self.session) {
-            _ if bytes_in + bytes_out == 0 => {}
             (Some(stream), _) => stream.data(bytes_in, bytes_out),
             (None, Some(used)) => used.record.data(bytes_in, bytes_out),
             (None, None) => {}

@@ -1,5 +1,7 @@
 //! WebSockets at the coordinator: the handshake is spoken with a worker, a second one when the first cannot be connected (phase `request_filter`).
 
+use std::sync::Arc;
+
 use app_proxy_hop::error::Failure;
 use app_proxy_hop::exchange::Exchange;
 use app_proxy_hop::request_id::RequestId;
@@ -14,6 +16,7 @@ use crate::forward;
 use crate::pool::Busy;
 use crate::proxy::Coordinator;
 use crate::sessions::OpenStream;
+use crate::usage::Usage;
 
 /// A WebSocket request on its way to a worker.
 pub struct ToWorker<'r> {
@@ -23,14 +26,18 @@ pub struct ToWorker<'r> {
     pub ctx: &'r mut RequestContext,
 }
 
-/// Follows a tunnel: for its session, if it has one, and keeps its worker counted as busy.
+/// Follows a tunnel: for its app and its session, if it has one, and keeps its worker counted as busy.
 struct AtWorker {
+    usage: Option<Arc<Usage>>,
     stream: Option<OpenStream>,
     _busy: Option<Busy>,
 }
 
 impl StreamObserver for AtWorker {
     fn data(&mut self, from: Direction, bytes: u64) {
+        if let Some(usage) = &self.usage {
+            usage.mark();
+        }
         if let Some(stream) = &mut self.stream {
             StreamObserver::data(stream, from, bytes);
         }
@@ -67,7 +74,9 @@ impl NextHop for ToWorker<'_> {
 
     fn captured(&mut self, id: RequestId) -> Box<dyn StreamObserver> {
         self.ctx.websocket_id = Some(id);
-        let RequestContext { exchange, route, session, placement, .. } = &mut *self.ctx;
+        let RequestContext { exchange, route, session, placement, in_use, .. } = &mut *self.ctx;
+        // From now on only data keeps the app in use.
+        *in_use = None;
         let opened = route.as_ref().map(|route| exchange.register(&route.app.streams));
         let mut busy = placement.worker.take();
         if let Some(busy) = &mut busy {
@@ -78,6 +87,7 @@ impl NextHop for ToWorker<'_> {
             (Some(used), Some(opened)) => Some(OpenStream::new(&used.record, table, opened)),
             _ => None,
         };
-        Box::new(AtWorker { stream, _busy: busy })
+        let usage = route.as_ref().map(|route| Arc::clone(&route.app.usage));
+        Box::new(AtWorker { usage, stream, _busy: busy })
     }
 }

@@ -8,7 +8,7 @@ mod page;
 use http::StatusCode;
 use pingora_core::{Error, ErrorSource, ErrorType};
 
-pub use page::{Page, render};
+pub use page::{Page, escape, prefers_html, render};
 
 /// Which tier speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -58,6 +58,8 @@ pub enum Failure {
     NoWorkerAvailable,
     /// 503: the app has no endpoint.
     NoEndpointAvailable,
+    /// 503: the app has no endpoint, and its scheduler has been asked to start it.
+    AppStarting,
     /// 504.
     UpstreamTimeout,
     /// The client is gone: there is nobody to answer.
@@ -77,7 +79,7 @@ impl Failure {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::EndpointUnreachable | Self::BadUpstreamResponse => StatusCode::BAD_GATEWAY,
-            Self::NoWorkerAvailable | Self::NoEndpointAvailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoWorkerAvailable | Self::NoEndpointAvailable | Self::AppStarting => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::ClientGone => return None,
         })
@@ -98,6 +100,7 @@ impl Failure {
             Self::BadUpstreamResponse => "bad_upstream_response",
             Self::NoWorkerAvailable => "no_worker_available",
             Self::NoEndpointAvailable => "no_endpoint_available",
+            Self::AppStarting => "app_starting",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::ClientGone => "client_gone",
         }
@@ -117,6 +120,7 @@ impl Failure {
             Self::BadUpstreamResponse => "The application did not answer properly.",
             Self::NoWorkerAvailable => "No worker can be reached; try again shortly.",
             Self::NoEndpointAvailable => "The application has no place where it runs at the moment.",
+            Self::AppStarting => "The application is starting; try again shortly.",
             Self::UpstreamTimeout => "The application did not answer in time.",
             Self::ClientGone => "",
         }
@@ -126,7 +130,7 @@ impl Failure {
     #[must_use]
     pub const fn retry_after(self) -> Option<&'static str> {
         match self {
-            Self::NoWorkerAvailable | Self::NoEndpointAvailable => Some("2"),
+            Self::NoWorkerAvailable | Self::NoEndpointAvailable | Self::AppStarting => Some("2"),
             _ => None,
         }
     }

@@ -27,6 +27,7 @@ pub mod wire;
 pub mod ws;
 
 pub mod app;
+pub mod scheduler;
 
 pub mod logs;
 pub mod wait;

@@ -1,4 +1,4 @@
-//! Writes the activity of sessions behind: what has happened since the last time, in batches, and never for a request.
+//! Writes the activity of sessions and apps behind: what has happened since the last time, in batches, and never for a request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,11 +7,11 @@ use app_proxy_hop::drain::{Drain, Phase};
 use log::{info, warn};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::record::SessionRecord;
 use super::table::SessionTable;
 use crate::apps::Apps;
 use crate::clock::now_ms;
-use crate::store::{ActivityBatch, Store, StoreError};
+use crate::store::{ActivityBatch, AppActivity, Store, StoreError};
+use crate::usage::Now;
 
 /// How often activity is written.
 const EVERY: Duration = Duration::from_secs(1);
@@ -22,21 +22,26 @@ const TRIM: Duration = Duration::from_secs(60);
 
 /// Writes activity behind.
 pub struct Journal {
-    /// The sessions.
-    pub table: SessionTable,
-    /// The apps, whose use is written as well.
-    pub apps: Arc<Apps>,
-    /// Where to.
-    pub store: Arc<dyn Store>,
-    /// Tells of the end.
-    pub drain: Drain,
+    table: SessionTable,
+    apps: Arc<Apps>,
+    store: Arc<dyn Store>,
+    drain: Drain,
     /// As many sessions are kept, at most.
-    pub most: u64,
+    most: u64,
+    /// Use of apps that could not be written.
+    left: Vec<AppActivity>,
 }
 
 impl Journal {
+    /// A journal of sessions and of the use of apps, of which `most` sessions are kept at most.
+    #[must_use]
+    pub fn new(table: &SessionTable, apps: &Arc<Apps>, store: &Arc<dyn Store>, drain: &Drain, most: u64) -> Self {
+        let (table, apps, store, drain) = (table.clone(), Arc::clone(apps), Arc::clone(store), drain.clone());
+        Self { table, apps, store, drain, most, left: Vec::new() }
+    }
+
     /// Writes until the daemon has ended: what is in flight may still be active, and is written last.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let mut failing = false;
         let mut trimmed = tokio::time::Instant::now();
         let mut due = interval(EVERY);
@@ -67,19 +72,36 @@ impl Journal {
     }
 
     /// Writes what has happened since the last time.
-    async fn write(&self) -> Result<(), StoreError> {
+    async fn write(&mut self) -> Result<(), StoreError> {
+        self.write_apps().await?;
+        self.write_sessions().await
+    }
+
+    async fn write_sessions(&self) -> Result<(), StoreError> {
         let draining = self.drain.closes_connections();
-        let mut unsaved: Vec<(Arc<SessionRecord>, _)> = Vec::new();
-        for record in self.table.iter() {
-            if let Some(activity) = record.unsaved(draining) {
-                unsaved.push((record, activity));
-            }
-        }
+        let unsaved =
+            self.table.iter().filter_map(|record| record.unsaved(draining).map(|activity| (record, activity)));
+        let unsaved: Vec<_> = unsaved.collect();
         for part in unsaved.chunks(ActivityBatch::LARGEST) {
             let sessions = part.iter().map(|(_, activity)| activity.clone()).collect();
             self.store.save_activity(&ActivityBatch { sessions, apps: Vec::new() }).await?;
             for (record, activity) in part {
                 record.note_saved(activity);
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_apps(&mut self) -> Result<(), StoreError> {
+        let now = Now::read();
+        let used: Vec<_> = self.apps.load().apps().filter_map(|app| app.usage.unsaved(&app.name, now)).collect();
+        self.left.extend(used);
+        while !self.left.is_empty() {
+            let part = self.left.len().saturating_sub(ActivityBatch::LARGEST);
+            let batch = ActivityBatch { sessions: Vec::new(), apps: self.left.split_off(part) };
+            if let Err(e) = self.store.save_activity(&batch).await {
+                self.left.extend(batch.apps);
+                return Err(e);
             }
         }
         Ok(())

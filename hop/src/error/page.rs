@@ -75,7 +75,8 @@ fn html(failure: Failure, tier: Tier, id: &RequestId) -> String {
     page
 }
 
-fn escape(text: &str, into: &mut String) {
+/// Writes a text as it has to stand in HTML, in attributes too.
+pub fn escape(text: &str, into: &mut String) {
     for c in text.chars() {
         match c {
             '<' => into.push_str("&lt;"),
@@ -89,7 +90,8 @@ fn escape(text: &str, into: &mut String) {
 }
 
 /// Whether `Accept` names HTML with a higher weight than JSON (RFC 9110, section 12.5.1). `*/*` prefers neither: JSON.
-fn prefers_html(headers: &HeaderMap) -> bool {
+#[must_use]
+pub fn prefers_html(headers: &HeaderMap) -> bool {
     let mut html = 0;
     let mut json = 0;
     for value in headers.get_all(header::ACCEPT) {

@@ -8,6 +8,7 @@ mod request_id;
 
 mod errors;
 mod forwarding;
+mod idle;
 mod pool;
 mod routing;
 mod sessions;

@@ -1,0 +1,97 @@
+//! The coordinator's state at the start: what the store has, with the file taken over; and what keeps it from then on.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use app_proxy_hop::streams::{CloseReason, Opened};
+
+use crate::apps::editor::{Editor, EditorTask};
+use crate::apps::{Apps, Snapshot};
+use crate::config::Config;
+use crate::effects::{Effects, restore_sessions};
+use crate::keeper::{BeginError, Place, Work, begin, take_over};
+use crate::proxy::Coordinator;
+use crate::sessions::cookie::SessionId;
+use crate::sessions::journal::Journal;
+use crate::store::{Contents, Cursor, Store};
+use crate::usage::Now;
+
+/// The first state of the app table, and all that the store has. The store is closed again: the daemon may fork after this.
+pub(super) async fn first_state(config: &Config, place: &Place) -> Result<(Snapshot, Contents)> {
+    let fault = |e: BeginError| {
+        config.file.fault_of(if matches!(e, BeginError::Apps(_)) { "apps" } else { "store" }, "store", e)
+    };
+    let store = place.open().map_err(|e| fault(e.into()))?;
+    Ok(begin(&*store, &config.apps, config.domain.as_ref()).await.map_err(fault)?)
+}
+
+/// Checks that what the store has and what the file says go together, if there is a store.
+pub(super) async fn check(config: &Config, place: &Place) -> Result<()> {
+    if !place.exists() {
+        return Ok(());
+    }
+    let store = place.open().map_err(|e| config.file.fault_of("store", "store", e))?;
+    let contents = store.load().await.map_err(|e| config.file.fault_of("store", "store", e))?;
+    take_over(&contents, &config.apps, config.domain.as_ref()).map_err(|e| config.file.fault_of("apps", "apps", e))?;
+    Ok(())
+}
+
+/// Gives the coordinator what its store has.
+pub(super) async fn restore(coordinator: &Coordinator, contents: &mut Contents) {
+    let Coordinator { sessions, apps, pool, .. } = coordinator;
+    // Workers first: sessions are pinned to them.
+    pool.restore(std::mem::take(&mut contents.workers)).await;
+    let pools: Vec<_> = apps.load().pools().cloned().collect();
+    if let Err(e) = pool.want_selectors(pools).await {
+        log::warn!("the pools that apps ask for have no rings: {e}");
+    }
+    for (id, _) in &contents.deleted_sessions {
+        if let Ok(id) = SessionId::parse(id.as_bytes()) {
+            sessions.table().note_deleted(&id);
+        }
+    }
+    restore_sessions(sessions, apps, pool, &contents.sessions);
+    let now = Now::read();
+    for activity in &contents.activity {
+        if let Some(app) = apps.load().get(&activity.app) {
+            app.usage.adopt(activity, now);
+        }
+    }
+}
+
+/// Closes what is open at a worker whose drain is over.
+fn close_streams_at(apps: &Apps, worker: &str) -> usize {
+    let at = |stream: &Opened| stream.worker() == Some(worker);
+    apps.load().apps().map(|app| app.streams.close_where(CloseReason::WorkerDraining, at)).sum()
+}
+
+/// How long after its start a successor takes its predecessor for alive: that takes connections for some 5 s after the hand-over, which
+/// is some seconds after the start.
+const PREDECESSOR: Duration = Duration::from_secs(30);
+
+/// What keeps the state once the store is open, and the handle by which it is changed.
+pub(super) fn work(
+    coordinator: &Coordinator,
+    store: &Arc<dyn Store>,
+    cursor: Cursor,
+    most_sessions: u64,
+    is_successor: bool,
+) -> (Work, Editor) {
+    let (editor, queue) = Editor::new();
+    let Coordinator { hop, apps, sessions, pool, .. } = coordinator;
+    pool.keep_in(Arc::clone(store));
+    let streams = Arc::clone(apps);
+    pool.on_deadline(Arc::new(move |worker| close_streams_at(&streams, worker)));
+    let effects = Effects { apps: Arc::clone(apps), sessions: Arc::clone(sessions), pool: Arc::clone(pool) };
+    let (drain, started) = (hop.drain.clone(), Instant::now());
+    let task = EditorTask {
+        apps: Arc::clone(apps),
+        store: Arc::clone(store),
+        observer: Arc::new(effects),
+        cursor,
+        overlaps: Box::new(move || drain.closes_connections() || (is_successor && started.elapsed() < PREDECESSOR)),
+    };
+    let journal = Journal::new(sessions.table(), apps, store, &hop.drain, most_sessions);
+    (Work { editor: task, queue, journal }, editor)
+}

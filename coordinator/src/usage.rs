@@ -1,0 +1,307 @@
+//! When an app was used last: what its requests note (each phase in which data flows), and what becomes of it.
+//!
+//! A request says no more than that there is use: it sets a mark, where none is set, and reads no clock for it. Whoever looks takes the
+//! mark down and notes its own time, so that what is known is as exact as often somebody looks. Marks are set once between two looks: the threads do not
+//! fight over a place in memory.
+//!
+//! How long an app has been quiet is measured with a clock that nobody sets; when it was used last is told by the one on the wall.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::store::AppActivity;
+
+/// Use of one app; all its revisions share it.
+#[derive(Debug)]
+pub struct Usage {
+    /// Whether data has flowed since somebody looked.
+    used: AtomicBool,
+    /// Held by each request that is not a stream, for as long as it is in flight.
+    busy: Arc<()>,
+    /// The revision at which the scheduler was asked to start it.
+    asked: AtomicU64,
+    /// For those who look; no request takes this lock.
+    times: Mutex<Times>,
+}
+
+#[derive(Debug)]
+struct Times {
+    /// When data flowed last, in milliseconds since 1970; 0 when none ever has.
+    active_ms: u64,
+    /// Since when the app counts as quiet.
+    quiet_since: Instant,
+    /// Whether the scheduler knows that it is.
+    told: bool,
+    /// What was saved last.
+    saved: (u64, bool),
+}
+
+/// A request in flight, until this is dropped.
+#[derive(Debug)]
+pub struct InUse(#[allow(dead_code, reason = "that it is held is what counts")] Arc<()>);
+
+/// One moment on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// Milliseconds since 1970.
+    pub ms: u64,
+    /// The same moment on the clock that nobody sets.
+    pub at: Instant,
+}
+
+/// How an app looks at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// When data flowed last, in milliseconds since 1970; none when none ever has.
+    pub active_ms: Option<u64>,
+    /// For how long it has been quiet: since its last use, its creation or the last change of its endpoints, whichever was last.
+    pub quiet_for: Duration,
+    /// Whether the scheduler knows that it is idle.
+    pub told: bool,
+}
+
+impl Now {
+    /// This moment.
+    #[must_use]
+    pub fn read() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX), at: Instant::now() }
+    }
+
+    /// When `ms` was on the other clock; now, if it is still to come.
+    fn instant_of(&self, ms: u64) -> Instant {
+        self.at.checked_sub(Duration::from_millis(self.ms.saturating_sub(ms))).unwrap_or(self.at)
+    }
+}
+
+impl Usage {
+    /// Use of an app that is new at `now`.
+    #[must_use]
+    pub fn new(now: Now) -> Self {
+        Self {
+            used: AtomicBool::new(false),
+            busy: Arc::new(()),
+            asked: AtomicU64::new(0),
+            times: Mutex::new(Times { active_ms: 0, quiet_since: now.at, told: false, saved: (0, false) }),
+        }
+    }
+
+    /// Notes that data flows.
+    #[inline]
+    pub fn mark(&self) {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that a request begins. As long as the guard is held, the app is in use, whether data flows or not: it may be computing.
+    #[must_use]
+    pub fn begin(&self) -> InUse {
+        self.mark();
+        InUse(Arc::clone(&self.busy))
+    }
+
+    /// How the app looks at `now`.
+    pub fn look(&self, now: Now) -> Look {
+        let times = self.settled(now);
+        Look {
+            active_ms: (times.active_ms > 0).then_some(times.active_ms),
+            quiet_for: now.at.saturating_duration_since(times.quiet_since),
+            told: times.told,
+        }
+    }
+
+    /// Notes that the scheduler knows that the app is idle; until it is used again.
+    pub fn told(&self) {
+        self.times().told = true;
+    }
+
+    /// Lets the app count as quiet from `now` on at the earliest: its endpoints have changed.
+    pub fn renewed(&self, now: Now) {
+        let mut times = self.settled(now);
+        times.quiet_since = now.at;
+        times.told = false;
+    }
+
+    /// What a store keeps of it.
+    #[must_use]
+    pub fn activity(&self, app: &str, now: Now) -> AppActivity {
+        self.settled(now).activity(app)
+    }
+
+    /// What a store is still to be told: none when nothing has changed since this was asked last.
+    pub fn unsaved(&self, app: &str, now: Now) -> Option<AppActivity> {
+        let mut times = self.settled(now);
+        let state = (times.active_ms, times.told);
+        let unsaved = std::mem::replace(&mut times.saved, state) != state;
+        unsaved.then(|| times.activity(app))
+    }
+
+    /// Takes over what a store has kept, or another process has seen: it counts when it is later than what is known here.
+    pub fn adopt(&self, activity: &AppActivity, now: Now) {
+        let mut times = self.settled(now);
+        // A clock that was set back must not keep an app in use until it is there again.
+        let active_ms = activity.active_ms.min(now.ms);
+        let told = activity.idle_told_ms != 0 && activity.idle_told_ms >= activity.active_ms;
+        if active_ms > times.active_ms {
+            times.active_ms = active_ms;
+            times.quiet_since = now.instant_of(active_ms);
+            times.told = told;
+        } else if active_ms == times.active_ms {
+            times.told |= told;
+        } else {
+            return;
+        }
+        times.saved = (active_ms, told);
+    }
+
+    /// Whether the scheduler is to be asked to start the app at this revision: true once, however many ask at once.
+    pub fn ask(&self, revision: u64) -> bool {
+        self.asked.load(Ordering::Relaxed) != revision && self.asked.swap(revision, Ordering::Relaxed) != revision
+    }
+
+    /// The times, with what has been noted up to `now`.
+    fn settled(&self, now: Now) -> MutexGuard<'_, Times> {
+        let used = self.used.swap(false, Ordering::Relaxed) || Arc::strong_count(&self.busy) > 1;
+        let mut times = self.times();
+        if used {
+            *times = Times { active_ms: now.ms.max(1), quiet_since: now.at, told: false, saved: times.saved };
+        }
+        times
+    }
+
+    fn times(&self) -> MutexGuard<'_, Times> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Times {
+    fn activity(&self, app: &str) -> AppActivity {
+        let idle_told_ms = if self.told { self.active_ms.max(1) } else { 0 };
+        AppActivity { app: app.to_owned(), active_ms: self.active_ms, idle_told_ms }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `seconds` after `start`, on both clocks.
+    fn after(start: Now, seconds: u64) -> Now {
+        Now { ms: start.ms + seconds * 1000, at: start.at + Duration::from_secs(seconds) }
+    }
+
+    fn quiet(usage: &Usage, now: Now) -> u64 {
+        usage.look(now).quiet_for.as_secs()
+    }
+
+    #[test]
+    fn an_app_is_quiet_since_its_creation_or_its_last_use() {
+        let start = Now::read();
+        let usage = Usage::new(start);
+        let look = usage.look(after(start, 5));
+        assert_eq!((look.active_ms, look.quiet_for.as_secs(), look.told), (None, 5, false));
+        usage.mark();
+        assert_eq!(usage.look(after(start, 6)).active_ms, Some(start.ms + 6000));
+        assert_eq!(quiet(&usage, after(start, 9)), 3);
+        usage.renewed(after(start, 10));
+        assert_eq!(quiet(&usage, after(start, 12)), 2);
+        assert_eq!(usage.look(after(start, 12)).active_ms, Some(start.ms + 6000), "new endpoints are no use");
+    }
+
+    #[test]
+    fn a_request_in_flight_is_use_until_it_ends() {
+        let start = Now::read();
+        let usage = Usage::new(start);
+        let computing = usage.begin();
+        assert_eq!(quiet(&usage, after(start, 2400)), 0);
+        drop(computing);
+        assert_eq!(quiet(&usage, after(start, 2410)), 10);
+    }
+
+    #[test]
+    fn what_was_told_is_told_until_the_app_is_used_again() {
+        let start = Now::read();
+        let usage = Usage::new(start);
+        usage.told();
+        assert!(usage.look(after(start, 1)).told);
+        usage.mark();
+        assert!(!usage.look(after(start, 2)).told);
+        usage.told();
+        usage.renewed(after(start, 3));
+        assert!(!usage.look(after(start, 3)).told);
+    }
+
+    #[test]
+    fn what_a_store_has_kept_goes_on_after_a_restart() {
+        let start = Now::read();
+        let usage = Usage::new(start);
+        usage.mark();
+        usage.look(start);
+        usage.told();
+        let kept = usage.activity("a", after(start, 5));
+        assert_eq!((kept.active_ms, kept.idle_told_ms), (start.ms, start.ms));
+        let again = Usage::new(after(start, 60));
+        again.adopt(&kept, after(start, 60));
+        let look = again.look(after(start, 61));
+        assert_eq!((look.active_ms, look.quiet_for.as_secs(), look.told), (Some(start.ms), 61, true));
+        let older = AppActivity { active_ms: 1, idle_told_ms: 0, ..kept };
+        again.adopt(&older, after(start, 62));
+        assert_eq!(again.look(after(start, 62)), Look { quiet_for: Duration::from_secs(62), ..look });
+    }
+
+    #[test]
+    fn that_an_app_was_never_used_and_that_this_was_told_is_kept_too() {
+        let start = Now::read();
+        let usage = Usage::new(start);
+        assert_eq!(usage.unsaved("a", start), None);
+        usage.told();
+        let kept = usage.unsaved("a", start).unwrap();
+        assert_eq!(kept.active_ms, 0);
+        assert_eq!(usage.unsaved("a", start), None);
+        let again = Usage::new(start);
+        again.adopt(&kept, start);
+        assert!(again.look(start).told);
+    }
+
+    #[test]
+    fn only_what_has_changed_is_saved_again() {
+        let start = Now::read();
+        let usage = Usage::new(start);
+        usage.mark();
+        assert!(usage.unsaved("a", start).is_some());
+        assert_eq!(usage.unsaved("a", after(start, 1)), None);
+        usage.mark();
+        assert!(usage.unsaved("a", after(start, 2)).is_some());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_moves_nothing() {
+        let start = Now::read();
+        let usage = Usage::new(start);
+        usage.mark();
+        usage.look(start);
+        for ms in [0, start.ms + 86_400_000, u64::MAX] {
+            let set = Now { ms, at: start.at + Duration::from_secs(7) };
+            assert_eq!(quiet(&usage, set), 7);
+        }
+        let future = AppActivity { app: "a".to_owned(), active_ms: start.ms + 86_400_000, idle_told_ms: 0 };
+        usage.adopt(&future, after(start, 8));
+        assert_eq!(quiet(&usage, after(start, 9)), 1, "what is still to come counts as of now");
+        let earlier = Now { ms: start.ms, at: start.at.checked_sub(Duration::from_secs(1)).unwrap() };
+        assert_eq!(quiet(&usage, earlier), 0);
+    }
+
+    #[test]
+    fn of_many_that_ask_at_once_one_is_the_first() {
+        let usage = Usage::new(Now::read());
+        let firsts = |revision| {
+            std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| usage.ask(revision))).collect();
+                threads.into_iter().filter_map(|thread| thread.join().ok()).filter(|first| *first).count()
+            })
+        };
+        assert_eq!((firsts(3), firsts(3), firsts(4)), (1, 0, 1));
+    }
+}
