@@ -15,7 +15,10 @@ use super::schema::{self, APPLICATION_ID};
 /// How long another process may hold the file before a call fails.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// What the write-ahead log is cut to when it was longer, in bytes.
-const LONGEST_LOG_BYTES: i64 = 8 << 20;
+const LONGEST_LOG_BYTES: i64 = 16 << 20;
+/// What a connection that writes activity keeps of the file in memory, in KiB: enough for the pages of a large batch, so that each is
+/// written once.
+const CACHE_KIB: i64 = 16 << 10;
 /// Statements that a connection keeps ready; more than there are.
 const STATEMENTS: usize = 64;
 
@@ -36,11 +39,12 @@ impl Durability {
         }
     }
 
-    /// After how many pages of the log a commit moves them to the file. Who is waited for does that only when nobody else does.
+    /// After how many pages of 4 KiB in the log a commit moves them to the file: enough that a page that changes often is moved
+    /// once for many changes. Who is waited for does that only when nobody else does.
     const fn pages_to_checkpoint(self) -> i64 {
         match self {
-            Self::Now => 2000,
-            Self::Later => 1000,
+            Self::Now => 8000,
+            Self::Later => 4000,
         }
     }
 }
@@ -79,7 +83,9 @@ fn has_one_page(path: &Path) -> bool {
 }
 
 fn look(path: &Path, known: i64) -> Result<(), Fault> {
-    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    // All of this is asked of one state of the file: another process may be making it.
+    let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let connection = connection.transaction()?;
     let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let things: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
     let found = schema::version(&connection)?;
@@ -112,6 +118,9 @@ pub(super) fn connect(path: &Path, durability: Durability) -> Result<Connection,
     connection.pragma_update(None, "synchronous", durability.synchronous())?;
     connection.pragma_update(None, "wal_autocheckpoint", durability.pages_to_checkpoint())?;
     connection.pragma_update(None, "journal_size_limit", LONGEST_LOG_BYTES)?;
+    if durability == Durability::Later {
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    }
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }

@@ -22,6 +22,11 @@ fn some_sessions(from: u64, most: u64, active_ms: u64) -> ActivityBatch {
     batch((from..from + most).map(|number| some_session(number % SESSIONS, active_ms + number)))
 }
 
+/// Sessions that began at all times, which is the worst case: most of them are alone on their page.
+fn scattered_sessions(from: u64, most: u64, active_ms: u64) -> ActivityBatch {
+    batch((from..from + most).map(|number| some_session(number * 7_919 % SESSIONS, active_ms + number)))
+}
+
 async fn fill(store: &SqliteStore) {
     let began = Instant::now();
     let changes = (1..=APPS).map(|number| put(&format!("app-{number}"), number)).collect();
@@ -62,7 +67,7 @@ async fn what_the_store_costs() {
 
     let mut times = Vec::new();
     for number in 0..50 {
-        let again = some_sessions(number * 2_000, 2_000, 1_000_000);
+        let again = scattered_sessions(number * 2_000, 2_000, 1_000_000);
         let began = Instant::now();
         store.save_activity(&again).await.unwrap();
         times.push(ms(began));
@@ -78,7 +83,7 @@ async fn what_the_store_costs() {
         let mut number = 0;
         while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
             number += 2_000;
-            writer.save_activity(&some_sessions(number, 2_000, 2_000_000 + number)).await.unwrap();
+            writer.save_activity(&scattered_sessions(number, 2_000, 2_000_000)).await.unwrap();
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });

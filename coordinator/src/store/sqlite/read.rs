@@ -5,7 +5,7 @@ use rusqlite::{Connection, Params, Row, Transaction};
 
 use super::fault::Fault;
 use super::rows::{self, ACTIVITY, APP, SESSION, WEBHOOK, WORKER, from_sql, to_sql};
-use crate::store::{AppNews, Contents, Cursor, News, StoredWorker};
+use crate::store::{AppNews, Contents, Cursor, News, StoredSession, StoredWorker};
 
 /// The connection that reads.
 pub(super) struct Reader {
@@ -29,7 +29,7 @@ impl Reader {
         Ok(Contents {
             apps: table(&transaction, 0)?,
             workers: workers(&transaction)?,
-            sessions: list(&transaction, &all("sessions", SESSION, "id"), (), rows::session)?,
+            sessions: sorted(list(&transaction, &format!("SELECT {SESSION} FROM sessions"), (), rows::session)?),
             deleted_sessions: list(&transaction, &all("deleted_sessions", "id, at_ms", "id"), (), rows::named_number)?,
             activity: list(&transaction, &all("activity", ACTIVITY, "app"), (), rows::activity)?,
             webhooks: list(&transaction, &all("webhooks", WEBHOOK, "created_ms, number"), (), rows::webhook)?,
@@ -66,6 +66,12 @@ fn list<T>(
         list.push(read(row)?);
     }
     Ok(list)
+}
+
+/// By identifier. They are not kept in that order, and sorting them here costs less than looking each of them up.
+fn sorted(mut sessions: Vec<StoredSession>) -> Vec<StoredSession> {
+    sessions.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+    sessions
 }
 
 fn workers(transaction: &Transaction<'_>) -> Result<Vec<StoredWorker>, Fault> {
@@ -107,7 +113,7 @@ fn news(transaction: &Transaction<'_>, seen: &Cursor, reader: i64) -> Result<Opt
         apps,
         workers: if workers_changed { Some(workers(transaction)?) } else { None },
         deleted_sessions: list(transaction, deleted, after, rows::named_number)?,
-        sessions: list(transaction, &changed("sessions", SESSION), after, rows::session)?,
+        sessions: sorted(list(transaction, &changed("sessions", SESSION), after, rows::session)?),
         activity: list(transaction, &changed("activity", ACTIVITY), after, rows::activity)?,
         cursor,
     }))

@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use futures::FutureExt;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -78,9 +78,8 @@ async fn a_dropped_store_has_nothing_open() {
 async fn a_commit_is_carried_out_even_when_nobody_waits_for_it() {
     let (_folder, path) = place();
     let store = SqliteStore::open(&path).unwrap();
-    let commit = store.commit_apps(first(1, vec![put("a", 1)]));
     // It is begun and then dropped, as when the client of an API call goes away.
-    assert!(tokio::time::timeout(Duration::ZERO, commit).await.is_err());
+    let _ = store.commit_apps(first(1, vec![put("a", 1)])).now_or_never();
     loop {
         if let Some(news) = store.news(&Cursor::default()).await.unwrap() {
             assert_eq!(news.apps.unwrap().state.apps, [app("a", 1)]);
@@ -107,14 +106,16 @@ async fn a_store_that_another_process_holds_is_locked_and_works_after_that() {
 async fn the_log_stays_small() {
     let (_folder, path) = place();
     let store = SqliteStore::open(&path).unwrap();
-    for round in 0..20_u64 {
-        let sessions =
-            (0..1_000_u64).map(|number| session(&format!("{:022}", number * 7_919 % 1_009 * 20 + round), round));
-        store.save_activity(&batch(sessions)).await.unwrap();
-        store.save_worker(worker("w")).await.unwrap();
+    let size = |path: &Path| path.metadata().unwrap().len();
+    let mut longest = 0;
+    for round in 0..60 {
+        // Each time some of the same sessions, from all over the file.
+        let ids = (0..2_000).map(|number| (round * 2_000 + number) * 7_919 % 20_000);
+        store.save_activity(&batch(ids.map(|id| session(&format!("{id:022}"), round)))).await.unwrap();
+        longest = longest.max(size(&beside(&path, "-wal")));
     }
-    let (log, file) = (beside(&path, "-wal").metadata().unwrap().len(), path.metadata().unwrap().len());
-    assert!(log <= 16 << 20 && file > 1 << 20, "{log} bytes of log, {file} bytes of file");
+    assert!(longest <= 24 << 20, "{longest} bytes of log");
+    assert!(size(&path) > 1 << 20, "what was written has been moved to the file");
 }
 
 #[tokio::test]

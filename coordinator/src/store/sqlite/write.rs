@@ -126,7 +126,7 @@ pub(super) fn save_activity(connection: &mut Connection, batch: &ActivityBatch, 
 /// Sums end at SQLite's largest integer: beyond it they would become fractions, which the columns refuse.
 const MERGE_SESSION: &str = "
     INSERT INTO sessions
-    SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, 0
+    SELECT NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, 0
     WHERE NOT EXISTS (SELECT 1 FROM deleted_sessions WHERE id = ?1)
     ON CONFLICT (id) DO UPDATE SET
         worker = iif(excluded.active_ms >= active_ms, excluded.worker, worker),
@@ -229,10 +229,10 @@ pub(super) fn trim(connection: &mut Connection, before_ms: u64, most: u64) -> Re
     const STEPS: [&str; 3] = [
         "DELETE FROM deleted_sessions WHERE id IN
              (SELECT id FROM deleted_sessions WHERE at_ms < ?1 ORDER BY at_ms LIMIT ?2)",
-        "DELETE FROM sessions WHERE id IN
-             (SELECT id FROM sessions WHERE active_ms < ?1 ORDER BY active_ms LIMIT ?2)",
-        "DELETE FROM sessions WHERE id IN
-             (SELECT id FROM sessions ORDER BY active_ms DESC, id DESC LIMIT ?2 OFFSET ?1)",
+        "DELETE FROM sessions WHERE number IN
+             (SELECT number FROM sessions WHERE active_ms < ?1 ORDER BY active_ms LIMIT ?2)",
+        "DELETE FROM sessions WHERE number IN
+             (SELECT number FROM sessions ORDER BY active_ms DESC, number DESC LIMIT ?2 OFFSET ?1)",
     ];
     let [deletions, old, surplus] = STEPS;
     alone(connection, |transaction| {

@@ -43,8 +43,10 @@ CREATE TABLE workers (
     drain_deadline_ms INTEGER
 ) STRICT, WITHOUT ROWID;
 
+-- In the order in which they began: those that are active together lie together, and their pages are written together.
 CREATE TABLE sessions (
-    id TEXT NOT NULL PRIMARY KEY,
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
     mac TEXT NOT NULL,
     app TEXT NOT NULL,
     worker TEXT,
@@ -61,7 +63,7 @@ CREATE TABLE sessions (
     changed INTEGER NOT NULL,
     changed_by INTEGER NOT NULL,
     changed_by_another INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+) STRICT;
 CREATE INDEX sessions_by_activity ON sessions (active_ms);
 CREATE INDEX sessions_by_change ON sessions (changed);
 

@@ -128,3 +128,31 @@ async fn processes_that_make_and_use_a_file_at_once_lose_nothing() {
     let contents = SqliteStore::open(&path).unwrap().load().await.unwrap();
     assert_eq!((contents.apps.revision, contents.sessions.len(), contents.apps.apps.len()), (40, 20, 40));
 }
+
+/// A journal that takes a file of one page back to what it was, as SQLite's file format describes it ("The Rollback Journal").
+fn journal_of(page: &[u8]) -> Vec<u8> {
+    let mut journal = vec![0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+    // Records, nonce, pages of the file before, size of a sector, size of a page.
+    for number in [1_u32, 0, 1, 512, 4096] {
+        journal.extend(number.to_be_bytes());
+    }
+    journal.resize(512, 0);
+    journal.extend(1_u32.to_be_bytes());
+    journal.extend(page);
+    let sum: u32 = (1..=20).map(|step| u32::from(page[4096 - 200 * step])).sum();
+    journal.extend(sum.to_be_bytes());
+    journal
+}
+
+#[tokio::test]
+async fn what_a_killed_process_had_half_made_is_taken_back() {
+    let (_folder, path) = place();
+    Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 9; PRAGMA user_version = 0;").unwrap();
+    let page = fs::read(&path).unwrap();
+    assert_eq!(page.len(), 4096);
+    fs::write(beside(&path, "-journal"), journal_of(&page)).unwrap();
+    let half_made = [&page[..60], &9_u32.to_be_bytes(), &page[64..]].concat();
+    fs::write(&path, half_made).unwrap();
+    let store = SqliteStore::open(&path).unwrap();
+    store.save_worker(worker("w")).await.unwrap();
+}
