@@ -58,7 +58,8 @@ pub enum ClientError {
 pub struct ClientProblem {
     /// The stable code.
     pub code: String,
-    /// What a person reads.
+    /// What a person reads; `/readyz` calls it `reason`.
+    #[serde(alias = "reason")]
     pub detail: String,
     /// Which field of the request it is about.
     pub field: Option<String>,

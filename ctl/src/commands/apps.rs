@@ -1,0 +1,106 @@
+//! `app-proxyctl apps`.
+
+mod file;
+
+use app_proxy_control::app::{App, AppTimeouts, Endpoint};
+use app_proxy_control::client::Call;
+use app_proxy_control::table::StoredApp;
+use http::{HeaderValue, Method, StatusCode, header};
+
+use super::Several;
+use crate::api::{Api, Object, path, read};
+use crate::cli::{AppsCommand, PutArgs, SetArgs};
+use crate::failure::Failure;
+use crate::output::Printer;
+use file::AppsFile;
+
+pub(super) async fn run(command: &AppsCommand, api: &Api, printer: &mut Printer<'_>) -> Result<(), Failure> {
+    match command {
+        AppsCommand::List(args) => {
+            let apps = api.list(&path(&["apps"]), &[], args.limit).await?;
+            printer.list::<StoredApp>(apps)
+        }
+        AppsCommand::Get(choice) => {
+            let app = api.get(path(&["apps", &choice.name])).await.map_err(|e| e.about(&choice.name))?;
+            printer.one::<StoredApp>(&app)
+        }
+        AppsCommand::Put(args) => put(args, api, printer).await,
+        AppsCommand::Set(args) => set(args, api, printer).await,
+        AppsCommand::Delete { names } => delete(names, api, printer).await,
+    }
+}
+
+async fn put(args: &PutArgs, api: &Api, printer: &mut Printer<'_>) -> Result<(), Failure> {
+    let file = AppsFile::read(&args.file).map_err(|e| Failure::Failed(e.to_string()))?;
+    if args.if_match.is_some() && file.apps.len() > 1 {
+        return Err(Failure::Usage("--if-match is for a file with one app".to_owned()));
+    }
+    let (mut several, mut stored) = (Several::default(), Vec::new());
+    for app in &file.apps {
+        match store(app, args.if_match, api, printer).await {
+            Err(failure @ Failure::Unavailable(_)) => {
+                // What was stored before is a result all the same.
+                show_stored(stored, file.is_list, printer)?;
+                return Err(failure);
+            }
+            result => stored.extend(several.note(&app.name, result, printer)?),
+        }
+    }
+    show_stored(stored, file.is_list, printer)?;
+    several.end()
+}
+
+/// For programs: what was stored, as the file has it: one app, or a list. People have been told with each app.
+fn show_stored(mut stored: Vec<Object>, is_list: bool, printer: &mut Printer<'_>) -> Result<(), Failure> {
+    if printer.is_for_people() {
+        return Ok(());
+    }
+    if is_list {
+        return printer.object(&stored);
+    }
+    stored.pop().map_or(Ok(()), |app| printer.object(&app))
+}
+
+async fn set(args: &SetArgs, api: &Api, printer: &mut Printer<'_>) -> Result<(), Failure> {
+    let app = App {
+        name: args.name.clone(),
+        rules: Vec::new(),
+        upstream_path: args.upstream_path,
+        affinity: args.affinity,
+        pool: args.pool.iter().cloned().collect(),
+        endpoints: args.endpoints.iter().map(|address| Endpoint { address: address.clone(), weight: 1 }).collect(),
+        timeouts: AppTimeouts::default(),
+        idle: None,
+        wake: None,
+    };
+    app.validate().map_err(|e| Failure::Usage(e.to_string()))?;
+    let stored = store(&app, args.if_match, api, printer).await.map_err(|e| e.about(&app.name))?;
+    show_stored(vec![stored], false, printer)
+}
+
+/// Stores an app, and says so.
+async fn store(app: &App, if_match: Option<u64>, api: &Api, printer: &mut Printer<'_>) -> Result<Object, Failure> {
+    let mut call =
+        Call::new(Method::PUT, path(&["apps", &app.name])).json(app).map_err(|e| Failure::Failed(e.to_string()))?;
+    if let Some(revision) = if_match {
+        let tag = HeaderValue::try_from(format!("\"{revision}\"")).map_err(|e| Failure::Failed(e.to_string()))?;
+        call = call.header(header::IF_MATCH, tag);
+    }
+    let answer = api.call(call).await?;
+    let stored = api.object(&answer)?;
+    let what = if answer.status == StatusCode::CREATED { "created" } else { "stored" };
+    let revision = read::<StoredApp>(&stored)?.revision;
+    printer.done(&format!("{} {what}, revision {revision}", app.name))?;
+    Ok(stored)
+}
+
+async fn delete(names: &[String], api: &Api, printer: &mut Printer<'_>) -> Result<(), Failure> {
+    let mut several = Several::default();
+    for name in names {
+        let result = api.call(Call::new(Method::DELETE, path(&["apps", name]))).await;
+        if several.note(name, result, printer)?.is_some() {
+            printer.done(&format!("{name} deleted"))?;
+        }
+    }
+    several.end()
+}
