@@ -35,6 +35,7 @@ use crate::idle::IdleWatch;
 use crate::keeper::{Keeper, Place};
 use crate::pool::{Pool, Sweep};
 use crate::proxy::{Coordinator, CoordinatorProxy};
+use crate::reload::CoordinatorReload;
 use crate::sessions::cookie::SessionKey;
 use crate::sessions::{SessionTable, Sessions};
 use crate::store::Store;
@@ -48,7 +49,7 @@ use state::{first_state, restore, work};
 /// # Errors
 /// One line that says why it does not start.
 pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
-    let mut config = Config::load(&flags.conf)?;
+    let config = Config::load(&flags.conf)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (pool, health) = runtime
         .block_on(Pool::new(&config.workers, config.health_check, config.registration, &config.timeouts))
@@ -64,7 +65,8 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     let (snapshot, mut contents) = runtime.block_on(first_state(&config, &place))?;
     let secrets = Secrets::load(&config)?;
     let hop = hop(&config)?;
-    let server = std::mem::take(&mut config.server);
+    // The configuration is kept for reloads, and Pingora's part of it cannot be cloned.
+    let server = Config::from_file(config.file.clone())?.server;
     let mut daemon = Daemon::new(hop.tier.as_str(), server, flags, hop.drain.clone(), config.drain, hop.log.clone())?;
     let table = SessionTable::new(config.sessions.max, config.sessions.ttl.0);
     let (store, opened) = LateStore::new();
@@ -98,6 +100,13 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     server.add_service(background_service("sessions", table));
     server.add_service(background_service("webhooks", delivery));
     server.add_service(background_service("idle", idle));
+    daemon.on_reload(Arc::new(CoordinatorReload::new(
+        flags.conf.clone(),
+        config,
+        coordinator,
+        editor,
+        logging.clone(),
+    )));
     daemon.run()
 }
 

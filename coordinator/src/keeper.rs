@@ -119,7 +119,7 @@ pub fn take_over(
 
 /// The service that keeps the state.
 pub struct Keeper {
-    place: Place,
+    place: Arc<Place>,
     opened: Opened,
     work: Mutex<Option<Work>>,
 }
@@ -138,7 +138,7 @@ impl Keeper {
     /// A keeper that opens the store at `place`, for all that wait for `opened`.
     #[must_use]
     pub fn new(place: Place, opened: Opened, work: Work) -> Self {
-        Self { place, opened, work: Mutex::new(Some(work)) }
+        Self { place: Arc::new(place), opened, work: Mutex::new(Some(work)) }
     }
 }
 
@@ -150,7 +150,9 @@ impl BackgroundService for Keeper {
         else {
             return;
         };
-        match self.place.open() {
+        let place = Arc::clone(&self.place);
+        let opened = tokio::task::spawn_blocking(move || place.open()).await;
+        match opened.unwrap_or_else(|e| Err(StoreError::Unusable(e.to_string()))) {
             Ok(store) => self.opened.set(store),
             Err(e) => {
                 // It could be opened a moment ago, before the daemon went into the background.

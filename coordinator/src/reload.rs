@@ -1,0 +1,124 @@
+//! SIGHUP: the coordinator's file is read again. Apps, fixed workers, timeouts, the log level and trusted proxies change at once; the
+//! rest waits for a restart. A file that is not good changes nothing.
+
+use std::sync::Arc;
+
+use app_proxy_hop::config::{ConfigError, ConfigPath};
+use app_proxy_hop::daemon::{Changes, Logging, Reload, refuse_reload};
+use async_trait::async_trait;
+use log::error;
+use tokio::sync::Mutex;
+
+use crate::apps::edit::{Edit, EditError};
+use crate::apps::editor::Editor;
+use crate::config::{Config, Networks};
+use crate::pool::PoolError;
+use crate::proxy::Coordinator;
+
+/// Reloads a coordinator.
+pub struct CoordinatorReload {
+    file: ConfigPath,
+    /// The file as the coordinator was started with it, with what reloads have applied since.
+    running: Mutex<Config>,
+    coordinator: Arc<Coordinator>,
+    editor: Editor,
+    logging: Logging,
+}
+
+/// Why nothing was reloaded.
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    /// The file is not good.
+    #[error(transparent)]
+    File(#[from] ConfigError),
+    /// A fault of ours.
+    #[error("{0}")]
+    Broken(String),
+    /// Its apps do not go with those of the API, or cannot be stored.
+    #[error("apps: {0}")]
+    Apps(#[from] EditError),
+    /// A fixed worker has no address.
+    #[error("workers: {0}")]
+    Workers(#[from] PoolError),
+}
+
+impl CoordinatorReload {
+    /// Reloads `file`, of which `running` was read at the start.
+    #[must_use]
+    pub fn new(
+        file: ConfigPath,
+        running: Config,
+        coordinator: Arc<Coordinator>,
+        editor: Editor,
+        logging: Logging,
+    ) -> Self {
+        Self { file, running: Mutex::new(running), coordinator, editor, logging }
+    }
+
+    async fn try_reload(&self) -> Result<(), ReloadError> {
+        let file = self.file.clone();
+        let read = tokio::task::spawn_blocking(move || Config::load(&file)).await;
+        let read = read.map_err(|e| ReloadError::Broken(e.to_string()))??;
+        let mut running = self.running.lock().await;
+        let Coordinator { hop, pool, trusted_proxies, .. } = &*self.coordinator;
+        let mut changes = compare(&running, &read);
+        // What may be refused comes first, so that a file that is refused has changed nothing.
+        if changes.applies("workers", &running.workers, &read.workers) {
+            pool.set_fixed(&read.workers).await?;
+        }
+        if changes.applies("apps", &running.apps, &read.apps)
+            && let Err(e) = self.editor.edit(Edit::File(read.apps.clone())).await
+        {
+            // The workers were resolved a moment ago; these are, too.
+            pool.set_fixed(&running.workers).await?;
+            return Err(e.into());
+        }
+        if changes.applies("timeouts", &running.timeouts, &read.timeouts) {
+            hop.set_timeouts(read.timeouts.clone());
+            pool.set_timeouts(&read.timeouts).await?;
+        }
+        if changes.applies("trusted_proxies", &running.trusted_proxies, &read.trusted_proxies) {
+            trusted_proxies.store(Arc::new(Networks::new(&read.trusted_proxies)));
+        }
+        changes.conclude(&self.file, &self.logging, &running.log_level, &read.log_level);
+        running.workers = read.workers;
+        running.apps = read.apps;
+        running.timeouts = read.timeouts;
+        running.trusted_proxies = read.trusted_proxies;
+        running.log_level = read.log_level;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Reload for CoordinatorReload {
+    async fn reload(&self) {
+        match self.try_reload().await {
+            Ok(()) => {}
+            Err(ReloadError::File(e)) => refuse_reload(&e),
+            Err(e) => error!("nothing is reloaded: {}: {e}", self.file),
+        }
+    }
+}
+
+/// Compares what only a restart applies.
+fn compare(running: &Config, read: &Config) -> Changes {
+    let mut changes = Changes::default();
+    changes.needs_restart("listeners", &running.listeners, &read.listeners);
+    changes.needs_restart("admin.address", &running.admin, &read.admin);
+    changes.needs_restart("admin.token_file", &running.admin_token_file, &read.admin_token_file);
+    changes.needs_restart("domain", &running.domain, &read.domain);
+    changes.needs_restart("request_id", &running.request_id, &read.request_id);
+    changes.needs_restart("sessions", &running.sessions, &read.sessions);
+    changes.needs_restart("store", &running.store, &read.store);
+    changes.needs_restart("worker_token_file", &running.worker_token_file, &read.worker_token_file);
+    changes.needs_restart("registration", &running.registration, &read.registration);
+    changes.needs_restart("health_check", &running.health_check, &read.health_check);
+    changes.needs_restart("limits", &running.limits, &read.limits);
+    changes.needs_restart("drain", &running.drain, &read.drain);
+    changes.needs_restart("access_log", &running.access_log, &read.access_log);
+    changes.needs_restart("websocket", &running.websocket, &read.websocket);
+    changes.needs_restart("webhooks", &running.webhooks, &read.webhooks);
+    changes.compare_servers(&running.server, &read.server);
+    changes
+}
