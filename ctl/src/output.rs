@@ -15,7 +15,7 @@ use crate::api::{Object, read};
 use crate::cli::Format;
 use crate::failure::Failure;
 
-pub use amount::{ago, bytes, milliseconds, span};
+pub use amount::{ago, bytes, milliseconds};
 pub use table::{Column, Table, details, plain};
 
 /// What can be shown to people.

@@ -16,8 +16,7 @@ pub fn ago(time: &str, now: DateTime<Utc>) -> String {
 }
 
 /// A number of seconds, in the unit that says most.
-#[must_use]
-pub fn span(seconds: u64) -> String {
+fn span(seconds: u64) -> String {
     const MINUTE: u64 = 60;
     const HOUR: u64 = 60 * MINUTE;
     const DAY: u64 = 24 * HOUR;

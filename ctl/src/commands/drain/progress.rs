@@ -1,9 +1,8 @@
 //! How far a drain is, and what became of what was at the worker.
 
 use app_proxy_control::worker::{DrainView, WorkerView};
+use app_proxy_hop::config::Period;
 use chrono::{DateTime, TimeDelta, Utc};
-
-use crate::output::span;
 
 /// How much clocks may differ before the other's time is believed: a `Date` has whole seconds.
 const AGREEMENT: TimeDelta = TimeDelta::seconds(2);
@@ -100,7 +99,9 @@ pub(super) fn in_words(worker: &WorkerView, now: DateTime<Utc>) -> String {
     let sessions = left.sessions.map(|number| format!(", {}", count(number, "session"))).unwrap_or_default();
     let end = worker.drain.as_ref().and_then(deadline).map(|end| (end - now).num_seconds());
     let end = match end {
-        Some(seconds @ 1..) => format!("; the rest is closed in {}", span(seconds.unsigned_abs())),
+        Some(seconds @ 1..) => {
+            format!("; the rest is closed in {}", String::from(Period::from_secs(seconds.unsigned_abs())))
+        }
         _ => String::new(),
     };
     format!("draining, {} left{sessions}{end}", left.busy())
@@ -136,7 +137,7 @@ mod tests {
     #[test]
     fn what_is_left_is_told_when_it_changes() {
         let mut progress = Progress::default();
-        let text = "draining, 2 requests and 1 stream left, 4 sessions; the rest is closed in 9m";
+        let text = "draining, 2 requests and 1 stream left, 4 sessions; the rest is closed in 9m59s";
         assert_eq!(progress.seen(&worker(3, 1, false), at("12:00:01")), Step::Changed(text.to_owned()));
         assert_eq!(progress.seen(&worker(3, 1, false), at("12:00:02")), Step::Unchanged);
         assert!(matches!(progress.seen(&worker(1, 1, false), at("12:00:03")), Step::Changed(_)));
