@@ -74,6 +74,7 @@ every_store![
     old_sessions_and_old_deletions_are_trimmed,
     of_too_many_sessions_those_active_last_stay,
     activity_of_apps_is_merged_and_goes_with_the_app,
+    sessions_go_with_their_app,
     a_webhook_is_stored_once_and_they_are_in_order,
     apps_are_news_to_another_process,
     a_process_that_is_too_far_behind_gets_the_whole_table,
@@ -375,6 +376,23 @@ async fn activity_of_apps_is_merged_and_goes_with_the_app<P: Place>() {
     assert_eq!(store.load().await.unwrap().activity, [activity(40, 0)]);
 }
 
+async fn sessions_go_with_their_app<P: Place>() {
+    let place = P::new();
+    let store = place.open();
+    store.commit_apps(first(2, vec![put("a", 1), put("b", 2)])).await.unwrap();
+    let of = |id: &str, app: &str| {
+        let session = StoredSession { app: app.to_owned(), ..session(id, 10) };
+        SessionActivity { session, more: Counts::default() }
+    };
+    let batch = ActivityBatch { sessions: vec![of("s", "a"), of("t", "b")], apps: Vec::new() };
+    store.save_activity(&batch).await.unwrap();
+    store.commit_apps(commit(2, 3, vec![delete("a", 3)])).await.unwrap();
+    assert_eq!(ids(&store.load().await.unwrap().sessions), ["t"]);
+    // A batch that was made before the app went.
+    store.save_activity(&batch).await.unwrap();
+    assert_eq!(ids(&place.open().load().await.unwrap().sessions), ["t"]);
+}
+
 async fn a_webhook_is_stored_once_and_they_are_in_order<P: Place>() {
     let place = P::new();
     let store = place.open();
@@ -387,6 +405,7 @@ async fn a_webhook_is_stored_once_and_they_are_in_order<P: Place>() {
     drop(store);
     let kept = [webhook("early", 5), webhook("b", 10), webhook("a", 10), webhook("late", 30)];
     assert_eq!(place.open().load().await.unwrap().webhooks, kept);
+    assert_eq!(place.open().webhooks().await.unwrap(), kept);
 }
 
 async fn apps_are_news_to_another_process<P: Place>() {

@@ -160,6 +160,7 @@ impl Kept {
             AppChange::Delete { name, revision } => {
                 self.apps.remove(&name);
                 self.activity.remove(&name);
+                self.sessions.retain(|_, session| session.value.app != name);
                 self.deleted_apps.insert(name, revision);
             }
         }
@@ -174,7 +175,7 @@ impl Kept {
         let sequence = self.changed.next(writer);
         for activity in &batch.sessions {
             let id = &activity.session.id;
-            if !self.deleted_sessions.contains_key(id) {
+            if !self.deleted_sessions.contains_key(id) && !self.deleted_apps.contains_key(&activity.session.app) {
                 let new = || Marked::new(activity.session.clone(), sequence, writer);
                 let merge = |kept: &mut Marked<_>| kept.change(sequence, writer, |kept| merge_session(kept, activity));
                 self.sessions.entry(id.clone()).and_modify(merge).or_insert_with(new);
@@ -292,6 +293,10 @@ impl Store for MemoryStore {
     async fn save_webhook(&self, webhook: StoredWebhook) -> Result<(), StoreError> {
         self.kept().save_webhook(webhook);
         Ok(())
+    }
+
+    async fn webhooks(&self) -> Result<Vec<StoredWebhook>, StoreError> {
+        Ok(self.kept().webhooks.clone())
     }
 
     async fn remove_webhook(&self, event_id: &str) -> Result<(), StoreError> {
