@@ -23,7 +23,8 @@ use pingora_proxy::http_proxy;
 use crate::apps::Apps;
 use crate::config::Config;
 use crate::proxy::{Worker, WorkerProxy};
-use crate::sync::Follower;
+use crate::registration::{Profile, Registrar};
+use crate::sync::Followers;
 
 /// Runs the worker that the flags ask for; returns only when it does not start.
 ///
@@ -47,7 +48,7 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
         Daemon::new(Tier::Worker.as_str(), config.server, flags, drain.clone(), config.drain, log.clone())?;
     let apps = Arc::new(Apps::new(config.timeouts.clone()));
     let coordinators = config.coordinators.iter().map(|base| Client::new(base.clone(), &token)).collect();
-    let follower = background_service("app table", Follower::new(Arc::clone(&apps), coordinators, config.sync));
+    let followers = background_service("app table", Followers::new(Arc::clone(&apps), coordinators, config.sync));
     let hop = Arc::new(Hop {
         tier: Tier::Worker,
         identity: Policy::new(&config.request_id),
@@ -63,7 +64,7 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
         id: config.id.as_str().into(),
         token: Token::new(&token),
         apps: Arc::clone(&apps),
-        follower: follower.task(),
+        followers: followers.task(),
         connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(&daemon.conf()))),
     };
 
@@ -77,6 +78,16 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
     let mut service = Service::new(bound.name.to_owned(), Entrance::new(proxy, &hop));
     bound.listen(&mut service);
     daemon.server.add_service(service);
+    if config.register {
+        let address = match config.advertise {
+            Some(address) => address,
+            None => bound.display().parse()?,
+        };
+        let profile = Profile { id: config.id, address, weight: config.weight, labels: config.labels };
+        let retry = config.sync.retry.0;
+        let registrar = Registrar::new(profile, &bound.address, &followers.task(), &hop, retry);
+        daemon.server.add_service(registrar);
+    }
     daemon.hold(bound);
 
     let bound = bind(&config.admin, "admin", flags.upgrade)
@@ -84,6 +95,6 @@ pub fn run(flags: &Flags) -> Result<Infallible> {
     let ready = Arc::new(move || if apps.load().is_loaded() { Ok(()) } else { Err("no app table".to_owned()) });
     daemon.server.add_service(AdminService::new(&bound, identified(probes(&hop, ready), &hop)));
     daemon.hold(bound);
-    daemon.server.add_service(follower);
+    daemon.server.add_service(followers);
     daemon.run()
 }

@@ -11,6 +11,7 @@ mod forwarding;
 mod pool;
 mod routing;
 mod sessions;
+mod workers;
 
 mod streaming;
 mod websocket;
