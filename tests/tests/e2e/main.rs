@@ -12,6 +12,7 @@ mod idle;
 mod pool;
 mod routing;
 mod sessions;
+mod workers;
 
 mod closing;
 mod streaming;
