@@ -19,9 +19,11 @@ mod websocket;
 
 mod access_log;
 mod admin;
+mod apps;
 mod daemon;
 mod hardening;
 mod oracle;
+mod read_your_writes;
 mod reload;
 mod requests;
 
