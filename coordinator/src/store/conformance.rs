@@ -74,6 +74,7 @@ every_store![
     old_sessions_and_old_deletions_are_trimmed,
     of_too_many_sessions_those_active_last_stay,
     activity_of_apps_is_merged_and_goes_with_the_app,
+    sessions_go_with_their_app,
     a_webhook_is_stored_once_and_they_are_in_order,
     apps_are_news_to_another_process,
     a_process_that_is_too_far_behind_gets_the_whole_table,
@@ -373,6 +374,27 @@ async fn activity_of_apps_is_merged_and_goes_with_the_app<P: Place>() {
     store.commit_apps(commit(2, 3, vec![put("a", 3)])).await.unwrap();
     store.save_activity(&app_batch("a", 40, 0)).await.unwrap();
     assert_eq!(store.load().await.unwrap().activity, [activity(40, 0)]);
+}
+
+async fn sessions_go_with_their_app<P: Place>() {
+    let place = P::new();
+    let store = place.open();
+    let other = StoredSession { app: "other".to_owned(), ..session("o", 1) };
+    let both = || batch([session("n", 1), other.clone()]);
+    store.commit_apps(first(2, vec![put("notes", 1), put("other", 2)])).await.unwrap();
+    store.save_activity(&both()).await.unwrap();
+    store.commit_apps(commit(2, 3, vec![delete("notes", 3)])).await.unwrap();
+    assert_eq!(ids(&store.load().await.unwrap().sessions), ["o"]);
+    // What was still to be written of it comes too late.
+    store.save_activity(&both()).await.unwrap();
+    store.commit_apps(commit(3, 4, vec![put("notes", 4)])).await.unwrap();
+    assert_eq!(ids(&place.open().load().await.unwrap().sessions), ["o"]);
+    store.save_activity(&batch([session("again", 5)])).await.unwrap();
+    assert_eq!(ids(&store.load().await.unwrap().sessions), ["again", "o"]);
+    // A table of another epoch has the sessions of the apps that are in it.
+    let another = AppCommit { base: ("e".to_owned(), 4), epoch: "f".to_owned(), ..commit(0, 1, vec![put("other", 1)]) };
+    store.commit_apps(another).await.unwrap();
+    assert_eq!(ids(&store.load().await.unwrap().sessions), ["o"]);
 }
 
 async fn a_webhook_is_stored_once_and_they_are_in_order<P: Place>() {

@@ -57,6 +57,9 @@ pub(super) fn commit_apps(connection: &mut Connection, commit: &AppCommit) -> Re
         for change in &commit.changes {
             change_app(transaction, change)?;
         }
+        if *base != commit.epoch {
+            transaction.execute_batch("DELETE FROM sessions WHERE app NOT IN (SELECT name FROM apps)")?;
+        }
         let after = (&commit.epoch, to_sql(commit.revision), to_sql(commit.horizon));
         let sql = "UPDATE app_table SET epoch = ?1, revision = ?2, horizon = max(horizon, ?3)";
         transaction.prepare_cached(sql)?.execute(after)?;
@@ -84,6 +87,7 @@ fn put_app(transaction: &Transaction<'_>, app: &StoredApp) -> Result<(), Fault> 
 fn delete_app(transaction: &Transaction<'_>, name: &str, revision: i64) -> Result<(), Fault> {
     transaction.prepare_cached("DELETE FROM apps WHERE name = ?1")?.execute((name,))?;
     transaction.prepare_cached("DELETE FROM activity WHERE app = ?1")?.execute((name,))?;
+    transaction.prepare_cached("DELETE FROM sessions WHERE app = ?1")?.execute((name,))?;
     transaction.prepare_cached("INSERT OR REPLACE INTO deleted_apps VALUES (?1, ?2)")?.execute((name, revision))?;
     Ok(())
 }
@@ -128,6 +132,7 @@ const MERGE_SESSION: &str = "
     INSERT INTO sessions
     SELECT NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, 0
     WHERE NOT EXISTS (SELECT 1 FROM deleted_sessions WHERE id = ?1)
+        AND NOT EXISTS (SELECT 1 FROM deleted_apps WHERE name = ?3)
     ON CONFLICT (id) DO UPDATE SET
         worker = iif(excluded.active_ms >= active_ms, excluded.worker, worker),
         moves = iif(excluded.active_ms >= active_ms, excluded.moves, moves),

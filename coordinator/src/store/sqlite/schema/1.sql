@@ -64,6 +64,7 @@ CREATE TABLE sessions (
     changed_by INTEGER NOT NULL,
     changed_by_another INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX sessions_by_app ON sessions (app);
 CREATE INDEX sessions_by_activity ON sessions (active_ms);
 CREATE INDEX sessions_by_change ON sessions (changed);
 
