@@ -50,7 +50,10 @@ async fn an_app_is_put_looked_at_and_deleted() {
     assert_eq!(created.status, 201, "{}", created.text());
     assert_eq!(cluster.get("/apps/notes/whoami").send().await.text(), app.addr().to_string());
     let stored = created.json();
-    assert_eq!((&stored["name"], &stored["source"], &stored["upstream_path"]), (&"notes".into(), &"api".into(), &"strip".into()));
+    assert_eq!(
+        (&stored["name"], &stored["source"], &stored["upstream_path"]),
+        (&"notes".into(), &"api".into(), &"strip".into())
+    );
     assert_eq!(tag(&created), format!("\"{}\"", number(&stored, "revision")));
     assert!(stored["updated_at"].is_string(), "{stored}");
 
@@ -392,7 +395,7 @@ async fn sessions_of(cluster: &Cluster, app: &str) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_deleted_app_takes_its_streams_and_its_sessions_along() {
-    let (app, mut cluster) = notes().await;
+    let (app, cluster) = notes().await;
     cluster.put_app("other", &with_sessions(&[app.addr()])).await;
     let (session, other) = (new_session(&cluster, "notes").await, new_session(&cluster, "other").await);
     new_session(&cluster, "notes").await;
