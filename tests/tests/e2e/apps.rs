@@ -410,9 +410,12 @@ async fn a_deleted_app_takes_its_streams_and_its_sessions_along() {
     streams.end().await;
     drop(streams);
     for name in ["ws-notes", "sse-notes"] {
-        let close = cluster.coordinator_log().event(name, "stream_close").await;
-        assert_eq!((&close["closed_by"], &close["error"]), (&"proxy".into(), &"app_deleted".into()), "{close}");
-        cluster.worker_log(0).event(name, "stream_close").await;
+        // Whichever tier is first says why; the other one may see the end of its connection before it hears of the change.
+        let mut errors = Vec::new();
+        for log in [cluster.coordinator_log(), cluster.worker_log(0)] {
+            errors.push(log.event(name, "stream_close").await["error"].clone());
+        }
+        assert!(errors.contains(&"app_deleted".into()), "{name}: {errors:?}");
     }
     others.go_on().await;
     assert_eq!(number(&cluster.session(session_id(&other)).await, "open_streams"), 2);

@@ -22,6 +22,7 @@ mod access_log;
 mod admin;
 mod apps;
 mod daemon;
+mod handover;
 mod hardening;
 mod oracle;
 mod read_your_writes;
