@@ -57,6 +57,9 @@ pub(super) fn commit_apps(connection: &mut Connection, commit: &AppCommit) -> Re
         for change in &commit.changes {
             change_app(transaction, change)?;
         }
+        if *base != commit.epoch {
+            transaction.execute_batch("DELETE FROM sessions WHERE app NOT IN (SELECT name FROM apps)")?;
+        }
         let after = (&commit.epoch, to_sql(commit.revision), to_sql(commit.horizon));
         let sql = "UPDATE app_table SET epoch = ?1, revision = ?2, horizon = max(horizon, ?3)";
         transaction.prepare_cached(sql)?.execute(after)?;
