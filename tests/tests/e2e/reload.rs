@@ -67,12 +67,13 @@ async fn an_app_s_own_timeout_goes_before_a_reloaded_one() {
 #[tokio::test]
 async fn what_needs_a_restart_is_named_and_not_applied() {
     let (_app, mut cluster) = start_default().await;
-    let patch = json!({"threads": 3, "worker": {"id": "other", "limits": {"request_body": 10}}});
+    let patch =
+        json!({"threads": 3, "worker": {"id": "other", "labels": {"zone": "b"}, "limits": {"request_body": 10}}});
     cluster.patch_worker_config(0, &patch);
     let line = reload(&mut cluster, "only a restart applies it").await;
     // The harness started the worker with port 0 and then wrote the ports down.
     let named = line.split(": ").last().unwrap();
-    assert_eq!(named, "id, listener, admin, limits, threads", "{line}");
+    assert_eq!(named, "id, listener, labels, admin, limits, threads", "{line}");
     let answer = cluster.request("POST", "/apps/api/echo").id("large").body([b'x'; 100]).send().await;
     assert_eq!(answer.status, 200);
     assert_eq!(cluster.worker_log(0).request("large").await["worker"], "w1");
