@@ -25,6 +25,7 @@ mod hardening;
 mod oracle;
 mod reload;
 mod requests;
+mod scale;
 
 use app_proxy_tests::app::RecordingApp;
 use app_proxy_tests::cluster::{Cluster, ClusterBuilder};
