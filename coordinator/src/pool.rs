@@ -152,6 +152,12 @@ impl Pool {
         members.iter().any(ready)
     }
 
+    /// Checks the health of all workers once.
+    #[cfg(test)]
+    pub(crate) async fn check_health(&self) {
+        self.registry.run_health_check(true).await;
+    }
+
     /// All workers, in no order.
     #[must_use]
     pub fn workers(&self) -> Vec<Arc<PoolWorker>> {
