@@ -44,6 +44,8 @@ pub struct Pool {
     registration: RegistrationSection,
     /// Held for a change of the pool. Nothing that takes long happens meanwhile.
     book: Mutex<Book>,
+    /// Which edition of the book requests see. Held, without the book, while rings are built.
+    published: Mutex<u64>,
     /// Held for what is written into the store, so that the last thing written is the last thing that happened.
     saving: Mutex<()>,
     store: OnceLock<Arc<dyn Store>>,
@@ -108,6 +110,7 @@ impl Pool {
             registry,
             registration,
             book: Mutex::new(Book::new(timeouts)),
+            published: Mutex::new(0),
             saving: Mutex::new(()),
             store: OnceLock::new(),
             close_streams: OnceLock::new(),
