@@ -73,10 +73,10 @@ impl Place {
 #[derive(Debug, thiserror::Error)]
 pub enum BeginError {
     /// The store cannot be used.
-    #[error("store: {0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// What the store has and what the file says do not go together.
-    #[error("apps: {0}")]
+    #[error(transparent)]
     Apps(#[from] EditError),
 }
 

@@ -46,7 +46,7 @@ pub trait Store: Send + Sync {
     /// [`StoreError`].
     async fn news(&self, seen: &Cursor) -> Result<Option<News>, StoreError>;
 
-    /// Makes changes of the app table permanent: all of them, or none. The activity of an app that is deleted is forgotten with it.
+    /// Makes changes of the app table permanent: all of them, or none. The activity and the sessions of an app that is deleted are forgotten with it.
     ///
     /// # Errors
     /// [`StoreError::Behind`] when the table in the store is not the one that the changes build on. Any other [`StoreError`].
@@ -90,7 +90,7 @@ pub trait Store: Send + Sync {
     async fn remove_worker(&self, id: &str) -> Result<(), StoreError>;
 
     /// Writes activity of sessions and apps behind. A session that was deleted, by this process or another, is not brought back, and
-    /// neither is the activity of an app whose deletion the store remembers.
+    /// neither are the activity and the sessions of an app whose deletion the store remembers.
     ///
     /// Of a session that is there already, counts grow by `more`, `active_ms` is the later one, and `worker`, `moves` and `last_request_id` are those of
     /// whoever was active later (of the caller, when it was at the same time); `draining_streams` is what the caller says, and
@@ -120,6 +120,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn save_webhook(&self, webhook: StoredWebhook) -> Result<(), StoreError>;
+
+    /// Webhooks that are still to be delivered, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn webhooks(&self) -> Result<Vec<StoredWebhook>, StoreError>;
 
     /// Forgets a webhook that was delivered or given up.
     ///

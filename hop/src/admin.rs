@@ -210,16 +210,22 @@ pub fn identified(router: Router, hop: &Arc<Hop>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(hop), identify))
 }
 
-async fn identify(State(hop): State<Arc<Hop>>, request: Request, next: Next) -> Response {
+/// Marks the answer to a call that programs repeat without end, as an extension: such calls are not logged one by one.
+#[derive(Clone, Copy, Debug)]
+pub struct Routine;
+
+async fn identify(State(hop): State<Arc<Hop>>, mut request: Request, next: Next) -> Response {
     let _in_flight = hop.drain.enter();
     let established = hop.identity.establish(request.headers(), None);
     let id = established.id;
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    // For what a call causes to be logged (docs/request-id.md, rule 18).
+    request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         response = problem.render(&id);
     }
-    if !method.is_safe() {
+    if !method.is_safe() && response.extensions().get::<Routine>().is_none() {
         info!("request_id={id} admin {method} {path} {}", response.status().as_u16());
     }
     response.headers_mut().insert(hop.identity.header().clone(), id.header_value());

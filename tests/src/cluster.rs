@@ -60,6 +60,7 @@ pub struct ClusterBuilder {
     worker: Value,
     h2c: bool,
     unix: bool,
+    registering: bool,
     threads: usize,
     coordinator_launch: Launch,
     worker_launch: Launch,
@@ -74,6 +75,7 @@ impl Default for ClusterBuilder {
             worker: json!({}),
             h2c: false,
             unix: false,
+            registering: false,
             threads: 2,
             coordinator_launch: Launch::default(),
             worker_launch: Launch::default(),
@@ -142,6 +144,13 @@ impl ClusterBuilder {
     #[must_use]
     pub fn unix_workers(mut self) -> Self {
         self.unix = true;
+        self
+    }
+
+    /// Leaves the workers out of the coordinator's file: they join by themselves.
+    #[must_use]
+    pub fn registering_workers(mut self) -> Self {
+        self.registering = true;
         self
     }
 
@@ -409,6 +418,16 @@ impl Cluster {
         answer.json()
     }
 
+    /// A call of the admin API other than GET, with its token.
+    pub async fn admin_call(&self, method: &str, target: &str, body: &str) -> Response {
+        Request::to(self.admin, method, target)
+            .header("Authorization", &format!("Bearer {}", self.admin_token()))
+            .header("Content-Type", "application/json")
+            .body(body)
+            .send()
+            .await
+    }
+
     /// The record of a session, by its identifier (without the MAC).
     pub async fn session(&self, id: &str) -> Value {
         self.admin_json(&format!("/api/v1/sessions/{id}")).await
@@ -628,11 +647,9 @@ impl Cluster {
         if self.plan.h2c {
             listeners.push(json!({"address": any, "h2c": true}));
         }
-        let workers: Vec<Value> = self
-            .workers
-            .iter()
-            .map(|worker| json!({"id": worker.id, "address": worker.address, "weight": 1}))
-            .collect();
+        let fixed = if self.plan.registering { &[][..] } else { &self.workers[..] };
+        let workers: Vec<Value> =
+            fixed.iter().map(|worker| json!({"id": worker.id, "address": worker.address, "weight": 1})).collect();
         let log = self.folder().join("coordinator.access.log");
         let mut config = json!({
             "version": 1,

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use app_proxy_control::worker::check_id;
+use app_proxy_control::app::{Labels, check_labels};
+use app_proxy_control::worker::{Registration, check_id};
 use app_proxy_hop::address::Address;
 use app_proxy_hop::config::{
     AccessLogSection, ConfigError, ConfigFile, ConfigPath, DrainSection, LimitsSection, Period, RequestIdSection,
@@ -21,6 +22,12 @@ struct RawWorker {
     listener: ListenerSection,
     #[serde(default)]
     advertise: Option<Address>,
+    #[serde(default = "yes")]
+    register: bool,
+    #[serde(default = "one")]
+    weight: u16,
+    #[serde(default)]
+    labels: Labels,
     admin: ListenerSection,
     coordinators: Vec<String>,
     #[serde(default = "default_token_file")]
@@ -46,6 +53,14 @@ struct RawWorker {
 #[derive(Debug, Deserialize)]
 struct Document {
     worker: RawWorker,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+const fn one() -> u16 {
+    1
 }
 
 fn default_token_file() -> PathBuf {
@@ -96,8 +111,14 @@ pub struct Config {
     pub id: String,
     /// Where coordinators connect.
     pub listener: Address,
-    /// How coordinators reach it.
-    pub advertise: Address,
+    /// How coordinators reach it; none: where it listens.
+    pub advertise: Option<Address>,
+    /// Whether it joins the pools of its coordinators by itself.
+    pub register: bool,
+    /// Its share of new sessions.
+    pub weight: u16,
+    /// What apps may ask for by `pool`.
+    pub labels: Labels,
     /// The admin listener.
     pub admin: Address,
     /// Admin listeners of the coordinators.
@@ -147,13 +168,17 @@ impl Config {
             coordinator(text)
                 .ok_or_else(|| file.fault_at(text, &format!("coordinators: `{text}` is not http://host:port")))
         });
+        check_profile(file, &raw)?;
         let request_id = headers(file, &raw.request_id)?;
         let coordinators = coordinators.collect::<Result<_, _>>()?;
         Ok(Self {
             file: source,
             server,
             id: raw.id,
-            advertise: raw.advertise.unwrap_or_else(|| raw.listener.address.clone()),
+            advertise: raw.advertise,
+            register: raw.register,
+            weight: raw.weight,
+            labels: raw.labels,
             listener: raw.listener.address,
             admin: raw.admin.address,
             coordinators,
@@ -168,6 +193,25 @@ impl Config {
             websocket: raw.websocket,
         })
     }
+}
+
+/// Checks what coordinators are told.
+fn check_profile(file: &ConfigFile, raw: &RawWorker) -> Result<(), ConfigError> {
+    if !(1..=Registration::HEAVIEST).contains(&raw.weight) {
+        return Err(file.fault_at("weight:", &format!("weight: 1 to {}", Registration::HEAVIEST)));
+    }
+    check_labels("labels", &raw.labels).map_err(|e| file.fault_at("labels:", &e.to_string()))?;
+    if raw.advertise.as_ref().is_some_and(|address| address.port() == Some(0)) {
+        return Err(file.fault_at("advertise:", "advertise: port 0 cannot be reached"));
+    }
+    let anywhere = ["0.0.0.0", "::"].map(String::from);
+    if let (true, None, Address::Inet { host, .. }) = (raw.register, &raw.advertise, &raw.listener.address)
+        && anywhere.contains(host)
+    {
+        let text = format!("advertise: missing, and nobody can connect to the listener's address {host}");
+        return Err(file.fault_at("listener", &text));
+    }
+    Ok(())
 }
 
 fn coordinator(text: &str) -> Option<Uri> {
@@ -210,7 +254,10 @@ mod tests {
         let default = load("  coordinators: ['http://127.0.0.1:8081']\n").unwrap();
         let shown = |c: &Config| {
             format!(
-                "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+                "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+                c.register,
+                c.weight,
+                c.labels,
                 c.request_id,
                 c.sync,
                 c.timeouts,
@@ -223,7 +270,6 @@ mod tests {
             )
         };
         assert_eq!(shown(&sample), shown(&default));
-        assert_eq!(default.advertise, default.listener);
     }
 
     #[test]
@@ -233,6 +279,9 @@ mod tests {
             ("  coordinators: ['127.0.0.1:8081']\n", 6, "coordinators"),
             ("  coordinators: ['http://c:1/path']\n", 6, "coordinators"),
             ("  coordinators: ['http://c:1']\n  request_id: {header: 'a b'}\n", 7, "request_id"),
+            ("  coordinators: ['http://c:1']\n  weight: 0\n", 7, "weight"),
+            ("  coordinators: ['http://c:1']\n  labels: {zone: ''}\n", 7, "labels.zone"),
+            ("  coordinators: ['http://c:1']\n  advertise: 'h:0'\n", 7, "advertise"),
             ("  coordinators: ['http://c:1']\n  request_id: {accept_from: []}\n", 7, "accept_from"),
         ] {
             let text = load(more).unwrap_err();

@@ -26,8 +26,9 @@ use crate::admin;
 use crate::apps::Apps;
 use crate::config::Config;
 use crate::proxy::{Worker, WorkerProxy};
+use crate::registration::{Profile, Registrar};
 use crate::reload::WorkerReload;
-use crate::sync::Follower;
+use crate::sync::Followers;
 
 /// Runs the worker that the flags ask for; returns only when it does not start.
 ///
@@ -49,18 +50,18 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     let mut daemon = Daemon::new(hop.tier.as_str(), server, flags, hop.drain.clone(), config.drain, hop.log.clone())?;
     let apps = Arc::new(Apps::new(config.timeouts.clone()));
     let coordinators = config.coordinators.iter().map(|base| Client::new(base.clone(), &token)).collect();
-    let follower = background_service("app table", Follower::new(Arc::clone(&apps), coordinators, config.sync));
+    let followers = background_service("app table", Followers::new(Arc::clone(&apps), coordinators, config.sync));
     let worker = Arc::new(Worker {
         hop: Arc::clone(&hop),
         id: config.id.as_str().into(),
         token: Token::new(&token),
         apps: Arc::clone(&apps),
-        follower: follower.task(),
+        followers: followers.task(),
         connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(&daemon.conf()))),
     });
     listen_for_coordinators(&mut daemon, &config, &worker, flags.upgrade)?;
     listen_for_admins(&mut daemon, &config, &worker, flags.upgrade)?;
-    daemon.server.add_service(follower);
+    daemon.server.add_service(followers);
     daemon.on_reload(Arc::new(WorkerReload::new(flags.conf.clone(), config, hop, apps, logging.clone())));
     daemon.run()
 }
@@ -98,6 +99,18 @@ fn listen_for_coordinators(
     let mut service = Service::new(bound.name.to_owned(), Entrance::new(proxy, &worker.hop));
     bound.listen(&mut service);
     daemon.server.add_service(service);
+    if config.register {
+        let address = match &config.advertise {
+            Some(address) => address.clone(),
+            // The listener's own, with the port that it has.
+            None => bound.display().parse().map_err(|e| config.file.fault_of("listener", "listener", e))?,
+        };
+        let (id, labels) = (config.id.clone(), config.labels.clone());
+        let profile = Profile { id, address, weight: config.weight, labels };
+        let retry = config.sync.retry.0;
+        let registrar = Registrar::new(profile, &bound.address, &worker.followers, &worker.hop, retry);
+        daemon.server.add_service(registrar);
+    }
     daemon.hold(bound);
     Ok(())
 }

@@ -12,6 +12,7 @@ pub mod context;
 pub mod endpoints;
 pub mod forward;
 pub mod proxy;
+pub mod registration;
 pub mod sync;
 pub mod websocket;
 

@@ -27,11 +27,11 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session as Http
 
 use crate::admin;
 use crate::admission::{app_and_target, asked_about, fence, is_coordinator, is_health_check};
-use crate::apps::{Apps, ServedApp};
+use crate::apps::{Apps, Fence, Lookup, ServedApp};
 use crate::context::{RequestContext, Route};
 use crate::endpoints::{Endpoint, select};
 use crate::forward;
-use crate::sync::Follower;
+use crate::sync::Followers;
 use crate::websocket::ToApplication;
 
 /// The worker's proxy.
@@ -42,10 +42,10 @@ pub struct Worker {
     pub id: Arc<str>,
     /// The token that coordinators show.
     pub token: Token,
-    /// The app table.
+    /// The app tables.
     pub apps: Arc<Apps>,
-    /// Follows the app table.
-    pub follower: Arc<Follower>,
+    /// Follow the coordinators' app tables.
+    pub followers: Arc<Followers>,
     /// Connects WebSockets.
     pub connector: TransportConnector,
 }
@@ -265,21 +265,31 @@ impl Worker {
 
     async fn find(&self, name: &str, headers: &HeaderMap, id: &RequestId) -> Result<Arc<ServedApp>, Failure> {
         let fence = fence(headers);
-        let mut table = self.apps.load();
-        if let Some(fence) = fence.filter(|fence| !table.satisfies(Some(*fence))) {
-            self.follower.catch_up(fence).await;
-            table = self.apps.load();
-            if !table.satisfies(Some(fence)) {
-                warn!(
-                    "request_id={id} asks for revision {} of epoch {}, the table is at {} of {}",
-                    fence.revision, fence.epoch, table.revision, table.epoch
-                );
-            }
+        let found = self.apps.load().look_up(name, fence);
+        match (found, fence) {
+            (Lookup::Found(app), _) => Ok(app),
+            (Lookup::Unknown, _) => Err(Failure::AppNotFound),
+            (Lookup::Behind, None) => Err(Failure::NoEndpointAvailable),
+            (Lookup::Behind, Some(fence)) => self.find_newer(name, fence, id).await,
         }
-        match table.get(name) {
-            Some(app) => Ok(Arc::clone(app)),
-            None if table.is_loaded() && table.satisfies(fence) => Err(Failure::AppNotFound),
-            None => Err(Failure::NoEndpointAvailable),
+    }
+
+    /// Finds the app in a table that is not here yet; where that does not come, in the one that there is.
+    async fn find_newer(&self, name: &str, fence: Fence<'_>, id: &RequestId) -> Result<Arc<ServedApp>, Failure> {
+        self.followers.catch_up(fence).await;
+        let tables = self.apps.load();
+        match tables.look_up(name, Some(fence)) {
+            Lookup::Found(app) => Ok(app),
+            Lookup::Unknown => Err(Failure::AppNotFound),
+            Lookup::Behind => {
+                warn!(
+                    "request_id={id} asks for revision {} of epoch {}, the app table is {}",
+                    fence.revision,
+                    fence.epoch,
+                    tables.summary()
+                );
+                tables.best(name, fence.epoch).cloned().ok_or(Failure::NoEndpointAvailable)
+            }
         }
     }
 

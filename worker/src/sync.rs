@@ -1,118 +1,262 @@
-//! Follows the coordinator's app table by long poll, and lets a request wait for a table that its coordinator already has.
+//! Follows the app table of every coordinator by long poll, and lets a request wait for a table that its coordinator already has.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use app_proxy_control::client::{Client, ClientError};
+use app_proxy_control::client::{Call, Client, ClientError};
 use app_proxy_control::table::AppList;
 use async_trait::async_trait;
+use futures::future::join_all;
 use log::{info, warn};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::apps::{Apps, Fence};
+use crate::apps::names::{Names, PATIENCE};
+use crate::apps::{Apps, Fence, Followed};
 use crate::config::SyncSection;
 
-/// Follows the table; runs as a service of its own.
-pub struct Follower {
+/// Shortest pause after a failed poll, when a request waits for the next one.
+const HURRIED_RETRY: Duration = Duration::from_millis(20);
+
+/// Follows all coordinators; runs as a service of its own.
+pub struct Followers {
     apps: Arc<Apps>,
-    coordinators: Vec<Client>,
     timing: SyncSection,
-    /// Wakes a poll that waits for changes: a request knows of one.
-    hurry: Notify,
-    /// Counts the syncs.
+    each: Vec<Arc<Follower>>,
+    /// Counts the polls that ended.
     synced: watch::Sender<u64>,
 }
 
+/// Follows one coordinator.
+pub struct Follower {
+    number: usize,
+    coordinator: Client,
+    /// Wakes a poll that waits for changes, or the pause after a failed one: a request knows of a change.
+    hurry: Notify,
+    /// Counts polls: how many have begun, and which one of them has ended last.
+    begun: AtomicU64,
+    ended: AtomicU64,
+    position: Mutex<Option<Followed>>,
+    /// Counts how often the coordinator has been found: at first, after it could not be reached, with another epoch.
+    found: watch::Sender<u64>,
+}
+
 impl Follower {
-    /// A follower of the first of `coordinators` that answers.
+    /// The coordinator.
     #[must_use]
-    pub fn new(apps: Arc<Apps>, coordinators: Vec<Client>, timing: SyncSection) -> Self {
-        Self { apps, coordinators, timing, hurry: Notify::new(), synced: watch::Sender::new(0) }
+    pub fn coordinator(&self) -> &Client {
+        &self.coordinator
     }
 
-    /// Waits until the table is as new as `fence` asks for, or the time for that is over.
+    /// How far its table has been followed; none before the first sync.
+    #[must_use]
+    pub fn position(&self) -> Option<Followed> {
+        self.position.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Follows how often the coordinator has been found.
+    #[must_use]
+    pub fn found(&self) -> watch::Receiver<u64> {
+        self.found.subscribe()
+    }
+
+    fn begin(&self) -> u64 {
+        self.begun.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Asks for what has changed after `since`; for the whole table without it.
+    async fn ask(&self, since: Option<&Followed>, wait: Duration) -> Result<AppList, ClientError> {
+        let since = since.map(|at| (&*at.epoch, at.revision));
+        let mut list = self.coordinator.apps(since, wait).await?;
+        // The table may change between two pages: what is asked next is what has changed after the first one.
+        while let Some(cursor) = list.next_cursor.take() {
+            let page: AppList =
+                self.coordinator.call(Call::get(format!("/api/v1/apps?cursor={cursor}"))).await?.json()?;
+            if page.epoch != list.epoch {
+                return Err(ClientError::Unreadable("the table was replaced between two pages".to_owned()));
+            }
+            list.items.extend(page.items);
+            list.next_cursor = page.next_cursor;
+            list.complete = true;
+        }
+        Ok(list)
+    }
+}
+
+impl Followers {
+    /// Followers of all `coordinators`.
+    #[must_use]
+    pub fn new(apps: Arc<Apps>, coordinators: Vec<Client>, timing: SyncSection) -> Self {
+        let follower = |(number, coordinator)| {
+            Arc::new(Follower {
+                number,
+                coordinator,
+                hurry: Notify::new(),
+                begun: AtomicU64::new(0),
+                ended: AtomicU64::new(0),
+                position: Mutex::new(None),
+                found: watch::Sender::new(0),
+            })
+        };
+        let each = coordinators.into_iter().enumerate().map(follower).collect();
+        Self { apps, timing, each, synced: watch::Sender::new(0) }
+    }
+
+    /// One for each coordinator.
+    #[must_use]
+    pub fn each(&self) -> &[Arc<Follower>] {
+        &self.each
+    }
+
+    /// Waits until the table that `fence` asks for is here and as new, or the time for that is over.
     ///
-    /// A table of another epoch than the request's is good enough once it was synced after the request came: the coordinator that
-    /// is followed knows better than the one that sent the request.
+    /// A table that nobody has is not waited for: once every coordinator was asked after the request came, and could be reached or not, these
+    /// know better than the one that sent the request.
     pub async fn catch_up(&self, fence: Fence<'_>) {
         let mut synced = self.synced.subscribe();
         let deadline = Instant::now() + self.timing.fence.0;
+        let before: Vec<u64> = self.each.iter().map(|follower| follower.begun.load(Ordering::Relaxed)).collect();
+        for follower in &self.each {
+            follower.hurry.notify_one();
+        }
         loop {
-            self.hurry.notify_one();
-            if timeout_at(deadline, synced.changed()).await.is_err() {
-                return;
-            }
-            let table = self.apps.load();
-            if table.satisfies(Some(fence)) || table.epoch != fence.epoch {
+            if self.has_what_there_is(fence, &before) || timeout_at(deadline, synced.changed()).await.is_err() {
                 return;
             }
         }
     }
 
-    /// One poll: waits for a change unless the table has never been synced, or a request knows of one.
-    async fn poll(&self, coordinator: &Client) -> Result<(), ClientError> {
-        let table = self.apps.load();
-        let since = table.is_loaded().then_some((table.epoch.as_str(), table.revision));
-        let begun = Instant::now();
-        let list = tokio::select! {
-            list = coordinator.apps(since, self.timing.wait.0) => {
-                let list = list?;
-                if !list.has_news() && begun.elapsed() < self.timing.wait.0 / 2 {
-                    // A coordinator that does not wait must not be asked without a pause.
-                    tokio::time::sleep(self.timing.retry.0).await;
+    fn has_what_there_is(&self, fence: Fence<'_>, before: &[u64]) -> bool {
+        let tables = self.apps.load();
+        if tables.of(fence.epoch).is_some() {
+            return tables.satisfy(fence);
+        }
+        let asked = |(follower, before): (&Arc<Follower>, &u64)| follower.ended.load(Ordering::Acquire) > *before;
+        self.each.iter().zip(before).all(asked)
+    }
+
+    async fn follow(&self, follower: &Follower) {
+        let mut failing = false;
+        loop {
+            match self.poll(follower, failing).await {
+                Ok(()) => {
+                    if failing {
+                        info!("coordinator {} is followed again", follower.coordinator.base());
+                        follower.found.send_modify(|count| *count += 1);
+                    }
+                    failing = false;
                 }
-                list
+                Err(e) => {
+                    if !failing {
+                        warn!("coordinator {} {e}; the table in memory serves on", follower.coordinator.base());
+                    }
+                    failing = true;
+                    self.pause(follower).await;
+                }
             }
-            () = self.hurry.notified() => coordinator.apps(since, Duration::ZERO).await?,
+        }
+    }
+
+    async fn pause(&self, follower: &Follower) {
+        let retry = self.timing.retry.0;
+        tokio::select! {
+            () = sleep(retry) => {}
+            () = async {
+                follower.hurry.notified().await;
+                sleep(HURRIED_RETRY.min(retry)).await;
+            } => {}
+        }
+    }
+
+    /// One poll: waits for a change unless the table has never been synced, a request knows of one, or the last poll failed.
+    async fn poll(&self, follower: &Follower, failing: bool) -> Result<(), ClientError> {
+        let at = follower.position();
+        let wait = if failing { Duration::ZERO } else { self.timing.wait.0 };
+        let begun = Instant::now();
+        let mut number = follower.begin();
+        let (answer, waited) = tokio::select! {
+            biased;
+            () = follower.hurry.notified() => {
+                number = follower.begin();
+                (follower.ask(at.as_ref(), Duration::ZERO).await, false)
+            }
+            list = follower.ask(at.as_ref(), wait) => (list, !wait.is_zero()),
         };
-        self.take_over(list, coordinator).await;
+        let outcome = match answer {
+            Ok(list) => {
+                let idles = waited && !list.has_news() && begun.elapsed() < wait / 2;
+                self.take_over(follower, list).await;
+                Ok(idles)
+            }
+            Err(e) => Err(e),
+        };
+        follower.ended.store(number, Ordering::Release);
+        self.synced.send_modify(|count| *count += 1);
+        if outcome? {
+            // A coordinator that does not wait must not be asked without a pause.
+            self.pause(follower).await;
+        }
         Ok(())
     }
 
-    /// Makes an answer the table. Nothing interrupts this: two of them at once could leave the older one.
-    async fn take_over(&self, list: AppList, coordinator: &Client) {
-        let changed = list.has_news();
-        let (epoch, revision) = (list.epoch.clone(), list.revision);
-        let apps = Arc::clone(&self.apps);
-        // Looking host names up blocks.
-        let applied =
-            tokio::task::spawn_blocking(move || if changed { apps.apply(list) } else { apps.look_names_up() });
-        if let Err(e) = applied.await {
-            warn!("the app table was not taken over: {e}");
+    /// Looks the names of all apps up again.
+    async fn look_names_up(&self) {
+        let wanted = Names::of(self.apps.load().apps().map(|app| &*app.stored));
+        if !wanted.is_empty() {
+            let names = Names::look_up(wanted, PATIENCE).await;
+            self.apps.take_names(&names);
+            self.take_late(names);
         }
-        if changed {
-            info!("the app table is at revision {revision} of epoch {epoch} now, from {}", coordinator.base());
-        }
-        self.synced.send_modify(|count| *count += 1);
     }
 
-    async fn follow(&self) {
-        let mut current = 0;
-        let mut failing = false;
-        loop {
-            let Some(coordinator) = self.coordinators.get(current) else { return };
-            match self.poll(coordinator).await {
-                Ok(()) => failing = false,
-                Err(e) => {
-                    if !failing {
-                        warn!("coordinator {} {e}; the table in memory serves on", coordinator.base());
-                    }
-                    failing = true;
-                    current = (current + 1) % self.coordinators.len();
-                    tokio::time::sleep(self.timing.retry.0).await;
-                }
+    /// Takes names in that took longer than a change of the tables waits, when they are there.
+    fn take_late(&self, mut names: Names) {
+        let apps = Arc::clone(&self.apps);
+        tokio::spawn(async move {
+            if let Some(late) = names.late().await {
+                apps.take_names(&late);
             }
+        });
+    }
+
+    /// Makes an answer the table. Nothing interrupts this.
+    async fn take_over(&self, follower: &Follower, list: AppList) {
+        let changed = list.has_news();
+        let at = Followed { epoch: list.epoch.as_str().into(), revision: list.revision };
+        if !changed {
+            self.look_names_up().await;
+        } else {
+            let names = Names::look_up(Names::of(list.items.iter().map(|app| &**app)), PATIENCE).await;
+            let (apps, number) = (Arc::clone(&self.apps), follower.number);
+            // A whole table takes long enough to hold others up.
+            let applied = tokio::task::spawn_blocking(move || {
+                apps.apply(number, list, &names);
+                names
+            });
+            match applied.await {
+                Ok(names) => self.take_late(names),
+                Err(e) => return warn!("the app table was not taken over: {e}"),
+            }
+            let base = follower.coordinator.base();
+            info!("the app table is at revision {} of epoch {} now, from {base}", at.revision, at.epoch);
+        }
+        let mut position = follower.position.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_other = position.as_ref().is_none_or(|before| before.epoch != at.epoch);
+        *position = Some(at);
+        drop(position);
+        if is_other {
+            follower.found.send_modify(|count| *count += 1);
         }
     }
 }
 
 #[async_trait]
-impl BackgroundService for Follower {
+impl BackgroundService for Followers {
     /// Follows through a drain as well: what is in flight may still need a newer table.
     async fn start(&self, _shutdown: ShutdownWatch) {
-        self.follow().await;
+        join_all(self.each.iter().map(|follower| self.follow(follower))).await;
     }
 }

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use app_proxy_control::list::Page;
 use app_proxy_control::worker::{DrainRequest, Registered, Registration, WorkerView, check_id};
-use app_proxy_hop::admin::{Problem, ProblemBody};
+use app_proxy_hop::admin::{Problem, ProblemBody, Routine};
 use app_proxy_hop::config::Period;
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
@@ -83,12 +84,15 @@ pub(super) async fn put(
     State(state): State<AdminState>,
     Path(id): Path<String>,
     body: Bytes,
-) -> Result<(StatusCode, Json<Registered>), Problem> {
+) -> Result<Response, Problem> {
     check_id(&id).map_err(|e| bad_request(e.to_string()).with_field("id"))?;
     let said: Registration = read(&body)?;
     said.validate().map_err(|e| bad_request(e.to_string()).with_field(e.field))?;
     let (registered, is_new) = state.pool.register(&id, said).await.map_err(refused)?;
-    Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(registered)))
+    Ok(match is_new {
+        true => (StatusCode::CREATED, Json(registered)).into_response(),
+        false => (Extension(Routine), Json(registered)).into_response(),
+    })
 }
 
 /// Who leaves.

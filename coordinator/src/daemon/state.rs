@@ -21,7 +21,8 @@ use crate::usage::Now;
 /// The first state of the app table, and all that the store has. The store is closed again: the daemon may fork after this.
 pub(super) async fn first_state(config: &Config, place: &Place) -> Result<(Snapshot, Contents)> {
     let fault = |e: BeginError| {
-        config.file.fault_of(if matches!(e, BeginError::Apps(_)) { "apps" } else { "store" }, "store", e)
+        let key = if matches!(e, BeginError::Apps(_)) { "apps" } else { "store" };
+        config.file.fault_of(key, key, e)
     };
     let store = place.open().map_err(|e| fault(e.into()))?;
     Ok(begin(&*store, &config.apps, config.domain.as_ref()).await.map_err(fault)?)

@@ -113,16 +113,15 @@ impl Book {
         lasts: Duration,
     ) -> Result<Changed, PoolError> {
         self.check_instance(id, said.instance.as_deref())?;
-        self.check_address(id, &resolved)?;
         let is = Description::of(&said, resolved);
-        let Changed { is_new, members, .. } = match self.members.get(id).map(|member| member.fixed.clone()) {
-            Some(Some(fixed)) if ring_address(&fixed.resolved) != ring_address(&is.resolved) => {
-                return Err(PoolError::OwnedByFile);
-            }
-            // The file says the rest.
-            Some(Some(_)) => Changed::default(),
-            _ => self.describe(id, is),
-        };
+        let fixed = self.members.get(id).and_then(|member| member.fixed.as_ref());
+        if fixed.is_some_and(|fixed| ring_address(&fixed.resolved) != ring_address(&is.resolved)) {
+            return Err(PoolError::OwnedByFile);
+        }
+        // Of a worker that the file names the file says the rest.
+        let is_fixed = fixed.is_some();
+        self.check_address(id, &is.resolved)?;
+        let Changed { is_new, members, .. } = if is_fixed { Changed::default() } else { self.describe(id, is) };
         let Some(member) = self.members.get_mut(id) else { return Err(PoolError::Unknown) };
         let stored = member.lease.as_ref().is_none_or(|before| lasting(&before.said) != lasting(&said));
         member.lease = Some(Lease { said, lasts, until: Instant::now() + lasts });

@@ -104,6 +104,10 @@ impl Store for Shelf {
     async fn save_webhook(&self, _: StoredWebhook) -> Result<(), StoreError> {
         Ok(())
     }
+    async fn webhooks(&self) -> Result<Vec<StoredWebhook>, StoreError> {
+        Ok(Vec::new())
+    }
+
     async fn remove_webhook(&self, _: &str) -> Result<(), StoreError> {
         Ok(())
     }

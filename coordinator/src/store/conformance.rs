@@ -409,6 +409,7 @@ async fn a_webhook_is_stored_once_and_they_are_in_order<P: Place>() {
     drop(store);
     let kept = [webhook("early", 5), webhook("b", 10), webhook("a", 10), webhook("late", 30)];
     assert_eq!(place.open().load().await.unwrap().webhooks, kept);
+    assert_eq!(place.open().webhooks().await.unwrap(), kept);
 }
 
 async fn apps_are_news_to_another_process<P: Place>() {

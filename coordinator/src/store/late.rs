@@ -86,6 +86,10 @@ impl Store for LateStore {
         self.open().await?.save_webhook(webhook).await
     }
 
+    async fn webhooks(&self) -> Result<Vec<StoredWebhook>, StoreError> {
+        self.open().await?.webhooks().await
+    }
+
     async fn remove_webhook(&self, event_id: &str) -> Result<(), StoreError> {
         self.open().await?.remove_webhook(event_id).await
     }

@@ -301,6 +301,10 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    async fn webhooks(&self) -> Result<Vec<StoredWebhook>, StoreError> {
+        Ok(self.kept().webhooks.clone())
+    }
+
     async fn remove_webhook(&self, event_id: &str) -> Result<(), StoreError> {
         self.kept().webhooks.retain(|kept| kept.event.id != event_id);
         Ok(())

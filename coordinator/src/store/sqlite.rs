@@ -188,6 +188,10 @@ impl Store for SqliteStore {
         self.write(move |connection, _| write::save_webhook(connection, &webhook)).await
     }
 
+    async fn webhooks(&self) -> Result<Vec<StoredWebhook>, StoreError> {
+        self.with(&self.reader, |reader| reader.webhooks()).await
+    }
+
     async fn remove_webhook(&self, event_id: &str) -> Result<(), StoreError> {
         let event_id = event_id.to_owned();
         self.write(move |connection, _| write::remove_webhook(connection, &event_id)).await

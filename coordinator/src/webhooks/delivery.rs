@@ -24,6 +24,11 @@ use crate::usage::Now;
 /// Most events that wait. Beyond them the oldest gives way: it has been tried most often, and says least about how things are now.
 const MOST: usize = 10_000;
 
+/// How often webhooks are looked for that a predecessor has left in the store.
+const LOOK: Duration = Duration::from_secs(60);
+/// How long one has waited that is taken up then: a predecessor that still drains tries by itself.
+const OLD: Duration = Duration::from_secs(600);
+
 /// Delivers what is left in an outbox.
 pub struct Delivery {
     inbox: Mutex<Option<UnboundedReceiver<Waiting>>>,
@@ -63,8 +68,10 @@ impl Delivery {
         let Some(mut inbox) = inbox else { return };
         let mut queue = Queue::default();
         let mut tasks = JoinSet::new();
+        let mut look = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
         loop {
             tokio::select! {
+                _ = look.tick() => self.take_up_old(&mut queue, &mut tasks).await,
                 waiting = inbox.recv() => match waiting {
                     Some(waiting) => self.take_in(waiting, &mut queue, &mut tasks).await,
                     None => return,
@@ -73,6 +80,19 @@ impl Delivery {
                     queue.remove(number);
                 },
             }
+        }
+    }
+
+    /// Takes up what has waited in the store for long: a predecessor has left it there that ended before it was delivered.
+    async fn take_up_old(&self, queue: &mut Queue, tasks: &mut JoinSet<u64>) {
+        let before_ms = Now::read().ms.saturating_sub(u64::try_from(OLD.as_millis()).unwrap_or(u64::MAX));
+        match self.post.store.webhooks().await {
+            Ok(waiting) => {
+                for webhook in waiting.into_iter().filter(|webhook| webhook.created_ms < before_ms) {
+                    self.take_in(Waiting { webhook, stored: true }, queue, tasks).await;
+                }
+            }
+            Err(e) => warn!("webhooks that another process has left cannot be looked for: {e}"),
         }
     }
 

@@ -65,6 +65,10 @@ impl Store for FakeStore {
         Ok(())
     }
 
+    async fn webhooks(&self) -> Result<Vec<StoredWebhook>, StoreError> {
+        Ok(self.waiting())
+    }
+
     async fn remove_webhook(&self, event_id: &str) -> Result<(), StoreError> {
         self.webhooks.lock().unwrap().remove(event_id);
         Ok(())

@@ -13,6 +13,7 @@ mod idle;
 mod pool;
 mod routing;
 mod sessions;
+mod workers;
 
 mod closing;
 mod streaming;
@@ -21,6 +22,7 @@ mod websocket;
 mod access_log;
 mod admin;
 mod apps;
+mod ctl;
 mod daemon;
 mod handover;
 mod hardening;

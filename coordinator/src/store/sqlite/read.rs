@@ -5,7 +5,7 @@ use rusqlite::{Connection, Params, Row, Transaction};
 
 use super::fault::Fault;
 use super::rows::{self, ACTIVITY, APP, SESSION, WEBHOOK, WORKER, from_sql, to_sql};
-use crate::store::{AppNews, Contents, Cursor, News, Served, StoredSession, StoredWorker};
+use crate::store::{AppNews, Contents, Cursor, News, Served, StoredSession, StoredWebhook, StoredWorker};
 
 /// The connection that reads.
 pub(super) struct Reader {
@@ -32,7 +32,7 @@ impl Reader {
             sessions: sorted(list(&transaction, &format!("SELECT {SESSION} FROM sessions"), (), rows::session)?),
             deleted_sessions: list(&transaction, &all("deleted_sessions", "id, at_ms", "id"), (), rows::named_number)?,
             activity: list(&transaction, &all("activity", ACTIVITY, "app"), (), rows::activity)?,
-            webhooks: list(&transaction, &all("webhooks", WEBHOOK, "created_ms, number"), (), rows::webhook)?,
+            webhooks: webhooks(&transaction)?,
             cursor: cursor(&transaction)?,
         })
     }
@@ -44,6 +44,11 @@ impl Reader {
         list(&transaction, sql, (self.writer,), |row| {
             Ok(Served { epoch: row.get(0)?, revision: from_sql(row.get(1)?) })
         })
+    }
+
+    /// Webhooks that are still to be delivered.
+    pub(super) fn webhooks(&mut self) -> Result<Vec<StoredWebhook>, Fault> {
+        webhooks(&self.connection.transaction()?)
     }
 
     /// What others have changed since `seen`.
@@ -59,6 +64,11 @@ impl Reader {
         }
         Ok(news)
     }
+}
+
+fn webhooks(transaction: &Transaction<'_>) -> Result<Vec<StoredWebhook>, Fault> {
+    let sql = format!("SELECT {WEBHOOK} FROM webhooks ORDER BY created_ms, number");
+    list(transaction, &sql, (), rows::webhook)
 }
 
 /// Rows, each as `read` reads it.

@@ -81,7 +81,8 @@ fn change_app(transaction: &Transaction<'_>, change: &AppChange) -> Result<(), F
 fn put_app(transaction: &Transaction<'_>, app: &StoredApp) -> Result<(), Fault> {
     let name = &app.app.name;
     transaction.prepare_cached("DELETE FROM deleted_apps WHERE name = ?1")?.execute((name,))?;
-    let mut statement = transaction.prepare_cached("INSERT OR REPLACE INTO apps VALUES (?1, ?2, ?3)")?;
+    let mut statement =
+        transaction.prepare_cached("INSERT OR REPLACE INTO apps (name, revision, value) VALUES (?1, ?2, ?3)")?;
     statement.execute((name, to_sql(app.revision), json("app", name, app)?))?;
     Ok(())
 }
@@ -90,7 +91,8 @@ fn delete_app(transaction: &Transaction<'_>, name: &str, revision: i64) -> Resul
     transaction.prepare_cached("DELETE FROM apps WHERE name = ?1")?.execute((name,))?;
     transaction.prepare_cached("DELETE FROM activity WHERE app = ?1")?.execute((name,))?;
     transaction.prepare_cached("DELETE FROM sessions WHERE app = ?1")?.execute((name,))?;
-    transaction.prepare_cached("INSERT OR REPLACE INTO deleted_apps VALUES (?1, ?2)")?.execute((name, revision))?;
+    let sql = "INSERT OR REPLACE INTO deleted_apps (name, revision) VALUES (?1, ?2)";
+    transaction.prepare_cached(sql)?.execute((name, revision))?;
     Ok(())
 }
 
@@ -124,7 +126,9 @@ pub(super) fn save_worker(connection: &mut Connection, worker: &StoredWorker, wr
     let registration = worker.registration.as_ref().map(|said| json("worker", &worker.id, said)).transpose()?;
     let drain = worker.drain.map(|drain| (to_sql(drain.since_ms), to_sql(drain.deadline_ms))).unzip();
     alone(connection, |transaction| {
-        let mut statement = transaction.prepare_cached("INSERT OR REPLACE INTO workers VALUES (?1, ?2, ?3, ?4)")?;
+        let mut statement = transaction.prepare_cached(
+            "INSERT OR REPLACE INTO workers (id, registration, drain_since_ms, drain_deadline_ms) VALUES (?1, ?2, ?3, ?4)",
+        )?;
         statement.execute((&worker.id, registration, drain.0, drain.1))?;
         mark_workers(transaction, writer)
     })
@@ -156,8 +160,9 @@ pub(super) fn save_activity(connection: &mut Connection, batch: &ActivityBatch, 
 
 /// Sums end at SQLite's largest integer: beyond it they would become fractions, which the columns refuse.
 const MERGE_SESSION: &str = "
-    INSERT INTO sessions
-    SELECT NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, 0
+    INSERT INTO sessions (id, mac, app, worker, moves, origin_request_id, last_request_id, client, created_ms, active_ms,
+        requests, bytes_in, bytes_out, draining_streams, changed, changed_by, changed_by_another)
+    SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, 0
     WHERE NOT EXISTS (SELECT 1 FROM deleted_sessions WHERE id = ?1)
         AND NOT EXISTS (SELECT 1 FROM deleted_apps WHERE name = ?3)
     ON CONFLICT (id) DO UPDATE SET
@@ -205,7 +210,7 @@ fn merge_session(
 }
 
 const MERGE_APP: &str = "
-    INSERT INTO activity
+    INSERT INTO activity (app, active_ms, idle_told_ms, changed, changed_by, changed_by_another)
     SELECT ?1, ?2, ?3, ?4, ?5, 0
     WHERE NOT EXISTS (SELECT 1 FROM deleted_apps WHERE name = ?1)
     ON CONFLICT (app) DO UPDATE SET
@@ -236,7 +241,7 @@ pub(super) fn delete_sessions(
         let change = next_change(transaction, writer)?;
         let mut delete = transaction.prepare_cached("DELETE FROM sessions WHERE id = ?1")?;
         let mut remember = transaction.prepare_cached(
-            "INSERT INTO deleted_sessions VALUES (?1, ?2, ?3, ?4)
+            "INSERT INTO deleted_sessions (id, at_ms, changed, changed_by) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (id) DO UPDATE SET at_ms = max(at_ms, excluded.at_ms)",
         )?;
         for id in ids {
