@@ -51,4 +51,5 @@ deps: ## install what building and running need, where it is missing
 
 test-deps: ## install what the tests need as well
 	@scripts/deps.sh tests
-	@scripts/jupyter.sh
+	@scripts/venv.sh jupyter tests/requirements.txt
+	@scripts/venv.sh schemathesis tests/schemathesis/requirements.txt
