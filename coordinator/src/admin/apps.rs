@@ -10,10 +10,11 @@ use app_proxy_control::table::{AppList, StoredApp};
 use app_proxy_hop::admin::Problem;
 use app_proxy_hop::config::Period;
 use app_proxy_hop::drain::Phase;
+use app_proxy_hop::request_id::RequestId;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -115,12 +116,13 @@ pub(super) async fn one(State(state): State<AdminState>, Path(name): Path<String
 pub(super) async fn put(
     State(state): State<AdminState>,
     Path(name): Path<String>,
+    Extension(request): Extension<RequestId>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let app = body::read_app(&name, &body.map_err(body::unreadable)?)?;
     let edit = Edit::Put(Box::new(app), condition(&headers)?);
-    match state.editor.edit(edit).await.map_err(problem)? {
+    match state.editor.edit(edit, Some(request)).await.map_err(problem)? {
         Outcome::Created(app) => Ok(stored(StatusCode::CREATED, &app)),
         Outcome::Updated(app) | Outcome::Unchanged(app) => Ok(stored(StatusCode::OK, &app)),
         Outcome::Deleted | Outcome::Taken { .. } => Ok(StatusCode::NO_CONTENT.into_response()),
@@ -143,10 +145,11 @@ pub(super) async fn put(
 pub(super) async fn delete(
     State(state): State<AdminState>,
     Path(name): Path<String>,
+    Extension(request): Extension<RequestId>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     let condition = condition(&headers)?;
-    state.editor.edit(Edit::Delete(name, condition)).await.map_err(problem)?;
+    state.editor.edit(Edit::Delete(name, condition), Some(request)).await.map_err(problem)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use app_proxy_hop::request_id::RequestId;
 use async_trait::async_trait;
 use log::{error, info, warn};
 use tokio::sync::{mpsc, oneshot};
@@ -44,6 +45,8 @@ pub struct Editor {
 
 struct Job {
     edit: Edit,
+    /// The call that asks for it; a reload of the file has none.
+    request: Option<RequestId>,
     done: oneshot::Sender<Result<Outcome, EditError>>,
 }
 
@@ -55,13 +58,13 @@ impl Editor {
         (Self { jobs }, Queue(queue))
     }
 
-    /// Makes a change. When this returns, it is in the store, and requests see it.
+    /// Makes a change for `request`, which is named in the log. When this returns, it is in the store, and requests see it.
     ///
     /// # Errors
     /// [`EditError`]; nothing has changed then.
-    pub async fn edit(&self, edit: Edit) -> Result<Outcome, EditError> {
+    pub async fn edit(&self, edit: Edit, request: Option<RequestId>) -> Result<Outcome, EditError> {
         let (done, answer) = oneshot::channel();
-        self.jobs.send(Job { edit, done }).await.map_err(|_| EditError::Ending)?;
+        self.jobs.send(Job { edit, request, done }).await.map_err(|_| EditError::Ending)?;
         answer.await.unwrap_or(Err(EditError::Ending))
     }
 }
@@ -118,6 +121,9 @@ impl EditorTask {
             sleep(FOLLOWED).await;
         }
         for (job, answer) in jobs.into_iter().zip(answers) {
+            if let (Some(request), Ok(outcome)) = (&job.request, &answer) {
+                log_outcome(request, &job.edit, outcome);
+            }
             // Whoever asked may be gone.
             let _ = job.done.send(answer);
         }
@@ -176,6 +182,20 @@ impl EditorTask {
         }
         self.observer.changed_elsewhere(news).await;
         Ok(())
+    }
+}
+
+/// Says what a call has changed; one that changes nothing says nothing.
+fn log_outcome(request: &RequestId, edit: &Edit, outcome: &Outcome) {
+    match (edit, outcome) {
+        (_, Outcome::Created(app)) => {
+            info!("request_id={request} app {} is new at revision {}", app.app.name, app.revision);
+        }
+        (_, Outcome::Updated(app)) => {
+            info!("request_id={request} app {} is changed at revision {}", app.app.name, app.revision);
+        }
+        (Edit::Delete(name, _), Outcome::Deleted) => info!("request_id={request} app {name} is deleted"),
+        _ => {}
     }
 }
 

@@ -22,6 +22,7 @@ mod websocket;
 mod access_log;
 mod admin;
 mod apps;
+mod ctl;
 mod daemon;
 mod handover;
 mod hardening;
