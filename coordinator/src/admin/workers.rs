@@ -1,7 +1,5 @@
 //! `/api/v1/workers`: workers register and leave, operators look and drain.
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use app_proxy_control::list::Page;
@@ -42,7 +40,7 @@ pub(super) async fn list(
 ) -> Result<Json<Page<WorkerView>>, Problem> {
     let Query(paging) = query.map_err(bad_query)?;
     let mut page = paging.page(state.pool.views().await, |view| view.id.to_string())?;
-    let sessions = sessions_by_worker(&state);
+    let sessions = state.sessions.table().by_worker(|_| true);
     for view in &mut page.items {
         view.sessions = Some(sessions.get(&view.id).copied().unwrap_or_default());
     }
@@ -175,18 +173,9 @@ pub(super) async fn undrain(
 
 async fn show(state: &AdminState, id: &str) -> Result<Json<WorkerView>, Problem> {
     let mut view = state.pool.view(id).await.ok_or_else(|| refused(PoolError::Unknown))?;
-    view.sessions = Some(sessions_by_worker(state).get(&view.id).copied().unwrap_or_default());
+    let sessions = state.sessions.table().by_worker(|worker| worker == id);
+    view.sessions = Some(sessions.get(&view.id).copied().unwrap_or_default());
     Ok(Json(view))
-}
-
-fn sessions_by_worker(state: &AdminState) -> HashMap<Arc<str>, u64> {
-    let mut sessions = HashMap::new();
-    for record in state.sessions.table().all() {
-        if let Some(worker) = record.worker() {
-            *sessions.entry(Arc::clone(&worker.id)).or_default() += 1;
-        }
-    }
-    sessions
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {

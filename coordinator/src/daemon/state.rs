@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use app_proxy_hop::drain::Phase;
 use app_proxy_hop::streams::{CloseReason, Opened};
 
-use crate::apps::editor::{Editor, EditorTask};
+use crate::apps::editor::{Editor, EditorTask, Overlap};
 use crate::apps::{Apps, Snapshot};
 use crate::config::Config;
 use crate::effects::{Effects, restore_sessions};
@@ -86,13 +87,13 @@ pub(super) fn work(
     pool.on_deadline(Arc::new(move |worker| close_streams_at(&streams, worker)));
     let effects = Effects { apps: Arc::clone(apps), sessions: Arc::clone(sessions), pool: Arc::clone(pool) };
     let (drain, started) = (hop.drain.clone(), Instant::now());
-    let task = EditorTask {
-        apps: Arc::clone(apps),
-        store: Arc::clone(store),
-        observer: Arc::new(effects),
-        cursor,
-        overlaps: Box::new(move || drain.closes_connections() || (is_successor && started.elapsed() < PREDECESSOR)),
+    let overlap = move || match drain.phase() {
+        Phase::Serving if is_successor && started.elapsed() < PREDECESSOR => Overlap::Successor,
+        Phase::Serving => Overlap::None,
+        Phase::HandingOver => Overlap::Predecessor,
+        _ => Overlap::Leaving,
     };
+    let task = EditorTask::new(apps, store, effects, cursor, overlap);
     let journal = Journal::new(sessions.table(), apps, store, &hop.drain, most_sessions);
     (Work { editor: task, queue, journal }, editor)
 }

@@ -148,7 +148,8 @@ async fn meets_a_full_disk(
     make_room();
     let answer = api.put_app(&refused, &body).await;
     assert_eq!(answer.status, 201, "{}", answer.text());
-    assert_eq!(cluster.get(&format!("/apps/{refused}/")).send().await.headers.has("Set-Cookie"), true);
+    let answer = cluster.get(&format!("/apps/{refused}/")).send().await;
+    assert!(answer.session_cookie().is_some(), "{}", answer.text());
     assert_eq!(socket.close(1000).await, Some(1000));
     let record = cluster.session(session_id(&session)).await;
     (apps(&api).await, session, number(&record, "requests"))

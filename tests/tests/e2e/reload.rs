@@ -118,7 +118,7 @@ async fn the_log_level_changes_at_once() {
     let without = Launch { under: ["env", "-u", "RUST_LOG"].map(str::to_owned).into(), ..Launch::default() };
     let (_app, mut cluster) = start(|builder| builder.launch(Program::Worker, without)).await;
     refused(&cluster, "quiet").await;
-    cluster.patch_worker_config(0, &json!({"worker": {"log_level": "warn,app_proxy_worker=debug"}}));
+    cluster.patch_worker_config(0, &json!({"worker": {"log_level": "warn,app_proxy_hop=info,app_proxy_worker=debug"}}));
     reload(&mut cluster, "changed: log_level").await;
     // The line that says so comes a moment before: the new level would not let it pass.
     let mut loud = false;
@@ -128,9 +128,11 @@ async fn the_log_level_changes_at_once() {
     }
     let worker = cluster.worker_daemon(0);
     assert!(!worker.stderr().iter().any(|line| line.contains("request_id=quiet is refused")));
-    // The old level would not let the line that says so pass: the new one does.
-    cluster.patch_worker_config(0, &json!({"worker": {"log_level": "info"}}));
-    reload(&mut cluster, "changed: log_level").await;
+    // One of the two levels would not let the line that says so pass: the other one does.
+    for level in ["warn", "info"] {
+        cluster.patch_worker_config(0, &json!({"worker": {"log_level": level}}));
+        reload(&mut cluster, "changed: log_level").await;
+    }
 }
 
 #[tokio::test]
@@ -308,7 +310,8 @@ async fn a_coordinator_s_timeouts_trusted_proxies_and_log_level_change_at_once()
     assert!(forwarded(&cluster, "trusted").await.starts_with("192.0.2.7"));
     let slow = cluster.get("/apps/api/gate/g").id("slow").send().await;
     assert_eq!((slow.status, slow.problem_code().as_str()), (504, "upstream_timeout"));
-    let debug = |line: &str| line.contains("DEBUG") && line.contains("request_id=slow");
+    assert_eq!(cluster.get("/apps/nobody/").id("unknown").send().await.status, 404);
+    let debug = |line: &str| line.contains("DEBUG") && line.contains("request_id=unknown");
     cluster.coordinator().wait_for_stderr("a line at debug", debug).await;
     assert!(!cluster.coordinator().stderr().iter().any(|line| line.contains("DEBUG") && line.contains("untrusted")));
 }
