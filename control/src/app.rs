@@ -1,11 +1,16 @@
 //! An app: a name, how requests match it, where it runs, and its policies. The same form in a file and in the API.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
 use app_proxy_hop::address::Address;
 use app_proxy_hop::config::Period;
+use app_proxy_hop::form::Form;
+use app_proxy_hop::has_form;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::webhook::WebhookUrl;
 
@@ -15,20 +20,73 @@ const LONGEST_NAME: usize = 63;
 const MOST_ENDPOINTS: usize = 1000;
 /// Most rules of an app.
 const MOST_RULES: usize = 100;
+/// Most labels of a worker, or of an app.
+const MOST_LABELS: usize = 32;
 
 /// Labels of workers, and those that an app asks for: `zone: gpu-a`.
 pub type Labels = BTreeMap<String, String>;
 
+/// The form of [`Labels`] in descriptions.
+#[derive(Debug)]
+pub struct LabelsForm;
+
+impl PartialSchema for LabelsForm {
+    fn schema() -> RefOr<Schema> {
+        let text = || ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[A-Za-z0-9._/-]{1,63}$")).build();
+        let labels = ObjectBuilder::new()
+            .description(Some("Labels of a worker, or those that an app asks of one."))
+            .property_names(Some(text()))
+            .additional_properties(Some(Schema::Object(text())))
+            .max_properties(Some(MOST_LABELS))
+            .examples([serde_json::json!({"zone": "gpu-a"})]);
+        RefOr::T(Schema::Object(labels.build()))
+    }
+}
+
+impl ToSchema for LabelsForm {
+    fn name() -> Cow<'static, str> {
+        "Labels".into()
+    }
+}
+
+/// The form of an app's name in descriptions; [`check_name`] checks it.
+#[derive(Debug)]
+pub struct AppName;
+
+has_form!(
+    AppName,
+    "AppName",
+    Form {
+        description: "The name of an app: a DNS label (lower-case letters, digits and hyphens).",
+        pattern: "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        longest: LONGEST_NAME,
+        format: None,
+        example: "notes",
+    }
+);
+
 /// What clients reach under a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "name": "notes",
+    "match": [{"path": "/apps/notes"}, {"host": "notes.example.com"}],
+    "upstream_path": "strip",
+    "affinity": "session",
+    "pool": {"zone": "gpu-a"},
+    "endpoints": [{"address": "10.0.0.5:8888", "weight": 1}, {"address": "10.0.0.6:8888", "weight": 3}],
+    "timeouts": {"connect": "3s", "read": "10m"},
+    "idle": {"after": "30m", "notify": "https://scheduler.example.com/hooks/idle"},
+    "wake": {"notify": "https://scheduler.example.com/hooks/wake", "page": true},
+}))]
 pub struct App {
-    /// Its name: a DNS label (lower-case letters, digits and hyphens).
+    /// Its name.
     #[serde(deserialize_with = "app_name")]
-    #[schema(required = false, pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", example = "notes")]
+    #[schema(required = false, value_type = AppName)]
     pub name: String,
     /// How requests find it; empty: on `/apps/<name>`.
     #[serde(default, rename = "match", skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 100)]
     pub rules: Vec<MatchRule>,
     /// What path it sees.
     #[serde(default)]
@@ -38,7 +96,7 @@ pub struct App {
     pub affinity: Affinity,
     /// Labels that a worker must have to serve it; empty: any worker.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schema(example = json!({"zone": "gpu-a"}))]
+    #[schema(value_type = LabelsForm)]
     pub pool: Labels,
     /// Where it listens; empty while it does not run.
     #[serde(default)]
@@ -59,11 +117,10 @@ pub struct App {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IdlePolicy {
-    /// For how long.
-    #[schema(value_type = String, example = "30m")]
+    /// For how long; longer than 0.
+    #[schema(value_type = String, max_length = 64, pattern = "^([1-9][0-9]{0,8}(ms|s|m|h|d))+$", example = "30m")]
     pub after: Period,
     /// Who is told, by a signed webhook.
-    #[schema(value_type = String, format = "uri", example = "https://scheduler.example.com/hooks/idle")]
     pub notify: WebhookUrl,
 }
 
@@ -72,10 +129,10 @@ pub struct IdlePolicy {
 #[serde(deny_unknown_fields)]
 pub struct WakePolicy {
     /// Who is asked to start it, by a signed webhook: once, not once a request.
-    #[schema(value_type = String, format = "uri", example = "https://scheduler.example.com/hooks/wake")]
     pub notify: WebhookUrl,
     /// Whether browsers see a page that says so, and that goes on by itself.
     #[serde(default = "yes")]
+    #[schema(default = true)]
     pub page: bool,
 }
 
@@ -86,13 +143,30 @@ const fn yes() -> bool {
 /// How requests find an app: by path prefix, by host, or by both.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(min_properties = 1)]
 pub struct MatchRule {
     /// A path prefix of whole segments.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    #[schema(
+        nullable = false,
+        pattern = r"^/$|^/(?!\.app-proxy(/|$))((?!\.\.?(/|$))[A-Za-z0-9._~!$&'()*+,=:@-]+/)*(?!\.\.?(/|$))[A-Za-z0-9._~!$&'()*+,=:@-]+/?$",
+        example = "/apps/notes"
+    )]
     pub path: Option<String>,
     /// A host name without a port.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    #[schema(
+        nullable = false,
+        pattern = r"^([A-Za-z0-9_-]+\.)*[A-Za-z0-9_-]+\.?$|^\[[0-9A-Fa-f:.]+\]$",
+        max_length = 253,
+        example = "notes.example.com"
+    )]
     pub host: Option<String>,
+}
+
+/// A text where nothing is said by leaving it out: `null` would make a rule that has neither member.
+fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    String::deserialize(deserializer).map(Some)
 }
 
 /// What path an application sees.
@@ -122,11 +196,10 @@ pub enum Affinity {
 #[serde(deny_unknown_fields)]
 pub struct Endpoint {
     /// Its address as the workers see it: `host:port` or `unix:/path`.
-    #[schema(value_type = String, example = "10.0.0.5:8888")]
     pub address: Address,
     /// Its share of new sessions and requests.
     #[serde(default = "one")]
-    #[schema(minimum = 1)]
+    #[schema(default = 1, minimum = 1, maximum = 65535)]
     pub weight: u16,
 }
 
@@ -140,11 +213,9 @@ const fn one() -> u16 {
 pub struct AppTimeouts {
     /// To connect to an endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "3s")]
     pub connect: Option<Period>,
     /// Longest silence of an endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "10m")]
     pub read: Option<Period>,
 }
 
@@ -257,13 +328,12 @@ impl App {
 /// When a name or a value is empty, too long, or has other characters than letters, digits and `-_./`.
 pub fn check_labels(field: &str, labels: &Labels) -> Result<(), AppError> {
     const LONGEST: usize = 63;
-    const MOST: usize = 32;
     let fits = |text: &str| {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./".contains(&b);
         !text.is_empty() && text.len() <= LONGEST && text.bytes().all(plain)
     };
-    if labels.len() > MOST {
-        return Err(AppError::new(field, format!("at most {MOST} labels")));
+    if labels.len() > MOST_LABELS {
+        return Err(AppError::new(field, format!("at most {MOST_LABELS} labels")));
     }
     match labels.iter().find(|(name, value)| !fits(name) || !fits(value)) {
         None => Ok(()),
@@ -304,6 +374,7 @@ mod tests {
     fn what_makes_no_sense_is_refused() {
         assert!(app("{name: a, endpoint: []}").is_err(), "a misspelt key");
         assert!(app("{name: a, match: [{}]}").unwrap().validate().is_err());
+        assert!(app("{name: a, match: [{path: null, host: h}]}").is_err());
         assert!(app("{name: a, match: [{path: /x}, {path: /x}]}").unwrap().validate().is_err());
         assert!(app("{name: a, endpoints: [{address: 'h:1', weight: 0}]}").unwrap().validate().is_err());
         assert!(app("{name: a, endpoints: [{address: 'h:1'}, {address: 'h:1'}]}").unwrap().validate().is_err());

@@ -24,8 +24,10 @@ pub struct SessionView {
     #[schema(value_type = Option<String>)]
     pub client: Option<IpAddr>,
     /// When it was created, RFC 3339.
+    #[schema(format = DateTime)]
     pub created_at: String,
     /// When data flowed last, RFC 3339.
+    #[schema(format = DateTime)]
     pub last_active_at: String,
     /// Requests so far.
     pub requests: u64,

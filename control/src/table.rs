@@ -30,12 +30,14 @@ pub struct StoredApp {
     pub source: Source,
     /// When it changed last, RFC 3339; absent of apps of the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime)]
     pub updated_at: Option<String>,
 }
 
 /// Where an app comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = AppSource)]
 pub enum Source {
     /// The configuration file; the API cannot change it.
     File,

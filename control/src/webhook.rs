@@ -5,8 +5,11 @@
 //! (`v1,` and the base64 of HMAC-SHA-256 over `<id>.<timestamp>.<body>`).
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
+use app_proxy_hop::form::Form;
+use app_proxy_hop::has_form;
 use http::Uri;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -24,6 +27,18 @@ pub struct WebhookUrl(Uri);
 #[error("`{0}` is no webhook: write http://host/path or https://host/path")]
 pub struct WebhookUrlError(String);
 
+has_form!(
+    WebhookUrl,
+    "WebhookUrl",
+    Form {
+        description: "Where a webhook goes: an absolute `http` or `https` URL without credentials.",
+        pattern: r"^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/%?=&+-]*)?$",
+        longest: LONGEST_URL,
+        format: Some("uri"),
+        example: "https://scheduler.example.com/hooks/app-proxy",
+    }
+);
+
 impl WebhookUrl {
     /// The address as a request target.
     #[must_use]
@@ -40,8 +55,16 @@ impl FromStr for WebhookUrl {
         let uri: Uri = text.parse().map_err(|_| wrong())?;
         let scheme = matches!(uri.scheme_str(), Some("http" | "https"));
         // Credentials in a URL would stand in every list of apps.
-        let authority = uri.authority().is_some_and(|a| !a.host().is_empty() && !a.as_str().contains('@'));
+        let authority = uri.authority().is_some_and(|a| is_host(a.host()) && !a.as_str().contains('@'));
         if scheme && authority && text.len() <= LONGEST_URL { Ok(Self(uri)) } else { Err(wrong()) }
+    }
+}
+
+/// Whether it is a name that can be looked up, or an address.
+fn is_host(host: &str) -> bool {
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)),
     }
 }
 
@@ -74,6 +97,7 @@ pub struct Event {
     #[serde(rename = "type")]
     pub kind: EventKind,
     /// When, RFC 3339.
+    #[schema(format = DateTime)]
     pub timestamp: String,
     /// Of which app, and the like.
     pub data: EventData,
@@ -110,9 +134,11 @@ pub struct EventData {
     pub revision: u64,
     /// When data flowed last, RFC 3339; absent when none ever has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime)]
     pub last_active_at: Option<String>,
     /// The request that woke it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub request_id: Option<String>,
     /// How many sessions it has.
     pub session_count: usize,
@@ -126,6 +152,7 @@ pub struct EventSession {
     /// Its identifier.
     pub id: String,
     /// When data flowed last, RFC 3339.
+    #[schema(format = DateTime)]
     pub last_active_at: String,
     /// Streams that are open.
     pub open_streams: u32,
@@ -140,7 +167,17 @@ mod tests {
         for good in ["http://127.0.0.1:9000/x", "https://scheduler.example.com", "http://[::1]:1/a?b=c"] {
             assert!(good.parse::<WebhookUrl>().is_ok(), "{good}");
         }
-        for bad in ["", "/path", "ftp://h/", "http://", "http://user:pw@h/", "h:80", "http://h h/"] {
+        for bad in [
+            "",
+            "/path",
+            "ftp://h/",
+            "http://",
+            "http://user:pw@h/",
+            "http://a!b/",
+            "http://[::g]/",
+            "h:80",
+            "http://h h/",
+        ] {
             assert!(bad.parse::<WebhookUrl>().is_err(), "{bad}");
         }
     }

@@ -4,13 +4,31 @@ use std::sync::Arc;
 
 use app_proxy_hop::address::Address;
 use app_proxy_hop::config::Period;
+use app_proxy_hop::form::Form;
+use app_proxy_hop::has_form;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::app::{AppError, Labels, check_labels};
+use crate::app::{AppError, Labels, LabelsForm, check_labels};
 
 /// Longest identifier of a worker, in bytes.
 const LONGEST_ID: usize = 128;
+
+/// The form of a worker's identifier in descriptions; [`check_id`] checks it.
+#[derive(Debug)]
+pub struct WorkerId;
+
+has_form!(
+    WorkerId,
+    "WorkerId",
+    Form {
+        description: "The identifier of a worker: letters, digits, `-`, `_` and `.`.",
+        pattern: "^[A-Za-z0-9._-]{1,128}$",
+        longest: LONGEST_ID,
+        format: None,
+        example: "gpu-a-1",
+    }
+);
 
 /// A text is no worker's identifier.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,24 +48,35 @@ pub fn check_id(id: &str) -> Result<(), WorkerIdError> {
 /// What a worker says of itself when it registers and renews: the body of `PUT /api/v1/workers/{id}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "address": "10.0.0.7:7080",
+    "weight": 1,
+    "labels": {"zone": "gpu-a"},
+    "instance": "1f0c2b7e",
+    "lease": "10s",
+    "held": {"epoch": "943837a3ea5b5388", "revision": 41},
+    "load": {"in_flight": 12, "open_streams": 3},
+    "draining": false,
+    "version": "0.1.0",
+}))]
 pub struct Registration {
     /// How coordinators reach its proxy listener: `host:port` or `unix:/path`.
-    #[schema(value_type = String, example = "10.0.0.7:7080")]
     pub address: Address,
     /// Its share of new sessions.
     #[serde(default = "one")]
-    #[schema(minimum = 1, maximum = 1000)]
+    #[schema(default = 1, minimum = 1, maximum = 1000)]
     pub weight: u16,
     /// What apps may ask for by `pool`.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    #[schema(value_type = LabelsForm)]
     pub labels: Labels,
     /// Tells its processes apart: the successor of a graceful upgrade registers under the same identifier, and what its predecessor
     /// says after that does not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
-    /// For how long this holds unless it is renewed; the coordinator's own `registration.lease` where it is absent.
+    /// For how long this holds unless it is renewed; the coordinator's own `registration.lease` where it is absent. At least `100ms`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "10s")]
+    #[schema(value_type = Option<String>, max_length = 64, pattern = "^([1-9][0-9]{0,8}(s|m|h|d)|[1-9][0-9]{2,8}ms)+$", example = "10s")]
     pub lease: Option<Period>,
     /// The table that it holds of this coordinator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,6 +103,7 @@ pub struct Held {
     /// What the revision counts in.
     pub epoch: String,
     /// The revision.
+    #[schema(format = "uint64", maximum = 18446744073709551615usize)]
     pub revision: u64,
 }
 
@@ -82,8 +112,10 @@ pub struct Held {
 #[serde(deny_unknown_fields, default)]
 pub struct Load {
     /// Requests and streams in flight.
+    #[schema(format = "uint64", maximum = 18446744073709551615usize)]
     pub in_flight: u64,
     /// Streams among them.
+    #[schema(format = "uint64", maximum = 18446744073709551615usize)]
     pub open_streams: u64,
 }
 
@@ -113,7 +145,6 @@ impl Registration {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Registered {
     /// For how long the registration holds.
-    #[schema(value_type = String, example = "10s")]
     pub lease: Period,
     /// Whether an operator drains it at this coordinator.
     pub drain: bool,
@@ -123,13 +154,14 @@ pub struct Registered {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WorkerView {
     /// Its identifier.
-    #[schema(value_type = String)]
+    #[schema(value_type = WorkerId)]
     pub id: Arc<str>,
     /// Where its proxy listens.
     pub address: String,
     /// Its share of new sessions.
     pub weight: u16,
     /// What apps may ask for by `pool`.
+    #[schema(value_type = LabelsForm)]
     pub labels: Labels,
     /// Whether it answers health checks.
     pub healthy: bool,
@@ -139,6 +171,7 @@ pub struct WorkerView {
     pub source: WorkerSource,
     /// When its registration lapses unless it is renewed, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime)]
     pub lease_until: Option<String>,
     /// The table that it holds, as it says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -175,8 +208,10 @@ pub enum WorkerSource {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DrainView {
     /// Since when, RFC 3339.
+    #[schema(format = DateTime)]
     pub since: String,
     /// When what is left is closed, RFC 3339.
+    #[schema(format = DateTime)]
     pub deadline: String,
     /// Whether nothing is left.
     pub done: bool,
@@ -185,9 +220,9 @@ pub struct DrainView {
 /// The body of `POST /api/v1/workers/{id}/drain`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schema(example = json!({"deadline": "10m"}))]
 pub struct DrainRequest {
-    /// How long streams may go on before they are closed; 5 minutes when it is absent.
-    #[schema(value_type = Option<String>, example = "10m")]
+    /// How long streams may go on before they are closed; 5 minutes when it is absent, 30 days at most.
     pub deadline: Option<Period>,
 }
 

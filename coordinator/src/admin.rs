@@ -1,6 +1,7 @@
 //! The admin API: apps, workers, sessions; its description is made from the handlers.
 
 mod apps;
+mod input;
 mod openapi;
 mod problems;
 mod requests;
@@ -16,7 +17,6 @@ use app_proxy_hop::drain::Drain;
 use app_proxy_hop::exchange::Hop;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use serde::Deserialize;
@@ -90,6 +90,7 @@ fn calls() -> OpenApiRouter<AdminState> {
 
 /// `limit` and `cursor` of a list.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct Paging {
     /// Items on a page; 100 when it is absent.
@@ -110,7 +111,7 @@ impl Paging {
             Some(limit) if (1..=Self::MOST).contains(&limit) => Ok(limit),
             Some(_) => {
                 let detail = format!("limit is 1 to {}.", Self::MOST);
-                Err(Problem::new(StatusCode::BAD_REQUEST, "bad_request", detail).with_field("limit"))
+                Err(input::bad_request(detail).with_field("limit"))
             }
         }
     }
@@ -132,9 +133,4 @@ fn store_problem(error: &StoreError) -> Problem {
     };
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.code(), detail)
         .with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
-}
-
-/// What a query that cannot be read is answered.
-fn bad_query(rejection: QueryRejection) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "bad_request", rejection.body_text())
 }

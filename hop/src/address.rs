@@ -10,6 +10,14 @@ use http::HeaderValue;
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 use serde::{Deserialize, Serialize};
 
+use crate::form::Form;
+use crate::has_form;
+
+/// Longest name of a host, in bytes (RFC 1035, section 2.3.4).
+const LONGEST_HOST: usize = 253;
+/// Longest path of a Unix socket, in bytes: what the system has room for.
+const LONGEST_PATH: usize = 107;
+
 /// An IP address as a header value.
 #[must_use]
 pub fn header_value(ip: IpAddr) -> HeaderValue {
@@ -49,7 +57,7 @@ pub enum Address {
 /// Why a text is no address.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum AddressError {
-    /// Neither form fits.
+    /// Neither form fits, or it is too long.
     #[error("address `{0}`: write host:port or unix:/path")]
     Form(String),
     /// The port is not a number from 0 to 65535.
@@ -57,12 +65,24 @@ pub enum AddressError {
     Port(String),
 }
 
+has_form!(
+    Address,
+    "Address",
+    Form {
+        description: "Where something listens: `host:port`, or `unix:/path` where both ends are on one host.",
+        pattern: r"^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$|^unix:/[^\u0000]{1,106}$",
+        longest: LONGEST_HOST + ":65535".len(),
+        format: None,
+        example: "10.0.0.5:8888",
+    }
+);
+
 impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
         if let Some(path) = text.strip_prefix("unix:") {
-            return if path.starts_with('/') && path.len() > 1 {
+            return if path.starts_with('/') && (2..=LONGEST_PATH).contains(&path.len()) && !path.contains('\0') {
                 Ok(Self::Unix(PathBuf::from(path)))
             } else {
                 Err(AddressError::Form(text.to_owned()))
@@ -74,7 +94,8 @@ impl FromStr for Address {
         let valid = match bracketed {
             Some(literal) => literal.parse::<std::net::Ipv6Addr>().is_ok(),
             None => {
-                !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+                (1..=LONGEST_HOST).contains(&host.len())
+                    && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
             }
         };
         if !valid {
@@ -176,6 +197,10 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
+        let (host, path) = (format!("{}:1", "h".repeat(254)), format!("unix:/{}", "p".repeat(107)));
+        for text in [&host, &path, "unix:/a\0b"] {
+            assert!(text.parse::<Address>().is_err(), "{text}");
+        }
         for text in ["", "8080", ":80", "host:", "host:70000", "unix:", "unix:relative", "a b:80", "[::1:80", "::1:80"]
         {
             assert!(text.parse::<Address>().is_err(), "{text}");

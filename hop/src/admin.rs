@@ -1,5 +1,7 @@
 //! The admin listener: an axum application served from a Pingora service, so that a graceful upgrade hands its socket over too.
 
+mod name;
+
 use std::io;
 use std::net::TcpListener as StdTcpListener;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -9,7 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -26,6 +28,8 @@ use utoipa::ToSchema;
 use crate::daemon::Bound;
 use crate::exchange::Hop;
 use crate::request_id::RequestId;
+
+pub use name::Name;
 
 /// Serves a router on an admin address.
 pub struct AdminService {
@@ -204,8 +208,13 @@ pub fn probes(hop: &Arc<Hop>, ready: Readiness) -> Router {
 pub fn identified(router: Router, hop: &Arc<Hop>) -> Router {
     router
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "not_found", "There is no such call.") })
-        .method_not_allowed_fallback(|| async {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This call has no such method.")
+        .method_not_allowed_fallback(|method: Method| async move {
+            // The router adds `Allow`.
+            if method == Method::OPTIONS {
+                return StatusCode::NO_CONTENT.into_response();
+            }
+            let detail = "This call has no such method; `Allow` lists those that it has.";
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail).into_response()
         })
         .layer(middleware::from_fn_with_state(Arc::clone(hop), identify))
 }
@@ -223,7 +232,11 @@ async fn identify(State(hop): State<Arc<Hop>>, mut request: Request, next: Next)
     request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        let allow = response.headers_mut().remove(header::ALLOW);
         response = problem.render(&id);
+        if let Some(allow) = allow {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
     }
     if !method.is_safe() && response.extensions().get::<Routine>().is_none() {
         info!("request_id={id} admin {method} {path} {}", response.status().as_u16());
@@ -247,22 +260,30 @@ pub struct Problem {
 
 /// An error as the admin API writes it: `application/problem+json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Problem)]
 pub struct ProblemBody {
     /// What kind of error it is: `urn:app-proxy:error:` and the code.
+    #[schema(example = "urn:app-proxy:error:bad_request")]
     #[serde(rename = "type")]
     pub kind: String,
     /// What the status means.
+    #[schema(example = "Bad Request")]
     pub title: String,
     /// The status.
+    #[schema(minimum = 400, maximum = 599, example = 400)]
     pub status: u16,
     /// What is wrong, for people.
+    #[schema(example = "address `x`: write host:port or unix:/path")]
     pub detail: String,
     /// What is wrong, for programs: does not change.
+    #[schema(example = "bad_request")]
     pub code: String,
     /// The identifier of the call.
+    #[schema(example = "01J9ZX3V5T8K2M4N6P8R0S2T4V")]
     pub request_id: String,
-    /// Which member of the body that was sent is wrong: `endpoints[0].address`.
+    /// Which member of the body, parameter or header is wrong: `endpoints[0].address`, `limit`, `If-Match`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "endpoints[0].address")]
     pub field: Option<String>,
 }
 
@@ -323,6 +344,7 @@ impl IntoResponse for Problem {
 pub fn request_id_of(text: &str) -> Result<RequestId, Problem> {
     text.parse().map_err(|reason| {
         Problem::new(StatusCode::BAD_REQUEST, "bad_request", format!("The request identifier is not valid: {reason}."))
+            .with_field("request_id")
     })
 }
 

@@ -21,4 +21,5 @@ pub mod websocket;
 
 pub mod access_log;
 pub mod admin;
+pub mod form;
 pub mod metrics;

@@ -28,6 +28,7 @@ pub mod wire;
 pub mod ws;
 
 pub mod app;
+pub mod follower;
 pub mod scheduler;
 
 pub mod logs;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use app_proxy_control::request::RequestEvents;
-use app_proxy_hop::admin::{Problem, identified, probes, request_id_of, require_token};
+use app_proxy_hop::admin::{Name, Problem, identified, probes, request_id_of, require_token};
 use app_proxy_hop::exchange::Hop;
 use app_proxy_hop::request_id::RequestId;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -24,7 +24,7 @@ pub fn router(worker: &Arc<Worker>) -> Router {
     identified(guarded.merge(probes(&worker.hop, ready)), &worker.hop)
 }
 
-async fn request(State(hop): State<Arc<Hop>>, Path(id): Path<String>) -> Result<Json<RequestEvents>, Problem> {
+async fn request(State(hop): State<Arc<Hop>>, Name(id): Name) -> Result<Json<RequestEvents>, Problem> {
     let id = request_id_of(&id)?;
     Ok(Json(events(&hop, id).await))
 }

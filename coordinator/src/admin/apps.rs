@@ -6,22 +6,26 @@ mod cache;
 use std::sync::Arc;
 use std::time::Duration;
 
+use app_proxy_control::app::{App, AppName};
 use app_proxy_control::table::{AppList, StoredApp};
-use app_proxy_hop::admin::Problem;
+use app_proxy_hop::admin::{Name, Problem};
 use app_proxy_hop::config::Period;
 use app_proxy_hop::drain::Phase;
 use app_proxy_hop::request_id::RequestId;
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::problems::{Authenticated, BadRequest, Full, TooLarge};
-use super::{AdminState, Paging, bad_query, store_problem};
+use super::input::{Asked, Sent, bad_request};
+use super::problems::{
+    AppConflict, AppNotFound, AppOwnedByFile, BadRequest, PreconditionFailed, StoreUnavailable, TooLarge,
+    Unauthenticated,
+};
+use super::{AdminState, Paging, store_problem};
 use crate::apps::edit::{Condition, Edit, EditError, Outcome};
 
 pub use cache::ListCache;
@@ -31,14 +35,16 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// What part of the table is asked for.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Changes {
     /// Only what changed after this revision; deletions are in `deleted`.
+    #[param(format = "uint64", maximum = 18446744073709551615usize, example = 41)]
     since: Option<u64>,
     /// What the revision counts in. A table of another epoch is answered whole.
     epoch: Option<String>,
     /// How long to wait for a change, with `since`: `30s`; a minute at most.
-    #[param(value_type = Option<String>, example = "30s")]
+    #[param(example = "30s")]
     wait: Option<Period>,
     /// Apps on a page, 1 to 1000. Without `limit` and `cursor` the answer is the whole table.
     #[param(minimum = 1, maximum = 1000)]
@@ -49,15 +55,12 @@ pub(super) struct Changes {
 
 /// The app table, or what changed in it
 ///
-/// With `since` and `wait` a long poll: it is answered as soon as something has changed, or with no items after `wait`.
+/// With `since` and `wait` a long poll: it is answered as soon as something has changed, or with no items after `wait`. Workers follow the
+/// table with it, so that their token is good for this call too.
 #[utoipa::path(get, path = "/api/v1/apps", operation_id = "list_apps", tag = "apps", params(Changes), responses(
-    (status = 200, description = "Apps, the table's revision and its epoch", body = AppList), BadRequest, Authenticated,
+    (status = 200, description = "Apps, the table's revision and its epoch.", body = AppList), BadRequest, Unauthenticated,
 ))]
-pub(super) async fn list(
-    State(state): State<AdminState>,
-    query: Result<Query<Changes>, QueryRejection>,
-) -> Result<Response, Problem> {
-    let Query(changes) = query.map_err(bad_query)?;
+pub(super) async fn list(State(state): State<AdminState>, Asked(changes): Asked<Changes>) -> Result<Response, Problem> {
     if changes.limit.is_some() || changes.cursor.is_some() {
         let limit = Paging { limit: changes.limit, cursor: None }.limit()?;
         return Ok(Json(state.apps.load().table.page(changes.cursor.as_deref(), limit)).into_response());
@@ -86,15 +89,16 @@ pub(super) async fn list(
 
 /// One app
 #[utoipa::path(get, path = "/api/v1/apps/{name}", operation_id = "get_app", tag = "apps",
-    params(("name" = String, Path, description = "The app's name")), responses(
-    (status = 200, description = "The app", body = StoredApp,
-        headers(("ETag" = String, description = "Its revision in quotes, for `If-Match`"))),
-    (status = 404, description = "`app_not_found`", body = app_proxy_hop::admin::ProblemBody, content_type = "application/problem+json"),
-    BadRequest, Authenticated,
-))]
-pub(super) async fn one(State(state): State<AdminState>, Path(name): Path<String>) -> Result<Response, Problem> {
+    params(("name" = AppName, Path, description = "The app's name.")),
+    responses(
+        (status = 200, description = "The app.", body = StoredApp,
+            headers(("ETag" = String, description = "The app's revision in quotes, for `If-Match`."))),
+        BadRequest, Unauthenticated, AppNotFound,
+    ),
+)]
+pub(super) async fn one(State(state): State<AdminState>, Name(name): Name) -> Result<Response, Problem> {
     let found = state.apps.load().table.get(&name).cloned();
-    found.map(|app| stored(StatusCode::OK, &app)).ok_or_else(|| not_found("There is no app of this name."))
+    found.map(|app| stored(StatusCode::OK, &app)).ok_or_else(not_found)
 }
 
 /// Register an app, or put it in the place of the one of its name
@@ -102,25 +106,33 @@ pub(super) async fn one(State(state): State<AdminState>, Path(name): Path<String
 /// Idempotent: the same app again changes nothing and is answered with 200. When this is answered, the app is on disk, and the next
 /// request is served by it, through any worker.
 #[utoipa::path(put, path = "/api/v1/apps/{name}", operation_id = "put_app", tag = "apps",
-    params(("name" = String, Path, description = "The app's name"),
-        ("If-Match" = Option<String>, Header, description = "Only when the app is at this revision: its `ETag`, or `*` for any"),
-        ("If-None-Match" = Option<String>, Header, description = "`*`: only when there is no such app")),
-    request_body(content = app_proxy_control::app::App, description = "The app. `name` may be left out; `revision`, `source` and `updated_at`, as GET answers them, do not count."),
+    params(
+        ("name" = AppName, Path, description = "The app's name."),
+        ("If-Match" = Option<String>, Header, description = "Only when the app is at this revision: its `ETag`, or `*` for any. Excludes `If-None-Match`.", nullable = false, pattern = r#"^(\*|"[0-9]{1,19}"(, "[0-9]{1,19}")*)$"#, example = "\"7\""),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: only when there is no such app.", nullable = false, pattern = r"^\*$", example = "*"),
+    ),
+    request_body(content = App, description = "The app. `name` may be left out, and is the one of the path otherwise. What GET answers can be sent back: `revision`, `source` and `updated_at` do not count."),
     responses(
-    (status = 200, description = "The app, as it is stored", body = StoredApp, headers(("ETag" = String, description = "Its revision in quotes"))),
-    (status = 201, description = "The app, which is new", body = StoredApp, headers(("ETag" = String, description = "Its revision in quotes"))),
-    (status = 409, description = "`app_owned_by_file`, or `match_taken`: another app answers there", body = app_proxy_hop::admin::ProblemBody, content_type = "application/problem+json"),
-    (status = 412, description = "`precondition_failed`: the app has changed since", body = app_proxy_hop::admin::ProblemBody, content_type = "application/problem+json"),
-    BadRequest, Authenticated, TooLarge, Full,
-))]
+        (status = 200, description = "The app, as it is stored.", body = StoredApp,
+            headers(("ETag" = String, description = "The app's revision in quotes, for `If-Match`.")),
+            links(("its state" = (operation_id = "get_app", parameters(("name" = "$request.path.name")))))),
+        (status = 201, description = "The app, which is new.", body = StoredApp,
+            headers(("ETag" = String, description = "The app's revision in quotes, for `If-Match`.")),
+            links(
+                ("its state" = (operation_id = "get_app", parameters(("name" = "$request.path.name")))),
+                ("its end" = (operation_id = "delete_app", parameters(("name" = "$request.path.name")))),
+            )),
+        BadRequest, Unauthenticated, AppConflict, PreconditionFailed, TooLarge, StoreUnavailable,
+    ),
+)]
 pub(super) async fn put(
     State(state): State<AdminState>,
-    Path(name): Path<String>,
+    Name(name): Name,
     Extension(request): Extension<RequestId>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    Sent(body): Sent,
 ) -> Result<Response, Problem> {
-    let app = body::read_app(&name, &body.map_err(body::unreadable)?)?;
+    let app = body::read_app(&name, &body)?;
     let edit = Edit::Put(Box::new(app), condition(&headers)?);
     match state.editor.edit(edit, Some(request)).await.map_err(problem)? {
         Outcome::Created(app) => Ok(stored(StatusCode::CREATED, &app)),
@@ -133,18 +145,18 @@ pub(super) async fn put(
 ///
 /// Its streams are closed and its sessions dropped, at every worker. Deleting again what was deleted is answered with 204 too.
 #[utoipa::path(delete, path = "/api/v1/apps/{name}", operation_id = "delete_app", tag = "apps",
-    params(("name" = String, Path, description = "The app's name"),
-        ("If-Match" = Option<String>, Header, description = "Only when the app is at this revision: its `ETag`, or `*` for any")),
+    params(
+        ("name" = AppName, Path, description = "The app's name."),
+        ("If-Match" = Option<String>, Header, description = "Only when the app is at this revision: its `ETag`, or `*` for any.", nullable = false, pattern = r#"^(\*|"[0-9]{1,19}"(, "[0-9]{1,19}")*)$"#, example = "\"7\""),
+    ),
     responses(
-    (status = 204, description = "It is gone"),
-    (status = 404, description = "`app_not_found`", body = app_proxy_hop::admin::ProblemBody, content_type = "application/problem+json"),
-    (status = 409, description = "`app_owned_by_file`", body = app_proxy_hop::admin::ProblemBody, content_type = "application/problem+json"),
-    (status = 412, description = "`precondition_failed`: the app has changed since", body = app_proxy_hop::admin::ProblemBody, content_type = "application/problem+json"),
-    BadRequest, Authenticated, Full,
-))]
+        (status = 204, description = "It is gone."),
+        BadRequest, Unauthenticated, AppNotFound, AppOwnedByFile, PreconditionFailed, StoreUnavailable,
+    ),
+)]
 pub(super) async fn delete(
     State(state): State<AdminState>,
-    Path(name): Path<String>,
+    Name(name): Name,
     Extension(request): Extension<RequestId>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
@@ -169,7 +181,7 @@ fn json(body: Bytes) -> Response {
 /// What `If-Match` and `If-None-Match` ask for.
 fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
     let text = |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default().trim());
-    let wrong = |name: &str, what: &str| Problem::new(StatusCode::BAD_REQUEST, "bad_request", what).with_field(name);
+    let wrong = |name: &str, what: &str| bad_request(what).with_field(name);
     match (text(header::IF_MATCH), text(header::IF_NONE_MATCH)) {
         (None, None) => Ok(Condition::None),
         (Some("*"), None) => Ok(Condition::Exists),
@@ -185,8 +197,8 @@ fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
     }
 }
 
-fn not_found(detail: &str) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "app_not_found", detail)
+fn not_found() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "app_not_found", "There is no app of this name.")
 }
 
 /// What the caller is told of a change that was refused.
@@ -194,7 +206,7 @@ fn problem(error: EditError) -> Problem {
     let conflict = |code, detail| Problem::new(StatusCode::CONFLICT, code, detail);
     match error {
         EditError::Invalid(invalid) => body::invalid(&invalid),
-        EditError::NotFound(_) => not_found("There is no app of this name."),
+        EditError::NotFound(_) => not_found(),
         EditError::OwnedByFile(_) => conflict("app_owned_by_file", error.to_string()),
         EditError::MatchTaken(_) => conflict("match_taken", error.to_string()).with_field("match"),
         EditError::Precondition(_) => {

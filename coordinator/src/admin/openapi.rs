@@ -1,59 +1,74 @@
 //! The description of the API at `/openapi.json`, made from its handlers and types, and a page that renders it at `/docs/`.
 
+mod page;
+mod probes;
+mod whole;
+
+use app_proxy_control::app::AppName;
 use app_proxy_control::webhook::Event;
+use app_proxy_control::worker::WorkerId;
+use app_proxy_hop::admin::ProblemBody;
+use app_proxy_hop::config::Period;
 use axum::Router;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{AdminState, calls, calls_of_workers};
+
+pub(super) use page::pages;
 
 /// What is not said by a handler.
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "App-Proxy coordinator",
-        description = "Applications, workers and sessions of an App-Proxy coordinator, on its admin listener.",
+        description = "Apps, workers and sessions of an App-Proxy coordinator, on its admin listener.\n\n\
+            Bodies are JSON, read as such whatever `Content-Type` says, and 1 MiB at most. What is misspelt is refused and not ignored, in a body and in a query. \
+            Errors are `application/problem+json` (RFC 9457): `code` says for programs what is wrong, and `field` where. Each answer, an error too, has the identifier of \
+            the call in `X-Backend-Request-ID`, and the log has it too.\n\n\
+            Lists come in pages of `limit` items; `next_cursor` is where the next one begins, and null on the last one.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
+    servers((url = "/", description = "The admin listener that serves this description")),
     tags(
         (name = "apps", description = "What clients reach"),
         (name = "workers", description = "The pool"),
         (name = "sessions", description = "One client's use of one app"),
         (name = "requests", description = "What both tiers know of one request"),
+        (name = "probes", description = "How the coordinator is; without a token"),
     ),
-    components(schemas(Event)),
+    paths(probes::alive, probes::ready, probes::metrics),
+    components(schemas(ProblemBody, AppName, WorkerId, Period, Event)),
     security(("token" = [])),
     modifiers(&BearerToken),
 )]
 struct Frame;
 
-/// Every call takes a bearer token (RFC 6750).
+/// Calls take a bearer token (RFC 6750).
 struct BearerToken;
 
 impl Modify for BearerToken {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let token = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("What the file of the key `admin.token_file` holds. What workers call takes the token of `worker_token_file` too."));
         let components = openapi.components.get_or_insert_default();
-        components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+        components.add_security_scheme("token", SecurityScheme::Http(token.build()));
     }
 }
 
 /// The router of described calls, and their description.
 pub(super) fn described(calls: OpenApiRouter<AdminState>) -> (Router<AdminState>, utoipa::openapi::OpenApi) {
-    OpenApiRouter::with_openapi(Frame::openapi()).merge(calls).split_for_parts()
+    let (router, mut description) = OpenApiRouter::with_openapi(Frame::openapi()).merge(calls).split_for_parts();
+    whole::complete(&mut description);
+    (router, description)
 }
 
 /// The description of the API.
 #[must_use]
 pub fn description() -> utoipa::openapi::OpenApi {
     described(calls_of_workers().merge(calls())).1
-}
-
-/// `/openapi.json` and `/docs/`. Neither says anything of this deployment, so that neither needs a token.
-pub(super) fn pages(description: utoipa::openapi::OpenApi) -> Router {
-    let config = Config::default().persist_authorization(false).validator_url("none");
-    SwaggerUi::new("/docs").url("/openapi.json", description).config(config).into()
 }
 
 #[cfg(test)]

@@ -6,15 +6,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use app_proxy_control::request::{RequestTrace, WorkerFailure};
-use app_proxy_hop::admin::{Problem, request_id_of};
+use app_proxy_hop::admin::{Name, Problem, request_id_of};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use futures::future::join_all;
 use serde_json::Value;
 
 use super::AdminState;
-use super::problems::{Authenticated, BadRequest};
+use super::problems::{BadRequest, RequestNotFound, Unauthenticated};
 use crate::pool::{Pool, PoolWorker};
 
 /// The story of one request
@@ -22,15 +22,14 @@ use crate::pool::{Pool, PoolWorker};
 /// Lines of both access logs, oldest first: the coordinator's own, and those of the workers that the request may have gone to. They are kept in memory
 /// (`access_log.recent`), so that a request of long ago is not known.
 #[utoipa::path(get, path = "/api/v1/requests/{request_id}", operation_id = "get_request", tag = "requests",
-    params(("request_id" = String, Path, description = "The request's identifier, or the one that its client brought")), responses(
-    (status = 200, description = "What both tiers know", body = RequestTrace),
-    (status = 404, description = "`request_not_found`", body = app_proxy_hop::admin::ProblemBody, content_type = "application/problem+json"),
-    BadRequest, Authenticated,
-))]
-pub(super) async fn one(
-    State(state): State<AdminState>,
-    Path(id): Path<String>,
-) -> Result<Json<RequestTrace>, Problem> {
+    params(("request_id" = String, Path, description = "The request's identifier, or the one that its client brought.",
+        pattern = "^[A-Za-z0-9][A-Za-z0-9._:=+-]{0,127}$", example = "01J9ZX3V5T8K2M4N6P8R0S2T4V")),
+    responses(
+        (status = 200, description = "What both tiers know.", body = RequestTrace),
+        BadRequest, Unauthenticated, RequestNotFound,
+    ),
+)]
+pub(super) async fn one(State(state): State<AdminState>, Name(id): Name) -> Result<Json<RequestTrace>, Problem> {
     let id = request_id_of(&id)?;
     let own = state.log.recent(id.clone()).await;
     let mut trace =

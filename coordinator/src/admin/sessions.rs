@@ -2,30 +2,34 @@
 
 use app_proxy_control::list::Page;
 use app_proxy_control::session::SessionView;
-use app_proxy_hop::admin::Problem;
+use app_proxy_hop::admin::{Name, Problem};
 use app_proxy_hop::config::Period;
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::problems::{Authenticated, BadRequest, Full};
-use super::{AdminState, Paging, bad_query, store_problem};
+use super::input::Asked;
+use super::problems::{BadRequest, Internal, SessionNotFound, StoreUnavailable, Unauthenticated};
+use super::{AdminState, Paging, store_problem};
 use crate::clock::now_ms;
+use crate::sessions::SessionRecord;
 use crate::sessions::cookie::SessionId;
 
 /// Which sessions are asked for.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Filter {
     /// Of this app.
+    #[param(example = "notes")]
     app: Option<String>,
     /// Pinned to this worker.
+    #[param(example = "w1")]
     worker: Option<String>,
     /// Without activity for at least so long: `30m`.
-    #[param(value_type = Option<String>, example = "30m")]
+    #[param(example = "30m")]
     idle_for: Option<Period>,
     /// Items on a page; 100 when it is absent.
     #[param(minimum = 1, maximum = 1000)]
@@ -35,33 +39,37 @@ pub(super) struct Filter {
 }
 
 /// Sessions of this coordinator
+///
+/// By their identifiers; those that match all that is asked for.
 #[utoipa::path(get, path = "/api/v1/sessions", operation_id = "list_sessions", tag = "sessions", params(Filter), responses(
-    (status = 200, description = "Sessions", body = Page<SessionView>), BadRequest, Authenticated,
+    (status = 200, description = "A page of sessions.", body = Page<SessionView>), BadRequest, Unauthenticated,
 ))]
 pub(super) async fn list(
     State(state): State<AdminState>,
-    query: Result<Query<Filter>, QueryRejection>,
+    Asked(filter): Asked<Filter>,
 ) -> Result<Json<Page<SessionView>>, Problem> {
-    let Query(filter) = query.map_err(bad_query)?;
-    let records = state.sessions.table().all();
-    let wanted = records.iter().filter(|record| {
+    let limit = Paging { limit: filter.limit, cursor: None }.limit()?;
+    let wanted = |record: &SessionRecord| {
+        let is_at = |id: &str| record.with_worker(|worker| worker.is_some_and(|worker| *worker.id == *id));
         filter.app.as_deref().is_none_or(|app| app == &**record.app())
-            && filter.worker.as_deref().is_none_or(|id| record.worker().is_some_and(|worker| &*worker.id == id))
+            && filter.worker.as_deref().is_none_or(is_at)
             && filter.idle_for.is_none_or(|period| record.idle_for() >= period.0)
-    });
-    let views = wanted.map(|record| record.view()).collect();
-    let paging = Paging { limit: filter.limit, cursor: filter.cursor };
-    Ok(Json(paging.page(views, |view: &SessionView| view.id.clone())?))
+    };
+    let (records, more) = state.sessions.table().page(filter.cursor.as_deref(), limit, wanted);
+    let next_cursor = records.last().filter(|_| more).map(|record| record.id().to_string());
+    // Only what is on the page is rendered.
+    Ok(Json(Page { items: records.iter().map(|record| record.view()).collect(), next_cursor }))
 }
 
 /// One session
 #[utoipa::path(get, path = "/api/v1/sessions/{id}", operation_id = "get_session", tag = "sessions",
-    params(("id" = String, Path, description = "The session's identifier")), responses(
-    (status = 200, description = "The session", body = SessionView),
-    (status = 404, description = "`session_not_found`", body = app_proxy_hop::admin::ProblemBody, content_type = "application/problem+json"),
-    BadRequest, Authenticated,
-))]
-pub(super) async fn one(State(state): State<AdminState>, Path(id): Path<String>) -> Result<Json<SessionView>, Problem> {
+    params(("id" = String, Path, description = "The session's identifier: what stands before the dot in its cookie.")),
+    responses(
+        (status = 200, description = "The session.", body = SessionView),
+        BadRequest, Unauthenticated, SessionNotFound,
+    ),
+)]
+pub(super) async fn one(State(state): State<AdminState>, Name(id): Name) -> Result<Json<SessionView>, Problem> {
     let record = id.parse::<SessionId>().ok().and_then(|id| state.sessions.table().get(&id));
     record.map(|record| Json(record.view())).ok_or_else(missing)
 }
@@ -70,12 +78,13 @@ pub(super) async fn one(State(state): State<AdminState>, Path(id): Path<String>)
 ///
 /// Its streams end within a second, WebSockets with close code 1008. A client that still shows it begins another one.
 #[utoipa::path(delete, path = "/api/v1/sessions/{id}", operation_id = "delete_session", tag = "sessions",
-    params(("id" = String, Path, description = "The session's identifier")), responses(
-    (status = 204, description = "It is gone"),
-    (status = 404, description = "`session_not_found`", body = app_proxy_hop::admin::ProblemBody, content_type = "application/problem+json"),
-    BadRequest, Authenticated, Full,
-))]
-pub(super) async fn delete(State(state): State<AdminState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    params(("id" = String, Path, description = "The session's identifier.")),
+    responses(
+        (status = 204, description = "It is gone."),
+        BadRequest, Unauthenticated, SessionNotFound, Internal, StoreUnavailable,
+    ),
+)]
+pub(super) async fn delete(State(state): State<AdminState>, Name(id): Name) -> Result<StatusCode, Problem> {
     let id = id.parse::<SessionId>().map_err(|_| missing())?;
     state.sessions.table().get(&id).ok_or_else(missing)?;
     // In a task of its own: what is in the store is to be so in memory too, whether the caller waits or not.

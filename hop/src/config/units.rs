@@ -6,12 +6,30 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::form::Form;
+use crate::has_form;
+
 /// A period of time as configurations and the API write it: `500ms`, `30s`, `12h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Period(pub Duration);
 
+has_form!(
+    Period,
+    "Period",
+    Form {
+        description: "A period of time, in a whole number of units (`ms`, `s`, `m`, `h`, `d`), or the sum of some: `500ms`, `30s`, `1h30m`.",
+        pattern: "^(0|([0-9]{1,9}(ms|s|m|h|d))+)$",
+        longest: Period::LONGEST,
+        format: None,
+        example: "30s",
+    }
+);
+
 impl Period {
+    /// The longest text of a period, in bytes.
+    const LONGEST: usize = 64;
+
     /// A period of whole seconds.
     #[must_use]
     pub const fn from_secs(seconds: u64) -> Self {
@@ -23,15 +41,44 @@ impl TryFrom<String> for Period {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        humantime::parse_duration(&text)
-            .map(Self)
-            .map_err(|_| format!("`{text}` is not a period of time: write 500ms, 30s or 12h"))
+        let period = if text.len() <= Self::LONGEST { humantime::parse_duration(&text).ok() } else { None };
+        period.map(Self).ok_or_else(|| {
+            let text: String = text.chars().take(Self::LONGEST).collect();
+            format!("`{text}` is not a period of time: write 500ms, 30s or 12h")
+        })
     }
 }
 
 impl From<Period> for String {
     fn from(period: Period) -> Self {
-        humantime::format_duration(period.0).to_string().replace(' ', "")
+        period.to_string()
+    }
+}
+
+impl fmt::Display for Period {
+    /// In units that do not depend on a calendar, the largest of which is a day: `1d12h`, `90s` as `1m30s`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(&str, u128); 7] = [
+            ("d", 86_400_000_000_000),
+            ("h", 3_600_000_000_000),
+            ("m", 60_000_000_000),
+            ("s", 1_000_000_000),
+            ("ms", 1_000_000),
+            ("us", 1_000),
+            ("ns", 1),
+        ];
+        let mut rest = self.0.as_nanos();
+        if rest == 0 {
+            return f.write_str("0s");
+        }
+        for (unit, length) in UNITS {
+            let count = rest / length;
+            rest %= length;
+            if count > 0 {
+                write!(f, "{count}{unit}")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -108,6 +155,10 @@ mod tests {
         assert_eq!(Period::try_from("500ms".to_owned()), Ok(Period(Duration::from_millis(500))));
         assert_eq!(Period::try_from("12h".to_owned()), Ok(Period::from_secs(12 * 3600)));
         assert!(Period::try_from("12".to_owned()).is_err());
+        assert!(Period::try_from("1s".repeat(33)).is_err());
         assert_eq!(String::from(Period::from_secs(90)), "1m30s");
+        for text in ["0s", "250ms", "1d12h", "30d", "400d1ms", "3us7ns"] {
+            assert_eq!(Period::try_from(text.to_owned()).map(String::from).as_deref(), Ok(text));
+        }
     }
 }

@@ -53,7 +53,7 @@ impl Jupyter {
     }
 }
 
-/// The virtual environment that scripts/jupyter.sh makes, beside the folder of this test's profile.
+/// The virtual environment that scripts/venv.sh makes, beside the folder of this test's profile.
 fn environment() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     test.ancestors().nth(3).unwrap().join("jupyter")

@@ -30,6 +30,7 @@ mod oracle;
 mod read_your_writes;
 mod reload;
 mod requests;
+mod scale;
 mod store;
 
 use app_proxy_tests::app::RecordingApp;

@@ -2,18 +2,17 @@
 
 use app_proxy_control::app::{App, AppError};
 use app_proxy_hop::admin::Problem;
-use axum::extract::rejection::BytesRejection;
-use axum::http::StatusCode;
 use serde_json::{Map, Value};
+
+use crate::admin::input::bad_request;
 
 /// What GET answers beside the app itself: whoever sends an app back as it came does not have to take these out.
 const READ_ONLY: [&str; 3] = ["revision", "source", "updated_at"];
 
 /// The app that a body says, under the name of the path.
 pub(super) fn read_app(name: &str, body: &[u8]) -> Result<App, Problem> {
-    let mut fields: Map<String, Value> = serde_json::from_slice(body).map_err(|e| {
-        Problem::new(StatusCode::BAD_REQUEST, "bad_request", format!("The body is no JSON object: {e}"))
-    })?;
+    let mut fields: Map<String, Value> =
+        serde_json::from_slice(body).map_err(|e| bad_request(format!("The body is no JSON object: {e}")))?;
     for field in READ_ONLY {
         fields.remove(field);
     }
@@ -31,17 +30,9 @@ pub(super) fn read_app(name: &str, body: &[u8]) -> Result<App, Problem> {
 
 /// What the caller is told of a field.
 pub(super) fn invalid(error: &AppError) -> Problem {
-    let problem = Problem::new(StatusCode::BAD_REQUEST, "bad_request", error.problem.clone());
-    if error.field.is_empty() { problem } else { problem.with_field(error.field.clone()) }
-}
-
-/// What the caller is told of a body that is too large or did not come.
-pub(super) fn unreadable(rejection: BytesRejection) -> Problem {
-    match rejection.status() {
-        status @ StatusCode::PAYLOAD_TOO_LARGE => {
-            Problem::new(status, "body_too_large", "The body is larger than 1 MiB.")
-        }
-        _ => Problem::new(StatusCode::BAD_REQUEST, "bad_request", rejection.body_text()),
+    match error.field.as_str() {
+        "" => bad_request(&error.problem),
+        field => bad_request(error.to_string()).with_field(field),
     }
 }
 
