@@ -99,7 +99,7 @@ async fn a_drain_is_waited_for_and_says_what_was_cut_off() {
     assert_eq!(drained.status.code(), Some(3), "{} {}", text(&drained.stdout), text(&drained.stderr));
     drop(ws);
     assert_eq!(cluster.get("/apps/notes/echo").send().await.status, 503);
-    done(&cluster, &["undrain", "w1"]).await;
+    done(&cluster, &["workers", "undrain", "w1"]).await;
     assert_eq!(cluster.get("/apps/notes/echo").send().await.status, 200);
     let drained = ctl(&cluster, &["drain", "w1", "--deadline", "1m", "--wait"], "").await;
     assert_eq!(drained.status.code(), Some(0), "{} {}", text(&drained.stdout), text(&drained.stderr));
