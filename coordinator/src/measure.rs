@@ -106,7 +106,7 @@ async fn workers(count: usize) {
     let key = |number: usize| &keys[number % keys.len()][..];
     say(&format!("a worker by its identifier, of {count}"), TIMES, |_| drop(black_box(pool.by_id("w0").unwrap())));
     say(&format!("a worker of {count}, all healthy"), TIMES, |n| {
-        drop(black_box(pool.select(&all, key(n), None, &[]).unwrap()))
+        drop(black_box(pool.select(&all, key(n), None, &[]).unwrap()));
     });
     say(&format!("a worker of {count}, with labels that one has"), TIMES, |n| {
         drop(black_box(pool.select(&one, key(n), None, &[]).unwrap()));

@@ -174,9 +174,10 @@ impl SessionTable {
     pub fn by_worker(&self, wanted: impl Fn(&str) -> bool) -> HashMap<Arc<str>, u64> {
         let mut counts = HashMap::new();
         for record in self.live() {
-            record.with_worker(|worker| match worker.filter(|worker| wanted(&worker.id)) {
-                Some(worker) => *counts.entry(Arc::clone(&worker.id)).or_default() += 1,
-                None => {}
+            record.with_worker(|worker| {
+                if let Some(worker) = worker.filter(|worker| wanted(&worker.id)) {
+                    *counts.entry(Arc::clone(&worker.id)).or_default() += 1;
+                }
             });
         }
         counts
