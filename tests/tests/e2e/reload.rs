@@ -250,7 +250,8 @@ async fn a_coordinator_takes_the_file_s_apps_over_and_lets_those_of_the_api_be()
 
 #[tokio::test]
 async fn a_coordinator_takes_fixed_workers_in_and_out() {
-    let (_app, mut cluster) = start(|builder| builder.workers(2)).await;
+    // One that has registered would stay without the file.
+    let (_app, mut cluster) = start(|builder| builder.workers(2).worker(&json!({"register": false}))).await;
     let list = |workers: &[usize], cluster: &Cluster| {
         let worker = |index: &usize| {
             let worker = cluster.worker(*index);
