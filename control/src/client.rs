@@ -69,7 +69,8 @@ pub struct ClientProblem {
 
 impl std::fmt::Display for ClientProblem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some(field) = &self.field {
+        // Most problems name their field themselves.
+        if let Some(field) = self.field.as_ref().filter(|field| !self.detail.starts_with(field.as_str())) {
             write!(f, "{field}: ")?;
         }
         write!(f, "{} ({})", self.detail, self.code)?;
@@ -240,4 +241,19 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = e.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_names_its_field_once() {
+        let said = |detail: &str| {
+            let field = Some("deadline".to_owned());
+            ClientProblem { code: "bad_request".into(), detail: detail.into(), field, request_id: None }.to_string()
+        };
+        assert_eq!(said("deadline: at most 30d"), "deadline: at most 30d (bad_request)");
+        assert_eq!(said("at most 30d"), "deadline: at most 30d (bad_request)");
+    }
 }
