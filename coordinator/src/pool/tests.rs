@@ -139,7 +139,7 @@ async fn the_pin_holds_until_the_worker_has_failed() {
     for key in 0..50_u32 {
         assert_eq!(pool.select(&all, &key.to_be_bytes(), Some(&pinned), &[]).unwrap().id, pinned.id);
     }
-    assert_eq!(pool.select(&all, b"k", Some(&pinned), &[pinned.clone()]).unwrap().id.as_ref(), "w0");
+    assert_eq!(pool.select(&all, b"k", Some(&pinned), std::slice::from_ref(&pinned)).unwrap().id.as_ref(), "w0");
     assert!(pool.select(&all, b"k", Some(&pinned), &pool.workers()).is_none());
 }
 
@@ -326,7 +326,8 @@ async fn registrations_and_drains_survive_a_restart() {
     assert_eq!(*shelf.writes.lock().unwrap(), writes, "a renewal was written");
     before.drain("w0", Duration::from_secs(60)).await.unwrap();
     let after = pool(&[1]).await;
-    after.restore(shelf.workers.lock().unwrap().values().cloned().collect()).await;
+    let kept = shelf.workers.lock().unwrap().values().cloned().collect();
+    after.restore(kept).await;
     assert_eq!(ids(&after), ["w", "w0"]);
     assert!(after.by_id("w").unwrap().has(&labels("a")));
     assert!(after.by_id("w0").unwrap().is_draining());
