@@ -8,7 +8,7 @@ SCENARIO ?= keep-alive
 TIER ?= coordinator
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test costs profile bench lint fmt clean deps test-deps
+.PHONY: help run build test costs profile bench scale lint fmt clean deps test-deps
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -32,6 +32,10 @@ profile: ## where a request's instructions are (SCENARIO=keep-alive TIER=coordin
 # `make bench ARGS="--quick"` is a short one; `ARGS=--help` says what else there is.
 bench: deps ## measure it beside nginx, haproxy and others, for half an hour
 	@scripts/bench.sh $(ARGS)
+
+# `make scale ARGS="--apps 1000 --sessions 10000 --workers 20"` is a small one.
+scale: deps ## measure it with 10,000 apps, 100,000 sessions and 200 workers, for some minutes
+	@scripts/scale.sh $(ARGS)
 
 lint: test-deps ## formatting, clippy, documentation, scripts, licenses and known vulnerabilities
 	scripts/lint.sh

@@ -22,6 +22,7 @@ use crate::process::Process;
 pub use app_proxy::AppProxy;
 pub use running::{Running, Target};
 pub use visitors::Visits;
+pub(crate) use visitors::{app_name, collect};
 
 /// A kind of proxy, twice in a row.
 pub trait Chain {

@@ -21,6 +21,8 @@ pub struct Cli {
 pub enum Command {
     /// Measure, print the table, and write result.json and chart.svg
     Run(RunArgs),
+    /// Measure a coordinator with many apps, sessions and workers, and print the table
+    Scale(ScaleArgs),
     /// Name the workloads and the chains
     List,
     /// The application behind the chains; `run` starts it
@@ -85,6 +87,35 @@ pub struct RunArgs {
     /// Copy result.json and chart.svg to docs/performance/
     #[arg(long)]
     pub publish: bool,
+}
+
+/// How many of everything.
+#[derive(Clone, Debug, Args)]
+pub struct ScaleArgs {
+    /// Apps
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub apps: usize,
+    /// Sessions
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub sessions: usize,
+    /// Workers that are played, beside the one that serves
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub workers: usize,
+    /// Changes that are followed until all workers know of them
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub changes: usize,
+    /// The core of everything but the coordinator
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub client_core: usize,
+    /// The core of the coordinator
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub coordinator_core: usize,
+    /// Where App-Proxy's programs are [default: beside this one]
+    #[arg(long, value_name = "FOLDER")]
+    pub bin: Option<PathBuf>,
+    /// Where the daemons run; nothing stays there
+    #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
+    pub out: PathBuf,
 }
 
 impl RunArgs {

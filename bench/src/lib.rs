@@ -15,6 +15,7 @@ pub mod process;
 pub mod procfs;
 pub mod report;
 pub mod run;
+pub mod scale;
 pub mod stats;
 pub mod validity;
 pub mod workload;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use app_proxy_bench::cli::{Cli, Command};
-use app_proxy_bench::{app, chain, run, workload};
+use app_proxy_bench::{app, chain, run, scale, workload};
 use clap::Parser;
 use tokio::task::LocalSet;
 
@@ -25,6 +25,7 @@ fn execute(command: Command) -> Result<()> {
     let tasks = LocalSet::new();
     match command {
         Command::Run(args) => tasks.block_on(&runtime, run::run(&args)),
+        Command::Scale(args) => tasks.block_on(&runtime, scale::run(&args)),
         Command::App { listen } => tasks.block_on(&runtime, app::serve(listen)),
         Command::List => list(),
     }

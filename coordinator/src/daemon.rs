@@ -22,6 +22,7 @@ use arc_swap::ArcSwap;
 use pingora::apps::HttpServerOptions;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::server::configuration::ServerConf;
+use pingora::services::ServiceHandle;
 use pingora::services::background::background_service;
 use pingora::services::listening::Service;
 use pingora_proxy::http_proxy;
@@ -92,9 +93,11 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     let (apps, pool) = (&coordinator.apps, &coordinator.pool);
     let idle = IdleWatch::new(Arc::clone(apps), table.clone(), outbox, Arc::clone(&store));
     let (work, editor) = work(&coordinator, &store, contents.cursor, config.sessions.max, flags.upgrade);
-    listen(&mut daemon, &config, &coordinator, &secrets, (&editor, &store), flags.upgrade)?;
+    let keeper = daemon.server.add_service(background_service("store", Keeper::new(place, opened, work)));
+    let listeners = listen(&mut daemon, &config, &coordinator, &secrets, (&editor, &store), flags.upgrade)?;
+    // A successor serves no request before it knows what its predecessor has acknowledged.
+    listeners.iter().for_each(|listener| listener.add_dependency(&keeper));
     let server = &mut daemon.server;
-    server.add_service(background_service("store", Keeper::new(place, opened, work)));
     server.add_service(background_service("workers", Sweep::new(pool, &coordinator.hop.drain)));
     server.add_service(health);
     server.add_service(background_service("sessions", table));
@@ -181,13 +184,14 @@ fn listen(
     secrets: &Secrets,
     (editor, store): (&Editor, &Arc<dyn Store>),
     inherited: bool,
-) -> Result<(), ConfigError> {
+) -> Result<Vec<ServiceHandle>, ConfigError> {
+    let mut services = Vec::new();
     let bind = |address: &Address, name, key| {
         bind(address, name, inherited).map_err(|e| config.file.fault_of(&address.to_string(), key, e))
     };
     for listener in &config.listeners {
         let bound = bind(&listener.address, if listener.h2c { "public h2c" } else { "public" }, "listeners")?;
-        daemon.server.add_service(public_service(coordinator, &daemon.conf(), &bound, listener.h2c));
+        services.push(daemon.server.add_service(public_service(coordinator, &daemon.conf(), &bound, listener.h2c)));
         daemon.hold(bound);
     }
     let bound = bind(&config.admin, "admin", "admin")?;
@@ -204,9 +208,9 @@ fn listen(
     };
     let tokens = (Token::new(&secrets.admin_token), Token::new(&secrets.worker_token));
     let router = admin::router(state, &coordinator.hop, tokens.0, tokens.1);
-    daemon.server.add_service(AdminService::new(&bound, router));
+    services.push(daemon.server.add_service(AdminService::new(&bound, router)));
     daemon.hold(bound);
-    Ok(())
+    Ok(services)
 }
 
 /// The service of one public listener.

@@ -39,10 +39,8 @@ impl Observer for Effects {
         let streams: usize = gone.iter().map(|app| app.streams.end_all(CloseReason::AppDeleted)).sum();
         let names: HashSet<&str> = gone.iter().map(|app| &*app.name).collect();
         let sessions = self.sessions.table().remove_apps(&names);
-        for app in gone {
-            info!("app {} is deleted", app.name);
-        }
-        info!("{sessions} sessions and {streams} open streams went with {} deleted apps", gone.len());
+        let names: Vec<&str> = gone.iter().map(|app| &*app.name).collect();
+        info!("{sessions} sessions and {streams} open streams went with deleted apps: {}", names.join(", "));
     }
 
     async fn changed_elsewhere(&self, news: News) {

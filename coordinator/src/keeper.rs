@@ -8,7 +8,9 @@ use app_proxy_control::app::App;
 use async_trait::async_trait;
 use log::error;
 use pingora_core::server::ShutdownWatch;
+use pingora_core::services::ServiceReadyNotifier;
 use pingora_core::services::background::BackgroundService;
+use tokio::sync::watch;
 
 use crate::apps::Snapshot;
 use crate::apps::edit::{Draft, Edit, EditError};
@@ -71,10 +73,10 @@ impl Place {
 #[derive(Debug, thiserror::Error)]
 pub enum BeginError {
     /// The store cannot be used.
-    #[error("store: {0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// What the store has and what the file says do not go together.
-    #[error("apps: {0}")]
+    #[error(transparent)]
     Apps(#[from] EditError),
 }
 
@@ -144,9 +146,13 @@ impl Keeper {
 
 #[async_trait]
 impl BackgroundService for Keeper {
+    async fn start(&self, shutdown: ShutdownWatch) {
+        self.start_with_ready_notifier(shutdown, ServiceReadyNotifier::new(watch::channel(false).0)).await;
+    }
+
     /// Works through a drain as well: what is in flight still changes things.
-    async fn start(&self, _shutdown: ShutdownWatch) {
-        let Some(Work { editor, queue, journal }) = self.work.lock().unwrap_or_else(PoisonError::into_inner).take()
+    async fn start_with_ready_notifier(&self, _shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
+        let Some(Work { mut editor, queue, journal }) = self.work.lock().unwrap_or_else(PoisonError::into_inner).take()
         else {
             return;
         };
@@ -160,6 +166,8 @@ impl BackgroundService for Keeper {
                 std::process::exit(1);
             }
         }
+        editor.begin().await;
+        ready.notify_ready();
         tokio::join!(editor.run(queue), journal.run());
     }
 }

@@ -28,3 +28,7 @@ pub mod notice;
 pub mod webhooks;
 
 pub mod admin;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)]
+mod measure;

@@ -47,7 +47,7 @@ pub fn sessions_of<'a>(
     apps: impl Iterator<Item = &'a Arc<str>>,
 ) -> HashMap<Arc<str>, Vec<Arc<SessionRecord>>> {
     let mut found: HashMap<_, Vec<_>> = apps.map(|name| (Arc::clone(name), Vec::new())).collect();
-    for session in table.all() {
+    for session in table.live() {
         if let Some(of_app) = found.get_mut(session.app()) {
             of_app.push(session);
         }

@@ -44,6 +44,8 @@ pub struct Pool {
     registration: RegistrationSection,
     /// Held for a change of the pool. Nothing that takes long happens meanwhile.
     book: Mutex<Book>,
+    /// Which edition of the book requests see. Held, without the book, while rings are built.
+    published: Mutex<u64>,
     /// Held for what is written into the store, so that the last thing written is the last thing that happened.
     saving: Mutex<()>,
     store: OnceLock<Arc<dyn Store>>,
@@ -108,6 +110,7 @@ impl Pool {
             registry,
             registration,
             book: Mutex::new(Book::new(timeouts)),
+            published: Mutex::new(0),
             saving: Mutex::new(()),
             store: OnceLock::new(),
             close_streams: OnceLock::new(),
@@ -150,6 +153,12 @@ impl Pool {
             members.is_healthy(worker) && worker.checked.load(Ordering::Relaxed) && !worker.is_draining()
         };
         members.iter().any(ready)
+    }
+
+    /// Checks the health of all workers once.
+    #[cfg(test)]
+    pub(crate) async fn check_health(&self) {
+        self.registry.run_health_check(true).await;
     }
 
     /// All workers, in no order.

@@ -67,7 +67,7 @@ impl CoordinatorReload {
             pool.set_fixed(&read.workers).await?;
         }
         if changes.applies("apps", &running.apps, &read.apps)
-            && let Err(e) = self.editor.edit(Edit::File(read.apps.clone())).await
+            && let Err(e) = self.editor.edit(Edit::File(read.apps.clone()), None).await
         {
             // The workers were resolved a moment ago; these are, too.
             pool.set_fixed(&running.workers).await?;

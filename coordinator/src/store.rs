@@ -52,6 +52,31 @@ pub trait Store: Send + Sync {
     /// [`StoreError::Behind`] when the table in the store is not the one that the changes build on. Any other [`StoreError`].
     async fn commit_apps(&self, commit: AppCommit) -> Result<(), StoreError>;
 
+    /// Notes that requests are served here, from this table. The first such note of a process that is `alone` takes away what processes
+    /// that were killed have left behind.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn note_serving(&self, _table: &Served, _alone: bool) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Notes that no requests are served here any more; [`Store::note_serving`] does nothing from then on.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn note_leaving(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Which tables other processes serve requests from, by what they have noted; none when no other process can have this store.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn served_elsewhere(&self) -> Result<Option<Vec<Served>>, StoreError> {
+        Ok(None)
+    }
+
     /// Remembers a worker, in the place of what is known under its identifier.
     ///
     /// # Errors
@@ -245,6 +270,15 @@ pub struct StoredSession {
     pub bytes_out: u64,
     /// Streams that are open in a process that has handed over and ends; of one that serves always 0.
     pub draining_streams: u32,
+}
+
+/// A state of the app table that requests are served from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// What the revision counts in.
+    pub epoch: String,
+    /// Up to which change.
+    pub revision: u64,
 }
 
 /// What has happened in a session since it was saved last.

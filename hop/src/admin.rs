@@ -223,11 +223,13 @@ pub fn identified(router: Router, hop: &Arc<Hop>) -> Router {
 #[derive(Clone, Copy, Debug)]
 pub struct Routine;
 
-async fn identify(State(hop): State<Arc<Hop>>, request: Request, next: Next) -> Response {
+async fn identify(State(hop): State<Arc<Hop>>, mut request: Request, next: Next) -> Response {
     let _in_flight = hop.drain.enter();
     let established = hop.identity.establish(request.headers(), None);
     let id = established.id;
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    // For what a call causes to be logged (docs/request-id.md, rule 18).
+    request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         let allow = response.headers_mut().remove(header::ALLOW);

@@ -2,6 +2,7 @@
 //!
 //! | path | does |
 //! |---|---|
+//! | `/whoami` | 200 with the address of the application, as text |
 //! | `/echo`, and any other | 200 with JSON of what it saw: `method`, `target`, `headers`, `body_bytes`, `body_sum` |
 //! | `/status/N` | that status |
 //! | `/respond?status=N&h=Name:Value&body=…` | that response; `h` may be repeated; see [`respond`] |
@@ -155,6 +156,7 @@ impl Default for Handover {
 
 #[derive(Debug, Default)]
 struct State {
+    address: String,
     seen: Mutex<Vec<SeenRequest>>,
     gates: Mutex<HashMap<String, Arc<Semaphore>>>,
     handovers: Mutex<HashMap<String, Handover>>,
@@ -218,7 +220,7 @@ impl RecordingApp {
     pub async fn start_at(addr: SocketAddr) -> Self {
         let listener = TcpListener::bind(addr).await.expect("an address for the application");
         let addr = listener.local_addr().expect("the address of the application");
-        let state = Arc::new(State::default());
+        let state = Arc::new(State { address: addr.to_string(), ..State::default() });
         let acceptor = tokio::spawn(accept_all(listener, Arc::clone(&state)));
         Self { addr, state, acceptor }
     }
@@ -447,6 +449,7 @@ impl<'a> Call<'a> {
                 let status = u16::try_from(self.number(1)).unwrap_or(500);
                 self.respond(&mut wire, status, &[], b"").await?;
             }
+            "whoami" => self.respond(&mut wire, 200, &[], self.state.address.as_bytes()).await?,
             "respond" => self.respond_as_asked(&mut wire).await?,
             "chunked" => self.chunked(&mut wire).await?,
             "bytes" => self.bytes(&mut wire).await?,

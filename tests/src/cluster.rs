@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::api::Api;
 use crate::daemon::{Daemon, Launch, Program};
 use crate::http1::{Client, Request, Response};
 use crate::http2::H2Client;
@@ -374,6 +375,31 @@ impl Cluster {
         text.trim().to_owned()
     }
 
+    /// The coordinator's admin API, with its token.
+    #[must_use]
+    pub fn api(&self) -> Api {
+        Api::new(self.admin, &self.admin_token())
+    }
+
+    /// Registers an app through the admin API.
+    ///
+    /// # Panics
+    /// When it is not taken.
+    pub async fn put_app(&self, name: &str, app: &Value) -> Value {
+        let answer = self.api().put_app(name, app).await;
+        assert!(matches!(answer.status, 200 | 201), "{name}: {} {}", answer.status, answer.text());
+        answer.json()
+    }
+
+    /// Removes an app through the admin API.
+    ///
+    /// # Panics
+    /// When it is not removed.
+    pub async fn delete_app(&self, name: &str) {
+        let answer = self.api().delete_app(name).await;
+        assert_eq!(answer.status, 204, "{name}: {}", answer.text());
+    }
+
     /// A GET of the admin API, with its token.
     pub async fn admin_get(&self, target: &str) -> Response {
         Request::to(self.admin, "GET", target)
@@ -522,11 +548,16 @@ impl Cluster {
 
     /// Starts the coordinator again, at the same addresses, and waits until everything is ready.
     pub async fn restart_coordinator(&mut self) {
+        self.restart_coordinator_unready().await;
+        self.wait_ready().await;
+    }
+
+    /// Starts the coordinator again, at the same addresses, and waits until it listens.
+    pub async fn restart_coordinator_unready(&mut self) {
         let mut daemon = self.spawn_coordinator(&[]);
         daemon.listener("public").await;
         daemon.listener("admin").await;
         self.coordinator = Some(daemon);
-        self.wait_ready().await;
     }
 
     /// Starts a process with the coordinator's configuration, and further arguments (`-u`).

@@ -18,6 +18,7 @@
 // A harness reports what went wrong by panicking, and indexes JSON that it has just read.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+pub mod api;
 pub mod cluster;
 pub mod daemon;
 
@@ -27,6 +28,7 @@ pub mod wire;
 pub mod ws;
 
 pub mod app;
+pub mod follower;
 pub mod scheduler;
 
 pub mod logs;

@@ -4,6 +4,7 @@
 //! request meets the table that its coordinator has acted on. A copy goes when no coordinator is followed in its epoch any more.
 
 mod change;
+pub mod names;
 
 use std::sync::Arc;
 
@@ -23,12 +24,10 @@ pub struct ServedApp {
     pub stored: Arc<StoredApp>,
     /// Its name, shared by log lines.
     pub name: Arc<str>,
-    /// Where it listens; addresses that do not resolve are left out until they do.
+    /// Where it listens; names that have no address are left out until they do.
     pub endpoints: Vec<Arc<Endpoint>>,
     /// Its open streams; outlives changes of the app.
     pub streams: Streams,
-    /// Whether a host name among the addresses has to be looked up again from time to time.
-    has_names: bool,
 }
 
 impl ServedApp {
@@ -82,6 +81,11 @@ impl Table {
 }
 
 impl Tables {
+    /// All apps of all tables.
+    pub fn apps(&self) -> impl Iterator<Item = &Arc<ServedApp>> {
+        self.0.iter().flat_map(|table| table.apps.values())
+    }
+
     /// Whether a table has been taken from a coordinator.
     #[must_use]
     pub fn is_loaded(&self) -> bool {

@@ -67,6 +67,9 @@ fn compare(running: &Config, read: &Config) -> Changes {
     changes.needs_restart("id", &running.id, &read.id);
     changes.needs_restart("listener", &running.listener, &read.listener);
     changes.needs_restart("advertise", &running.advertise, &read.advertise);
+    changes.needs_restart("register", &running.register, &read.register);
+    changes.needs_restart("weight", &running.weight, &read.weight);
+    changes.needs_restart("labels", &running.labels, &read.labels);
     changes.needs_restart("admin", &running.admin, &read.admin);
     changes.needs_restart("coordinators", &running.coordinators, &read.coordinators);
     changes.needs_restart("token_file", &running.token_file, &read.token_file);

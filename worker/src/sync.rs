@@ -14,6 +14,7 @@ use pingora_core::services::background::BackgroundService;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::apps::names::{Names, PATIENCE};
 use crate::apps::{Apps, Fence, Followed};
 use crate::config::SyncSection;
 
@@ -201,24 +202,44 @@ impl Followers {
         Ok(())
     }
 
+    /// Looks the names of all apps up again.
+    async fn look_names_up(&self) {
+        let wanted = Names::of(self.apps.load().apps().map(|app| &*app.stored));
+        if !wanted.is_empty() {
+            let names = Names::look_up(wanted, PATIENCE).await;
+            self.apps.take_names(&names);
+            self.take_late(names);
+        }
+    }
+
+    /// Takes names in that took longer than a change of the tables waits, when they are there.
+    fn take_late(&self, mut names: Names) {
+        let apps = Arc::clone(&self.apps);
+        tokio::spawn(async move {
+            if let Some(late) = names.late().await {
+                apps.take_names(&late);
+            }
+        });
+    }
+
     /// Makes an answer the table. Nothing interrupts this.
     async fn take_over(&self, follower: &Follower, list: AppList) {
         let changed = list.has_news();
         let at = Followed { epoch: list.epoch.as_str().into(), revision: list.revision };
-        let (apps, number) = (Arc::clone(&self.apps), follower.number);
-        // Looking host names up blocks.
-        let applied = tokio::task::spawn_blocking(move || {
-            if changed {
-                apps.apply(number, list);
-            } else {
-                apps.look_names_up();
+        if !changed {
+            self.look_names_up().await;
+        } else {
+            let names = Names::look_up(Names::of(list.items.iter().map(|app| &**app)), PATIENCE).await;
+            let (apps, number) = (Arc::clone(&self.apps), follower.number);
+            // A whole table takes long enough to hold others up.
+            let applied = tokio::task::spawn_blocking(move || {
+                apps.apply(number, list, &names);
+                names
+            });
+            match applied.await {
+                Ok(names) => self.take_late(names),
+                Err(e) => return warn!("the app table was not taken over: {e}"),
             }
-        });
-        if let Err(e) = applied.await {
-            warn!("the app table was not taken over: {e}");
-            return;
-        }
-        if changed {
             let base = follower.coordinator.base();
             info!("the app table is at revision {} of epoch {} now, from {base}", at.revision, at.epoch);
         }

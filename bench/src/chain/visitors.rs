@@ -27,12 +27,12 @@ const COOKIE: &str = "app_proxy_session=AAAAAAAAAAAAAAAAAAAAAA.AAAAAAAAAAAAAAAAA
 const EXPECTED: Expected = Expected { length: 1 << 10, request_id: false };
 
 /// The name of an app.
-pub(super) fn app_name(index: usize) -> String {
+pub(crate) fn app_name(index: usize) -> String {
     if index == 0 { "bench".to_owned() } else { format!("bench-{index}") }
 }
 
 /// The visitors, each with a cookie; of a chain with sessions with one that it gave out and that has come back once.
-pub(super) async fn collect(entry: SocketAddr, visits: Visits, sessions: bool) -> Result<Vec<Visitor>> {
+pub(crate) async fn collect(entry: SocketAddr, visits: Visits, sessions: bool) -> Result<Vec<Visitor>> {
     let visitors: Vec<Visitor> = (0..visits.apps)
         .flat_map(|app| std::iter::repeat_n(format!("/apps/{}", app_name(app)), visits.each))
         .map(|base| Visitor { base, cookie: if sessions { String::new() } else { COOKIE.to_owned() } })

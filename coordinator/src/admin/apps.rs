@@ -11,9 +11,10 @@ use app_proxy_control::table::{AppList, StoredApp};
 use app_proxy_hop::admin::{Name, Problem};
 use app_proxy_hop::config::Period;
 use app_proxy_hop::drain::Phase;
+use app_proxy_hop::request_id::RequestId;
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -127,12 +128,13 @@ pub(super) async fn one(State(state): State<AdminState>, Name(name): Name) -> Re
 pub(super) async fn put(
     State(state): State<AdminState>,
     Name(name): Name,
+    Extension(request): Extension<RequestId>,
     headers: HeaderMap,
     Sent(body): Sent,
 ) -> Result<Response, Problem> {
     let app = body::read_app(&name, &body)?;
     let edit = Edit::Put(Box::new(app), condition(&headers)?);
-    match state.editor.edit(edit).await.map_err(problem)? {
+    match state.editor.edit(edit, Some(request)).await.map_err(problem)? {
         Outcome::Created(app) => Ok(stored(StatusCode::CREATED, &app)),
         Outcome::Updated(app) | Outcome::Unchanged(app) => Ok(stored(StatusCode::OK, &app)),
         Outcome::Deleted | Outcome::Taken { .. } => Ok(StatusCode::NO_CONTENT.into_response()),
@@ -155,10 +157,11 @@ pub(super) async fn put(
 pub(super) async fn delete(
     State(state): State<AdminState>,
     Name(name): Name,
+    Extension(request): Extension<RequestId>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     let condition = condition(&headers)?;
-    state.editor.edit(Edit::Delete(name, condition)).await.map_err(problem)?;
+    state.editor.edit(Edit::Delete(name, condition), Some(request)).await.map_err(problem)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -14,6 +14,7 @@ use super::input::Asked;
 use super::problems::{BadRequest, Internal, SessionNotFound, StoreUnavailable, Unauthenticated};
 use super::{AdminState, Paging, store_problem};
 use crate::clock::now_ms;
+use crate::sessions::SessionRecord;
 use crate::sessions::cookie::SessionId;
 
 /// Which sessions are asked for.
@@ -47,15 +48,17 @@ pub(super) async fn list(
     State(state): State<AdminState>,
     Asked(filter): Asked<Filter>,
 ) -> Result<Json<Page<SessionView>>, Problem> {
-    let records = state.sessions.table().all();
-    let wanted = records.iter().filter(|record| {
+    let limit = Paging { limit: filter.limit, cursor: None }.limit()?;
+    let wanted = |record: &SessionRecord| {
+        let is_at = |id: &str| record.with_worker(|worker| worker.is_some_and(|worker| *worker.id == *id));
         filter.app.as_deref().is_none_or(|app| app == &**record.app())
-            && filter.worker.as_deref().is_none_or(|id| record.worker().is_some_and(|worker| &*worker.id == id))
+            && filter.worker.as_deref().is_none_or(is_at)
             && filter.idle_for.is_none_or(|period| record.idle_for() >= period.0)
-    });
-    let views = wanted.map(|record| record.view()).collect();
-    let paging = Paging { limit: filter.limit, cursor: filter.cursor };
-    Ok(Json(paging.page(views, |view: &SessionView| view.id.clone())?))
+    };
+    let (records, more) = state.sessions.table().page(filter.cursor.as_deref(), limit, wanted);
+    let next_cursor = records.last().filter(|_| more).map(|record| record.id().to_string());
+    // Only what is on the page is rendered.
+    Ok(Json(Page { items: records.iter().map(|record| record.view()).collect(), next_cursor }))
 }
 
 /// One session

@@ -1,7 +1,5 @@
 //! `/api/v1/workers`: workers register and leave, operators look and drain.
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use app_proxy_control::list::Page;
@@ -39,7 +37,7 @@ pub(super) async fn list(
     Asked(paging): Asked<Paging>,
 ) -> Result<Json<Page<WorkerView>>, Problem> {
     let mut page = paging.page(state.pool.views().await, |view| view.id.to_string())?;
-    let sessions = sessions_by_worker(&state);
+    let sessions = state.sessions.table().by_worker(|_| true);
     for view in &mut page.items {
         view.sessions = Some(sessions.get(&view.id).copied().unwrap_or_default());
     }
@@ -164,18 +162,9 @@ pub(super) async fn undrain(State(state): State<AdminState>, Name(id): Name) -> 
 
 async fn show(state: &AdminState, id: &str) -> Result<Json<WorkerView>, Problem> {
     let mut view = state.pool.view(id).await.ok_or_else(|| refused(PoolError::Unknown))?;
-    view.sessions = Some(sessions_by_worker(state).get(&view.id).copied().unwrap_or_default());
+    let sessions = state.sessions.table().by_worker(|worker| worker == id);
+    view.sessions = Some(sessions.get(&view.id).copied().unwrap_or_default());
     Ok(Json(view))
-}
-
-fn sessions_by_worker(state: &AdminState) -> HashMap<Arc<str>, u64> {
-    let mut sessions = HashMap::new();
-    for record in state.sessions.table().all() {
-        if let Some(worker) = record.worker() {
-            *sessions.entry(Arc::clone(&worker.id)).or_default() += 1;
-        }
-    }
-    sessions
 }
 
 fn refused(error: PoolError) -> Problem {

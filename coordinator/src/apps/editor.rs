@@ -3,17 +3,22 @@
 //! Calls that come while a change is being written are written together, so that a storm of them costs a few writes. The same task
 //! follows what another process writes: two of them have one store during a graceful upgrade.
 
+mod overlap;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use app_proxy_hop::request_id::RequestId;
 use async_trait::async_trait;
 use log::{error, info, warn};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::edit::{Draft, Edit, EditError, Outcome};
 use super::{Apps, RoutedApp, Snapshot};
 use crate::store::{Cursor, News, Store, StoreError};
+pub use overlap::Overlap;
+use overlap::Standing;
 
 /// Changes that are written together, at most.
 const MOST_AT_ONCE: usize = 256;
@@ -21,8 +26,6 @@ const MOST_AT_ONCE: usize = 256;
 const QUEUE: usize = 1024;
 /// How often other processes are looked for.
 const FOLLOW: Duration = Duration::from_millis(50);
-/// How long a caller is kept waiting while another process serves too: until that has followed.
-const FOLLOWED: Duration = Duration::from_millis(3 * FOLLOW.as_millis() as u64);
 /// How often a change is tried on top of what another process was first with.
 const TRIES: usize = 10;
 
@@ -44,6 +47,8 @@ pub struct Editor {
 
 struct Job {
     edit: Edit,
+    /// The call that asks for it; a reload of the file has none.
+    request: Option<RequestId>,
     done: oneshot::Sender<Result<Outcome, EditError>>,
 }
 
@@ -55,13 +60,13 @@ impl Editor {
         (Self { jobs }, Queue(queue))
     }
 
-    /// Makes a change. When this returns, it is in the store, and requests see it.
+    /// Makes a change for `request`, which is named in the log. When this returns, it is in the store, and requests see it.
     ///
     /// # Errors
     /// [`EditError`]; nothing has changed then.
-    pub async fn edit(&self, edit: Edit) -> Result<Outcome, EditError> {
+    pub async fn edit(&self, edit: Edit, request: Option<RequestId>) -> Result<Outcome, EditError> {
         let (done, answer) = oneshot::channel();
-        self.jobs.send(Job { edit, done }).await.map_err(|_| EditError::Ending)?;
+        self.jobs.send(Job { edit, request, done }).await.map_err(|_| EditError::Ending)?;
         answer.await.unwrap_or(Err(EditError::Ending))
     }
 }
@@ -72,18 +77,44 @@ pub struct Queue(mpsc::Receiver<Job>);
 /// The editor at work.
 pub struct EditorTask {
     /// What requests see.
-    pub apps: Arc<Apps>,
+    apps: Arc<Apps>,
     /// What survives.
-    pub store: Arc<dyn Store>,
+    store: Arc<dyn Store>,
     /// Who is told.
-    pub observer: Arc<dyn Observer>,
+    observer: Arc<dyn Observer>,
     /// How far the store has been followed.
-    pub cursor: Cursor,
+    cursor: Cursor,
     /// Whether another process serves from the same store at this moment.
-    pub overlaps: Box<dyn Fn() -> bool + Send + Sync>,
+    overlap: Box<dyn Fn() -> Overlap + Send + Sync>,
+    standing: Standing,
 }
 
 impl EditorTask {
+    /// An editor of `apps`, which are what the store had at `cursor`.
+    pub fn new(
+        apps: &Arc<Apps>,
+        store: &Arc<dyn Store>,
+        observer: impl Observer + 'static,
+        cursor: Cursor,
+        overlap: impl Fn() -> Overlap + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            apps: Arc::clone(apps),
+            store: Arc::clone(store),
+            observer: Arc::new(observer),
+            cursor,
+            overlap: Box::new(overlap),
+            standing: Standing::default(),
+        }
+    }
+
+    /// Takes over what has changed since the store was read, and says that requests are served from here: before any is.
+    pub async fn begin(&mut self) {
+        if let Err(e) = self.keep_up().await {
+            warn!("what other processes have changed cannot be read: {e}");
+        }
+    }
+
     /// Works until nobody has a handle any more.
     pub async fn run(mut self, queue: Queue) {
         let mut queue = queue.0;
@@ -94,7 +125,7 @@ impl EditorTask {
             tokio::select! {
                 biased;
                 // In turn with the changes, so that a storm of them does not hide what another process has written.
-                _ = due.tick() => match self.follow().await {
+                _ = due.tick() => match self.keep_up().await {
                     Ok(()) => failing = false,
                     Err(e) => if !std::mem::replace(&mut failing, true) {
                         warn!("what other processes have changed cannot be read: {e}");
@@ -114,10 +145,13 @@ impl EditorTask {
 
     async fn carry_out(&mut self, jobs: Vec<Job>) {
         let answers = self.commit(&jobs).await;
-        if (self.overlaps)() {
-            sleep(FOLLOWED).await;
+        if (self.overlap)() != Overlap::None {
+            self.wait_for_others().await;
         }
         for (job, answer) in jobs.into_iter().zip(answers) {
+            if let (Some(request), Ok(outcome)) = (&job.request, &answer) {
+                log_outcome(request, &job.edit, outcome);
+            }
             // Whoever asked may be gone.
             let _ = job.done.send(answer);
         }
@@ -155,6 +189,12 @@ impl EditorTask {
         self.observer.table_changed(&draft.snapshot, &draft.gone).await;
     }
 
+    /// Follows what other processes write, and tells them so.
+    async fn keep_up(&mut self) -> Result<(), StoreError> {
+        self.follow().await?;
+        self.note_serving().await
+    }
+
     /// Takes over what another process has written.
     async fn follow(&mut self) -> Result<(), StoreError> {
         let Some(mut news) = self.store.news(&self.cursor).await? else { return Ok(()) };
@@ -176,6 +216,20 @@ impl EditorTask {
         }
         self.observer.changed_elsewhere(news).await;
         Ok(())
+    }
+}
+
+/// Says what a call has changed; one that changes nothing says nothing.
+fn log_outcome(request: &RequestId, edit: &Edit, outcome: &Outcome) {
+    match (edit, outcome) {
+        (_, Outcome::Created(app)) => {
+            info!("request_id={request} app {} is new at revision {}", app.app.name, app.revision);
+        }
+        (_, Outcome::Updated(app)) => {
+            info!("request_id={request} app {} is changed at revision {}", app.app.name, app.revision);
+        }
+        (Edit::Delete(name, _), Outcome::Deleted) => info!("request_id={request} app {name} is deleted"),
+        _ => {}
     }
 }
 

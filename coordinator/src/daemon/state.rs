@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use app_proxy_hop::drain::Phase;
 use app_proxy_hop::streams::{CloseReason, Opened};
 
-use crate::apps::editor::{Editor, EditorTask};
+use crate::apps::editor::{Editor, EditorTask, Overlap};
 use crate::apps::{Apps, Snapshot};
 use crate::config::Config;
 use crate::effects::{Effects, restore_sessions};
@@ -20,7 +21,8 @@ use crate::usage::Now;
 /// The first state of the app table, and all that the store has. The store is closed again: the daemon may fork after this.
 pub(super) async fn first_state(config: &Config, place: &Place) -> Result<(Snapshot, Contents)> {
     let fault = |e: BeginError| {
-        config.file.fault_of(if matches!(e, BeginError::Apps(_)) { "apps" } else { "store" }, "store", e)
+        let key = if matches!(e, BeginError::Apps(_)) { "apps" } else { "store" };
+        config.file.fault_of(key, key, e)
     };
     let store = place.open().map_err(|e| fault(e.into()))?;
     Ok(begin(&*store, &config.apps, config.domain.as_ref()).await.map_err(fault)?)
@@ -85,13 +87,13 @@ pub(super) fn work(
     pool.on_deadline(Arc::new(move |worker| close_streams_at(&streams, worker)));
     let effects = Effects { apps: Arc::clone(apps), sessions: Arc::clone(sessions), pool: Arc::clone(pool) };
     let (drain, started) = (hop.drain.clone(), Instant::now());
-    let task = EditorTask {
-        apps: Arc::clone(apps),
-        store: Arc::clone(store),
-        observer: Arc::new(effects),
-        cursor,
-        overlaps: Box::new(move || drain.closes_connections() || (is_successor && started.elapsed() < PREDECESSOR)),
+    let overlap = move || match drain.phase() {
+        Phase::Serving if is_successor && started.elapsed() < PREDECESSOR => Overlap::Successor,
+        Phase::Serving => Overlap::None,
+        Phase::HandingOver => Overlap::Predecessor,
+        _ => Overlap::Leaving,
     };
+    let task = EditorTask::new(apps, store, effects, cursor, overlap);
     let journal = Journal::new(sessions.table(), apps, store, &hop.drain, most_sessions);
     (Work { editor: task, queue, journal }, editor)
 }

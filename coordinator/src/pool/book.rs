@@ -25,6 +25,8 @@ pub(super) struct Book {
     pub(super) members: BTreeMap<Arc<str>, Member>,
     pub(super) selectors: BTreeSet<Labels>,
     pub(super) timeouts: TimeoutsSection,
+    /// Grows with each change that requests have to see.
+    pub(super) edition: u64,
     /// Of workers that have left, which process that was, and until when this matters.
     left: HashMap<String, (String, Instant)>,
 }
@@ -92,7 +94,13 @@ pub(super) fn lasting(said: &Registration) -> Registration {
 
 impl Book {
     pub(super) fn new(timeouts: &TimeoutsSection) -> Self {
-        Self { members: BTreeMap::new(), selectors: BTreeSet::new(), timeouts: timeouts.clone(), left: HashMap::new() }
+        Self {
+            members: BTreeMap::new(),
+            selectors: BTreeSet::new(),
+            timeouts: timeouts.clone(),
+            edition: 0,
+            left: HashMap::new(),
+        }
     }
 
     pub(super) fn workers(&self) -> Vec<Arc<PoolWorker>> {
@@ -160,6 +168,7 @@ impl Book {
             let member =
                 Member { worker: Arc::clone(&worker), fixed: None, lease: None, drain: None, is_stored: false };
             self.members.insert(Arc::clone(&worker.id), member);
+            self.edition += 1;
             return Changed { is_new: true, members: true, stored: true };
         };
         if member.worker.description() == is {
@@ -172,12 +181,22 @@ impl Book {
             worker.checked.store(member.worker.checked.load(Ordering::Relaxed), Ordering::Relaxed);
         }
         member.worker = Arc::new(worker);
+        self.edition += 1;
         Changed { members: true, ..Changed::default() }
+    }
+
+    /// Says for which selectors there are rings; whether these are others than before.
+    pub(super) fn set_selectors(&mut self, selectors: BTreeSet<Labels>) -> bool {
+        let differ = self.selectors != selectors;
+        self.edition += u64::from(differ);
+        self.selectors = selectors;
+        differ
     }
 
     /// Makes all workers anew with other timeouts.
     pub(super) fn set_timeouts(&mut self, timeouts: &TimeoutsSection) {
         self.timeouts = timeouts.clone();
+        self.edition += 1;
         for member in self.members.values_mut() {
             let before = &member.worker;
             let worker = PoolWorker::new(&before.id, before.description(), timeouts, Arc::clone(&before.load));
@@ -195,6 +214,7 @@ impl Book {
         let gone = member.fixed.is_none();
         if gone {
             self.members.remove(id);
+            self.edition += 1;
         }
         let now = Instant::now();
         self.left.retain(|_, (_, until)| *until > now);
@@ -214,6 +234,7 @@ impl Book {
     pub(super) fn set_fixed(&mut self, fixed: &[(WorkerSection, PeerAddr)]) {
         let addresses: HashMap<_, _> =
             fixed.iter().map(|(w, address)| (ring_address(address), w.id.as_str())).collect();
+        self.edition += 1;
         self.members.retain(|id, member| {
             let named = fixed.iter().any(|(worker, _)| worker.id == **id);
             let owner = addresses.get(&member.worker.backend.addr);

@@ -12,7 +12,7 @@ use log::{info, warn};
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 use tokio::task::spawn_blocking;
 
-use super::book::{Book, Changed, lasting};
+use super::book::{Changed, lasting};
 use super::view::now_ms;
 use super::{Pool, PoolError};
 use crate::config::WorkerSection;
@@ -31,9 +31,8 @@ impl Pool {
         for worker in fixed {
             resolved.push((worker.clone(), look_up(&worker.address).await?));
         }
-        let mut book = self.book.lock().await;
-        book.set_fixed(&resolved);
-        self.publish(&book).await
+        self.book.lock().await.set_fixed(&resolved);
+        self.publish().await
     }
 
     /// Changes how long workers are waited for, from the next request on.
@@ -41,9 +40,8 @@ impl Pool {
     /// # Errors
     /// [`PoolError::Internal`].
     pub async fn set_timeouts(&self, timeouts: &TimeoutsSection) -> Result<(), PoolError> {
-        let mut book = self.book.lock().await;
-        book.set_timeouts(timeouts);
-        self.publish(&book).await
+        self.book.lock().await.set_timeouts(timeouts);
+        self.publish().await
     }
 
     /// Makes rings for the selectors that apps have, and for no others. Does nothing when these are known.
@@ -56,12 +54,7 @@ impl Pool {
         while wanted.len() > MOST_RINGS {
             wanted.pop_last();
         }
-        let mut book = self.book.lock().await;
-        if book.selectors == wanted {
-            return Ok(());
-        }
-        book.selectors = wanted;
-        self.publish(&book).await
+        if self.book.lock().await.set_selectors(wanted) { self.publish().await } else { Ok(()) }
     }
 
     /// Takes in what a worker says of itself; it is in the pool at once. Says whether it was not known before.
@@ -82,13 +75,25 @@ impl Pool {
     }
 
     async fn take_in(&self, id: &str, said: Registration, lasts: Duration) -> Result<(Registered, Changed), PoolError> {
-        let address = self.address_of(id, &said).await?;
-        let mut book = self.book.lock().await;
-        let described = said.address.to_string();
-        let changed = book.register(id, said, address, lasts)?;
-        if changed.members {
-            self.publish(&book).await?;
+        let taken = self.write_down(id, said, lasts).await?;
+        if taken.1.members {
+            self.publish().await?;
         }
+        self.changed.notify_one();
+        Ok(taken)
+    }
+
+    /// Takes a registration in without telling requests of it.
+    async fn write_down(
+        &self,
+        id: &str,
+        said: Registration,
+        lasts: Duration,
+    ) -> Result<(Registered, Changed), PoolError> {
+        let address = self.address_of(id, &said).await?;
+        let described = said.address.to_string();
+        let mut book = self.book.lock().await;
+        let changed = book.register(id, said, address, lasts)?;
         let drain = book.members.get(id).is_some_and(|member| member.drain.is_some());
         drop(book);
         if changed.is_new {
@@ -96,7 +101,6 @@ impl Pool {
         } else if changed.members {
             info!("worker {id} at {described} has registered anew");
         }
-        self.changed.notify_one();
         Ok((Registered { lease: Period(lasts), drain }, changed))
     }
 
@@ -133,10 +137,11 @@ impl Pool {
             (None, Some(member)) if member.fixed.is_some() => return Err(PoolError::OwnedByFile),
             (None, Some(_)) => {}
         }
-        if book.unregister(id, instance) {
-            self.publish(&book).await?;
-        }
+        let visible = book.unregister(id, instance);
         drop(book);
+        if visible {
+            self.publish().await?;
+        }
         info!("worker {id} has left the pool{}", if instance.is_some() { "" } else { ", taken out by an operator" });
         self.forget(id).await;
         Ok(())
@@ -202,6 +207,11 @@ impl Pool {
         for worker in workers {
             self.restore_one(worker).await;
         }
+        // Once for all of them: rings take some time.
+        if let Err(e) = self.publish().await {
+            warn!("the workers of the store are not in the pool: {e}");
+        }
+        self.changed.notify_one();
     }
 
     /// Takes over what another process has changed in the store: `workers` is all that is there now.
@@ -216,28 +226,30 @@ impl Pool {
             // One that says the same renews it by itself.
             self.restore_one(if same { StoredWorker { registration: None, ..worker } } else { worker }).await;
         }
+        self.changed.notify_one();
         let mut book = self.book.lock().await;
         let gone = |id: &str, stored: bool| stored && !named.contains(id);
         let members = book.members.iter().filter(|(id, member)| gone(id, member.is_stored));
         let ids: Vec<Arc<str>> = members.map(|(id, _)| Arc::clone(id)).collect();
-        let mut visible = false;
         for id in ids {
             book.set_drain(&id, None);
             if book.members.get(&id).is_some_and(|member| member.lease.is_some()) {
-                visible |= book.unregister(&id, None);
+                book.unregister(&id, None);
                 info!("worker {id} has left the pool, says the store");
             }
         }
-        if visible && let Err(e) = self.publish(&book).await {
+        drop(book);
+        if let Err(e) = self.publish().await {
             warn!("what the store says of workers counts later: {e}");
         }
     }
 
+    /// Takes over what is remembered of a worker, without telling requests of it.
     async fn restore_one(&self, worker: StoredWorker) {
         let StoredWorker { id, registration, drain } = worker;
         if let Some(said) = registration {
             let lasts = self.lease(said.lease.map(|lease| lease.0));
-            if let Err(e) = self.take_in(&id, said, lasts).await {
+            if let Err(e) = self.write_down(&id, said, lasts).await {
                 warn!("worker {id} is not taken over from the store: {e}");
             }
         }
@@ -246,8 +258,6 @@ impl Pool {
         if let Some(member) = book.members.get_mut(id.as_str()) {
             member.is_stored = true;
         }
-        drop(book);
-        self.changed.notify_one();
     }
 
     /// Writes what is known of a worker now.
@@ -273,10 +283,18 @@ impl Pool {
         }
     }
 
-    /// Makes what the book says visible to requests.
-    pub(super) async fn publish(&self, book: &Book) -> Result<(), PoolError> {
+    /// Makes what the book says visible to requests, if it is not. Changes that come while rings are built are made visible together, so
+    /// that two hundred workers that register at once cost a few rings of them and not two hundred.
+    pub(super) async fn publish(&self) -> Result<(), PoolError> {
+        let mut published = self.published.lock().await;
+        let (edition, workers, selectors) = {
+            let book = self.book.lock().await;
+            if *published == book.edition {
+                return Ok(());
+            }
+            (book.edition, book.workers(), book.selectors.clone())
+        };
         let (before, registry) = (self.members.load_full(), Arc::clone(&self.registry));
-        let (workers, selectors) = (book.workers(), book.selectors.clone());
         let next = {
             let before = Arc::clone(&before);
             // Building rings takes some time where weights are large.
@@ -291,6 +309,7 @@ impl Pool {
             }
         }
         self.members.store(Arc::new(next));
+        *published = edition;
         Ok(())
     }
 }

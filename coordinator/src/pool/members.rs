@@ -3,6 +3,7 @@
 //! There is a ring for all workers and one for each selector of labels in use. A ring is a load balancer of Pingora's; all of
 //! them share one registry of health, so that a worker is checked once however many rings it is on.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -60,6 +61,23 @@ impl Ring {
         let points = backends.iter().map(|backend| backend.weight * POINTS_PER_WEIGHT).sum();
         Self { balancer, backends, points }
     }
+
+    /// What `wanted` makes of the first worker for `key`, in ketama's order, that it wants at all.
+    fn first<T>(&self, key: &[u8], wanted: impl Fn(&Backend, bool) -> Option<T>) -> Option<T> {
+        let (found, left) = (Cell::new(None), Cell::new(self.backends.len()));
+        let accept = |backend: &Backend, healthy: bool| {
+            let this = wanted(backend, healthy);
+            left.set(left.get().saturating_sub(1));
+            let is_wanted = this.is_some();
+            found.set(this);
+            // Each worker comes once. When none is left there is nobody, and no reason to walk on over points of those that were met: with
+            // two hundred workers these are most of 64,000.
+            is_wanted || left.get() == 0
+        };
+        // Twice the ring: the walk may begin anywhere and meets each point once.
+        self.balancer.select_with(key, self.points * 2, accept)?;
+        found.take()
+    }
 }
 
 impl Members {
@@ -107,12 +125,10 @@ impl Members {
         if let Some(worker) = present.filter(|worker| usable(worker) && self.is_healthy(worker)) {
             return Some(Arc::clone(worker));
         }
-        let accept =
-            |backend: &Backend, healthy: bool| healthy && self.by_address.get(&backend.addr).is_some_and(usable);
-        let ring = self.ring(selector);
-        // Twice the ring: the walk may begin anywhere and meets each point once.
-        let chosen = ring.balancer.select_with(key, ring.points * 2, accept)?;
-        self.by_address.get(&chosen.addr).cloned()
+        self.ring(selector).first(key, |backend, healthy| {
+            let worker = self.by_address.get(&backend.addr).filter(|_| healthy)?;
+            usable(worker).then(|| Arc::clone(worker))
+        })
     }
 
     /// The ring of a selector; the one of all workers where there is none of its own yet.

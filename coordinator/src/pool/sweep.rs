@@ -55,16 +55,15 @@ impl Pool {
     pub(super) async fn take_out_lapsed(&self) -> Option<Instant> {
         let mut book = self.book.lock().await;
         let lapsed = book.lapsed(Instant::now());
-        let mut visible = false;
         for id in &lapsed {
             warn!("worker {id} has not renewed its registration in time");
-            visible |= book.unregister(id, None);
-        }
-        if visible && let Err(e) = self.publish(&book).await {
-            error!("workers that are gone stay in the pool: {e}");
+            book.unregister(id, None);
         }
         let next = book.next_lapse();
         drop(book);
+        if let Err(e) = self.publish().await {
+            error!("workers that are gone stay in the pool: {e}");
+        }
         for id in &lapsed {
             self.forget(id).await;
         }

@@ -149,6 +149,24 @@ async fn an_empty_pool_selects_nobody() {
 }
 
 #[tokio::test]
+async fn the_only_worker_that_may_be_used_is_found_and_none_where_there_is_none() {
+    let pool = pool(&[1; 50]).await;
+    let all = pool.workers();
+    let (one, others) = all.split_first().unwrap();
+    for key in 0..100_u32 {
+        let key = key.to_be_bytes();
+        assert_eq!(pool.select(&Labels::new(), &key, None, others).unwrap().id, one.id);
+        assert!(pool.select(&Labels::new(), &key, None, &all).is_none());
+        assert!(pool.select(&labels("nowhere"), &key, None, &[]).is_none());
+    }
+    for _ in 0..2 {
+        // Nobody listens there.
+        pool.check_health().await;
+    }
+    assert!(select(&pool, b"k").is_none());
+}
+
+#[tokio::test]
 async fn a_worker_is_in_the_pool_at_once_and_until_it_leaves() {
     let pool = pool(&[]).await;
     let [one, two, _] = instances();

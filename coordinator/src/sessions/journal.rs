@@ -65,6 +65,9 @@ impl Journal {
             let last = self.drain.in_flight() <= 1;
             note(&mut failing, self.write().await);
             if last {
+                if let Err(e) = self.store.note_leaving().await {
+                    warn!("that this process ends is not noted: {e}");
+                }
                 return;
             }
             tokio::time::sleep(EVERY_WHILE_ENDING).await;

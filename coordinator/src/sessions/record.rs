@@ -56,7 +56,7 @@ struct Saved {
 }
 
 impl SessionRecord {
-    pub(super) fn new(
+    pub(crate) fn new(
         (id, mac): (SessionId, MacText),
         app: &Arc<str>,
         client: Option<IpAddr>,
@@ -118,6 +118,11 @@ impl SessionRecord {
     #[must_use]
     pub fn worker(&self) -> Option<Arc<PoolWorker>> {
         self.worker.load_full()
+    }
+
+    /// Shows the worker that it is pinned to, at the cost of a look.
+    pub fn with_worker<T>(&self, show: impl FnOnce(Option<&PoolWorker>) -> T) -> T {
+        show(self.worker.load().as_deref())
     }
 
     /// Pins it to a worker; says which one it had, if it was another. A worker that has registered anew is no other.

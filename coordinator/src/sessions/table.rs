@@ -6,7 +6,7 @@
 //! Finding a session writes nothing but a mark beside it: a table that kept its sessions in the order of their use would touch a dozen
 //! places in memory for each request, all cold where there are many sessions.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -164,10 +164,48 @@ impl SessionTable {
         Some(record)
     }
 
-    /// All sessions, in no order.
+    /// All sessions one by one, in no order, but those that have expired.
+    pub fn live(&self) -> impl Iterator<Item = Arc<SessionRecord>> {
+        self.iter().filter(|record| !record.is_expired(self.ttl))
+    }
+
+    /// How many sessions have the worker of each identifier, of those that `wanted` says. Looks at every session.
     #[must_use]
-    pub fn all(&self) -> Vec<Arc<SessionRecord>> {
-        self.sessions.iter().map(|(_, record)| record).filter(|record| !record.is_expired(self.ttl)).collect()
+    pub fn by_worker(&self, wanted: impl Fn(&str) -> bool) -> HashMap<Arc<str>, u64> {
+        let mut counts = HashMap::new();
+        for record in self.live() {
+            record.with_worker(|worker| match worker.filter(|worker| wanted(&worker.id)) {
+                Some(worker) => *counts.entry(Arc::clone(&worker.id)).or_default() += 1,
+                None => {}
+            });
+        }
+        counts
+    }
+
+    /// The first `limit` sessions by identifier of those behind `cursor` that `wanted` says, and whether there are more. Looks at
+    /// every session, and holds no more of them than it gives back.
+    #[must_use]
+    pub fn page(
+        &self,
+        cursor: Option<&str>,
+        limit: usize,
+        wanted: impl Fn(&SessionRecord) -> bool,
+    ) -> (Vec<Arc<SessionRecord>>, bool) {
+        let mut first = BTreeMap::new();
+        let mut more = false;
+        for record in self.live() {
+            let id = *record.id();
+            let is_late = first.len() >= limit && first.last_key_value().is_some_and(|(last, _)| id > *last);
+            if cursor.is_some_and(|cursor| id.as_str() <= cursor) || (more && is_late) || !wanted(&record) {
+                continue;
+            }
+            first.insert(id, record);
+            if first.len() > limit {
+                more = true;
+                first.pop_last();
+            }
+        }
+        (first.into_values().collect(), more)
     }
 
     fn sweep(&self) {
@@ -213,7 +251,7 @@ mod tests {
             let once = record(&key);
             table.admit(once.id(), once.clone());
         }
-        assert!(table.all().len() <= 100, "{}", table.all().len());
+        assert!(table.live().count() <= 100, "{}", table.live().count());
         for record in &returning {
             assert!(table.get(record.id()).is_some_and(|found| Arc::ptr_eq(&found, record)));
         }
@@ -256,6 +294,36 @@ mod tests {
         assert_eq!(table.remove_apps(&HashSet::from(["a"])), 1);
         table.keep(&gone);
         assert!(table.get(gone.id()).is_none() && table.get(other.id()).is_some());
+    }
+
+    #[test]
+    fn pages_of_sessions_follow_each_other_without_gap_or_overlap() {
+        let key = SessionKey::new(&[1; 32]).unwrap();
+        let table = SessionTable::new(100, Duration::from_secs(60));
+        let mut expected = Vec::new();
+        for number in 0..47 {
+            let app = if number % 3 == 0 { "b" } else { "a" };
+            let session = Arc::new(SessionRecord::new(key.issue(app), &app.into(), None, &RequestId::generate()));
+            table.admit(session.id(), Arc::clone(&session));
+            if app == "a" {
+                expected.push(*session.id());
+            }
+        }
+        expected.sort();
+        for limit in [1, 10, 31, 100] {
+            let (mut seen, mut cursor) = (Vec::new(), None::<SessionId>);
+            loop {
+                let cursor_text = cursor.as_ref().map(SessionId::as_str);
+                let (page, more) = table.page(cursor_text, limit, |record| **record.app() == *"a");
+                assert!(page.len() <= limit && (!more || page.len() == limit));
+                seen.extend(page.iter().map(|record| *record.id()));
+                cursor = page.last().map(|record| *record.id());
+                if !more {
+                    break;
+                }
+            }
+            assert_eq!(seen, expected, "{limit} on a page");
+        }
     }
 
     #[test]

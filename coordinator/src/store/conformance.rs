@@ -379,18 +379,22 @@ async fn activity_of_apps_is_merged_and_goes_with_the_app<P: Place>() {
 async fn sessions_go_with_their_app<P: Place>() {
     let place = P::new();
     let store = place.open();
-    store.commit_apps(first(2, vec![put("a", 1), put("b", 2)])).await.unwrap();
-    let of = |id: &str, app: &str| {
-        let session = StoredSession { app: app.to_owned(), ..session(id, 10) };
-        SessionActivity { session, more: Counts::default() }
-    };
-    let batch = ActivityBatch { sessions: vec![of("s", "a"), of("t", "b")], apps: Vec::new() };
-    store.save_activity(&batch).await.unwrap();
-    store.commit_apps(commit(2, 3, vec![delete("a", 3)])).await.unwrap();
-    assert_eq!(ids(&store.load().await.unwrap().sessions), ["t"]);
-    // A batch that was made before the app went.
-    store.save_activity(&batch).await.unwrap();
-    assert_eq!(ids(&place.open().load().await.unwrap().sessions), ["t"]);
+    let other = StoredSession { app: "other".to_owned(), ..session("o", 1) };
+    let both = || batch([session("n", 1), other.clone()]);
+    store.commit_apps(first(2, vec![put("notes", 1), put("other", 2)])).await.unwrap();
+    store.save_activity(&both()).await.unwrap();
+    store.commit_apps(commit(2, 3, vec![delete("notes", 3)])).await.unwrap();
+    assert_eq!(ids(&store.load().await.unwrap().sessions), ["o"]);
+    // What was still to be written of it comes too late.
+    store.save_activity(&both()).await.unwrap();
+    store.commit_apps(commit(3, 4, vec![put("notes", 4)])).await.unwrap();
+    assert_eq!(ids(&place.open().load().await.unwrap().sessions), ["o"]);
+    store.save_activity(&batch([session("again", 5)])).await.unwrap();
+    assert_eq!(ids(&store.load().await.unwrap().sessions), ["again", "o"]);
+    // A table of another epoch has the sessions of the apps that are in it.
+    let another = AppCommit { base: ("e".to_owned(), 4), epoch: "f".to_owned(), ..commit(0, 1, vec![put("other", 1)]) };
+    store.commit_apps(another).await.unwrap();
+    assert_eq!(ids(&store.load().await.unwrap().sessions), ["o"]);
 }
 
 async fn a_webhook_is_stored_once_and_they_are_in_order<P: Place>() {

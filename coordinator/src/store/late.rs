@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::{ActivityBatch, AppCommit, Contents, Cursor, News, Store, StoreError, StoredWebhook, StoredWorker};
+use super::{ActivityBatch, AppCommit, Contents, Cursor, News, Served, Store, StoreError, StoredWebhook, StoredWorker};
 
 /// Stands for a store; every call waits until [`Opened::set`] says which one.
 #[derive(Clone)]
@@ -48,6 +48,18 @@ impl Store for LateStore {
 
     async fn commit_apps(&self, commit: AppCommit) -> Result<(), StoreError> {
         self.open().await?.commit_apps(commit).await
+    }
+
+    async fn note_serving(&self, table: &Served, alone: bool) -> Result<(), StoreError> {
+        self.open().await?.note_serving(table, alone).await
+    }
+
+    async fn note_leaving(&self) -> Result<(), StoreError> {
+        self.open().await?.note_leaving().await
+    }
+
+    async fn served_elsewhere(&self) -> Result<Option<Vec<Served>>, StoreError> {
+        self.open().await?.served_elsewhere().await
     }
 
     async fn save_worker(&self, worker: StoredWorker) -> Result<(), StoreError> {

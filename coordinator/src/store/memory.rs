@@ -140,8 +140,13 @@ impl Kept {
             self.deleted_apps.clear();
             self.horizon = 0;
         }
+        let same = commit.epoch == self.epoch;
         for change in commit.changes {
             self.change_app(change);
+        }
+        if !same {
+            let apps = &self.apps;
+            self.sessions.retain(|_, session| apps.contains_key(&session.value.app));
         }
         self.epoch = commit.epoch;
         self.revision = commit.revision;
@@ -175,7 +180,8 @@ impl Kept {
         let sequence = self.changed.next(writer);
         for activity in &batch.sessions {
             let id = &activity.session.id;
-            if !self.deleted_sessions.contains_key(id) && !self.deleted_apps.contains_key(&activity.session.app) {
+            let gone = self.deleted_apps.contains_key(&activity.session.app);
+            if !gone && !self.deleted_sessions.contains_key(id) {
                 let new = || Marked::new(activity.session.clone(), sequence, writer);
                 let merge = |kept: &mut Marked<_>| kept.change(sequence, writer, |kept| merge_session(kept, activity));
                 self.sessions.entry(id.clone()).and_modify(merge).or_insert_with(new);

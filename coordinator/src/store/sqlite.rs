@@ -6,13 +6,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::spawn_blocking;
 
-use super::{ActivityBatch, AppCommit, Contents, Cursor, News, Store, StoreError, StoredWebhook, StoredWorker};
+use super::{ActivityBatch, AppCommit, Contents, Cursor, News, Served, Store, StoreError, StoredWebhook, StoredWorker};
 
 mod fault;
 mod file;
@@ -39,6 +40,8 @@ pub struct SqliteStore {
     file: Arc<str>,
     /// Tells the changes of this process from those of others; by chance, so that nothing has to be agreed.
     writer: i64,
+    /// Whether this process serves no more.
+    left: AtomicBool,
     /// SQLite has one writer at a time: in a process they wait for each other here, in order and without asking again and again.
     writers: Arc<Mutex<Writers>>,
     reader: Arc<Mutex<Reader>>,
@@ -79,7 +82,7 @@ impl SqliteStore {
         let writer = i64::from(rand::random::<u32>());
         let reader = Reader::new(file::connect_to_read(&path)?, writer);
         let writers = Arc::new(Mutex::new(Writers { durable, behind }));
-        Ok(Self { file, writer, writers, reader: Arc::new(Mutex::new(reader)) })
+        Ok(Self { file, writer, left: AtomicBool::new(false), writers, reader: Arc::new(Mutex::new(reader)) })
     }
 
     /// Does something with what a lock guards, where it may block; it goes on to its end even when nobody waits for it any more.
@@ -126,6 +129,23 @@ impl Store for SqliteStore {
 
     async fn commit_apps(&self, commit: AppCommit) -> Result<(), StoreError> {
         self.write(move |connection, _| write::commit_apps(connection, &commit)).await
+    }
+
+    async fn note_serving(&self, table: &Served, alone: bool) -> Result<(), StoreError> {
+        if self.left.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let table = table.clone();
+        self.write_behind(move |connection, writer| write::note_serving(connection, &table, alone, writer)).await
+    }
+
+    async fn note_leaving(&self) -> Result<(), StoreError> {
+        self.left.store(true, Ordering::Release);
+        self.write_behind(write::note_leaving).await
+    }
+
+    async fn served_elsewhere(&self) -> Result<Option<Vec<Served>>, StoreError> {
+        self.with(&self.reader, Reader::served_elsewhere).await.map(Some)
     }
 
     async fn save_worker(&self, worker: StoredWorker) -> Result<(), StoreError> {

@@ -45,21 +45,21 @@ impl Changes {
 
     /// Says what has changed, and sets the log level; the file's is `read`.
     ///
-    /// The level changes before or after the lines, so that they are logged if one of the two levels lets them.
+    /// The level changes before the lines are written, so that what they say is so; after them when it would not let them pass.
     pub fn conclude(mut self, file: &ConfigPath, logging: &Logging, running: &LogFilter, read: &LogFilter) {
         let differs = running != read;
         if differs && !logging.is_from_environment() {
             self.applied.push(LOG_LEVEL.to_owned());
         }
-        let before = differs && !log_enabled!(Level::Info);
-        if before {
-            logging.set_level(read);
+        let hides = differs && logging.set_level(read) && !log_enabled!(Level::Info);
+        if hides {
+            logging.set_level(running);
         }
         self.say(file);
         if differs && logging.is_from_environment() {
             warn!("{file}: {LOG_LEVEL} has no effect: RUST_LOG is set, and wins");
         }
-        if differs && !before {
+        if hides {
             logging.set_level(read);
         }
     }

@@ -15,12 +15,18 @@ pub trait Reload: Send + Sync {
     async fn reload(&self);
 }
 
-/// Keeps SIGHUP from ending the process from here on: a daemon that is starting up is told to reload as easily as one that serves.
+/// SIGXFSZ, which tokio has no name for; the same number on all architectures that the daemons are built for.
+const FILE_TOO_LARGE: SignalKind = SignalKind::from_raw(25);
+
+/// Keeps signals from ending the process from here on: SIGHUP, because a daemon that is starting up is told to reload as easily as one
+/// that serves, and the one that comes with a write beyond a limit of a file's size, which fails like any other.
 pub(super) fn keep_alive() {
-    // The handler stays for the life of the process; the runtime is needed to set it up alone, and must not be there at the fork of `-d`.
+    // The handlers stay for the life of the process; the runtime is needed to set them up alone, and must not be there at the fork of `-d`.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
-    if let Err(e) = runtime.and_then(|runtime| runtime.block_on(async { signal(SignalKind::hangup()).map(drop) })) {
-        warn!("SIGHUP cannot be listened to: {e}");
+    let listen = async { signal(SignalKind::hangup()).and(signal(FILE_TOO_LARGE)).map(drop) };
+    let listened = runtime.and_then(|runtime| runtime.block_on(listen));
+    if let Err(e) = listened {
+        warn!("signals cannot be listened to: {e}");
     }
 }
 

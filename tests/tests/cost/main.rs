@@ -17,6 +17,7 @@ mod threads;
 mod tools;
 
 mod costs;
+mod many_apps;
 mod report;
 
 use std::collections::BTreeMap;

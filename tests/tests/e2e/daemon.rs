@@ -84,7 +84,7 @@ fn refused(program: Program, text: &str) -> Vec<Ended> {
 }
 
 /// Asserts that a start ended with exit code 1 and one line on standard error that has all of `parts`.
-fn assert_one_line(end: &Ended, parts: &[&str]) {
+pub(crate) fn assert_one_line(end: &Ended, parts: &[&str]) {
     assert_eq!(end.code, Some(1), "{}", end.stderr);
     let lines: Vec<_> = end.stderr.lines().collect();
     assert_eq!(lines.len(), 1, "one line on standard error:\n{}", end.stderr);

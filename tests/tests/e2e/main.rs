@@ -8,6 +8,7 @@ mod request_id;
 
 mod errors;
 mod forwarding;
+mod full_disk;
 mod idle;
 mod pool;
 mod routing;
@@ -20,11 +21,17 @@ mod websocket;
 
 mod access_log;
 mod admin;
+mod apps;
+mod ctl;
 mod daemon;
+mod handover;
 mod hardening;
 mod oracle;
+mod read_your_writes;
 mod reload;
 mod requests;
+mod scale;
+mod store;
 
 use app_proxy_tests::app::RecordingApp;
 use app_proxy_tests::cluster::{Cluster, ClusterBuilder};

@@ -1,7 +1,9 @@
 //! SIGHUP: a daemon reads its file again, applies what it can, says what it cannot, and serves on.
 
+use app_proxy_tests::api::with_sessions;
+use app_proxy_tests::app::RecordingApp;
 use app_proxy_tests::cluster::{Cluster, free_address, own_address};
-use app_proxy_tests::daemon::{Detached, Launch, Program, run_to_end};
+use app_proxy_tests::daemon::{Daemon, Detached, Launch, Program, run_to_end};
 use app_proxy_tests::http1::Request;
 use app_proxy_tests::wait::eventually;
 use nix::sys::signal::Signal;
@@ -11,11 +13,19 @@ use crate::{start, start_default};
 
 /// Tells the first worker to reload, and waits for the line that says what has become of it.
 async fn reload(cluster: &mut Cluster, says: &str) -> String {
-    let worker = cluster.worker_daemon(0);
-    let before = worker.stderr().len();
-    worker.signal(Signal::SIGHUP);
+    hang_up(cluster.worker_daemon(0), says).await
+}
+
+/// As [`reload`], of the coordinator.
+async fn reload_coordinator(cluster: &mut Cluster, says: &str) -> String {
+    hang_up(cluster.coordinator(), says).await
+}
+
+async fn hang_up(daemon: &mut Daemon, says: &str) -> String {
+    let before = daemon.stderr().len();
+    daemon.signal(Signal::SIGHUP);
     let what = format!("a new line with `{says}`");
-    eventually(&what, || worker.stderr().into_iter().skip(before).find(|line| line.contains(says))).await
+    eventually(&what, || daemon.stderr().into_iter().skip(before).find(|line| line.contains(says))).await
 }
 
 fn read_timeout(period: &str) -> Value {
@@ -57,12 +67,13 @@ async fn an_app_s_own_timeout_goes_before_a_reloaded_one() {
 #[tokio::test]
 async fn what_needs_a_restart_is_named_and_not_applied() {
     let (_app, mut cluster) = start_default().await;
-    let patch = json!({"threads": 3, "worker": {"id": "other", "limits": {"request_body": 10}}});
+    let patch =
+        json!({"threads": 3, "worker": {"id": "other", "labels": {"zone": "b"}, "limits": {"request_body": 10}}});
     cluster.patch_worker_config(0, &patch);
     let line = reload(&mut cluster, "only a restart applies it").await;
     // The harness started the worker with port 0 and then wrote the ports down.
     let named = line.split(": ").last().unwrap();
-    assert_eq!(named, "id, listener, advertise, admin, limits, threads", "{line}");
+    assert_eq!(named, "id, listener, labels, admin, limits, threads", "{line}");
     let answer = cluster.request("POST", "/apps/api/echo").id("large").body([b'x'; 100]).send().await;
     assert_eq!(answer.status, 200);
     assert_eq!(cluster.worker_log(0).request("large").await["worker"], "w1");
@@ -107,15 +118,21 @@ async fn the_log_level_changes_at_once() {
     let without = Launch { under: ["env", "-u", "RUST_LOG"].map(str::to_owned).into(), ..Launch::default() };
     let (_app, mut cluster) = start(|builder| builder.launch(Program::Worker, without)).await;
     refused(&cluster, "quiet").await;
-    cluster.patch_worker_config(0, &json!({"worker": {"log_level": "warn,app_proxy_worker=debug"}}));
+    cluster.patch_worker_config(0, &json!({"worker": {"log_level": "warn,app_proxy_hop=info,app_proxy_worker=debug"}}));
     reload(&mut cluster, "changed: log_level").await;
-    refused(&cluster, "loud").await;
+    // The line that says so comes a moment before: the new level would not let it pass.
+    let mut loud = false;
+    while !loud {
+        refused(&cluster, "loud").await;
+        loud = cluster.worker_daemon(0).stderr().iter().any(|line| line.contains("request_id=loud is refused"));
+    }
     let worker = cluster.worker_daemon(0);
-    worker.wait_for_stderr("a line at debug", |line| line.contains("request_id=loud is refused")).await;
     assert!(!worker.stderr().iter().any(|line| line.contains("request_id=quiet is refused")));
-    // The old level would not let the line that says so pass: the new one does.
-    cluster.patch_worker_config(0, &json!({"worker": {"log_level": "info"}}));
-    reload(&mut cluster, "changed: log_level").await;
+    // One of the two levels would not let the line that says so pass: the other one does.
+    for level in ["warn", "info"] {
+        cluster.patch_worker_config(0, &json!({"worker": {"log_level": level}}));
+        reload(&mut cluster, "changed: log_level").await;
+    }
 }
 
 #[tokio::test]
@@ -136,7 +153,7 @@ async fn a_daemon_that_drains_is_not_reloaded_and_not_ended_by_it() {
     cluster.patch_worker_config(0, &read_timeout("1ms"));
     let worker = cluster.worker_daemon(0);
     worker.signal(Signal::SIGTERM);
-    worker.wait_for_stderr("a drain", |line| line.contains("draining: 1 in flight")).await;
+    worker.wait_for_stderr("a drain", |line| line.contains("draining: ")).await;
     reload(&mut cluster, "SIGHUP: nothing is reloaded now").await;
     app.release("g", 1);
     assert_eq!(request.read_response("GET").await.status, 200);
@@ -183,4 +200,185 @@ async fn a_daemon_that_detached_finds_its_file_again() {
     daemon.signal(Signal::SIGHUP);
     says("config.yaml is reloaded, changed: timeouts").await;
     assert!(daemon.alive());
+}
+
+/// An entry of the file's `apps`.
+fn filed(name: &str, app: &RecordingApp) -> Value {
+    json!({"name": name, "endpoints": [{"address": app.addr().to_string()}]})
+}
+
+fn apps(list: Value) -> Value {
+    json!({"coordinator": {"apps": list}})
+}
+
+async fn who(cluster: &Cluster, app: &str) -> String {
+    cluster.get(&format!("/apps/{app}/whoami")).send().await.text()
+}
+
+#[tokio::test]
+async fn a_coordinator_takes_the_file_s_apps_over_and_lets_those_of_the_api_be() {
+    let (one, other) = (RecordingApp::start().await, RecordingApp::start().await);
+    let builder = Cluster::builder().app_at("stays", one.addr()).app_at("moves", one.addr());
+    let mut cluster = builder.app_at("leaves", one.addr()).start().await;
+    let mine = cluster.put_app("mine", &with_sessions(&[one.addr()])).await;
+    let stays = cluster.admin_json("/api/v1/apps/stays").await;
+    let session = cluster.get("/apps/moves/echo").send().await.session_cookie().unwrap();
+    let mut socket = cluster.websocket("/apps/leaves/ws/echo", &[]).await;
+    cluster.patch_coordinator_config(&apps(json!([
+        filed("stays", &one),
+        filed("moves", &other),
+        filed("comes", &other)
+    ])));
+    let line = reload_coordinator(&mut cluster, "is reloaded").await;
+    assert!(line.contains("coordinator.yaml is reloaded, changed: apps"), "{line}");
+    // What the line says is so for the next request, as after a call of the API.
+    for (name, app) in [("stays", &one), ("moves", &other), ("comes", &other), ("mine", &one)] {
+        assert_eq!(who(&cluster, name).await, app.addr().to_string(), "{name}");
+    }
+    assert_eq!(cluster.get("/apps/leaves/whoami").send().await.status, 404);
+    assert_eq!(socket.frame().await.close_code(), Some(1001));
+    assert_eq!(cluster.get("/apps/moves/echo").session(&session).send().await.session_cookie(), None);
+    assert_eq!(cluster.admin_json("/api/v1/apps/mine").await, mine);
+    assert_eq!(cluster.admin_json("/api/v1/apps/stays").await, stays);
+    reload_coordinator(&mut cluster, "is reloaded, nothing changes").await;
+    // Nor does it forget by a restart.
+    cluster.kill_coordinator();
+    cluster.restart_coordinator().await;
+    assert_eq!(cluster.admin_json("/api/v1/apps/mine").await, mine);
+    assert_eq!(who(&cluster, "moves").await, other.addr().to_string());
+}
+
+#[tokio::test]
+async fn a_coordinator_takes_fixed_workers_in_and_out() {
+    let (_app, mut cluster) = start(|builder| builder.workers(2)).await;
+    let list = |workers: &[usize], cluster: &Cluster| {
+        let worker = |index: &usize| {
+            let worker = cluster.worker(*index);
+            json!({"id": worker.id, "address": worker.address, "weight": 1})
+        };
+        json!({"coordinator": {"workers": workers.iter().map(worker).collect::<Vec<_>>()}})
+    };
+    let ids = async |cluster: &Cluster| {
+        let list = cluster.admin_json("/api/v1/workers").await;
+        list["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|worker| worker["id"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let patch = list(&[1], &cluster);
+    cluster.patch_coordinator_config(&patch);
+    reload_coordinator(&mut cluster, "coordinator.yaml is reloaded, changed: workers").await;
+    assert_eq!(ids(&cluster).await, ["w2"]);
+    let before = cluster.worker_log(0).line_count();
+    for number in 0..20 {
+        let id = format!("left-{number}");
+        assert_eq!(cluster.get("/apps/api/echo").id(&id).send().await.status, 200);
+        assert_eq!(cluster.coordinator_log().request(&id).await["worker"], "w2");
+    }
+    assert_eq!(cluster.worker_log(0).line_count(), before);
+    let patch = list(&[0, 1], &cluster);
+    cluster.patch_coordinator_config(&patch);
+    reload_coordinator(&mut cluster, "changed: workers").await;
+    cluster.wait_health("w1", true).await;
+    cluster.wait_health("w2", true).await;
+    cluster.kill_worker(1);
+    cluster.wait_health("w2", false).await;
+    assert_eq!(cluster.get("/apps/api/echo").id("back").send().await.status, 200);
+    assert_eq!(cluster.coordinator_log().request("back").await["worker"], "w1");
+}
+
+#[tokio::test]
+async fn a_coordinator_s_timeouts_trusted_proxies_and_log_level_change_at_once() {
+    let without = Launch { under: ["env", "-u", "RUST_LOG"].map(str::to_owned).into(), ..Launch::default() };
+    let (app, mut cluster) = start(|builder| builder.launch(Program::Coordinator, without)).await;
+    let forwarded = async |cluster: &Cluster, id: &str| {
+        cluster.get("/apps/api/echo").id(id).header("X-Forwarded-For", "192.0.2.7").send().await;
+        app.wait_for_id(id).await.header("X-Forwarded-For").unwrap().to_owned()
+    };
+    assert_eq!(forwarded(&cluster, "untrusted").await, "127.0.0.1");
+    cluster.patch_coordinator_config(&json!({"coordinator": {
+        "timeouts": {"upstream_read": "300ms"},
+        "trusted_proxies": ["127.0.0.0/8"],
+        "log_level": "warn,app_proxy_hop=info,app_proxy_coordinator=debug",
+    }}));
+    let line = reload_coordinator(&mut cluster, "is reloaded").await;
+    for changed in ["timeouts", "trusted_proxies", "log_level"] {
+        assert!(line.contains(changed), "{line}");
+    }
+    assert!(forwarded(&cluster, "trusted").await.starts_with("192.0.2.7"));
+    let slow = cluster.get("/apps/api/gate/g").id("slow").send().await;
+    assert_eq!((slow.status, slow.problem_code().as_str()), (504, "upstream_timeout"));
+    assert_eq!(cluster.get("/apps/nobody/").id("unknown").send().await.status, 404);
+    let debug = |line: &str| line.contains("DEBUG") && line.contains("request_id=unknown");
+    cluster.coordinator().wait_for_stderr("a line at debug", debug).await;
+    assert!(!cluster.coordinator().stderr().iter().any(|line| line.contains("DEBUG") && line.contains("untrusted")));
+}
+
+#[tokio::test]
+async fn a_coordinator_whose_file_is_bad_changes_nothing_and_says_why() {
+    let (one, other) = (RecordingApp::start().await, RecordingApp::start().await);
+    let mut cluster = Cluster::builder().app_at("stays", one.addr()).workers(2).start().await;
+    let mut held = with_sessions(&[one.addr()]);
+    held["match"] = json!([{"path": "/held"}]);
+    cluster.put_app("holder", &held).await;
+    let path = cluster.coordinator_config();
+    let good = std::fs::read_to_string(&path).unwrap();
+    let state = async |cluster: &Cluster| {
+        let workers = cluster.admin_json("/api/v1/workers").await;
+        let ids: Vec<_> = workers["items"].as_array().unwrap().iter().map(|worker| worker["id"].clone()).collect();
+        (cluster.admin_json("/api/v1/apps").await, ids)
+    };
+    let before = state(&cluster).await;
+    // Each has good changes beside the bad one, none of which may be made.
+    let better = json!({"coordinator": {
+        "timeouts": {"upstream_read": "1ms"},
+        "trusted_proxies": ["127.0.0.0/8"],
+        "workers": [{"id": "w2", "address": cluster.worker(1).address, "weight": 1}],
+    }});
+    let mut thief = filed("thief", &other);
+    thief["match"] = json!([{"path": "/held"}]);
+    for (bad, says) in [
+        (apps(json!([filed("stays", &other), thief])), vec!["`thief`", "`holder`"]),
+        (apps(json!([filed("stays", &other), filed("stays", &other)])), vec!["stays"]),
+        (json!({"coordinator": {"apps": [{"name": "stays", "endpoints": [{"address": "nowhere"}]}]}}), vec!["nowhere"]),
+        (json!({"coordinator": {"wrokers": []}}), vec!["wrokers"]),
+        (json!({"coordinator": {"apps": [filed("new", &other)], "log_level": "loud=?"}}), vec!["log_level"]),
+        (
+            json!({"coordinator": {"apps": [filed("new", &other)], "workers": [{"id": "w1", "address": "no.such.host.invalid:1"}]}}),
+            vec!["no.such.host.invalid"],
+        ),
+    ] {
+        cluster.patch_coordinator_config(&better);
+        cluster.patch_coordinator_config(&bad);
+        let line = reload_coordinator(&mut cluster, "nothing is reloaded: ").await;
+        assert!(line.contains("ERROR") && line.contains("coordinator.yaml"), "{line}");
+        for part in says {
+            assert!(line.contains(part), "{part} is not in {line}");
+        }
+        assert_eq!(state(&cluster).await, before, "{line}");
+        let seen = one.count();
+        let answer = cluster.get("/apps/stays/whoami").header("X-Forwarded-For", "192.0.2.7").send().await;
+        assert_eq!((answer.status, answer.text()), (200, one.addr().to_string()));
+        assert_eq!(one.requests()[seen].header("X-Forwarded-For"), Some("127.0.0.1"));
+        std::fs::write(&path, &good).unwrap();
+    }
+    cluster.wait_health("w1", true).await;
+    reload_coordinator(&mut cluster, "is reloaded, nothing changes").await;
+}
+
+#[tokio::test]
+async fn a_coordinator_whose_store_is_locked_reloads_nothing_and_can_be_told_again() {
+    let (one, other) = (RecordingApp::start().await, RecordingApp::start().await);
+    let mut cluster = Cluster::builder().app_at("notes", one.addr()).start().await;
+    let lock = rusqlite::Connection::open(cluster.folder().join("run/coordinator.db")).unwrap();
+    lock.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    cluster.patch_coordinator_config(&apps(json!([filed("notes", &other)])));
+    let line = reload_coordinator(&mut cluster, "nothing is reloaded: ").await;
+    assert!(line.contains("locked"), "{line}");
+    assert_eq!(who(&cluster, "notes").await, one.addr().to_string());
+    lock.execute_batch("COMMIT").unwrap();
+    reload_coordinator(&mut cluster, "is reloaded, changed: apps").await;
+    assert_eq!(who(&cluster, "notes").await, other.addr().to_string());
 }

@@ -272,6 +272,7 @@ async fn start_second_coordinator(cluster: &Cluster, admin: SocketAddr, apps: Va
             "listeners": [{"address": format!("{}:0", cluster.ip())}],
             "admin": {"address": admin.to_string(), "token_file": "run/admin.token"},
             "sessions": {"secret_file": "run/session.key"},
+            "store": {"path": "run/second.db"},
             "worker_token_file": "run/worker.token",
             "health_check": {"interval": "100ms"},
             "access_log": {"path": cluster.folder().join("second.access.log")},

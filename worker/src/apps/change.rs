@@ -5,12 +5,15 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use app_proxy_control::table::{AppList, StoredApp};
+use app_proxy_hop::address::Address;
 use app_proxy_hop::config::TimeoutsSection;
 use app_proxy_hop::forwarding::{PeerTimeouts, peer};
 use app_proxy_hop::streams::CloseReason;
 use arc_swap::{ArcSwap, Guard};
 use log::warn;
+use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 
+use super::names::Names;
 use super::{ServedApp, Table, Tables};
 use crate::endpoints::Endpoint;
 
@@ -49,9 +52,9 @@ impl Apps {
         self.current.load()
     }
 
-    /// Takes in what a coordinator says; closes the streams of apps that are in no table any more, and gives these back. Looks host names up,
-    /// which blocks.
-    pub fn apply(&self, coordinator: usize, list: AppList) -> Vec<Arc<ServedApp>> {
+    /// Takes in what a coordinator says, whose names were looked up before; closes the streams of apps that are in no table any more, and gives
+    /// these back.
+    pub fn apply(&self, coordinator: usize, list: AppList, names: &Names) -> Vec<Arc<ServedApp>> {
         let mut change = self.begin_change();
         let before = Arc::clone(&self.load());
         let epoch: Arc<str> =
@@ -61,7 +64,7 @@ impl Apps {
         let mut tables: Vec<_> = before.0.iter().filter(|table| change.is_followed(&table.epoch)).cloned().collect();
         let place = tables.iter().position(|table| table.epoch == epoch);
         let held = place.and_then(|place| tables.get(place));
-        if let Some(next) = change.next(&epoch, held, &list, &before) {
+        if let Some(next) = change.next(&epoch, held, &list, &Known { tables: &before, names }) {
             match place.and_then(|place| tables.get_mut(place)) {
                 Some(table) => *table = Arc::new(next),
                 None => tables.push(Arc::new(next)),
@@ -83,10 +86,16 @@ impl Apps {
         self.serve_again(|app, _| Some(app.with_timeouts(&change.timeouts)));
     }
 
-    /// Looks host names up again, which blocks.
-    pub fn look_names_up(&self) {
+    /// Takes in what was looked up.
+    pub fn take_names(&self, names: &Names) {
+        if names.is_empty() {
+            return;
+        }
         let change = self.begin_change();
-        self.serve_again(|app, before| app.has_names.then(|| change.serve(Arc::clone(&app.stored), before)));
+        let concerned = |app: &ServedApp| app.stored.app.endpoints.iter().any(|e| names.get(&e.address).is_some());
+        self.serve_again(|app, tables| {
+            concerned(app).then(|| change.serve(Arc::clone(&app.stored), &Known { tables, names }))
+        });
     }
 
     fn serve_again(&self, again: impl Fn(&ServedApp, &Tables) -> Option<ServedApp>) {
@@ -113,7 +122,7 @@ impl Change {
 
     /// What a list makes of the table of its epoch; nothing where another coordinator has told more already. A table that is older than the
     /// one that is held counts when no coordinator knows the newer one any more.
-    fn next(&self, epoch: &Arc<str>, held: Option<&Arc<Table>>, list: &AppList, all: &Tables) -> Option<Table> {
+    fn next(&self, epoch: &Arc<str>, held: Option<&Arc<Table>>, list: &AppList, known: &Known<'_>) -> Option<Table> {
         let newest =
             self.followed.values().filter(|followed| followed.epoch == *epoch).map(|followed| followed.revision);
         let is_newest = newest.max().is_none_or(|newest| list.revision >= newest);
@@ -130,34 +139,50 @@ impl Change {
             next.apps.remove_mut(name.as_str());
         }
         for stored in &list.items {
-            let app = self.serve(Arc::clone(stored), all);
+            let app = self.serve(Arc::clone(stored), known);
             next.apps.insert_mut(Arc::clone(&app.name), Arc::new(app));
         }
         Some(next)
     }
 
-    fn serve(&self, stored: Arc<StoredApp>, before: &Tables) -> ServedApp {
+    fn serve(&self, stored: Arc<StoredApp>, known: &Known<'_>) -> ServedApp {
         let timeouts = peer_timeouts(&stored, &self.timeouts);
-        let known: Vec<_> = before.0.iter().filter_map(|table| table.get(&stored.app.name)).collect();
-        let load_of = |address: &str| {
-            let known = known.iter().flat_map(|app| &app.endpoints).find(|endpoint| *endpoint.address == *address);
-            known.map_or_else(Arc::<AtomicUsize>::default, |endpoint| Arc::clone(endpoint.load()))
-        };
-        let mut has_names = false;
+        let before: Vec<_> = known.tables.0.iter().filter_map(|table| table.get(&stored.app.name)).collect();
         let mut endpoints = Vec::with_capacity(stored.app.endpoints.len());
         for endpoint in &stored.app.endpoints {
             let address = endpoint.address.to_string();
-            has_names |= endpoint.address.is_name();
-            match endpoint.address.resolve() {
+            let same = before.iter().flat_map(|app| &app.endpoints).find(|e| *e.address == *address);
+            let load = same.map_or_else(Arc::<AtomicUsize>::default, |same| Arc::clone(same.load()));
+            match known.address_of(&endpoint.address, same) {
                 Ok(resolved) => {
-                    let load = load_of(&address);
                     endpoints.push(Arc::new(Endpoint::new(&address, endpoint.weight, peer(&resolved, timeouts), load)));
                 }
                 Err(e) => warn!("app {}: endpoint {address} is left out: {e}", stored.app.name),
             }
         }
-        let streams = known.first().map(|app| app.streams.clone()).unwrap_or_default();
-        ServedApp { name: stored.app.name.as_str().into(), stored, endpoints, streams, has_names }
+        let streams = before.first().map(|app| app.streams.clone()).unwrap_or_default();
+        ServedApp { name: stored.app.name.as_str().into(), stored, endpoints, streams }
+    }
+}
+
+/// What is known of apps and names before a change.
+struct Known<'k> {
+    tables: &'k Tables,
+    names: &'k Names,
+}
+
+impl Known<'_> {
+    /// Where an endpoint is reached. One whose name cannot be looked up at the moment stays where it was.
+    fn address_of(&self, address: &Address, same: Option<&Arc<Endpoint>>) -> Result<PeerAddr, String> {
+        if !address.is_name() {
+            return address.resolve().map_err(|e| e.to_string());
+        }
+        match (self.names.get(address), same) {
+            (Some(Ok(resolved)), _) => Ok(resolved.clone()),
+            (_, Some(same)) => Ok(same.peer._address.clone()),
+            (Some(Err(e)), None) => Err(e.clone()),
+            (None, None) => Err("its name is still being looked up".to_owned()),
+        }
     }
 }
 
@@ -174,7 +199,6 @@ impl ServedApp {
             name: Arc::clone(&self.name),
             endpoints: self.endpoints.iter().map(again).collect(),
             streams: self.streams.clone(),
-            has_names: self.has_names,
         }
     }
 }

@@ -4,6 +4,7 @@ use app_proxy_control::app::App;
 use app_proxy_control::table::{AppList, AppTable};
 use app_proxy_hop::config::{Period, TimeoutsSection};
 
+use super::names::Names;
 use super::*;
 
 fn list(apps: serde_json::Value) -> AppList {
@@ -38,24 +39,24 @@ fn a_whole_table_replaces_and_a_change_adds() {
     let apps = apps();
     assert!(!apps.load().is_loaded());
     assert_eq!(found(&apps, "a", "e", 0), "behind");
-    apps.apply(0, told("e", 3, true, &["a", "b"]));
+    apps.apply(0, told("e", 3, true, &["a", "b"]), &Names::default());
     let change = AppList { deleted: vec!["b".to_owned()], ..told("e", 5, false, &["c"]) };
-    assert_eq!(names(&apps.apply(0, change)), ["b"]);
+    assert_eq!(names(&apps.apply(0, change, &Names::default())), ["b"]);
     let at = |name| found(&apps, name, "e", 5);
     assert_eq!((at("a"), at("b"), at("c")), ("found", "unknown", "found"));
     assert_eq!((found(&apps, "a", "e", 6), found(&apps, "a", "other", 1)), ("behind", "behind"));
-    assert_eq!(names(&apps.apply(0, told("e", 6, true, &["c"]))), ["a"]);
+    assert_eq!(names(&apps.apply(0, told("e", 6, true, &["c"]), &Names::default())), ["a"]);
 }
 
 #[test]
 fn each_epoch_has_its_table_for_as_long_as_somebody_follows_it() {
     let apps = apps();
-    apps.apply(0, told("one", 1, true, &["a", "both"]));
-    apps.apply(1, told("two", 1, true, &["b", "both"]));
+    apps.apply(0, told("one", 1, true, &["a", "both"]), &Names::default());
+    apps.apply(1, told("two", 1, true, &["b", "both"]), &Names::default());
     assert_eq!((found(&apps, "a", "one", 1), found(&apps, "a", "two", 1)), ("found", "unknown"));
     assert_eq!((found(&apps, "b", "one", 1), found(&apps, "b", "two", 1)), ("unknown", "found"));
     // An app that another table still has is not gone.
-    assert_eq!(names(&apps.apply(1, told("three", 1, true, &["c"]))), ["b"]);
+    assert_eq!(names(&apps.apply(1, told("three", 1, true, &["c"]), &Names::default())), ["b"]);
     assert_eq!((found(&apps, "b", "two", 1), found(&apps, "c", "three", 1)), ("behind", "found"));
     let tables = apps.load();
     assert!(tables.best("both", "two").is_some() && tables.best("both", "three").is_none());
@@ -64,19 +65,19 @@ fn each_epoch_has_its_table_for_as_long_as_somebody_follows_it() {
 #[test]
 fn coordinators_of_one_epoch_share_a_table_in_which_the_newer_revision_wins() {
     let apps = apps();
-    apps.apply(0, told("e", 5, true, &["a", "b"]));
+    apps.apply(0, told("e", 5, true, &["a", "b"]), &Names::default());
     let table = Arc::clone(apps.load().of("e").unwrap());
-    apps.apply(1, told("e", 5, true, &["a", "b"]));
+    apps.apply(1, told("e", 5, true, &["a", "b"]), &Names::default());
     assert!(Arc::ptr_eq(&table, apps.load().of("e").unwrap()));
-    apps.apply(1, told("e", 4, true, &["a"]));
+    apps.apply(1, told("e", 4, true, &["a"]), &Names::default());
     assert_eq!(found(&apps, "b", "e", 5), "found");
-    apps.apply(1, told("e", 6, false, &["c"]));
-    apps.apply(0, told("e", 6, false, &["c"]));
+    apps.apply(1, told("e", 6, false, &["c"]), &Names::default());
+    apps.apply(0, told("e", 6, false, &["c"]), &Names::default());
     assert_eq!((found(&apps, "c", "e", 6), apps.load().0.len()), ("found", 1));
     // A store that was put back: nobody knows the newer table any more.
-    apps.apply(0, told("e", 4, true, &["a"]));
+    apps.apply(0, told("e", 4, true, &["a"]), &Names::default());
     assert_eq!(found(&apps, "c", "e", 6), "found");
-    apps.apply(1, told("e", 4, true, &["a"]));
+    apps.apply(1, told("e", 4, true, &["a"]), &Names::default());
     assert_eq!((found(&apps, "c", "e", 4), found(&apps, "a", "e", 5)), ("unknown", "behind"));
 }
 
@@ -84,20 +85,24 @@ fn coordinators_of_one_epoch_share_a_table_in_which_the_newer_revision_wins() {
 fn the_load_of_an_endpoint_outlives_changes_and_is_shared_by_all_tables() {
     let apps = apps();
     let table = serde_json::json!([{"name": "a", "endpoints": [{"address": "127.0.0.1:1"}]}]);
-    apps.apply(0, list(table.clone()));
+    apps.apply(0, list(table.clone()), &Names::default());
     let load =
         |apps: &Apps, epoch: &str| Arc::clone(apps.load().of(epoch).unwrap().get("a").unwrap().endpoints[0].load());
     let epoch = list(table.clone()).epoch;
     let first = load(&apps, &epoch);
-    apps.apply(0, AppList { revision: 9, ..list(table.clone()) });
-    apps.apply(1, AppList { epoch: "other".to_owned(), ..list(table) });
+    apps.apply(0, AppList { revision: 9, ..list(table.clone()) }, &Names::default());
+    apps.apply(1, AppList { epoch: "other".to_owned(), ..list(table) }, &Names::default());
     assert!(Arc::ptr_eq(&first, &load(&apps, &epoch)) && Arc::ptr_eq(&first, &load(&apps, "other")));
 }
 
 #[test]
 fn other_timeouts_count_for_every_app() {
     let apps = apps();
-    apps.apply(0, list(serde_json::json!([{"name": "a", "endpoints": [{"address": "127.0.0.1:1"}]}])));
+    apps.apply(
+        0,
+        list(serde_json::json!([{"name": "a", "endpoints": [{"address": "127.0.0.1:1"}]}])),
+        &Names::default(),
+    );
     let short = Period::from_secs(7);
     apps.set_timeouts(TimeoutsSection { upstream_read: short, ..TimeoutsSection::default() });
     let tables = apps.load();

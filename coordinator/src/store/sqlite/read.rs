@@ -5,7 +5,7 @@ use rusqlite::{Connection, Params, Row, Transaction};
 
 use super::fault::Fault;
 use super::rows::{self, ACTIVITY, APP, SESSION, WEBHOOK, WORKER, from_sql, to_sql};
-use crate::store::{AppNews, Contents, Cursor, News, StoredSession, StoredWebhook, StoredWorker};
+use crate::store::{AppNews, Contents, Cursor, News, Served, StoredSession, StoredWebhook, StoredWorker};
 
 /// The connection that reads.
 pub(super) struct Reader {
@@ -34,6 +34,15 @@ impl Reader {
             activity: list(&transaction, &all("activity", ACTIVITY, "app"), (), rows::activity)?,
             webhooks: webhooks(&transaction)?,
             cursor: cursor(&transaction)?,
+        })
+    }
+
+    /// The tables that other processes serve from.
+    pub(super) fn served_elsewhere(&mut self) -> Result<Vec<Served>, Fault> {
+        let transaction = self.connection.transaction()?;
+        let sql = "SELECT epoch, revision FROM serving WHERE process <> ?1";
+        list(&transaction, sql, (self.writer,), |row| {
+            Ok(Served { epoch: row.get(0)?, revision: from_sql(row.get(1)?) })
         })
     }
 

@@ -56,6 +56,24 @@ async fn an_empty_file_is_a_new_store_and_names_that_sqlite_knows_are_files() {
     assert!(odd.is_file());
 }
 
+#[tokio::test]
+async fn processes_know_from_which_table_the_others_serve() {
+    let (_folder, path) = place();
+    let [killed, old, new] = [(), (), ()].map(|()| SqliteStore::open(&path).unwrap());
+    let served = |revision| Served { epoch: "e".to_owned(), revision };
+    killed.note_serving(&served(9), false).await.unwrap();
+    old.note_serving(&served(1), true).await.unwrap();
+    assert_eq!(old.served_elsewhere().await.unwrap(), Some(vec![]));
+    assert_eq!(new.served_elsewhere().await.unwrap(), Some(vec![served(1)]));
+    new.note_serving(&served(2), false).await.unwrap();
+    old.note_serving(&served(3), false).await.unwrap();
+    assert_eq!(old.served_elsewhere().await.unwrap(), Some(vec![served(2)]));
+    assert_eq!(new.served_elsewhere().await.unwrap(), Some(vec![served(3)]));
+    old.note_leaving().await.unwrap();
+    old.note_serving(&served(4), false).await.unwrap();
+    assert_eq!(new.served_elsewhere().await.unwrap(), Some(vec![]));
+}
+
 /// Keeps out: a connection or a thread of the store that lives on in a process that forks.
 #[tokio::test]
 async fn a_dropped_store_has_nothing_open() {

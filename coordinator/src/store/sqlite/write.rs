@@ -5,7 +5,9 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, Tran
 
 use super::fault::Fault;
 use super::rows::{json, to_sql};
-use crate::store::{ActivityBatch, AppActivity, AppChange, AppCommit, SessionActivity, StoredWebhook, StoredWorker};
+use crate::store::{
+    ActivityBatch, AppActivity, AppChange, AppCommit, Served, SessionActivity, StoredWebhook, StoredWorker,
+};
 
 /// Rows that one transaction of [`trim`] deletes at most, so that others wait for little.
 pub(super) const TRIMMED_AT_ONCE: u64 = 2_000;
@@ -57,6 +59,9 @@ pub(super) fn commit_apps(connection: &mut Connection, commit: &AppCommit) -> Re
         for change in &commit.changes {
             change_app(transaction, change)?;
         }
+        if *base != commit.epoch {
+            transaction.execute_batch("DELETE FROM sessions WHERE app NOT IN (SELECT name FROM apps)")?;
+        }
         let after = (&commit.epoch, to_sql(commit.revision), to_sql(commit.horizon));
         let sql = "UPDATE app_table SET epoch = ?1, revision = ?2, horizon = max(horizon, ?3)";
         transaction.prepare_cached(sql)?.execute(after)?;
@@ -89,6 +94,31 @@ fn delete_app(transaction: &Transaction<'_>, name: &str, revision: i64) -> Resul
     let sql = "INSERT OR REPLACE INTO deleted_apps (name, revision) VALUES (?1, ?2)";
     transaction.prepare_cached(sql)?.execute((name, revision))?;
     Ok(())
+}
+
+/// Notes which table a process serves from.
+pub(super) fn note_serving(
+    connection: &mut Connection,
+    table: &Served,
+    is_alone: bool,
+    writer: i64,
+) -> Result<(), Fault> {
+    alone(connection, |transaction| {
+        if is_alone {
+            transaction.execute_batch("DELETE FROM serving")?;
+        }
+        let mut statement = transaction.prepare_cached("INSERT OR REPLACE INTO serving VALUES (?1, ?2, ?3)")?;
+        statement.execute((writer, &table.epoch, to_sql(table.revision)))?;
+        Ok(())
+    })
+}
+
+/// Notes that a process serves no more.
+pub(super) fn note_leaving(connection: &mut Connection, writer: i64) -> Result<(), Fault> {
+    alone(connection, |transaction| {
+        transaction.prepare_cached("DELETE FROM serving WHERE process = ?1")?.execute((writer,))?;
+        Ok(())
+    })
 }
 
 /// Remembers a worker.

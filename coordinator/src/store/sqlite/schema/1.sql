@@ -12,6 +12,13 @@ CREATE TABLE app_table (
 ) STRICT;
 INSERT INTO app_table VALUES (1, '', 0, 0);
 
+-- From which state of the app table each process serves requests, for those that wait until all of them have followed a change.
+CREATE TABLE serving (
+    process INTEGER PRIMARY KEY,
+    epoch TEXT NOT NULL,
+    revision INTEGER NOT NULL
+) STRICT;
+
 -- `value` is the whole app as JSON, its name and revision included.
 CREATE TABLE apps (
     name TEXT NOT NULL PRIMARY KEY,

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Measures a coordinator with many apps, sessions and workers: docs/performance.md. Arguments go to `app-proxy-bench scale`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/lib.sh
+. scripts/lib.sh
+
+missing=()
+command -v setpriv >/dev/null && command -v taskset >/dev/null || missing+=(util-linux)
+install_packages "${missing[@]}"
+
+# All at once: naming a crate would build the framework a second time, with other features.
+cargo build --release --workspace --bins --locked
+
+exec "$TARGET/release/app-proxy-bench" scale --out "$TARGET/bench" "$@"
