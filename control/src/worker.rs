@@ -101,9 +101,10 @@ const fn one() -> u16 {
 #[serde(deny_unknown_fields)]
 pub struct Held {
     /// What the revision counts in.
+    #[schema(example = "943837a3ea5b5388")]
     pub epoch: String,
     /// The revision.
-    #[schema(format = "uint64", maximum = 18446744073709551615usize)]
+    #[schema(format = "uint64", maximum = 18446744073709551615usize, example = 41)]
     pub revision: u64,
 }
 
@@ -112,10 +113,10 @@ pub struct Held {
 #[serde(deny_unknown_fields, default)]
 pub struct Load {
     /// Requests and streams in flight.
-    #[schema(format = "uint64", maximum = 18446744073709551615usize)]
+    #[schema(format = "uint64", maximum = 18446744073709551615usize, example = 12)]
     pub in_flight: u64,
     /// Streams among them.
-    #[schema(format = "uint64", maximum = 18446744073709551615usize)]
+    #[schema(format = "uint64", maximum = 18446744073709551615usize, example = 3)]
     pub open_streams: u64,
 }
 
@@ -157,6 +158,7 @@ pub struct WorkerView {
     #[schema(value_type = WorkerId)]
     pub id: Arc<str>,
     /// Where its proxy listens.
+    #[schema(example = "10.0.0.7:7080")]
     pub address: String,
     /// Its share of new sessions.
     pub weight: u16,

@@ -136,6 +136,14 @@ impl Browser {
         cookie.path().unwrap().to_owned()
     }
 
+    /// What the page has asked of others than the server that it comes from.
+    pub(crate) async fn strangers(&self) -> Vec<String> {
+        let script = "return performance.getEntriesByType('resource').map(entry => entry.name)
+            .filter(name => !name.startsWith(location.origin + '/') && !name.startsWith('data:'))";
+        let names = self.client.execute(script, Vec::new()).await.unwrap();
+        serde_json::from_value(names).unwrap()
+    }
+
     /// Keeps a picture of the page as `<name>.png` in the folder that `APP_PROXY_SCREENSHOTS` names, if it does.
     pub(crate) async fn picture(&self, name: &str) {
         if let Some(folder) = std::env::var_os("APP_PROXY_SCREENSHOTS") {

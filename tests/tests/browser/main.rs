@@ -10,5 +10,6 @@ mod process;
 mod browser;
 mod follow;
 
+mod docs;
 mod jupyter;
 mod sample;

@@ -126,13 +126,71 @@ async fn a_bad_question_is_a_400() {
         "/api/v1/apps?since=abc",
         "/api/v1/apps?since=-1",
         "/api/v1/apps?since=0&wait=soon",
+        "/api/v1/apps?limit=0",
+        "/api/v1/apps?sinc=1",
+        "/api/v1/workers?limit=1001",
+        "/api/v1/workers?app=notes",
         "/api/v1/sessions?limit=none",
+        "/api/v1/sessions?idle_for=soon",
+        "/api/v1/sessions?idle=30m",
     ] {
         let answer = cluster.admin_get(path).await;
         assert_eq!(answer.status, 400, "{path}: {}", answer.text());
+        let wrong = path.rsplit(['?', '&']).next().unwrap().split('=').next().unwrap();
+        assert_eq!(answer.json()["field"], wrong, "{path}: {}", answer.text());
         let kind = answer.headers.get("Content-Type").unwrap_or_default();
         assert!(kind.starts_with("application/problem+json"), "{path}: {kind}");
     }
+}
+
+/// axum's own answers to these are plain text.
+#[tokio::test]
+async fn odd_names_and_bodies_are_problems() {
+    let (_app, cluster) = start_default().await;
+    for (method, path, status) in [
+        ("GET", "/api/v1/apps/%00", 404),
+        ("GET", "/api/v1/apps/a%2Fb", 404),
+        ("GET", "/api/v1/apps/%ff", 400),
+        ("DELETE", "/api/v1/apps/%ff", 400),
+        ("DELETE", "/api/v1/apps/%00", 404),
+        ("PUT", "/api/v1/apps/%00", 400),
+        ("GET", "/api/v1/workers/%ff", 400),
+        ("PUT", "/api/v1/workers/a%2Fb", 400),
+        ("DELETE", "/api/v1/workers/%00?instance=x", 404),
+        ("POST", "/api/v1/workers/%00/drain", 404),
+        ("GET", "/api/v1/sessions/%00", 404),
+        ("GET", "/api/v1/requests/%ff", 400),
+        ("GET", "/api/v1/requests/%00", 400),
+        ("GET", "/api/v1/nothing", 404),
+    ] {
+        let answer = cluster.admin_call(method, path, "{}").await;
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.text());
+        assert_eq!(answer.headers.get("Content-Type"), Some("application/problem+json"), "{method} {path}");
+    }
+    for (method, path) in
+        [("PUT", "/api/v1/apps/a"), ("PUT", "/api/v1/workers/a"), ("POST", "/api/v1/workers/w1/drain")]
+    {
+        let answer = cluster.admin_call(method, path, &" ".repeat((1 << 20) + 1)).await;
+        assert_eq!((answer.status, answer.problem_code().as_str()), (413, "body_too_large"), "{path}");
+    }
+    // Serde would take an array for an object whose members are not named.
+    for (path, body) in [("/api/v1/workers/a", r#"["127.0.0.1:1"]"#), ("/api/v1/apps/a", "[]")] {
+        assert_eq!(cluster.admin_call("PUT", path, body).await.status, 400, "{path} {body}");
+    }
+}
+
+#[tokio::test]
+async fn another_method_is_told_which_there_are() {
+    let (_app, cluster) = start_default().await;
+    for (method, status) in [("PATCH", 405), ("TRACE", 405), ("OPTIONS", 204)] {
+        let answer = cluster.admin_call(method, "/api/v1/workers/w1", "").await;
+        assert_eq!(answer.status, status, "{method}: {}", answer.text());
+        let mut allowed: Vec<_> = answer.headers.get("Allow").unwrap_or_default().split(',').collect();
+        allowed.sort_unstable();
+        assert_eq!(allowed, ["DELETE", "GET", "HEAD", "PUT"], "{method}");
+    }
+    let head = cluster.admin_call("HEAD", "/api/v1/apps/notes", "").await;
+    assert_eq!((head.status, head.headers.get("ETag").is_some()), (200, true));
 }
 
 #[tokio::test]
