@@ -166,7 +166,13 @@ pub struct MatchRule {
 
 /// A text where nothing is said by leaving it out: `null` would make a rule that has neither member.
 fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    String::deserialize(deserializer).map(Some)
+    // By way of an option: YAML would make the text `null` of it.
+    let text = Option::<String>::deserialize(deserializer)?;
+    if text.is_some() {
+        Ok(text)
+    } else {
+        Err(serde::de::Error::custom("a text; where nothing is asked for it is left out"))
+    }
 }
 
 /// What path an application sees.
@@ -375,6 +381,7 @@ mod tests {
         assert!(app("{name: a, endpoint: []}").is_err(), "a misspelt key");
         assert!(app("{name: a, match: [{}]}").unwrap().validate().is_err());
         assert!(app("{name: a, match: [{path: null, host: h}]}").is_err());
+        assert!(app("{name: a, match: [{path: /x, host: }]}").is_err());
         assert!(app("{name: a, match: [{path: /x}, {path: /x}]}").unwrap().validate().is_err());
         assert!(app("{name: a, endpoints: [{address: 'h:1', weight: 0}]}").unwrap().validate().is_err());
         assert!(app("{name: a, endpoints: [{address: 'h:1'}, {address: 'h:1'}]}").unwrap().validate().is_err());
