@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 /// Threads that work by the clock, so that what they do for one request depends on the speed of the machine: the writer of
-/// the access log, which gathers lines for some time, and the one that moves Pingora's timers on every 10 ms.
-const BY_THE_CLOCK: [&str; 2] = ["access-log", "Timer thread"];
+/// the access log, which gathers lines for some time, the one that moves Pingora's timers on every 10 ms, and those of the control plane: the
+/// admin listener with what workers renew there, registrations, and the store, which writes in batches and blocks in threads of its own.
+const BY_THE_CLOCK: [&str; 5] = ["access-log", "Timer thread", "admin", "registration", "tokio-rt-worker"];
+/// How the threads of background services begin; none of them serves a request.
+const BACKGROUND: &str = "BG ";
 
 /// Whether what a thread does is counted.
 pub(crate) fn is_counted(name: &str) -> bool {
-    !BY_THE_CLOCK.contains(&name)
+    !BY_THE_CLOCK.contains(&name) && !name.starts_with(BACKGROUND)
 }
 
 /// The names of the threads of a process, by the kernel's numbers.
