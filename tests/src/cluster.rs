@@ -28,11 +28,21 @@ pub fn own_address() -> Ipv4Addr {
     Ipv4Addr::new(127, a, b, c)
 }
 
-/// A port of `ip` on which nothing listens. Nobody else takes it when `ip` is from [`own_address`].
+/// Ports that the system gives to nobody who asks for any: it begins at 32768.
+const RESERVED_PORTS: std::ops::Range<u16> = 10_000..30_000;
+static NEXT_PORT: AtomicU32 = AtomicU32::new(0);
+
+/// A port of `ip` on which nothing listens. Nobody else takes it when `ip` is from [`own_address`]: not by chance either, as a daemon on port 0
+/// would one that the system had given.
 #[must_use]
 pub fn free_address(ip: Ipv4Addr) -> SocketAddr {
-    let listener = TcpListener::bind((ip, 0)).expect("a free port");
-    listener.local_addr().expect("the address of the port")
+    let count = u32::from(RESERVED_PORTS.end - RESERVED_PORTS.start);
+    let candidates = std::iter::repeat_with(|| {
+        let offset = NEXT_PORT.fetch_add(1, Ordering::Relaxed) % count;
+        SocketAddr::from((ip, RESERVED_PORTS.start + u16::try_from(offset).expect("less than 20,000")))
+    });
+    let mut candidates = candidates.take(count as usize);
+    candidates.find(|address| TcpListener::bind(address).is_ok()).expect("a free port")
 }
 
 /// Writes what `patch` says over `base`: objects are merged, anything else is replaced, `null` removes.
