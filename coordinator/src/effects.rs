@@ -13,7 +13,7 @@ use crate::apps::{Apps, RoutedApp, Snapshot};
 use crate::pool::Pool;
 use crate::sessions::cookie::SessionId;
 use crate::sessions::{SessionRecord, Sessions};
-use crate::store::{News, StoredSession};
+use crate::store::{AppActivity, News, StoredSession};
 use crate::usage::Now;
 
 /// Carries it out.
@@ -37,9 +37,8 @@ impl Observer for Effects {
             return;
         }
         let streams: usize = gone.iter().map(|app| app.streams.end_all(CloseReason::AppDeleted)).sum();
-        let names: HashSet<&str> = gone.iter().map(|app| &*app.name).collect();
-        let sessions = self.sessions.table().remove_apps(&names);
         let names: Vec<&str> = gone.iter().map(|app| &*app.name).collect();
+        let sessions = self.sessions.table().remove_apps(&names.iter().copied().collect::<HashSet<_>>());
         info!("{sessions} sessions and {streams} open streams went with deleted apps: {}", names.join(", "));
     }
 
@@ -47,37 +46,40 @@ impl Observer for Effects {
         if let Some(workers) = news.workers {
             self.pool.follow(workers).await;
         }
-        for (id, _) in &news.deleted_sessions {
+        self.take_in(&news.deleted_sessions, &news.sessions, &news.activity);
+    }
+}
+
+impl Effects {
+    /// Takes in what a store has of sessions and of the use of apps: all of it at the start, and then what another process has written.
+    pub fn take_in(&self, deleted: &[(String, u64)], stored: &[StoredSession], activity: &[AppActivity]) {
+        let snapshot = self.apps.load();
+        for (id, _) in deleted {
             if let Ok(id) = SessionId::parse(id.as_bytes()) {
-                let apps = self.apps.load();
-                self.sessions.note_deleted(&id, |app| apps.get(app).map(|app| app.streams.clone()));
+                self.sessions.note_deleted(&id, |app| snapshot.get(app).map(|app| app.streams.clone()));
             }
         }
-        restore_sessions(&self.sessions, &self.apps, &self.pool, &news.sessions);
+        for session in stored {
+            if let Some(app) = snapshot.get(&session.app) {
+                self.take_in_session(session, &app.name);
+            }
+        }
         let now = Now::read();
-        for activity in &news.activity {
-            if let Some(app) = self.apps.load().get(&activity.app) {
+        for activity in activity {
+            if let Some(app) = snapshot.get(&activity.app) {
                 app.usage.adopt(activity, now);
             }
         }
     }
-}
 
-/// Takes in sessions that a store has: those of apps that are there.
-pub fn restore_sessions(sessions: &Sessions, apps: &Apps, pool: &Pool, stored: &[StoredSession]) {
-    let snapshot = apps.load();
-    for session in stored {
-        let Some(app) = snapshot.get(&session.app) else { continue };
-        let known = SessionId::parse(session.id.as_bytes()).ok().and_then(|id| sessions.table().get(&id));
-        match known {
-            Some(record) => record.merge(session),
-            None => {
-                let worker = session.worker.as_deref().and_then(|id| pool.by_id(id));
-                let record = SessionRecord::restore(session, &app.name, worker);
-                if let Some(record) = record {
-                    sessions.table().restore(Arc::new(record));
-                }
-            }
+    fn take_in_session(&self, session: &StoredSession, app: &Arc<str>) {
+        let table = self.sessions.table();
+        if let Some(record) = SessionId::parse(session.id.as_bytes()).ok().and_then(|id| table.get(&id)) {
+            return record.merge(session);
+        }
+        let worker = session.worker.as_deref().and_then(|id| self.pool.by_id(id));
+        if let Some(record) = SessionRecord::restore(session, app, worker) {
+            table.restore(Arc::new(record));
         }
     }
 }

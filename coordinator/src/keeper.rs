@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use app_proxy_control::app::App;
+use app_proxy_control::table::AppTable;
 use async_trait::async_trait;
 use log::error;
 use pingora_core::server::ShutdownWatch;
@@ -22,7 +23,6 @@ use crate::store::late::Opened;
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Contents, Store, StoreError};
-use app_proxy_control::table::AppTable;
 
 /// How often the file's apps are taken over, should another process be first each time.
 const TRIES: usize = 10;

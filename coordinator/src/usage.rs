@@ -8,8 +8,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use crate::clock::now_ms;
 use crate::store::AppActivity;
 
 /// Use of one app; all its revisions share it.
@@ -65,8 +66,7 @@ impl Now {
     /// This moment.
     #[must_use]
     pub fn read() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX), at: Instant::now() }
+        Self { ms: now_ms(), at: Instant::now() }
     }
 
     /// When `ms` was on the other clock; now, if it is still to come.

@@ -2,6 +2,7 @@
 //! thread are set.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -80,20 +81,7 @@ impl Chain for AppProxy {
                 "apps": apps,
             },
         });
-        let config = json!({
-            "version": 1,
-            "threads": 1,
-            "pid_file": "worker.pid",
-            "upgrade_sock": "worker.sock",
-            "worker": {
-                "id": "w1",
-                "listener": {"address": worker.to_string()},
-                "admin": {"address": worker_admin.to_string()},
-                "coordinators": [format!("http://{admin}")],
-                "token_file": "worker.token",
-                "access_log": {"path": "worker.log"},
-            },
-        });
+        let config = worker_config(worker, worker_admin, admin, &json!({"path": "worker.log"}));
         let mut processes = vec![Self::daemon(site, &folder, "coordinator", &coordinator)?];
         // It makes the token that both know each other by.
         super::running::wait_until(&mut processes, "the coordinator to write worker.token", || {
@@ -102,4 +90,27 @@ impl Chain for AppProxy {
         processes.push(Self::daemon(site, &folder, "worker", &config)?);
         Ok(Started { entry, processes, logs: vec![folder.join("coordinator.log"), folder.join("worker.log")] })
     }
+}
+
+/// The configuration of the one worker that serves, before the coordinator whose admin listener is `coordinator`.
+pub(crate) fn worker_config(
+    proxy: SocketAddr,
+    admin: SocketAddr,
+    coordinator: SocketAddr,
+    access_log: &Value,
+) -> Value {
+    json!({
+        "version": 1,
+        "threads": 1,
+        "pid_file": "worker.pid",
+        "upgrade_sock": "worker.sock",
+        "worker": {
+            "id": "w1",
+            "listener": {"address": proxy.to_string()},
+            "admin": {"address": admin.to_string()},
+            "coordinators": [format!("http://{coordinator}")],
+            "token_file": "worker.token",
+            "access_log": access_log,
+        },
+    })
 }

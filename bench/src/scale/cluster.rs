@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::api::Api;
-use crate::chain::{self, Visits};
+use crate::chain::{self, Visits, worker_config};
 use crate::cli::ScaleArgs;
 use crate::client::Visitor;
 use crate::ports::Ports;
@@ -86,7 +86,8 @@ impl Cluster {
         let [entry, admin, app] = [ports.free()?, ports.free()?, ports.free()?];
         let [proxy, worker_admin] = [ports.free()?, ports.free()?];
         place.write("coordinator", &coordinator(entry, admin, proxy, args))?;
-        place.write("worker", &worker(proxy, worker_admin, admin))?;
+        place
+            .write("worker", &worker_config(proxy, worker_admin, admin, &json!({"path": "worker.log", "recent": 0})))?;
         let app_process = place.start("app", args.client_core, &program, &["app", "--listen", &app.to_string()])?;
         let mut coordinator = place.coordinator()?;
         // It makes the token that both know each other by.
@@ -178,23 +179,6 @@ fn coordinator(entry: SocketAddr, admin: SocketAddr, proxy: SocketAddr, args: &S
             "workers": [{"id": "w1", "address": proxy.to_string()}],
             // The newest lines of the log are a memory of their own.
             "access_log": {"path": "coordinator.log", "recent": 0},
-        },
-    })
-}
-
-fn worker(proxy: SocketAddr, worker_admin: SocketAddr, admin: SocketAddr) -> Value {
-    json!({
-        "version": 1,
-        "threads": 1,
-        "pid_file": "worker.pid",
-        "upgrade_sock": "worker.sock",
-        "worker": {
-            "id": "w1",
-            "listener": {"address": proxy.to_string()},
-            "admin": {"address": worker_admin.to_string()},
-            "coordinators": [format!("http://{admin}")],
-            "token_file": "worker.token",
-            "access_log": {"path": "worker.log", "recent": 0},
         },
     })
 }

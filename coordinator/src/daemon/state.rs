@@ -10,13 +10,11 @@ use app_proxy_hop::streams::{CloseReason, Opened};
 use crate::apps::editor::{Editor, EditorTask, Overlap};
 use crate::apps::{Apps, Snapshot};
 use crate::config::Config;
-use crate::effects::{Effects, restore_sessions};
+use crate::effects::Effects;
 use crate::keeper::{BeginError, Place, Work, begin, take_over};
 use crate::proxy::Coordinator;
-use crate::sessions::cookie::SessionId;
 use crate::sessions::journal::Journal;
 use crate::store::{Contents, Cursor, Store};
-use crate::usage::Now;
 
 /// The first state of the app table, and all that the store has. The store is closed again: the daemon may fork after this.
 pub(super) async fn first_state(config: &Config, place: &Place) -> Result<(Snapshot, Contents)> {
@@ -41,25 +39,20 @@ pub(super) async fn check(config: &Config, place: &Place) -> Result<()> {
 
 /// Gives the coordinator what its store has.
 pub(super) async fn restore(coordinator: &Coordinator, contents: &mut Contents) {
-    let Coordinator { sessions, apps, pool, .. } = coordinator;
+    let Coordinator { apps, pool, .. } = coordinator;
     // Workers first: sessions are pinned to them.
     pool.restore(std::mem::take(&mut contents.workers)).await;
     let pools: Vec<_> = apps.load().pools().cloned().collect();
     if let Err(e) = pool.want_selectors(pools).await {
         log::warn!("the pools that apps ask for have no rings: {e}");
     }
-    for (id, _) in &contents.deleted_sessions {
-        if let Ok(id) = SessionId::parse(id.as_bytes()) {
-            sessions.table().note_deleted(&id);
-        }
-    }
-    restore_sessions(sessions, apps, pool, &contents.sessions);
-    let now = Now::read();
-    for activity in &contents.activity {
-        if let Some(app) = apps.load().get(&activity.app) {
-            app.usage.adopt(activity, now);
-        }
-    }
+    effects_of(coordinator).take_in(&contents.deleted_sessions, &contents.sessions, &contents.activity);
+}
+
+/// What changes do to a coordinator.
+fn effects_of(coordinator: &Coordinator) -> Effects {
+    let Coordinator { apps, sessions, pool, .. } = coordinator;
+    Effects { apps: Arc::clone(apps), sessions: Arc::clone(sessions), pool: Arc::clone(pool) }
 }
 
 /// Closes what is open at a worker whose drain is over.
@@ -85,7 +78,6 @@ pub(super) fn work(
     pool.keep_in(Arc::clone(store));
     let streams = Arc::clone(apps);
     pool.on_deadline(Arc::new(move |worker| close_streams_at(&streams, worker)));
-    let effects = Effects { apps: Arc::clone(apps), sessions: Arc::clone(sessions), pool: Arc::clone(pool) };
     let (drain, started) = (hop.drain.clone(), Instant::now());
     let overlap = move || match drain.phase() {
         Phase::Serving if is_successor && started.elapsed() < PREDECESSOR => Overlap::Successor,
@@ -93,7 +85,7 @@ pub(super) fn work(
         Phase::HandingOver => Overlap::Predecessor,
         _ => Overlap::Leaving,
     };
-    let task = EditorTask::new(apps, store, effects, cursor, overlap);
+    let task = EditorTask::new(apps, store, effects_of(coordinator), cursor, overlap);
     let journal = Journal::new(sessions.table(), apps, store, &hop.drain, most_sessions);
     (Work { editor: task, queue, journal }, editor)
 }

@@ -13,8 +13,8 @@ use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 use tokio::task::spawn_blocking;
 
 use super::book::{Changed, lasting};
-use super::view::now_ms;
 use super::{Pool, PoolError};
+use crate::clock::now_ms;
 use crate::config::WorkerSection;
 use crate::store::{StoreError, StoredDrain, StoredWorker};
 

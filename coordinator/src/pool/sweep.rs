@@ -11,7 +11,7 @@ use pingora_core::services::background::BackgroundService;
 use tokio::time::Instant;
 
 use super::Pool;
-use super::view::now_ms;
+use crate::clock::now_ms;
 
 /// How often streams are closed at a worker whose drain is over: requests that came before may become some.
 const CLOSE_EVERY: Duration = Duration::from_secs(1);

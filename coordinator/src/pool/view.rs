@@ -60,9 +60,3 @@ fn lease_until(lease: &Lease) -> String {
 
 /// The last time that RFC 3339 can write: the year 9999.
 const LATEST_MS: u64 = 253_402_300_799_999;
-
-/// Milliseconds since 1970.
-pub(super) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
