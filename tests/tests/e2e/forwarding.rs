@@ -557,14 +557,19 @@ async fn a_host_match_without_a_path_rewrites_nothing() {
 #[tokio::test]
 async fn connections_to_workers_and_applications_are_reused() {
     let (app, cluster) = start_default().await;
+    let mut reused = 0;
     for n in 0..20 {
-        cluster.get("/apps/api/echo").id(&format!("reuse-{n}")).send().await;
+        let id = format!("reuse-{n}");
+        cluster.get("/apps/api/echo").id(&id).send().await;
+        // A connection is free for the next request once this one is logged; the client has its answer before.
+        for line in [cluster.worker_log(0).request(&id).await, cluster.coordinator_log().request(&id).await] {
+            reused += usize::from(line["connection_reused"] == true);
+        }
     }
+    // All but the first at each tier, with room for Pingora's race: `reused_stream` gives a connection up ("failed to acquire reusable stream")
+    // when the task that watched it on another thread has unlocked it and not yet let go of it.
+    assert!((32..=38).contains(&reused), "{reused} of 40 on a connection that was there");
     assert!(app.connections() <= 4, "{} connections", app.connections());
-    let line = cluster.coordinator_log().request("reuse-19").await;
-    assert_eq!(line["connection_reused"], true, "{line}");
-    let line = cluster.worker_log(0).request("reuse-19").await;
-    assert_eq!(line["connection_reused"], true, "{line}");
 }
 
 #[tokio::test]
