@@ -58,7 +58,7 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     let place = Place::of(&config.store);
     if flags.test {
         check(&config)?;
-        runtime.block_on(state::check(&config, &place))?;
+        state::check(&config, &place)?;
         log::info!("{} is valid", flags.conf);
         std::process::exit(0);
     }

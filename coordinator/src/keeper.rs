@@ -48,12 +48,14 @@ impl Place {
         }
     }
 
-    /// Whether there is a store already.
-    #[must_use]
-    pub fn exists(&self) -> bool {
+    /// What is there, if there is a store already. It changes nothing; it blocks.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn look(&self) -> Result<Option<Contents>, StoreError> {
         match self {
-            Self::Memory(_) => false,
-            Self::File(path) => path.exists(),
+            Self::File(path) if path.exists() => SqliteStore::look(path).map(Some),
+            Self::File(_) | Self::Memory(_) => Ok(None),
         }
     }
 

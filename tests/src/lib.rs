@@ -30,6 +30,7 @@ pub mod ws;
 pub mod app;
 pub mod follower;
 pub mod scheduler;
+pub mod tls;
 
 pub mod logs;
 pub mod wait;

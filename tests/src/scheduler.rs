@@ -90,6 +90,12 @@ impl Scheduler {
         Self { addr, state, acceptor }
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
     /// The address of one of its webhooks.
     #[must_use]
     pub fn url(&self, path: &str) -> String {

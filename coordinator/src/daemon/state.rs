@@ -26,13 +26,9 @@ pub(super) async fn first_state(config: &Config, place: &Place) -> Result<(Snaps
     Ok(begin(&*store, &config.apps, config.domain.as_ref()).await.map_err(fault)?)
 }
 
-/// Checks that what the store has and what the file says go together, if there is a store.
-pub(super) async fn check(config: &Config, place: &Place) -> Result<()> {
-    if !place.exists() {
-        return Ok(());
-    }
-    let store = place.open().map_err(|e| config.file.fault_of("store", "store", e))?;
-    let contents = store.load().await.map_err(|e| config.file.fault_of("store", "store", e))?;
+/// Checks that what the store has and what the file says go together, if there is a store. The store stays as it is.
+pub(super) fn check(config: &Config, place: &Place) -> Result<()> {
+    let Some(contents) = place.look().map_err(|e| config.file.fault_of("store", "store", e))? else { return Ok(()) };
     take_over(&contents, &config.apps, config.domain.as_ref()).map_err(|e| config.file.fault_of("apps", "apps", e))?;
     Ok(())
 }

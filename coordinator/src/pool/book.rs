@@ -19,6 +19,8 @@ use crate::store::{StoredDrain, StoredWorker};
 
 /// For how long it is remembered which process of a worker has left, at least: what that one said before may come late.
 const LEFT_REMEMBERED: Duration = Duration::from_secs(60);
+/// For how long after its deadline the drain of a worker is kept that is missed.
+const MISSED_REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 
 /// All that is known. Changed by one task at a time, never read for a request.
 pub(super) struct Book {
@@ -29,6 +31,8 @@ pub(super) struct Book {
     pub(super) edition: u64,
     /// Of workers that have left, which process that was, and until when this matters.
     left: HashMap<String, (String, Instant)>,
+    /// How workers were drained whose registration has lapsed: a network that fails for a moment must not put one back into service.
+    missed: BTreeMap<String, StoredDrain>,
 }
 
 /// A worker and who knows it.
@@ -100,6 +104,7 @@ impl Book {
             timeouts: timeouts.clone(),
             edition: 0,
             left: HashMap::new(),
+            missed: BTreeMap::new(),
         }
     }
 
@@ -109,7 +114,13 @@ impl Book {
 
     /// What a restart has to know of a worker; nothing of one that only the file knows, or nobody.
     pub(super) fn stored(&self, id: &str) -> Option<StoredWorker> {
-        self.members.get(id)?.stored()
+        match self.members.get(id) {
+            Some(member) => member.stored(),
+            None => {
+                let drain = *self.missed.get(id)?;
+                Some(StoredWorker { id: id.to_owned(), registration: None, drain: Some(drain) })
+            }
+        }
     }
 
     /// Takes in what a worker says of itself.
@@ -165,8 +176,10 @@ impl Book {
         let Some(member) = self.members.get_mut(id) else {
             let worker = PoolWorker::new(&id.into(), is, &self.timeouts, Arc::<WorkerLoad>::default());
             let worker = Arc::new(worker);
+            let drain = self.missed.remove(id);
             let member =
-                Member { worker: Arc::clone(&worker), fixed: None, lease: None, drain: None, is_stored: false };
+                Member { worker: Arc::clone(&worker), fixed: None, lease: None, drain, is_stored: drain.is_some() };
+            member.show_draining();
             self.members.insert(Arc::clone(&worker.id), member);
             self.edition += 1;
             return Changed { is_new: true, members: true, stored: true };
@@ -224,10 +237,40 @@ impl Book {
         gone
     }
 
-    /// Says how a worker is drained. Whether there is such a worker.
-    pub(super) fn set_drain(&mut self, id: &str, drain: Option<StoredDrain>) -> bool {
-        let member = self.members.get_mut(id);
-        member.map(|member| member.set_drain(drain)).is_some()
+    /// Takes out a worker whose registration has lapsed. Its drain holds when it comes back.
+    pub(super) fn miss(&mut self, id: &str) {
+        let drain = self.members.get(id).and_then(|member| member.drain);
+        if self.unregister(id, None)
+            && let Some(drain) = drain
+        {
+            self.missed.insert(id.to_owned(), drain);
+        }
+    }
+
+    /// Says how a worker is drained, be it there or missed.
+    pub(super) fn set_drain(&mut self, id: &str, drain: Option<StoredDrain>) {
+        match (self.members.get_mut(id), drain) {
+            (Some(member), drain) => member.set_drain(drain),
+            (None, Some(drain)) => drop(self.missed.insert(id.to_owned(), drain)),
+            (None, None) => drop(self.missed.remove(id)),
+        }
+    }
+
+    /// Ends the drain of a worker that is missed; whether there was one.
+    pub(super) fn give_up(&mut self, id: &str) -> bool {
+        self.missed.remove(id).is_some()
+    }
+
+    /// Ends the drains of workers that are missed and do not come back; says of which.
+    pub(super) fn give_up_overdue(&mut self, now_ms: u64) -> Vec<String> {
+        let kept = u64::try_from(MISSED_REMEMBERED.as_millis()).unwrap_or(u64::MAX);
+        let overdue = self.missed.extract_if(.., |_, drain| drain.deadline_ms.saturating_add(kept) < now_ms);
+        overdue.map(|(id, _)| id).collect()
+    }
+
+    /// Keeps the drains of missed workers that `named` has, and no others.
+    pub(super) fn keep_missed(&mut self, named: &BTreeSet<String>) {
+        self.missed.retain(|id, _| named.contains(id));
     }
 
     /// Makes these the workers of the file. A worker that registered at an address of one of them goes.

@@ -129,6 +129,12 @@ impl Pool {
     /// [`PoolError::Unknown`] and [`PoolError::OwnedByFile`], for an operator.
     pub async fn leave(&self, id: &str, instance: Option<&str>) -> Result<(), PoolError> {
         let mut book = self.book.lock().await;
+        if instance.is_none() && book.give_up(id) {
+            drop(book);
+            info!("worker {id}, which is missed, would be drained no more: taken out by an operator");
+            self.forget(id).await;
+            return Ok(());
+        }
         let member = book.members.get(id);
         match (instance, member) {
             (Some(instance), Some(member)) if member.is_registered_as(instance) => {}
@@ -193,7 +199,9 @@ impl Pool {
         }
         let mut book = self.book.lock().await;
         // One that has left meanwhile is taken out of the store by whoever waits for it now.
-        book.set_drain(id, drain);
+        if book.members.contains_key(id) {
+            book.set_drain(id, drain);
+        }
         if let Some(member) = book.members.get_mut(id) {
             member.is_stored = true;
         }
@@ -238,6 +246,7 @@ impl Pool {
                 info!("worker {id} has left the pool, says the store");
             }
         }
+        book.keep_missed(&named);
         drop(book);
         if let Err(e) = self.publish().await {
             warn!("what the store says of workers counts later: {e}");

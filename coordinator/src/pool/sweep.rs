@@ -57,14 +57,15 @@ impl Pool {
         let lapsed = book.lapsed(Instant::now());
         for id in &lapsed {
             warn!("worker {id} has not renewed its registration in time");
-            book.unregister(id, None);
+            book.miss(id);
         }
+        let overdue = book.give_up_overdue(now_ms());
         let next = book.next_lapse();
         drop(book);
         if let Err(e) = self.publish().await {
             error!("workers that are gone stay in the pool: {e}");
         }
-        for id in &lapsed {
+        for id in lapsed.iter().map(AsRef::as_ref).chain(overdue.iter().map(String::as_str)) {
             self.forget(id).await;
         }
         next

@@ -216,6 +216,57 @@ async fn a_registration_that_is_not_renewed_lapses() {
     assert!(ids(&pool).is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_missed_worker_comes_back_drained_and_one_that_has_left_does_not() {
+    let (pool, shelf) = (pool(&[1]).await, Arc::new(Shelf::default()));
+    pool.keep_in(Arc::clone(&shelf) as Arc<dyn Store>);
+    let lease = Duration::from_secs(5);
+    let register = async |pool: &Pool| {
+        let said = said(1, json!({"lease": "5s", "instance": instances()[0]}));
+        pool.register("w", said).await.unwrap().0.drain
+    };
+    let lapse = async |pool: &Pool| {
+        tokio::time::advance(lease * 2).await;
+        pool.take_out_lapsed().await;
+        assert_eq!(ids(pool), ["w0"]);
+    };
+    assert!(!register(&pool).await);
+    pool.drain("w", Duration::from_secs(60)).await.unwrap();
+    lapse(&pool).await;
+    let kept = shelf.get("w").unwrap();
+    assert!(kept.registration.is_none() && kept.drain.is_some(), "{kept:?}");
+    assert!(register(&pool).await);
+    assert!(pool.by_id("w").unwrap().is_draining());
+    // Also when the coordinator restarts meanwhile.
+    lapse(&pool).await;
+    let after = pool_of(&[section("w0", 1000, 1)]).await;
+    after.keep_in(Arc::clone(&shelf) as Arc<dyn Store>);
+    after.restore(vec![shelf.get("w").unwrap()]).await;
+    assert!(register(&after).await);
+    // An operator can end it.
+    lapse(&after).await;
+    after.leave("w", None).await.unwrap();
+    assert!(shelf.get("w").is_none());
+    assert!(!register(&after).await);
+    // A worker that leaves has done what it was drained for.
+    after.drain("w", Duration::ZERO).await.unwrap();
+    after.leave("w", Some(&instances()[0])).await.unwrap();
+    assert!(shelf.get("w").is_none());
+    assert!(matches!(after.leave("w", None).await, Err(PoolError::Unknown)));
+}
+
+#[test]
+fn the_drain_of_a_worker_that_does_not_come_back_is_given_up() {
+    let mut book = super::book::Book::new(&TimeoutsSection::default());
+    let day = 24 * 3600 * 1000;
+    for (id, deadline_ms) in [("old", 1000), ("new", 2000)] {
+        book.set_drain(id, Some(StoredDrain { since_ms: 1, deadline_ms }));
+    }
+    assert!(book.give_up_overdue(1000 + day).is_empty());
+    assert_eq!(book.give_up_overdue(1001 + day), ["old"]);
+    assert!(book.stored("old").is_none() && book.stored("new").is_some());
+}
+
 #[tokio::test]
 async fn what_is_pinned_to_a_worker_stays_when_it_registers_anew() {
     let pool = pool(&[1, 1, 1]).await;

@@ -4,7 +4,7 @@
 //! the file at once. What a call of the API waits for is on the disk when it returns; activity is left to the system, and a
 //! loss of power may take back its last seconds.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -66,14 +66,33 @@ impl SqliteStore {
         Self::open_with(path, schema::MIGRATIONS)
     }
 
+    /// What is in a file, as a later version of the schema may see it. Nothing is written to the file: another process, of an earlier
+    /// version, may be at work with it.
+    ///
+    /// # Errors
+    /// [`StoreError`], which names the file.
+    pub fn look(path: &Path) -> Result<Contents, StoreError> {
+        Self::look_with(path, schema::MIGRATIONS)
+    }
+
+    fn look_with(path: &Path, migrations: &[&str]) -> Result<Contents, StoreError> {
+        let contents = || -> Result<Contents, Fault> {
+            let path = absolute(path)?;
+            file::look(&path, schema::latest(migrations))?;
+            let mut copy = file::copy(&path)?;
+            schema::migrate(&mut copy, migrations)?;
+            Reader::new(copy, 0).load()
+        };
+        contents().map_err(|fault| fault.at(&path.display().to_string()))
+    }
+
     fn open_with(path: &Path, migrations: &[&str]) -> Result<Self, StoreError> {
         let file: Arc<str> = path.display().to_string().into();
         Self::connect(path, Arc::clone(&file), migrations).map_err(|fault| fault.at(&file))
     }
 
     fn connect(path: &Path, file: Arc<str>, migrations: &[&str]) -> Result<Self, Fault> {
-        // SQLite takes some relative names for something else than a file: `:memory:`, `file:…`.
-        let path = std::path::absolute(path).map_err(|error| Fault::Unusable(error.to_string()))?;
+        let path = absolute(path)?;
         file::create_if_missing(&path)?;
         file::inspect(&path, schema::latest(migrations))?;
         let mut durable = file::connect(&path, Durability::Now)?;
@@ -114,6 +133,11 @@ impl SqliteStore {
         let writer = self.writer;
         self.with(&self.writers, move |writers| work(&mut writers.behind, writer)).await
     }
+}
+
+/// A name that is a file's: SQLite takes some relative ones for something else, `:memory:` and `file:…`.
+fn absolute(path: &Path) -> Result<PathBuf, Fault> {
+    std::path::absolute(path).map_err(|error| Fault::Unusable(error.to_string()))
 }
 
 #[async_trait]

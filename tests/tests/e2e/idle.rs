@@ -5,8 +5,10 @@ use std::collections::HashSet;
 use app_proxy_tests::SESSION;
 use app_proxy_tests::app::{RecordingApp, escape};
 use app_proxy_tests::cluster::Cluster;
+use app_proxy_tests::daemon::{Launch, Program};
 use app_proxy_tests::http1::Response;
 use app_proxy_tests::scheduler::{Hook, Scheduler};
+use app_proxy_tests::tls::TlsFront;
 use app_proxy_tests::wait::within;
 use app_proxy_tests::ws::{Frame, PING, handshake};
 use serde_json::{Value, json};
@@ -96,6 +98,36 @@ async fn an_event_that_is_not_taken_comes_again_under_the_same_identifier() {
     for hook in &hooks {
         check(hook, &cluster, "/wake", "app.wake");
     }
+}
+
+#[tokio::test]
+async fn https_is_spoken_with_who_has_a_certificate_that_the_machine_trusts() {
+    let scheduler = Scheduler::start().await;
+    let (trusted, unknown) =
+        (TlsFront::start("localhost", scheduler.addr()).await, TlsFront::start("localhost", scheduler.addr()).await);
+    let roots = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(roots.path(), trusted.certificate()).unwrap();
+    let app = |name: &str, host: &str, front: &TlsFront| {
+        let url = format!("https://{host}:{}/wake", front.port());
+        json!({"name": name, "endpoints": [], "wake": {"notify": url}})
+    };
+    let under = vec!["env".to_owned(), format!("SSL_CERT_FILE={}", roots.path().display())];
+    let mut cluster = Cluster::builder()
+        .app(app("notes", "localhost", &trusted))
+        .app(app("unknown", "localhost", &unknown))
+        .app(app("misnamed", "127.0.0.1", &trusted))
+        .launch(Program::Coordinator, Launch { under, ..Launch::default() })
+        .start()
+        .await;
+    for (app, why) in [("unknown", "invalid peer certificate"), ("misnamed", "certificate not valid for name")] {
+        cluster.get(&format!("/apps/{app}/")).send().await;
+        let said = |line: &str| line.contains("webhook") && line.contains(app) && line.contains(why);
+        cluster.coordinator().wait_for_stderr("why it was not delivered", said).await;
+    }
+    cluster.get("/apps/notes/").id("private").send().await;
+    let hooks = scheduler.wait_for("notes", 1).await;
+    assert_eq!(check(&hooks[0], &cluster, "/wake", "app.wake")["data"]["request_id"], "private");
+    assert!(scheduler.hooks_of("unknown").is_empty() && scheduler.hooks_of("misnamed").is_empty());
 }
 
 #[tokio::test]

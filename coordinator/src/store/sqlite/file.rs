@@ -7,6 +7,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
 use super::fault::Fault;
@@ -82,7 +83,8 @@ fn has_one_page(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.len() <= 4096)
 }
 
-fn look(path: &Path, known: i64) -> Result<(), Fault> {
+/// Like [`inspect`], where even what is half done has to stay.
+pub(super) fn look(path: &Path, known: i64) -> Result<(), Fault> {
     // All of this is asked of one state of the file: another process may be making it.
     let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let connection = connection.transaction()?;
@@ -105,6 +107,17 @@ fn open(path: &Path, access: OpenFlags) -> Result<Connection, Fault> {
     let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(LONGEST_WAIT)?;
     Ok(connection)
+}
+
+/// A copy in memory of what is in the file now.
+pub(super) fn copy(path: &Path) -> Result<Connection, Fault> {
+    let file = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let mut copy = Connection::open_in_memory()?;
+    match Backup::new(&file, &mut copy)?.step(-1)? {
+        StepResult::Done => {}
+        _ => return Err(Fault::Unusable("another process holds it".to_owned())),
+    }
+    Ok(copy)
 }
 
 /// A connection that writes.

@@ -159,6 +159,31 @@ async fn an_older_file_is_brought_to_the_latest_version() {
     assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error:?}");
 }
 
+#[tokio::test]
+async fn a_look_migrates_a_copy_and_leaves_the_file_to_those_who_use_it() {
+    const SECOND: &str = "ALTER TABLE workers ADD COLUMN note TEXT NOT NULL DEFAULT 'none';";
+    let two = [schema::MIGRATIONS[0], SECOND];
+    let (_folder, path) = place();
+    let open = SqliteStore::open(&path).unwrap();
+    open.commit_apps(first(1, vec![put("a", 1)])).await.unwrap();
+    let files = || [path.clone(), beside(&path, "-wal")].map(|file| fs::read(file).unwrap());
+    let before = files();
+    assert!(before[1].len() > 4096, "what was written is in the log");
+    for migrations in [&two[..1], &two] {
+        let seen = SqliteStore::look_with(&path, migrations).unwrap();
+        assert_eq!((seen.apps.apps, seen.apps.revision), (vec![app("a", 1)], 1));
+    }
+    assert!(SqliteStore::look_with(&path, &[two[0], "SELECT nonsense;"]).is_err());
+    assert_eq!(files(), before);
+    drop(open);
+    assert_eq!(SqliteStore::look(&path).unwrap().apps.revision, 1);
+    // An empty file is a store to be.
+    fs::write(&path, "").unwrap();
+    assert_eq!(SqliteStore::look(&path).unwrap().apps.revision, 0);
+    assert_eq!(fs::read(&path).unwrap(), b"");
+    assert!(matches!(SqliteStore::look(&beside(&path, "-none")), Err(StoreError::Unusable(_))));
+}
+
 #[test]
 fn a_new_file_has_the_latest_version_and_our_mark() {
     let (_folder, path) = place();
