@@ -62,7 +62,7 @@ pub struct AdminState {
 /// The router of the admin listener. `admin` is the API's token; with `worker` a worker follows the app table, registers and leaves.
 pub fn router(state: AdminState, hop: &Arc<Hop>, admin: Token, worker: Token) -> Router {
     let pool = Arc::clone(&state.pool);
-    let ready = Arc::new(move || if pool.any_healthy() { Ok(()) } else { Err("no worker is healthy".to_owned()) });
+    let ready = Arc::new(move || pool.ready().map_err(str::to_owned));
     let token = |tokens: &[Token]| from_fn_with_state(Arc::<[Token]>::from(tokens), require_token);
     let of_workers = calls_of_workers().route_layer(token(&[admin.clone(), worker]));
     let (calls, description) = openapi::described(of_workers.merge(calls().route_layer(token(&[admin]))));

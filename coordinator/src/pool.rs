@@ -145,14 +145,23 @@ impl Pool {
         self.members.load().is_healthy(worker)
     }
 
-    /// Whether a worker is healthy, has been checked for it, and does not drain.
-    #[must_use]
-    pub fn any_healthy(&self) -> bool {
+    /// Whether requests find a worker: one that is healthy, has been checked for it, and does not drain.
+    ///
+    /// # Errors
+    /// What is amiss with all of them, in a few words.
+    pub fn ready(&self) -> Result<(), &'static str> {
         let members = self.members.load();
-        let ready = |worker: &Arc<PoolWorker>| {
-            members.is_healthy(worker) && worker.checked.load(Ordering::Relaxed) && !worker.is_draining()
-        };
-        members.iter().any(ready)
+        let healthy = |worker: &&Arc<PoolWorker>| members.is_healthy(worker) && worker.checked.load(Ordering::Relaxed);
+        let mut healthy = members.iter().filter(healthy).peekable();
+        if members.iter().next().is_none() {
+            Err("there is no worker")
+        } else if healthy.peek().is_none() {
+            Err("no worker is healthy")
+        } else if healthy.all(|worker| worker.is_draining()) {
+            Err("every healthy worker is drained")
+        } else {
+            Ok(())
+        }
     }
 
     /// Checks the health of all workers once.

@@ -95,6 +95,22 @@ async fn the_registration_of_a_killed_worker_lapses() {
 }
 
 #[tokio::test]
+async fn a_drained_worker_that_was_missed_comes_back_drained() {
+    let lease = json!({"registration": {"lease": "500ms"}});
+    let (_app, mut cluster) = start(|builder| builder.workers(2).registering_workers().coordinator(&lease)).await;
+    cluster.admin_call("POST", "/api/v1/workers/w1/drain", r#"{"deadline": "1h"}"#).await;
+    cluster.kill_worker(0);
+    wait_for_pool(&cluster, &["w2"]).await;
+    cluster.restart_worker(0).await;
+    wait_for_pool(&cluster, &["w1", "w2"]).await;
+    let worker = view(&cluster, "w1").await;
+    assert_eq!((&worker["draining"], &worker["drain"]["done"]), (&json!(true), &json!(true)), "{worker}");
+    assert_eq!(used_by(&cluster, "api", "back").await, ["w2"]);
+    cluster.admin_call("POST", "/api/v1/workers/w1/undrain", "").await;
+    assert_eq!(used_by(&cluster, "api", "undrained").await, ["w1", "w2"]);
+}
+
+#[tokio::test]
 async fn apps_are_served_by_the_workers_of_their_pool() {
     let app = RecordingApp::start().await;
     let pool = |name: &str, pool: Value| json!({"name": name, "affinity": "none", "pool": pool, "endpoints": [{"address": app.addr().to_string()}]});
@@ -146,6 +162,8 @@ async fn a_drained_worker_keeps_its_streams_and_gets_nothing_new() {
     cluster.admin_call("POST", &format!("/api/v1/workers/{other}/drain"), r#"{"deadline": "1h"}"#).await;
     let answer = cluster.get("/apps/api/echo").send().await;
     assert_eq!((answer.status, answer.problem_code().as_str()), (503, "no_worker_available"));
+    let ready = Request::to(cluster.admin(), "GET", "/readyz").send().await;
+    assert_eq!((ready.status, &ready.json()["reason"]), (503, &json!("every healthy worker is drained")));
     for id in [drained, other, other] {
         let answer = cluster.admin_call("POST", &format!("/api/v1/workers/{id}/undrain"), "").await;
         assert_eq!((answer.status, &answer.json()["draining"]), (200, &json!(false)));
