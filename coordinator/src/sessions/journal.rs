@@ -1,5 +1,6 @@
 //! Writes the activity of sessions and apps behind: what has happened since the last time, in batches, and never for a request.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +29,8 @@ pub struct Journal {
     drain: Drain,
     /// As many sessions are kept, at most.
     most: u64,
-    /// Use of apps that could not be written.
-    left: Vec<AppActivity>,
+    /// Use of apps that is not written yet: of each app the last, however long the store takes nothing.
+    left: HashMap<String, AppActivity>,
 }
 
 impl Journal {
@@ -37,7 +38,7 @@ impl Journal {
     #[must_use]
     pub fn new(table: &SessionTable, apps: &Arc<Apps>, store: &Arc<dyn Store>, drain: &Drain, most: u64) -> Self {
         let (table, apps, store, drain) = (table.clone(), Arc::clone(apps), Arc::clone(store), drain.clone());
-        Self { table, apps, store, drain, most, left: Vec::new() }
+        Self { table, apps, store, drain, most, left: HashMap::new() }
     }
 
     /// Writes until the daemon has ended: what is in flight may still be active, and is written last.
@@ -98,13 +99,12 @@ impl Journal {
     async fn write_apps(&mut self) -> Result<(), StoreError> {
         let now = Now::read();
         let used: Vec<_> = self.apps.load().apps().filter_map(|app| app.usage.unsaved(&app.name, now)).collect();
-        self.left.extend(used);
-        while !self.left.is_empty() {
-            let part = self.left.len().saturating_sub(ActivityBatch::LARGEST);
-            let batch = ActivityBatch { sessions: Vec::new(), apps: self.left.split_off(part) };
-            if let Err(e) = self.store.save_activity(&batch).await {
-                self.left.extend(batch.apps);
-                return Err(e);
+        self.left.extend(used.into_iter().map(|used| (used.app.clone(), used)));
+        let unsaved: Vec<_> = self.left.values().cloned().collect();
+        for part in unsaved.chunks(ActivityBatch::LARGEST) {
+            self.store.save_activity(&ActivityBatch { sessions: Vec::new(), apps: part.to_vec() }).await?;
+            for saved in part {
+                self.left.remove(&saved.app);
             }
         }
         Ok(())
@@ -131,5 +131,31 @@ fn note(failing: &mut bool, written: Result<(), StoreError>) {
                 warn!("activity of sessions is not written, and is kept until it can be: {e}");
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::store::late::LateStore;
+    use crate::store::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn of_an_app_the_last_use_waits_for_a_store_that_takes_nothing() {
+        let apps =
+            serde_json::from_value(serde_json::json!([{"name": "a", "endpoints": []}, {"name": "b", "endpoints": []}]));
+        let apps = Arc::new(Apps::from_file(apps.unwrap(), None).unwrap());
+        let broken: Arc<dyn Store> = Arc::new(LateStore::new().0);
+        let table = SessionTable::new(10, Duration::from_secs(60));
+        let mut journal = Journal::new(&table, &apps, &broken, &Drain::default(), 10);
+        for _ in 0..3 {
+            apps.load().apps().for_each(|app| app.usage.mark());
+            assert!(journal.write().await.is_err());
+            assert_eq!(journal.left.len(), 2);
+        }
+        journal.store = Arc::new(MemoryStore::new());
+        journal.write().await.unwrap();
+        assert!(journal.left.is_empty());
     }
 }
