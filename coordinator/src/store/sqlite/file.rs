@@ -55,7 +55,7 @@ pub(super) fn create_if_missing(path: &Path) -> Result<(), Fault> {
     let fault = |error: std::io::Error| Fault::Unusable(error.to_string());
     // A file that is there is not opened here: closing it would take away the locks of a connection that this process has to it.
     if path.symlink_metadata().is_ok() {
-        return if path.is_dir() { Err(Fault::Unusable("it is a directory".to_owned())) } else { Ok(()) };
+        return Ok(());
     }
     if let Some(folder) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(fault)?;
@@ -85,6 +85,9 @@ fn has_one_page(path: &Path) -> bool {
 
 /// Like [`inspect`], where even what is half done has to stay.
 pub(super) fn look(path: &Path, known: i64) -> Result<(), Fault> {
+    if path.is_dir() {
+        return Err(Fault::Unusable("it is a directory".to_owned()));
+    }
     // All of this is asked of one state of the file: another process may be making it.
     let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let connection = connection.transaction()?;
