@@ -158,7 +158,10 @@ impl AppTable {
     /// Takes an app out, at a new revision; says which revision that is. None when there is no such app.
     pub fn delete(&mut self, name: &str) -> Option<u64> {
         let revision = self.revision + 1;
-        self.remove(name, revision).then_some(revision)
+        self.apps.contains_key(name).then(|| {
+            self.remove(name, revision);
+            revision
+        })
     }
 
     /// Takes over what another table says, which is newer: an app.
@@ -176,17 +179,21 @@ impl AppTable {
         self.apps.insert_mut(name, stored);
     }
 
-    /// Takes over what another table says, which is newer: that an app is gone since `revision`. Says whether it was there.
-    pub fn remove(&mut self, name: &str, revision: u64) -> bool {
-        let Some(before) = self.apps.get(name) else { return false };
-        self.changed.remove_mut(&before.revision);
-        self.apps.remove_mut(name);
+    /// Takes over what another table says, which is newer: that an app is gone since `revision`. It may have come and gone there without
+    /// ever having been here: the table is at that revision all the same.
+    pub fn remove(&mut self, name: &str, revision: u64) {
+        if let Some(before) = self.apps.get(name) {
+            self.changed.remove_mut(&before.revision);
+            self.apps.remove_mut(name);
+        }
         self.bury(name.into(), revision);
-        true
     }
 
     fn bury(&mut self, name: Arc<str>, revision: u64) {
         self.revision = self.revision.max(revision);
+        if let Some(before) = self.deleted.get(&name) {
+            self.deletions.remove_mut(before);
+        }
         self.deletions.insert_mut(revision, Arc::clone(&name));
         self.deleted.insert_mut(name, revision);
         while self.deleted.size() > DELETED_REMEMBERED {
@@ -355,9 +362,24 @@ mod tests {
         for app in &news.items {
             follower.insert(Arc::clone(app));
         }
-        assert!(follower.remove("b", 4));
+        follower.remove("b", 4);
         assert_eq!(names(&follower.changes(0, None)), names(&table.changes(0, None)));
         assert_eq!(follower.revision(), table.revision());
+    }
+
+    /// Keeps out: a table that followed an app which came and went at another process in between stayed behind it for good.
+    #[test]
+    fn an_app_that_has_come_and_gone_elsewhere_is_followed_too() {
+        let mut table = AppTable::from_file(apps(&["a"]));
+        let mut follower = table.clone();
+        for revision in [3, 5] {
+            table.put(apps(&["short"]).remove(0), Source::Api, None);
+            assert_eq!(table.delete("short"), Some(revision));
+            follower.remove("short", revision);
+            assert_eq!(follower.revision(), table.revision());
+            assert!(follower.is_deleted("short"));
+            assert_eq!(follower.changes(1, None), table.changes(1, None));
+        }
     }
 
     #[test]

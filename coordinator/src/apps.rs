@@ -48,6 +48,18 @@ impl RoutedApp {
         self.stored.app.endpoints.is_empty() && self.stored.app.wake.is_some()
     }
 
+    /// Notes what has changed since `before`, which requests saw until now.
+    fn note_change(&self, before: &Self) {
+        let (was, is) = (&before.stored.app, &self.stored.app);
+        let runs_elsewhere = was.endpoints != is.endpoints;
+        if runs_elsewhere {
+            self.usage.renewed(Now::read());
+        }
+        if runs_elsewhere || was.wake != is.wake {
+            self.usage.may_be_asked_again();
+        }
+    }
+
     /// An app of a table's epoch; what outlives a change is taken over from the app before it.
     fn new(stored: Arc<StoredApp>, epoch: &str, before: Option<&Self>) -> Self {
         let name = before.map_or_else(|| stored.app.name.as_str().into(), |before| Arc::clone(&before.name));
@@ -55,9 +67,6 @@ impl RoutedApp {
         let revision = revision_value(stored.revision, epoch).unwrap_or_else(|_| HeaderValue::from_static("0"));
         let streams = before.map(|before| before.streams.clone()).unwrap_or_default();
         let usage = before.map_or_else(|| Arc::new(Usage::new(Now::read())), |before| Arc::clone(&before.usage));
-        if before.is_some_and(|before| before.stored.app.endpoints != stored.app.endpoints) {
-            usage.renewed(Now::read());
-        }
         Self { stored, name, revision, streams, usage }
     }
 }
@@ -173,10 +182,16 @@ impl Apps {
         self.revision.subscribe()
     }
 
-    /// Makes a state the current one: requests that are matched from now on see it. The editor alone calls this.
-    fn publish(&self, snapshot: Snapshot) {
-        let revision = snapshot.table.revision();
-        self.current.store(Arc::new(snapshot));
-        self.revision.send_replace(revision);
+    /// Makes a state the current one: requests that are matched from now on see it. `put` names the apps that may have changed. The
+    /// editor alone calls this.
+    fn publish(&self, snapshot: Snapshot, put: &[String]) {
+        let snapshot = Arc::new(snapshot);
+        let before = self.current.swap(Arc::clone(&snapshot));
+        for name in put {
+            if let (Some(before), Some(app)) = (before.get(name), snapshot.get(name)) {
+                app.note_change(before);
+            }
+        }
+        self.revision.send_replace(snapshot.table.revision());
     }
 }

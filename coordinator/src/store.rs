@@ -308,7 +308,9 @@ pub struct AppActivity {
     pub app: String,
     /// When data flowed last, in milliseconds since 1970.
     pub active_ms: u64,
-    /// The activity (`active_ms`) after which its scheduler was told that it is idle; 0 when it was not.
+    /// Since when it counts as quiet: its last use, or the last change of its endpoints, whichever was later; in milliseconds since 1970.
+    pub quiet_since_ms: u64,
+    /// The last of its quiet times (`quiet_since_ms`) that its scheduler was told of; 0 when there was none.
     pub idle_told_ms: u64,
 }
 

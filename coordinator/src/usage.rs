@@ -30,12 +30,16 @@ pub struct Usage {
 struct Times {
     /// When data flowed last, in milliseconds since 1970; 0 when none ever has.
     active_ms: u64,
-    /// Since when the app counts as quiet.
+    /// Since when the app counts as quiet, on both clocks. The milliseconds only ever grow, whatever becomes of the clock on the wall: they
+    /// tell one quiet time from the next.
     quiet_since: Instant,
+    quiet_since_ms: u64,
     /// Whether the scheduler knows that it is.
     told: bool,
+    /// Whether this is more than that the app is new here.
+    known: bool,
     /// What was saved last.
-    saved: (u64, bool),
+    saved: (u64, u64, bool),
 }
 
 /// A request in flight, until this is dropped.
@@ -58,6 +62,8 @@ pub struct Look {
     pub active_ms: Option<u64>,
     /// For how long it has been quiet: since its last use, its creation or the last change of its endpoints, whichever was last.
     pub quiet_for: Duration,
+    /// Since when that is, in milliseconds since 1970: which of its quiet times it is.
+    pub quiet_since_ms: u64,
     /// Whether the scheduler knows that it is idle.
     pub told: bool,
 }
@@ -83,7 +89,14 @@ impl Usage {
             used: AtomicBool::new(false),
             busy: Arc::new(()),
             asked: AtomicU64::new(0),
-            times: Mutex::new(Times { active_ms: 0, quiet_since: now.at, told: false, saved: (0, false) }),
+            times: Mutex::new(Times {
+                active_ms: 0,
+                quiet_since: now.at,
+                quiet_since_ms: now.ms,
+                told: false,
+                known: false,
+                saved: (0, now.ms, false),
+            }),
         }
     }
 
@@ -108,20 +121,23 @@ impl Usage {
         Look {
             active_ms: (times.active_ms > 0).then_some(times.active_ms),
             quiet_for: now.at.saturating_duration_since(times.quiet_since),
+            quiet_since_ms: times.quiet_since_ms,
             told: times.told,
         }
     }
 
-    /// Notes that the scheduler knows that the app is idle; until it is used again.
-    pub fn told(&self) {
-        self.times().told = true;
+    /// Notes that the scheduler knows that the app is idle, as it looked when that was found; until it is used again, which it may have been.
+    pub fn told(&self, look: Look) {
+        let mut times = self.times();
+        if times.quiet_since_ms == look.quiet_since_ms {
+            times.told = true;
+            times.known = true;
+        }
     }
 
     /// Lets the app count as quiet from `now` on at the earliest: its endpoints have changed.
     pub fn renewed(&self, now: Now) {
-        let mut times = self.settled(now);
-        times.quiet_since = now.at;
-        times.told = false;
+        self.settled(now).begin_quiet(now);
     }
 
     /// What a store keeps of it.
@@ -133,7 +149,7 @@ impl Usage {
     /// What a store is still to be told: none when nothing has changed since this was asked last.
     pub fn unsaved(&self, app: &str, now: Now) -> Option<AppActivity> {
         let mut times = self.settled(now);
-        let state = (times.active_ms, times.told);
+        let state = times.state();
         let unsaved = std::mem::replace(&mut times.saved, state) != state;
         unsaved.then(|| times.activity(app))
     }
@@ -143,17 +159,20 @@ impl Usage {
         let mut times = self.settled(now);
         // A clock that was set back must not keep an app in use until it is there again.
         let active_ms = activity.active_ms.min(now.ms);
-        let told = activity.idle_told_ms != 0 && activity.idle_told_ms >= activity.active_ms;
-        if active_ms > times.active_ms {
-            times.active_ms = active_ms;
-            times.quiet_since = now.instant_of(active_ms);
+        let quiet_since_ms = activity.quiet_since_ms.min(now.ms);
+        let told = activity.idle_told_ms != 0 && activity.idle_told_ms >= activity.quiet_since_ms;
+        times.active_ms = times.active_ms.max(active_ms);
+        if !times.known || quiet_since_ms > times.quiet_since_ms {
+            times.quiet_since_ms = quiet_since_ms;
+            times.quiet_since = now.instant_of(quiet_since_ms);
             times.told = told;
-        } else if active_ms == times.active_ms {
+            times.known = true;
+        } else if quiet_since_ms == times.quiet_since_ms {
             times.told |= told;
         } else {
             return;
         }
-        times.saved = (active_ms, told);
+        times.saved = times.state();
     }
 
     /// Whether the scheduler is to be asked to start the app at this revision: true once, however many ask at once.
@@ -161,12 +180,18 @@ impl Usage {
         self.asked.load(Ordering::Relaxed) != revision && self.asked.swap(revision, Ordering::Relaxed) != revision
     }
 
+    /// Lets the scheduler be asked again, at whatever revision: it was another one, or the app has run since.
+    pub fn may_be_asked_again(&self) {
+        self.asked.store(0, Ordering::Relaxed);
+    }
+
     /// The times, with what has been noted up to `now`.
     fn settled(&self, now: Now) -> MutexGuard<'_, Times> {
         let used = self.used.swap(false, Ordering::Relaxed) || Arc::strong_count(&self.busy) > 1;
         let mut times = self.times();
         if used {
-            *times = Times { active_ms: now.ms.max(1), quiet_since: now.at, told: false, saved: times.saved };
+            times.active_ms = now.ms.max(1);
+            times.begin_quiet(now);
         }
         times
     }
@@ -177,9 +202,23 @@ impl Usage {
 }
 
 impl Times {
+    /// From here on the app is quiet, and nobody was told so.
+    fn begin_quiet(&mut self, now: Now) {
+        self.quiet_since = now.at;
+        self.quiet_since_ms = now.ms.max(self.quiet_since_ms.saturating_add(1));
+        self.told = false;
+        self.known = true;
+    }
+
+    /// What is saved when it has changed.
+    fn state(&self) -> (u64, u64, bool) {
+        (self.active_ms, self.quiet_since_ms, self.told)
+    }
+
     fn activity(&self, app: &str) -> AppActivity {
-        let idle_told_ms = if self.told { self.active_ms.max(1) } else { 0 };
-        AppActivity { app: app.to_owned(), active_ms: self.active_ms, idle_told_ms }
+        let Self { active_ms, quiet_since_ms, .. } = *self;
+        let idle_told_ms = if self.told { quiet_since_ms } else { 0 };
+        AppActivity { app: app.to_owned(), active_ms, quiet_since_ms, idle_told_ms }
     }
 }
 
@@ -190,6 +229,10 @@ mod tests {
     /// `seconds` after `start`, on both clocks.
     fn after(start: Now, seconds: u64) -> Now {
         Now { ms: start.ms + seconds * 1000, at: start.at + Duration::from_secs(seconds) }
+    }
+
+    fn tell(usage: &Usage, now: Now) {
+        usage.told(usage.look(now));
     }
 
     fn quiet(usage: &Usage, now: Now) -> u64 {
@@ -224,13 +267,44 @@ mod tests {
     fn what_was_told_is_told_until_the_app_is_used_again() {
         let start = Now::read();
         let usage = Usage::new(start);
-        usage.told();
+        tell(&usage, start);
         assert!(usage.look(after(start, 1)).told);
         usage.mark();
         assert!(!usage.look(after(start, 2)).told);
-        usage.told();
+        tell(&usage, after(start, 2));
         usage.renewed(after(start, 3));
         assert!(!usage.look(after(start, 3)).told);
+    }
+
+    /// Keeps out: an app was used while its scheduler was being told, and counted as told of for its next quiet time.
+    #[test]
+    fn what_was_told_is_told_of_the_time_that_was_meant() {
+        let start = Now::read();
+        let usage = Usage::new(start);
+        let look = usage.look(start);
+        usage.mark();
+        usage.look(after(start, 1));
+        usage.told(look);
+        assert!(!usage.look(after(start, 2)).told);
+    }
+
+    /// Keeps out: that an app has other endpoints was not stored, so that after a restart it counted as told of, or as quiet for long.
+    #[test]
+    fn that_an_app_was_quiet_anew_goes_on_after_a_restart() {
+        let start = Now::read();
+        let usage = Usage::new(start);
+        usage.mark();
+        tell(&usage, start);
+        let mut kept = usage.unsaved("a", start).unwrap();
+        usage.renewed(after(start, 100));
+        let later = usage.unsaved("a", after(start, 101)).unwrap();
+        // As a store merges it.
+        kept.quiet_since_ms = kept.quiet_since_ms.max(later.quiet_since_ms);
+        kept.idle_told_ms = kept.idle_told_ms.max(later.idle_told_ms);
+        let again = Usage::new(after(start, 110));
+        again.adopt(&kept, after(start, 110));
+        let look = again.look(after(start, 110));
+        assert_eq!((look.active_ms, look.quiet_for.as_secs(), look.told), (Some(start.ms), 10, false));
     }
 
     #[test]
@@ -238,17 +312,17 @@ mod tests {
         let start = Now::read();
         let usage = Usage::new(start);
         usage.mark();
-        usage.look(start);
-        usage.told();
+        tell(&usage, after(start, 1));
         let kept = usage.activity("a", after(start, 5));
-        assert_eq!((kept.active_ms, kept.idle_told_ms), (start.ms, start.ms));
+        let active_ms = start.ms + 1000;
+        assert_eq!((kept.active_ms, kept.quiet_since_ms, kept.idle_told_ms), (active_ms, active_ms, active_ms));
         let again = Usage::new(after(start, 60));
         again.adopt(&kept, after(start, 60));
         let look = again.look(after(start, 61));
-        assert_eq!((look.active_ms, look.quiet_for.as_secs(), look.told), (Some(start.ms), 61, true));
-        let older = AppActivity { active_ms: 1, idle_told_ms: 0, ..kept };
+        assert_eq!((look.active_ms, look.quiet_for.as_secs(), look.told), (Some(active_ms), 60, true));
+        let older = AppActivity { active_ms: 1, quiet_since_ms: 1, idle_told_ms: 0, ..kept };
         again.adopt(&older, after(start, 62));
-        assert_eq!(again.look(after(start, 62)), Look { quiet_for: Duration::from_secs(62), ..look });
+        assert_eq!(again.look(after(start, 62)), Look { quiet_for: Duration::from_secs(61), ..look });
     }
 
     #[test]
@@ -256,7 +330,7 @@ mod tests {
         let start = Now::read();
         let usage = Usage::new(start);
         assert_eq!(usage.unsaved("a", start), None);
-        usage.told();
+        tell(&usage, start);
         let kept = usage.unsaved("a", start).unwrap();
         assert_eq!(kept.active_ms, 0);
         assert_eq!(usage.unsaved("a", start), None);
@@ -286,7 +360,9 @@ mod tests {
             let set = Now { ms, at: start.at + Duration::from_secs(7) };
             assert_eq!(quiet(&usage, set), 7);
         }
-        let future = AppActivity { app: "a".to_owned(), active_ms: start.ms + 86_400_000, idle_told_ms: 0 };
+        let future_ms = start.ms + 86_400_000;
+        let future =
+            AppActivity { app: "a".to_owned(), active_ms: future_ms, quiet_since_ms: future_ms, idle_told_ms: 0 };
         usage.adopt(&future, after(start, 8));
         assert_eq!(quiet(&usage, after(start, 9)), 1, "what is still to come counts as of now");
         let earlier = Now { ms: start.ms, at: start.at.checked_sub(Duration::from_secs(1)).unwrap() };

@@ -103,6 +103,8 @@ pub struct Draft {
     changes: Vec<AppChange>,
     /// Apps that have gone.
     pub gone: Vec<Arc<RoutedApp>>,
+    /// The names of apps that were put in.
+    pub put: Vec<String>,
 }
 
 impl Draft {
@@ -110,7 +112,7 @@ impl Draft {
     #[must_use]
     pub fn of(snapshot: &Snapshot) -> Self {
         let base = (snapshot.table.epoch().to_string(), snapshot.table.revision());
-        Self { snapshot: snapshot.clone(), base, changes: Vec::new(), gone: Vec::new() }
+        Self { snapshot: snapshot.clone(), base, changes: Vec::new(), gone: Vec::new(), put: Vec::new() }
     }
 
     /// Makes a change.
@@ -209,6 +211,7 @@ impl Draft {
         }
         self.gone.extend(lost.iter().filter_map(|name| self.snapshot.get(name).cloned()));
         self.snapshot = self.snapshot.remade(AppTable::from_file(apps.to_vec()))?;
+        self.put.extend(apps.iter().map(|app| app.name.clone()));
         Ok(())
     }
 
@@ -237,6 +240,7 @@ impl Draft {
         let stored = self.snapshot.table.put(app, source, updated_at);
         self.snapshot.route(Arc::clone(&stored), before)?;
         self.changes.push(AppChange::Put(Arc::clone(&stored)));
+        self.put.push(stored.app.name.clone());
         Ok(stored)
     }
 
@@ -257,6 +261,7 @@ impl Draft {
             self.snapshot = before.remade(AppTable::restore(news.state))?;
             let gone = before.apps().filter(|app| self.snapshot.get(&app.name).is_none());
             self.gone.extend(gone.map(Arc::clone));
+            self.put.extend(self.snapshot.table.iter().map(|stored| stored.app.name.clone()));
         } else {
             for (name, revision) in &news.state.deleted {
                 self.gone.extend(self.snapshot.unroute(name));
@@ -268,12 +273,14 @@ impl Draft {
             };
             let out: Vec<_> = news.state.apps.into_iter().map(out).collect();
             for (stored, routed) in out {
+                self.put.push(stored.app.name.clone());
                 self.snapshot.table.insert(Arc::clone(&stored));
                 self.snapshot.route(stored, routed.as_deref())?;
             }
         }
         // What others have written is written.
-        *self = Self { gone: std::mem::take(&mut self.gone), ..Self::of(&self.snapshot) };
+        let (gone, put) = (std::mem::take(&mut self.gone), std::mem::take(&mut self.put));
+        *self = Self { gone, put, ..Self::of(&self.snapshot) };
         Ok(())
     }
 

@@ -4,6 +4,9 @@
 //! follows what another process writes: two of them have one store during a graceful upgrade.
 
 mod overlap;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -180,12 +183,12 @@ impl EditorTask {
                 Err(e) => e,
             };
             error!("the app table stays at revision {}: {failed}", self.cursor.revision);
-            return refuse(answers, failed);
+            return refuse(jobs, &self.apps.load(), failed);
         }
     }
 
     async fn publish(&self, draft: Draft) {
-        self.apps.publish(draft.snapshot.clone());
+        self.apps.publish(draft.snapshot.clone(), &draft.put);
         self.observer.table_changed(&draft.snapshot, &draft.gone).await;
     }
 
@@ -201,6 +204,7 @@ impl EditorTask {
         self.cursor = news.cursor.clone();
         if let Some(apps) = news.apps.take() {
             let mut draft = Draft::of(&self.apps.load());
+            let was_complete = apps.complete;
             match draft.follow(apps) {
                 Ok(()) => {
                     let table = &draft.snapshot.table;
@@ -211,7 +215,13 @@ impl EditorTask {
                     );
                     self.publish(draft).await;
                 }
-                Err(e) => error!("what another process has written of the app table cannot be taken over: {e}"),
+                Err(e) => {
+                    error!("what another process has written of the app table cannot be taken over: {e}");
+                    if !was_complete {
+                        // All of it, the next time.
+                        self.cursor.epoch.clear();
+                    }
+                }
             }
         }
         self.observer.changed_elsewhere(news).await;
@@ -233,13 +243,14 @@ fn log_outcome(request: &RequestId, edit: &Edit, outcome: &Outcome) {
     }
 }
 
-/// What the callers are told when nothing could be written: whoever wanted nothing new has it.
-fn refuse(answers: Vec<Result<Outcome, EditError>>, failed: StoreError) -> Vec<Result<Outcome, EditError>> {
+/// What the callers are told when nothing could be written: each what is true of the table as it is. Whoever wants nothing new has it, and
+/// what is refused anyway is refused for that reason.
+fn refuse(jobs: &[Job], current: &Snapshot, failed: StoreError) -> Vec<Result<Outcome, EditError>> {
     let failed = Arc::new(failed);
-    let refuse = |answer| match answer {
-        Ok(Outcome::Unchanged(app)) => Ok(Outcome::Unchanged(app)),
-        Ok(_) => Err(EditError::Store(Arc::clone(&failed))),
-        Err(e) => Err(e),
+    let answer = |job: &Job| {
+        let mut draft = Draft::of(current);
+        let outcome = draft.apply(&job.edit)?;
+        if draft.commit().is_none() { Ok(outcome) } else { Err(EditError::Store(Arc::clone(&failed))) }
     };
-    answers.into_iter().map(refuse).collect()
+    jobs.iter().map(answer).collect()
 }

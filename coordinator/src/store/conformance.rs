@@ -149,8 +149,11 @@ pub(super) fn batch(sessions: impl IntoIterator<Item = StoredSession>) -> Activi
     ActivityBatch { sessions: sessions.into_iter().map(activity).collect(), apps: Vec::new() }
 }
 
-fn app_batch(app: &str, active_ms: u64, idle_told_ms: u64) -> ActivityBatch {
-    let app = AppActivity { app: app.to_owned(), active_ms, idle_told_ms };
+fn activity(app: &str, active_ms: u64, quiet_since_ms: u64, idle_told_ms: u64) -> AppActivity {
+    AppActivity { app: app.to_owned(), active_ms, quiet_since_ms, idle_told_ms }
+}
+
+fn app_batch(app: AppActivity) -> ActivityBatch {
     ActivityBatch { sessions: Vec::new(), apps: vec![app] }
 }
 
@@ -361,19 +364,20 @@ async fn of_too_many_sessions_those_active_last_stay<P: Place>() {
 
 async fn activity_of_apps_is_merged_and_goes_with_the_app<P: Place>() {
     let store = P::new().open();
-    let activity = |active_ms, idle_told_ms| AppActivity { app: "a".to_owned(), active_ms, idle_told_ms };
+    let save = async |active_ms, quiet_since_ms, idle_told_ms| {
+        let batch = app_batch(activity("a", active_ms, quiet_since_ms, idle_told_ms));
+        store.save_activity(&batch).await.unwrap();
+        store.load().await.unwrap().activity
+    };
     store.commit_apps(first(1, vec![put("a", 1)])).await.unwrap();
-    store.save_activity(&app_batch("a", 10, 0)).await.unwrap();
-    store.save_activity(&app_batch("a", 8, 10)).await.unwrap();
-    assert_eq!(store.load().await.unwrap().activity, [activity(10, 10)]);
-    store.save_activity(&app_batch("a", 20, 0)).await.unwrap();
-    assert_eq!(store.load().await.unwrap().activity, [activity(20, 10)]);
+    assert_eq!(save(10, 11, 0).await, [activity("a", 10, 11, 0)]);
+    assert_eq!(save(8, 9, 11).await, [activity("a", 10, 11, 11)]);
+    assert_eq!(save(10, 15, 0).await, [activity("a", 10, 15, 11)]);
+    assert_eq!(save(20, 20, 0).await, [activity("a", 20, 20, 11)]);
     store.commit_apps(commit(1, 2, vec![delete("a", 2)])).await.unwrap();
-    store.save_activity(&app_batch("a", 30, 0)).await.unwrap();
-    assert_eq!(store.load().await.unwrap().activity, []);
+    assert_eq!(save(30, 30, 0).await, []);
     store.commit_apps(commit(2, 3, vec![put("a", 3)])).await.unwrap();
-    store.save_activity(&app_batch("a", 40, 0)).await.unwrap();
-    assert_eq!(store.load().await.unwrap().activity, [activity(40, 0)]);
+    assert_eq!(save(40, 40, 0).await, [activity("a", 40, 40, 0)]);
 }
 
 async fn sessions_go_with_their_app<P: Place>() {
@@ -486,10 +490,10 @@ async fn activity_is_news_to_another_process<P: Place>() {
     let (one, other) = (place.open(), place.open());
     let seen = cursor(&*other).await;
     one.save_activity(&batch([session("s1", 10), session("s2", 11)])).await.unwrap();
-    one.save_activity(&app_batch("a", 11, 0)).await.unwrap();
+    one.save_activity(&app_batch(activity("a", 11, 11, 0))).await.unwrap();
     let news = other.news(&seen).await.unwrap().unwrap();
     assert_eq!(news.sessions, [session("s1", 10), session("s2", 11)]);
-    assert_eq!(news.activity, [AppActivity { app: "a".to_owned(), active_ms: 11, idle_told_ms: 0 }]);
+    assert_eq!(news.activity, [activity("a", 11, 11, 0)]);
     assert_eq!((news.workers, news.deleted_sessions.len(), news.apps), (None, 0, None));
     assert_eq!(other.news(&news.cursor).await.unwrap(), None);
     one.save_activity(&batch([session("s2", 12)])).await.unwrap();
@@ -507,7 +511,7 @@ async fn what_a_process_has_changed_itself_is_no_news_to_it<P: Place>() {
     seen = Cursor { epoch: "e".to_owned(), revision: 1, ..seen };
     one.save_worker(worker("w1")).await.unwrap();
     one.save_activity(&batch([session("s1", 10)])).await.unwrap();
-    one.save_activity(&app_batch("a", 11, 0)).await.unwrap();
+    one.save_activity(&app_batch(activity("a", 11, 11, 0))).await.unwrap();
     one.delete_sessions(&["s1".to_owned()], 30).await.unwrap();
     one.save_webhook(webhook("a", 1)).await.unwrap();
     for _ in 0..2 {

@@ -246,6 +246,7 @@ fn merge_session(kept: &mut StoredSession, activity: &SessionActivity) {
 
 fn merge_app(kept: &mut AppActivity, activity: &AppActivity) {
     kept.active_ms = kept.active_ms.max(activity.active_ms);
+    kept.quiet_since_ms = kept.quiet_since_ms.max(activity.quiet_since_ms);
     kept.idle_told_ms = kept.idle_told_ms.max(activity.idle_told_ms);
 }
 

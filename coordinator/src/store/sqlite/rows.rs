@@ -19,7 +19,7 @@ pub(super) const WORKER: &str = "id, registration, drain_since_ms, drain_deadlin
 pub(super) const SESSION: &str = "id, mac, app, worker, moves, origin_request_id, last_request_id, client, \
     created_ms, active_ms, requests, bytes_in, bytes_out, draining_streams";
 /// The columns of an app's activity, as [`activity`] reads them.
-pub(super) const ACTIVITY: &str = "app, active_ms, idle_told_ms";
+pub(super) const ACTIVITY: &str = "app, active_ms, quiet_since_ms, idle_told_ms";
 /// The columns of a webhook, as [`webhook`] reads them.
 pub(super) const WEBHOOK: &str = "id, url, event, created_ms";
 
@@ -103,7 +103,8 @@ pub(super) fn session(row: &Row<'_>) -> Result<StoredSession, Fault> {
 
 /// An app's activity.
 pub(super) fn activity(row: &Row<'_>) -> Result<AppActivity, Fault> {
-    Ok(AppActivity { app: row.get(0)?, active_ms: number(row, 1)?, idle_told_ms: number(row, 2)? })
+    let (active_ms, quiet_since_ms, idle_told_ms) = (number(row, 1)?, number(row, 2)?, number(row, 3)?);
+    Ok(AppActivity { app: row.get(0)?, active_ms, quiet_since_ms, idle_told_ms })
 }
 
 /// A webhook.

@@ -210,11 +210,12 @@ fn merge_session(
 }
 
 const MERGE_APP: &str = "
-    INSERT INTO activity (app, active_ms, idle_told_ms, changed, changed_by, changed_by_another)
-    SELECT ?1, ?2, ?3, ?4, ?5, 0
+    INSERT INTO activity (app, active_ms, quiet_since_ms, idle_told_ms, changed, changed_by, changed_by_another)
+    SELECT ?1, ?2, ?3, ?4, ?5, ?6, 0
     WHERE NOT EXISTS (SELECT 1 FROM deleted_apps WHERE name = ?1)
     ON CONFLICT (app) DO UPDATE SET
         active_ms = max(active_ms, excluded.active_ms),
+        quiet_since_ms = max(quiet_since_ms, excluded.quiet_since_ms),
         idle_told_ms = max(idle_told_ms, excluded.idle_told_ms),
         changed_by_another = iif(changed_by = excluded.changed_by, changed_by_another, changed),
         changed = excluded.changed,
@@ -226,7 +227,9 @@ fn merge_app(
     change: i64,
     writer: i64,
 ) -> Result<(), Fault> {
-    statement.execute((&activity.app, to_sql(activity.active_ms), to_sql(activity.idle_told_ms), change, writer))?;
+    let AppActivity { app, active_ms, quiet_since_ms, idle_told_ms } = activity;
+    let times = [active_ms, quiet_since_ms, idle_told_ms].map(|ms| to_sql(*ms));
+    statement.execute((app, times[0], times[1], times[2], change, writer))?;
     Ok(())
 }
 

@@ -87,6 +87,7 @@ CREATE INDEX deleted_sessions_by_change ON deleted_sessions (changed);
 CREATE TABLE activity (
     app TEXT NOT NULL PRIMARY KEY,
     active_ms INTEGER NOT NULL,
+    quiet_since_ms INTEGER NOT NULL,
     idle_told_ms INTEGER NOT NULL,
     changed INTEGER NOT NULL,
     changed_by INTEGER NOT NULL,
