@@ -5,6 +5,7 @@ mod state;
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use app_proxy_hop::access_log::AccessLog;
@@ -63,7 +64,7 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
         std::process::exit(0);
     }
     logging.set_level(&config.log_level);
-    let (snapshot, mut contents) = runtime.block_on(first_state(&config, &place))?;
+    let (snapshot, mut contents) = runtime.block_on(first_state(&config, &place, flags.upgrade))?;
     let secrets = Secrets::load(&config)?;
     let hop = hop(&config)?;
     // The configuration is kept for reloads, and Pingora's part of it cannot be cloned.
@@ -88,17 +89,24 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
         connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(&daemon.conf()))),
     });
     runtime.block_on(restore(&coordinator, &mut contents));
+    let (apps, pool) = (&coordinator.apps, &coordinator.pool);
+    let idle = IdleWatch::new(apps, &table, outbox, &store, &coordinator.hop.drain);
+    let kept = (config.apps.clone(), config.sessions.max);
+    let (mut work, editor) = work(&coordinator, &store, contents.cursor, kept, flags.upgrade);
+    let listeners = listen(&mut daemon, &config, &coordinator, &secrets, (&editor, &store), flags.upgrade)?;
+    if !flags.upgrade {
+        // Not before it has its addresses: a process that has them may be at work with the store.
+        runtime.block_on(state::take_file(&config, &place, &mut work.editor))?;
+    }
     // The daemon may fork from here on: nothing may run that it would leave behind.
     drop(runtime);
-    let (apps, pool) = (&coordinator.apps, &coordinator.pool);
-    let idle = IdleWatch::new(Arc::clone(apps), table.clone(), outbox, Arc::clone(&store));
-    let (work, editor) = work(&coordinator, &store, contents.cursor, config.sessions.max, flags.upgrade);
     let keeper = daemon.server.add_service(background_service("store", Keeper::new(place, opened, work)));
-    let listeners = listen(&mut daemon, &config, &coordinator, &secrets, (&editor, &store), flags.upgrade)?;
     // A successor serves no request before it knows what its predecessor has acknowledged.
     listeners.iter().for_each(|listener| listener.add_dependency(&keeper));
+    // What workers say reaches the predecessor as well, for some time.
+    let patience = if flags.upgrade { state::PREDECESSOR } else { Duration::ZERO };
     let server = &mut daemon.server;
-    server.add_service(background_service("workers", Sweep::new(pool, &coordinator.hop.drain)));
+    server.add_service(background_service("workers", Sweep::new(pool, &coordinator.hop.drain, patience)));
     server.add_service(health);
     server.add_service(background_service("sessions", table));
     server.add_service(background_service("webhooks", delivery));

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use app_proxy_control::app::IdlePolicy;
 use app_proxy_control::webhook::EventKind;
+use app_proxy_hop::drain::{Drain, Phase};
 use async_trait::async_trait;
 use log::{info, warn};
 use pingora_core::server::ShutdownWatch;
@@ -30,6 +31,7 @@ pub struct IdleWatch {
     sessions: SessionTable,
     outbox: Outbox,
     store: Arc<dyn Store>,
+    drain: Drain,
 }
 
 /// The apps that want to be looked at, of one state of the table.
@@ -42,10 +44,18 @@ struct Watched {
 }
 
 impl IdleWatch {
-    /// A watch over `apps`, whose sessions are in `sessions`; what it tells goes to `outbox`, and that it was told to `store`.
+    /// A watch over `apps`, whose sessions are in `sessions`; what it tells goes to `outbox`, and that it was told to `store`. It ends with
+    /// the daemon's service: once a successor watches, the daemon that `drain` is of does not.
     #[must_use]
-    pub fn new(apps: Arc<Apps>, sessions: SessionTable, outbox: Outbox, store: Arc<dyn Store>) -> Self {
-        Self { apps, sessions, outbox, store }
+    pub fn new(
+        apps: &Arc<Apps>,
+        sessions: &SessionTable,
+        outbox: Outbox,
+        store: &Arc<dyn Store>,
+        drain: &Drain,
+    ) -> Self {
+        let (apps, sessions, store) = (Arc::clone(apps), sessions.clone(), Arc::clone(store));
+        Self { apps, sessions, outbox, store, drain: drain.clone() }
     }
 
     /// Tells of those that have become idle.
@@ -77,7 +87,10 @@ impl BackgroundService for IdleWatch {
             watched.follow(&self.apps);
             tokio::select! {
                 _ = shutdown.changed() => return,
-                () = tokio::time::sleep(watched.pause) => self.look(&watched, Now::read()).await,
+                () = tokio::time::sleep(watched.pause) => {}
+            }
+            if self.drain.phase() == Phase::Serving {
+                self.look(&watched, Now::read()).await;
             }
         }
     }
@@ -144,8 +157,9 @@ mod tests {
         let store = Arc::new(FakeStore::default());
         let key = SigningKey::new("secret").unwrap();
         let (outbox, _delivery) = Outbox::new(store.clone(), key, HeaderName::from_static("x-id"), Vec::new());
+        let dyn_store: Arc<dyn Store> = store.clone();
         let sessions = SessionTable::new(100, Duration::from_secs(60));
-        let watch = IdleWatch::new(Arc::clone(&apps), sessions, outbox, store.clone());
+        let watch = IdleWatch::new(&apps, &sessions, outbox, &dyn_store, &Drain::default());
         let mut watched = Watched::default();
         watched.follow(&apps);
         assert_eq!(watched.pause, SELDOM);

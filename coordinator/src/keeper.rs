@@ -1,5 +1,5 @@
 //! Keeps the state: opens the store once the daemon has forked, carries changes out, follows what other processes write, and writes
-//! activity behind. At the start it makes the first state, of what the store and the file say.
+//! activity behind. The apps of the file are taken over here, once this process is the one that serves.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,9 +23,6 @@ use crate::store::late::Opened;
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Contents, Store, StoreError};
-
-/// How often the file's apps are taken over, should another process be first each time.
-const TRIES: usize = 10;
 
 /// Where state is kept, before and after the daemon forks.
 pub enum Place {
@@ -71,54 +68,14 @@ impl Place {
     }
 }
 
-/// Why there is no first state.
-#[derive(Debug, thiserror::Error)]
-pub enum BeginError {
-    /// The store cannot be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// What the store has and what the file says do not go together.
-    #[error(transparent)]
-    Apps(#[from] EditError),
-}
-
-/// The first state of the app table: what the store has, with the apps of the file taken over; and all that the store has.
-///
-/// # Errors
-/// [`BeginError`]; the store is then as it was.
-pub async fn begin(
-    store: &dyn Store,
-    file: &[App],
-    domain: Option<&HostName>,
-) -> Result<(Snapshot, Contents), BeginError> {
-    let mut left = TRIES;
-    loop {
-        let mut contents = store.load().await?;
-        let (snapshot, commit) = take_over(&contents, file, domain)?;
-        let Some(commit) = commit else { return Ok((snapshot, contents)) };
-        (contents.cursor.epoch, contents.cursor.revision) = (commit.epoch.clone(), commit.revision);
-        match store.commit_apps(commit).await {
-            Ok(()) => return Ok((snapshot, contents)),
-            Err(StoreError::Behind) if left > 0 => left -= 1,
-            Err(e) => return Err(e.into()),
-        }
-    }
-}
-
-/// What `begin` would make of a store, and what it would write.
+/// The app table that a store has, as requests see it, provided that the apps of the file can be taken over on top of it: they are not yet.
 ///
 /// # Errors
 /// When the apps of the file and those of the store do not go together.
-pub fn take_over(
-    contents: &Contents,
-    file: &[App],
-    domain: Option<&HostName>,
-) -> Result<(Snapshot, Option<crate::store::AppCommit>), EditError> {
+pub fn first_snapshot(contents: &Contents, file: &[App], domain: Option<&HostName>) -> Result<Snapshot, EditError> {
     let kept = Snapshot::new(AppTable::restore(contents.apps.clone()), domain.cloned())?;
-    let mut draft = Draft::of(&kept);
-    draft.apply(&Edit::File(file.to_vec()))?;
-    let commit = draft.commit();
-    Ok((draft.snapshot, commit))
+    Draft::of(&kept).apply(&Edit::File(file.to_vec()))?;
+    Ok(kept)
 }
 
 /// The service that keeps the state.
@@ -134,6 +91,8 @@ pub struct Work {
     pub editor: EditorTask,
     /// The changes.
     pub queue: Queue,
+    /// The apps of the file.
+    pub file: Vec<App>,
     /// Writes activity behind.
     pub journal: Journal,
 }
@@ -154,7 +113,8 @@ impl BackgroundService for Keeper {
 
     /// Works through a drain as well: what is in flight still changes things.
     async fn start_with_ready_notifier(&self, _shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
-        let Some(Work { mut editor, queue, journal }) = self.work.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let Some(Work { mut editor, queue, file, journal }) =
+            self.work.lock().unwrap_or_else(PoisonError::into_inner).take()
         else {
             return;
         };
@@ -168,7 +128,7 @@ impl BackgroundService for Keeper {
                 std::process::exit(1);
             }
         }
-        editor.begin().await;
+        editor.begin(file).await;
         ready.notify_ready();
         tokio::join!(editor.run(queue), journal.run());
     }

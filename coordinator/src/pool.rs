@@ -26,6 +26,7 @@ use pingora_core::services::background::GenBackgroundService;
 use pingora_load_balancing::{Backend, HealthCheckService, HealthRegistry};
 use tokio::sync::{Mutex, Notify};
 
+pub use change::Resolved;
 pub use sweep::Sweep;
 pub use worker::{Busy, PoolWorker};
 
@@ -116,7 +117,7 @@ impl Pool {
             close_streams: OnceLock::new(),
             changed: Notify::new(),
         };
-        pool.set_fixed(fixed).await?;
+        pool.set_fixed(&Resolved::of(fixed).await?).await?;
         Ok((Arc::new(pool), background_service("worker health", service)))
     }
 

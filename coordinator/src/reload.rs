@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use crate::apps::edit::{Edit, EditError};
 use crate::apps::editor::Editor;
 use crate::config::{Config, Networks};
-use crate::pool::PoolError;
+use crate::pool::{PoolError, Resolved};
 use crate::proxy::Coordinator;
 
 /// Reloads a coordinator.
@@ -63,15 +63,12 @@ impl CoordinatorReload {
         let Coordinator { hop, pool, trusted_proxies, .. } = &*self.coordinator;
         let mut changes = compare(&running, &read);
         // What may be refused comes first, so that a file that is refused has changed nothing.
+        let workers = Resolved::of(&read.workers).await?;
+        changes.applies("apps", &running.apps, &read.apps);
+        // Also when the file says what it said: the table may not have it, or not any more.
+        self.editor.edit(Edit::File(read.apps.clone()), None).await?;
         if changes.applies("workers", &running.workers, &read.workers) {
-            pool.set_fixed(&read.workers).await?;
-        }
-        if changes.applies("apps", &running.apps, &read.apps)
-            && let Err(e) = self.editor.edit(Edit::File(read.apps.clone()), None).await
-        {
-            // The workers were resolved a moment ago; these are, too.
-            pool.set_fixed(&running.workers).await?;
-            return Err(e.into());
+            pool.set_fixed(&workers).await?;
         }
         if changes.applies("timeouts", &running.timeouts, &read.timeouts) {
             hop.set_timeouts(read.timeouts.clone());

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::input::Asked;
+use super::input::{Asked, to_the_end};
 use super::problems::{BadRequest, Internal, SessionNotFound, StoreUnavailable, Unauthenticated};
 use super::{AdminState, Paging, store_problem};
 use crate::clock::now_ms;
@@ -87,9 +87,7 @@ pub(super) async fn one(State(state): State<AdminState>, Name(id): Name) -> Resu
 pub(super) async fn delete(State(state): State<AdminState>, Name(id): Name) -> Result<StatusCode, Problem> {
     let id = id.parse::<SessionId>().map_err(|_| missing())?;
     state.sessions.table().get(&id).ok_or_else(missing)?;
-    // In a task of its own: what is in the store is to be so in memory too, whether the caller waits or not.
-    let deleted = tokio::spawn(delete_everywhere(state, id)).await;
-    deleted.unwrap_or_else(|e| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", e.to_string())))
+    to_the_end(delete_everywhere(state, id)).await
 }
 
 /// Deletes a session in the store first: what is answered is so after a restart too.

@@ -13,7 +13,7 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::input::{Asked, Sent, bad_request};
+use super::input::{Asked, Sent, bad_request, to_the_end};
 use super::problems::{
     BadRegistration, BadRequest, Internal, StoreUnavailable, TooLarge, Unauthenticated, WorkerConflict, WorkerNotFound,
     WorkerOwnedByFile,
@@ -78,7 +78,8 @@ pub(super) async fn put(State(state): State<AdminState>, Name(id): Name, body: S
     check_id(&id).map_err(|e| bad_request(e.to_string()).with_field("id"))?;
     let said: Registration = body.read()?;
     said.validate().map_err(|e| bad_request(e.to_string()).with_field(e.field))?;
-    let (registered, is_new) = state.pool.register(&id, said).await.map_err(refused)?;
+    let work = async move { state.pool.register(&id, said).await.map_err(refused) };
+    let (registered, is_new) = to_the_end(work).await?;
     Ok(match is_new {
         true => (StatusCode::CREATED, Json(registered)).into_response(),
         false => (Extension(Routine), Json(registered)).into_response(),
@@ -101,7 +102,7 @@ pub(super) struct Leaving {
     params(("id" = WorkerId, Path, description = "The worker's identifier."), Leaving),
     responses(
         (status = 204, description = "The worker, or this process of it, is not registered any more."),
-        BadRequest, Unauthenticated, WorkerNotFound, WorkerOwnedByFile, Internal,
+        BadRequest, Unauthenticated, WorkerNotFound, WorkerOwnedByFile, Internal, StoreUnavailable,
     ),
 )]
 pub(super) async fn delete(
@@ -110,8 +111,14 @@ pub(super) async fn delete(
     Asked(leaving): Asked<Leaving>,
 ) -> Result<StatusCode, Problem> {
     check_id(&id).map_err(|_| refused(PoolError::Unknown))?;
-    state.pool.leave(&id, leaving.instance.as_deref()).await.map_err(refused)?;
-    Ok(StatusCode::NO_CONTENT)
+    let work = async move {
+        let left = match leaving.instance {
+            Some(instance) => state.pool.leave(&id, &instance).await,
+            None => state.pool.take_out(&id).await,
+        };
+        left.map(|()| StatusCode::NO_CONTENT).map_err(refused)
+    };
+    to_the_end(work).await
 }
 
 /// Drain a worker
@@ -141,8 +148,11 @@ pub(super) async fn drain(
         let longest = String::from(Period(LONGEST_DEADLINE));
         return Err(bad_request(format!("deadline: at most {longest}")).with_field("deadline"));
     }
-    state.pool.drain(&id, deadline).await.map_err(refused)?;
-    show(&state, &id).await
+    to_the_end(async move {
+        state.pool.drain(&id, deadline).await.map_err(refused)?;
+        show(&state, &id).await
+    })
+    .await
 }
 
 /// End a drain
@@ -156,8 +166,11 @@ pub(super) async fn drain(
     ),
 )]
 pub(super) async fn undrain(State(state): State<AdminState>, Name(id): Name) -> Result<Json<WorkerView>, Problem> {
-    state.pool.undrain(&id).await.map_err(refused)?;
-    show(&state, &id).await
+    to_the_end(async move {
+        state.pool.undrain(&id).await.map_err(refused)?;
+        show(&state, &id).await
+    })
+    .await
 }
 
 async fn show(state: &AdminState, id: &str) -> Result<Json<WorkerView>, Problem> {

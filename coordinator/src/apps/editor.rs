@@ -11,11 +11,12 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use app_proxy_control::app::App;
 use app_proxy_hop::request_id::RequestId;
 use async_trait::async_trait;
 use log::{error, info, warn};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::edit::{Draft, Edit, EditError, Outcome};
 use super::{Apps, RoutedApp, Snapshot};
@@ -29,6 +30,8 @@ const MOST_AT_ONCE: usize = 256;
 const QUEUE: usize = 1024;
 /// How often other processes are looked for.
 const FOLLOW: Duration = Duration::from_millis(50);
+/// After how long the store is asked again to take the apps of the file.
+const TAKE_AGAIN: Duration = Duration::from_secs(5);
 /// How often a change is tried on top of what another process was first with.
 const TRIES: usize = 10;
 
@@ -90,6 +93,8 @@ pub struct EditorTask {
     /// Whether another process serves from the same store at this moment.
     overlap: Box<dyn Fn() -> Overlap + Send + Sync>,
     standing: Standing,
+    /// The apps of the file, as long as the store has not taken them; and when it is asked again.
+    waiting: Option<(Vec<App>, Instant)>,
 }
 
 impl EditorTask {
@@ -108,13 +113,47 @@ impl EditorTask {
             cursor,
             overlap: Box::new(overlap),
             standing: Standing::default(),
+            waiting: None,
         }
     }
 
-    /// Takes over what has changed since the store was read, and says that requests are served from here: before any is.
-    pub async fn begin(&mut self) {
+    /// Takes over what has changed since the store was read, and then the apps of the file, and says that requests are served from here:
+    /// before any is.
+    pub async fn begin(&mut self, file: Vec<App>) {
         if let Err(e) = self.keep_up().await {
             warn!("what other processes have changed cannot be read: {e}");
+        }
+        self.take_file_or_wait(file).await;
+    }
+
+    /// Takes the apps of the file over.
+    ///
+    /// # Errors
+    /// [`EditError`]; nothing has changed then.
+    async fn take_file(&mut self, file: &[App]) -> Result<(), EditError> {
+        let job = Job { edit: Edit::File(file.to_vec()), request: None, done: oneshot::channel().0 };
+        self.commit(&[job]).await.into_iter().try_for_each(|answer| answer.map(drop))
+    }
+
+    /// The same, in `store`, where the one that will be used is not open yet.
+    ///
+    /// # Errors
+    /// As [`EditorTask::take_file`].
+    pub async fn take_file_in(&mut self, store: Arc<dyn Store>, file: &[App]) -> Result<(), EditError> {
+        let later = std::mem::replace(&mut self.store, store);
+        let taken = self.take_file(file).await;
+        self.store = later;
+        taken
+    }
+
+    /// Takes the apps of the file over; where the store does not take them, later: the table that is there serves until then.
+    async fn take_file_or_wait(&mut self, file: Vec<App>) {
+        self.waiting = None;
+        if let Err(e) = self.take_file(&file).await {
+            error!("the apps of the file are not taken over: {e}");
+            if matches!(e, EditError::Store(_)) {
+                self.waiting = Some((file, Instant::now() + TAKE_AGAIN));
+            }
         }
     }
 
@@ -128,12 +167,17 @@ impl EditorTask {
             tokio::select! {
                 biased;
                 // In turn with the changes, so that a storm of them does not hide what another process has written.
-                _ = due.tick() => match self.keep_up().await {
-                    Ok(()) => failing = false,
-                    Err(e) => if !std::mem::replace(&mut failing, true) {
-                        warn!("what other processes have changed cannot be read: {e}");
-                    },
-                },
+                _ = due.tick() => {
+                    match self.keep_up().await {
+                        Ok(()) => failing = false,
+                        Err(e) => if !std::mem::replace(&mut failing, true) {
+                            warn!("what other processes have changed cannot be read: {e}");
+                        },
+                    }
+                    if let Some((file, _)) = self.waiting.take_if(|(_, again)| *again <= Instant::now()) {
+                        self.take_file_or_wait(file).await;
+                    }
+                }
                 first = queue.recv() => {
                     let Some(first) = first else { return };
                     let mut jobs = vec![first];
@@ -152,6 +196,10 @@ impl EditorTask {
             self.wait_for_others().await;
         }
         for (job, answer) in jobs.into_iter().zip(answers) {
+            if matches!((&job.edit, &answer), (Edit::File(_), Ok(_))) {
+                // It was read again since the start.
+                self.waiting = None;
+            }
             if let (Some(request), Ok(outcome)) = (&job.request, &answer) {
                 log_outcome(request, &job.edit, outcome);
             }

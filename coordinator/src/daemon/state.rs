@@ -4,32 +4,50 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use app_proxy_control::app::App;
 use app_proxy_hop::drain::Phase;
 use app_proxy_hop::streams::{CloseReason, Opened};
 
+use crate::apps::edit::EditError;
 use crate::apps::editor::{Editor, EditorTask, Overlap};
 use crate::apps::{Apps, Snapshot};
 use crate::config::Config;
 use crate::effects::Effects;
-use crate::keeper::{BeginError, Place, Work, begin, take_over};
+use crate::keeper::{Place, Work, first_snapshot};
 use crate::proxy::Coordinator;
 use crate::sessions::journal::Journal;
-use crate::store::{Contents, Cursor, Store};
+use crate::store::{Contents, Cursor, Store, StoreError};
 
-/// The first state of the app table, and all that the store has. The store is closed again: the daemon may fork after this.
-pub(super) async fn first_state(config: &Config, place: &Place) -> Result<(Snapshot, Contents)> {
-    let fault = |e: BeginError| {
-        let key = if matches!(e, BeginError::Apps(_)) { "apps" } else { "store" };
-        config.file.fault_of(key, key, e)
+/// The app table as the store has it, and all else that is there. The store is closed again: the daemon may fork after this.
+///
+/// A successor only looks: it may still give up, and its predecessor is at work with the store.
+pub(super) async fn first_state(config: &Config, place: &Place, is_successor: bool) -> Result<(Snapshot, Contents)> {
+    let fault = |e: StoreError| config.file.fault_of("store", "store", e);
+    let contents = if is_successor {
+        place.look().map_err(fault)?.unwrap_or_default()
+    } else {
+        place.open().map_err(fault)?.load().await.map_err(fault)?
     };
-    let store = place.open().map_err(|e| fault(e.into()))?;
-    Ok(begin(&*store, &config.apps, config.domain.as_ref()).await.map_err(fault)?)
+    let snapshot = first_snapshot(&contents, &config.apps, config.domain.as_ref())
+        .map_err(|e| config.file.fault_of("apps", "apps", e))?;
+    Ok((snapshot, contents))
+}
+
+/// Takes the apps of the file over before the daemon forks, so that whoever starts it learns why that cannot be.
+pub(super) async fn take_file(config: &Config, place: &Place, editor: &mut EditorTask) -> Result<()> {
+    let store = place.open().map_err(|e| config.file.fault_of("store", "store", e))?;
+    let taken = editor.take_file_in(store, &config.apps).await;
+    Ok(taken.map_err(|e| {
+        let key = if matches!(e, EditError::Store(_)) { "store" } else { "apps" };
+        config.file.fault_of(key, key, e)
+    })?)
 }
 
 /// Checks that what the store has and what the file says go together, if there is a store. The store stays as it is.
 pub(super) fn check(config: &Config, place: &Place) -> Result<()> {
     let Some(contents) = place.look().map_err(|e| config.file.fault_of("store", "store", e))? else { return Ok(()) };
-    take_over(&contents, &config.apps, config.domain.as_ref()).map_err(|e| config.file.fault_of("apps", "apps", e))?;
+    first_snapshot(&contents, &config.apps, config.domain.as_ref())
+        .map_err(|e| config.file.fault_of("apps", "apps", e))?;
     Ok(())
 }
 
@@ -59,14 +77,14 @@ fn close_streams_at(apps: &Apps, worker: &str) -> usize {
 
 /// How long after its start a successor takes its predecessor for alive: that takes connections for some 5 s after the hand-over, which
 /// is some seconds after the start.
-const PREDECESSOR: Duration = Duration::from_secs(30);
+pub(super) const PREDECESSOR: Duration = Duration::from_secs(30);
 
 /// What keeps the state once the store is open, and the handle by which it is changed.
 pub(super) fn work(
     coordinator: &Coordinator,
     store: &Arc<dyn Store>,
     cursor: Cursor,
-    most_sessions: u64,
+    (file, most_sessions): (Vec<App>, u64),
     is_successor: bool,
 ) -> (Work, Editor) {
     let (editor, queue) = Editor::new();
@@ -83,5 +101,5 @@ pub(super) fn work(
     };
     let task = EditorTask::new(apps, store, effects_of(coordinator), cursor, overlap);
     let journal = Journal::new(sessions.table(), apps, store, &hop.drain, most_sessions);
-    (Work { editor: task, queue, journal }, editor)
+    (Work { editor: task, queue, file, journal }, editor)
 }

@@ -54,6 +54,17 @@ pub(super) struct Lease {
     pub(super) until: Instant,
 }
 
+/// How a worker is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// The file names it.
+    Fixed,
+    /// It has registered.
+    Registered,
+    /// It is not there, and would be drained.
+    Missed,
+}
+
 /// What a change has changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Changed {
@@ -256,9 +267,18 @@ impl Book {
         }
     }
 
-    /// Ends the drain of a worker that is missed; whether there was one.
-    pub(super) fn give_up(&mut self, id: &str) -> bool {
-        self.missed.remove(id).is_some()
+    /// How a worker is known, if it is.
+    pub(super) fn knows(&self, id: &str) -> Option<Known> {
+        match self.members.get(id) {
+            Some(member) if member.fixed.is_some() => Some(Known::Fixed),
+            Some(_) => Some(Known::Registered),
+            None => self.missed.contains_key(id).then_some(Known::Missed),
+        }
+    }
+
+    /// Ends the drain of a worker that is missed.
+    pub(super) fn give_up(&mut self, id: &str) {
+        self.missed.remove(id);
     }
 
     /// Ends the drains of workers that are missed and do not come back; says of which.
@@ -273,16 +293,17 @@ impl Book {
         self.missed.retain(|id, _| named.contains(id));
     }
 
-    /// Makes these the workers of the file. A worker that registered at an address of one of them goes.
-    pub(super) fn set_fixed(&mut self, fixed: &[(WorkerSection, PeerAddr)]) {
+    /// Makes these the workers of the file. A worker that registered at an address of one of them goes. Says who is gone.
+    pub(super) fn set_fixed(&mut self, fixed: &[(WorkerSection, PeerAddr)]) -> Vec<String> {
         let addresses: HashMap<_, _> =
             fixed.iter().map(|(w, address)| (ring_address(address), w.id.as_str())).collect();
         self.edition += 1;
-        self.members.retain(|id, member| {
+        let goes = |id: &Arc<str>, member: &mut Member| {
             let named = fixed.iter().any(|(worker, _)| worker.id == **id);
             let owner = addresses.get(&member.worker.backend.addr);
-            named || (member.lease.is_some() && owner.is_none())
-        });
+            !named && (member.lease.is_none() || owner.is_some())
+        };
+        let gone = self.members.extract_if(.., goes).map(|(id, _)| id.as_ref().to_owned()).collect();
         self.release(&fixed.iter().map(|(worker, _)| worker.id.as_str()).collect());
         for (worker, resolved) in fixed {
             let is = Description {
@@ -296,6 +317,7 @@ impl Book {
                 member.fixed = Some(is);
             }
         }
+        gone
     }
 
     /// Workers that the file does not name any more are what they say themselves.

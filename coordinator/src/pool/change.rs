@@ -12,7 +12,7 @@ use log::{info, warn};
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 use tokio::task::spawn_blocking;
 
-use super::book::{Changed, lasting};
+use super::book::{Changed, Known, lasting};
 use super::{Pool, PoolError};
 use crate::clock::now_ms;
 use crate::config::WorkerSection;
@@ -21,18 +21,35 @@ use crate::store::{StoreError, StoredDrain, StoredWorker};
 /// Most selectors that have a ring of their own; the others share the ring of all workers, which takes longer.
 const MOST_RINGS: usize = 256;
 
-impl Pool {
-    /// Makes these the workers of the file; those that have registered stay beside them.
+/// Workers of the file with where they are.
+pub struct Resolved(Vec<(WorkerSection, PeerAddr)>);
+
+impl Resolved {
+    /// Looks the addresses of workers up.
     ///
     /// # Errors
-    /// When an address does not resolve; nothing is changed then.
-    pub async fn set_fixed(&self, fixed: &[WorkerSection]) -> Result<(), PoolError> {
+    /// When one does not resolve.
+    pub async fn of(fixed: &[WorkerSection]) -> Result<Self, PoolError> {
         let mut resolved = Vec::with_capacity(fixed.len());
         for worker in fixed {
             resolved.push((worker.clone(), look_up(&worker.address).await?));
         }
-        self.book.lock().await.set_fixed(&resolved);
-        self.publish().await
+        Ok(Self(resolved))
+    }
+}
+
+impl Pool {
+    /// Makes these the workers of the file; those that have registered stay beside them.
+    ///
+    /// # Errors
+    /// [`PoolError::Internal`].
+    pub async fn set_fixed(&self, fixed: &Resolved) -> Result<(), PoolError> {
+        let gone = self.book.lock().await.set_fixed(&fixed.0);
+        self.publish().await?;
+        for id in gone {
+            self.forget(&id).await;
+        }
+        Ok(())
     }
 
     /// Changes how long workers are waited for, from the next request on.
@@ -122,34 +139,48 @@ impl Pool {
         }
     }
 
-    /// Takes a worker out that its process `instance` leaves; an operator names none. Has no effect when another process of the worker has
-    /// registered since.
+    /// Takes a worker out that its process `instance` leaves. Has no effect when another process of the worker has registered since. A store
+    /// that does not take it is no error: the worker is gone.
     ///
     /// # Errors
-    /// [`PoolError::Unknown`] and [`PoolError::OwnedByFile`], for an operator.
-    pub async fn leave(&self, id: &str, instance: Option<&str>) -> Result<(), PoolError> {
+    /// [`PoolError::Internal`].
+    pub async fn leave(&self, id: &str, instance: &str) -> Result<(), PoolError> {
         let mut book = self.book.lock().await;
-        if instance.is_none() && book.give_up(id) {
-            drop(book);
-            info!("worker {id}, which is missed, would be drained no more: taken out by an operator");
-            self.forget(id).await;
+        if !book.members.get(id).is_some_and(|member| member.is_registered_as(instance)) {
             return Ok(());
         }
-        let member = book.members.get(id);
-        match (instance, member) {
-            (Some(instance), Some(member)) if member.is_registered_as(instance) => {}
-            (Some(_), _) => return Ok(()),
-            (None, None) => return Err(PoolError::Unknown),
-            (None, Some(member)) if member.fixed.is_some() => return Err(PoolError::OwnedByFile),
-            (None, Some(_)) => {}
-        }
-        let visible = book.unregister(id, instance);
+        let visible = book.unregister(id, Some(instance));
         drop(book);
         if visible {
             self.publish().await?;
         }
-        info!("worker {id} has left the pool{}", if instance.is_some() { "" } else { ", taken out by an operator" });
+        info!("worker {id} has left the pool");
         self.forget(id).await;
+        Ok(())
+    }
+
+    /// Takes a worker out for an operator, also one that is missed; its drain ends with that. It is so in the store before this returns.
+    ///
+    /// # Errors
+    /// [`PoolError::Unknown`], [`PoolError::OwnedByFile`] and [`PoolError::Store`].
+    pub async fn take_out(&self, id: &str) -> Result<(), PoolError> {
+        let saving = self.saving.lock().await;
+        match self.book.lock().await.knows(id) {
+            None => return Err(PoolError::Unknown),
+            Some(Known::Fixed) => return Err(PoolError::OwnedByFile),
+            Some(Known::Registered | Known::Missed) => {}
+        }
+        if let Some(store) = self.store.get() {
+            store.remove_worker(id).await?;
+        }
+        let mut book = self.book.lock().await;
+        book.give_up(id);
+        let visible = book.unregister(id, None);
+        drop((book, saving));
+        if visible {
+            self.publish().await?;
+        }
+        info!("worker {id} has left the pool, taken out by an operator");
         Ok(())
     }
 

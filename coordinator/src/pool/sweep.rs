@@ -22,24 +22,30 @@ const NOTHING_DUE: Duration = Duration::from_secs(3600);
 pub struct Sweep {
     pool: Arc<Pool>,
     drain: Drain,
+    /// For how long after the start no registration lapses.
+    patience: Duration,
 }
 
 impl Sweep {
-    /// Sweeps `pool`, of the daemon that `drain` is of.
+    /// Sweeps `pool`, of the daemon that `drain` is of. For `patience` after the start no registration lapses: it may be renewed where this
+    /// process does not hear of it.
     #[must_use]
-    pub fn new(pool: &Arc<Pool>, drain: &Drain) -> Self {
-        Self { pool: Arc::clone(pool), drain: drain.clone() }
+    pub fn new(pool: &Arc<Pool>, drain: &Drain, patience: Duration) -> Self {
+        Self { pool: Arc::clone(pool), drain: drain.clone(), patience }
     }
 }
 
 #[async_trait]
 impl BackgroundService for Sweep {
     async fn start(&self, _shutdown: ShutdownWatch) {
+        let patient_until = Instant::now() + self.patience;
         loop {
             // Workers renew at the successor once there is one: here they would only seem to be gone, and be taken out of the store
             // that both share.
             let mut due = self.pool.close_overdue().await;
-            if self.drain.phase() == Phase::Serving {
+            if Instant::now() < patient_until {
+                due = due.min(patient_until);
+            } else if self.drain.phase() == Phase::Serving {
                 due = self.pool.take_out_lapsed().await.map_or(due, |lapse| due.min(lapse));
             }
             tokio::select! {

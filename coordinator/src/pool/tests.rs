@@ -21,6 +21,10 @@ async fn pool_of(fixed: &[WorkerSection]) -> Arc<Pool> {
     Pool::new(fixed, check, registration, &TimeoutsSection::default()).await.unwrap().0
 }
 
+async fn set_fixed(pool: &Pool, fixed: &[WorkerSection]) {
+    pool.set_fixed(&Resolved::of(fixed).await.unwrap()).await.unwrap();
+}
+
 async fn pool(weights: &[u16]) -> Arc<Pool> {
     let fixed: Vec<_> =
         (0_u16..).zip(weights).map(|(i, weight)| section(&format!("w{i}"), 1000 + i, *weight)).collect();
@@ -174,15 +178,15 @@ async fn a_worker_is_in_the_pool_at_once_and_until_it_leaves() {
     assert!(is_new && !registered.drain);
     assert_eq!(registered.lease, Period::from_secs(3));
     assert_eq!(select(&pool, b"k").as_deref(), Some("w"));
-    pool.leave("w", Some(&two)).await.unwrap();
+    pool.leave("w", &two).await.unwrap();
     assert_eq!(ids(&pool), ["w"]);
-    pool.leave("w", Some(&one)).await.unwrap();
+    pool.leave("w", &one).await.unwrap();
     assert!(ids(&pool).is_empty() && select(&pool, b"k").is_none());
     // It left: what it said before that, and comes late, does not count.
     assert!(matches!(pool.register("w", said(1, json!({"instance": one}))).await, Err(PoolError::Superseded)));
     pool.register("w", said(1, json!({"instance": two}))).await.unwrap();
-    pool.leave("w", None).await.unwrap();
-    assert!(matches!(pool.leave("w", None).await, Err(PoolError::Unknown)));
+    pool.take_out("w").await.unwrap();
+    assert!(matches!(pool.take_out("w").await, Err(PoolError::Unknown)));
     assert!(pool.register("w", said(1, json!({"instance": two}))).await.unwrap().1);
 }
 
@@ -194,7 +198,7 @@ async fn a_later_process_takes_the_place_of_an_earlier_one_and_never_the_other_w
     assert!(matches!(pool.register("w", said(1, json!({"instance": one}))).await, Err(PoolError::Superseded)));
     pool.register("w", said(2, json!({"instance": three}))).await.unwrap();
     assert_eq!(pool.by_id("w").unwrap().address.to_string(), "127.0.0.1:2");
-    pool.leave("w", Some(&two)).await.unwrap();
+    pool.leave("w", &two).await.unwrap();
     assert_eq!(ids(&pool), ["w"]);
 }
 
@@ -245,14 +249,14 @@ async fn a_missed_worker_comes_back_drained_and_one_that_has_left_does_not() {
     assert!(register(&after).await);
     // An operator can end it.
     lapse(&after).await;
-    after.leave("w", None).await.unwrap();
+    after.take_out("w").await.unwrap();
     assert!(shelf.get("w").is_none());
     assert!(!register(&after).await);
     // A worker that leaves has done what it was drained for.
     after.drain("w", Duration::ZERO).await.unwrap();
-    after.leave("w", Some(&instances()[0])).await.unwrap();
+    after.leave("w", &instances()[0]).await.unwrap();
     assert!(shelf.get("w").is_none());
-    assert!(matches!(after.leave("w", None).await, Err(PoolError::Unknown)));
+    assert!(matches!(after.take_out("w").await, Err(PoolError::Unknown)));
 }
 
 #[test]
@@ -294,7 +298,7 @@ async fn the_file_owns_its_workers_and_an_address_has_one_worker() {
     assert!(!is_new);
     assert!(matches!(pool.register("w0", said(1, json!({}))).await, Err(PoolError::OwnedByFile)));
     assert!(matches!(pool.register("w", said(1000, json!({}))).await, Err(PoolError::AddressTaken(_))));
-    assert!(matches!(pool.leave("w0", None).await, Err(PoolError::OwnedByFile)));
+    assert!(matches!(pool.take_out("w0").await, Err(PoolError::OwnedByFile)));
     let view = pool.view("w0").await.unwrap();
     assert_eq!((view.weight, view.version.as_deref()), (1, Some("1.2")));
     let name = serde_json::from_value(json!({"address": "nowhere.invalid:1"})).unwrap();
@@ -308,7 +312,7 @@ async fn a_reload_changes_the_fixed_workers_and_leaves_the_registered_ones() {
     pool.register("w", said(4, json!({}))).await.unwrap();
     pool.register("x", said(5, json!({}))).await.unwrap();
     let kept = pool.by_id("a").unwrap();
-    pool.set_fixed(&[section("a", 1, 1), section("d", 5, 1)]).await.unwrap();
+    set_fixed(&pool, &[section("a", 1, 1), section("d", 5, 1)]).await;
     // `c` is gone, `b` stays because it has registered, `x` is at an address that the file gives to another one.
     assert_eq!(ids(&pool), ["a", "b", "d", "w"]);
     assert!(Arc::ptr_eq(&kept, &pool.by_id("a").unwrap()));
@@ -401,8 +405,21 @@ async fn registrations_and_drains_survive_a_restart() {
     assert!(after.by_id("w").unwrap().has(&labels("a")));
     assert!(after.by_id("w0").unwrap().is_draining());
     before.undrain("w0").await.unwrap();
-    before.leave("w", None).await.unwrap();
+    before.take_out("w").await.unwrap();
     assert_eq!((shelf.get("w"), shelf.get("w0")), (None, None));
+}
+
+#[tokio::test]
+async fn the_drain_of_a_worker_goes_with_it_out_of_the_file() {
+    let (pool, shelf) = (pool(&[1, 1]).await, Arc::new(Shelf::default()));
+    pool.keep_in(Arc::clone(&shelf) as Arc<dyn Store>);
+    pool.drain("w0", Duration::from_secs(60)).await.unwrap();
+    pool.drain("w1", Duration::from_secs(60)).await.unwrap();
+    set_fixed(&pool, &[section("w1", 1001, 1), section("w2", 1002, 1)]).await;
+    assert_eq!((shelf.get("w0"), shelf.get("w1").is_some()), (None, true));
+    assert!(pool.by_id("w1").unwrap().is_draining());
+    set_fixed(&pool, &[section("w0", 1000, 1)]).await;
+    assert!(!pool.by_id("w0").unwrap().is_draining());
 }
 
 #[tokio::test]
@@ -415,6 +432,8 @@ async fn a_full_store_keeps_nobody_out_and_lets_no_drain_begin() {
     assert_eq!(select(&pool, b"k").as_deref(), Some("w"));
     assert!(matches!(pool.drain("w", Duration::ZERO).await, Err(PoolError::Store(_))));
     assert!(matches!(pool.undrain("w0").await, Err(PoolError::Store(_))));
+    assert!(matches!(pool.take_out("w").await, Err(PoolError::Store(_))));
+    assert_eq!(ids(&pool), ["w", "w0"]);
     assert_eq!((pool.by_id("w").unwrap().is_draining(), pool.by_id("w0").unwrap().is_draining()), (false, true));
 }
 

@@ -13,7 +13,7 @@ use app_proxy_tests::wait::{eventually, eventually_async};
 use app_proxy_tests::ws::{Frame, WebSocket};
 use app_proxy_tests::{REQUEST_ID, SESSION_COOKIE};
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::{number, session_id};
@@ -323,4 +323,54 @@ async fn what_the_old_process_acknowledges_last_is_there_in_the_new_one() {
         assert_eq!(api.get_app(name).await.status, 200, "{name}");
         assert_eq!(cluster.get(&format!("/apps/{name}/whoami")).send().await.status, 200, "{name}");
     }
+}
+
+/// Keeps out: a start took the apps of the file over into the store before it had the listeners, and the running coordinator followed.
+#[tokio::test]
+async fn a_start_that_comes_to_nothing_changes_nothing_for_the_coordinator_that_runs() {
+    let app = RecordingApp::start().await;
+    let mut cluster = Cluster::builder().app_at("kept", app.addr()).app_at("goes", app.addr()).start().await;
+    cluster.put_app("api", &with_sessions(&[app.addr()])).await;
+    let session = new_session(&cluster, "goes").await;
+    let mut socket = websocket(&app, &cluster, "goes", &session, "ws-goes").await;
+    let before = cluster.admin_json("/api/v1/apps").await;
+    let filed = |name: &str| json!({"name": name, "endpoints": [{"address": app.addr().to_string()}]});
+    cluster.patch_coordinator_config(&json!({"coordinator": {"apps": [filed("kept"), filed("comes")]}}));
+    // Nobody tells the running one to hand over; and a second one finds the addresses in use.
+    for args in [&["-u"][..], &[]] {
+        let mut another = cluster.spawn_coordinator(args);
+        assert_eq!(another.ended().await.code(), Some(1), "{args:?}: {}", another.stderr().join("\n"));
+        assert_eq!(cluster.admin_json("/api/v1/apps").await, before, "{args:?}");
+    }
+    socket.0.send_text("still there").await;
+    assert_eq!(socket.1.frame().await.as_text(), "still there");
+    // One that takes over takes the file's apps over too, for both.
+    let old = hand_over(&mut cluster).await;
+    closes(&mut socket, 1001).await;
+    drop(old);
+    let apps = cluster.admin_json("/api/v1/apps").await;
+    let names: Vec<_> = apps["items"].as_array().unwrap().iter().map(|app| app["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["api", "comes", "kept"]);
+    assert_eq!(cluster.get("/apps/comes/echo").send().await.status, 200);
+}
+
+/// Keeps out: a process that took over and had missed an app which came and went could not take changes any more.
+#[tokio::test]
+async fn an_app_that_came_and_went_while_the_successor_started_keeps_nobody_from_changing_apps() {
+    let app = RecordingApp::start().await;
+    let mut cluster = Cluster::builder().app_at("filed", app.addr()).start().await;
+    let body = with_sessions(&[app.addr()]);
+    cluster.put_app("first", &body).await;
+    let mut successor = cluster.spawn_coordinator(&["-u"]);
+    successor.wait_for_stderr("that it has read the store", |line| line.contains("Bootstrap starting")).await;
+    cluster.put_app("short", &body).await;
+    cluster.delete_app("short").await;
+    let mut old = cluster.take_coordinator();
+    old.signal(Signal::SIGQUIT);
+    successor.listener("admin").await;
+    cluster.put_coordinator(successor);
+    assert_eq!(old.ended().await.code(), Some(0));
+    cluster.put_app("later", &body).await;
+    cluster.delete_app("first").await;
+    assert_eq!(cluster.get("/apps/later/echo").send().await.status, 200);
 }

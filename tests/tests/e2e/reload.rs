@@ -328,9 +328,12 @@ async fn a_coordinator_whose_file_is_bad_changes_nothing_and_says_why() {
     let good = std::fs::read_to_string(&path).unwrap();
     let state = async |cluster: &Cluster| {
         let workers = cluster.admin_json("/api/v1/workers").await;
-        let ids: Vec<_> = workers["items"].as_array().unwrap().iter().map(|worker| worker["id"].clone()).collect();
-        (cluster.admin_json("/api/v1/apps").await, ids)
+        let workers = workers["items"].as_array().unwrap().iter();
+        let workers: Vec<_> = workers.map(|worker| (worker["id"].clone(), worker["drain"]["since"].clone())).collect();
+        (cluster.admin_json("/api/v1/apps").await, workers)
     };
+    // The file that is refused does not name it.
+    cluster.admin_call("POST", "/api/v1/workers/w1/drain", "").await;
     let before = state(&cluster).await;
     // Each has good changes beside the bad one, none of which may be made.
     let better = json!({"coordinator": {

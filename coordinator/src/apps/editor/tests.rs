@@ -1,6 +1,5 @@
 //! Tests of what callers are told, and of what two processes with one store make of each other's changes.
 
-use app_proxy_control::app::App;
 use app_proxy_control::table::AppTable;
 use serde_json::{Value, json};
 
@@ -53,7 +52,7 @@ fn broken() -> Arc<dyn Store> {
 async fn editor(apps: &Arc<Apps>, store: Arc<dyn Store>) -> EditorTask {
     let cursor = store.load().await.map(|contents| contents.cursor).unwrap_or_default();
     let mut editor = EditorTask::new(apps, &store, Nobody, cursor, || Overlap::None);
-    editor.begin().await;
+    editor.begin(Vec::new()).await;
     editor
 }
 

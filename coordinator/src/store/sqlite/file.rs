@@ -112,8 +112,19 @@ fn open(path: &Path, access: OpenFlags) -> Result<Connection, Fault> {
     Ok(connection)
 }
 
+/// Makes sure that the file may be written to. Nothing is.
+pub(super) fn check_writable(connection: &Connection) -> Result<(), Fault> {
+    // SQLite is content to read where it may not write.
+    if connection.is_readonly("main")? {
+        return Err(Fault::Unusable("no permission to write to it".to_owned()));
+    }
+    Ok(())
+}
+
 /// A copy in memory of what is in the file now.
 pub(super) fn copy(path: &Path) -> Result<Connection, Fault> {
+    // Asked for nothing, a connection does nothing.
+    check_writable(&open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?)?;
     let file = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let mut copy = Connection::open_in_memory()?;
     match Backup::new(&file, &mut copy)?.step(-1)? {
@@ -126,10 +137,7 @@ pub(super) fn copy(path: &Path) -> Result<Connection, Fault> {
 /// A connection that writes.
 pub(super) fn connect(path: &Path, durability: Durability) -> Result<Connection, Fault> {
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    // SQLite is content to read where it may not write.
-    if connection.is_readonly("main")? {
-        return Err(Fault::Unusable("no permission to write to it".to_owned()));
-    }
+    check_writable(&connection)?;
     write_ahead(&connection)?;
     connection.pragma_update(None, "synchronous", durability.synchronous())?;
     connection.pragma_update(None, "wal_autocheckpoint", durability.pages_to_checkpoint())?;
