@@ -91,8 +91,9 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     runtime.block_on(restore(&coordinator, &mut contents));
     let (apps, pool) = (&coordinator.apps, &coordinator.pool);
     let idle = IdleWatch::new(apps, &table, outbox, &store, &coordinator.hop.drain);
+    let predecessor = flags.upgrade.then(|| config.drain.longest());
     let kept = (config.apps.clone(), config.sessions.max);
-    let (mut work, editor) = work(&coordinator, &store, contents.cursor, kept, flags.upgrade);
+    let (mut work, editor) = work(&coordinator, &store, contents.cursor, kept, predecessor);
     let listeners = listen(&mut daemon, &config, &coordinator, &secrets, (&editor, &store), flags.upgrade)?;
     if !flags.upgrade {
         // Not before it has its addresses: a process that has them may be at work with the store.

@@ -103,8 +103,7 @@ impl Daemon {
             make_private_folder(Path::new(file))?;
         }
         // Pingora sleeps through its grace period whatever happens; ours ends with the last request, and always before it.
-        let longest = limits.requests.0.max(limits.upgrade.0).max(limits.streams.0);
-        conf.grace_period_seconds = Some(longest.as_secs().saturating_add(60));
+        conf.grace_period_seconds = Some(limits.longest().as_secs().saturating_add(60));
         conf.graceful_shutdown_timeout_seconds = Some(0);
         let opt = Opt { upgrade: flags.upgrade, daemon: flags.daemon, nocapture: false, test: flags.test, conf: None };
         let server = Server::new_with_opt_and_conf(opt, conf);

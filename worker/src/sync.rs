@@ -14,7 +14,7 @@ use pingora_core::services::background::BackgroundService;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::apps::names::{Names, PATIENCE};
+use crate::apps::names::{Lookups, Names, PATIENCE};
 use crate::apps::{Apps, Fence, Followed};
 use crate::config::SyncSection;
 
@@ -26,6 +26,9 @@ pub struct Followers {
     apps: Arc<Apps>,
     timing: SyncSection,
     each: Vec<Arc<Follower>>,
+    /// Of names that are new, and of those that are looked up again: the ones must not wait for the others.
+    new_names: Lookups,
+    again: Lookups,
     /// Counts the polls that ended.
     synced: watch::Sender<u64>,
 }
@@ -102,7 +105,8 @@ impl Followers {
             })
         };
         let each = coordinators.into_iter().enumerate().map(follower).collect();
-        Self { apps, timing, each, synced: watch::Sender::new(0) }
+        let (new_names, again) = (Lookups::default(), Lookups::default());
+        Self { apps, timing, each, new_names, again, synced: watch::Sender::new(0) }
     }
 
     /// One for each coordinator.
@@ -202,24 +206,17 @@ impl Followers {
         Ok(())
     }
 
-    /// Looks the names of all apps up again.
-    async fn look_names_up(&self) {
+    /// Looks the names of all apps up again. Nobody waits for that.
+    fn look_names_up(&self) {
         let wanted = Names::of(self.apps.load().apps().map(|app| &*app.stored));
         if !wanted.is_empty() {
-            let names = Names::look_up(wanted, PATIENCE).await;
-            self.apps.take_names(&names);
-            self.take_late(names);
+            let (apps, again) = (Arc::clone(&self.apps), self.again.clone());
+            tokio::spawn(async move {
+                let names = again.of(wanted, PATIENCE).await;
+                apps.take_names(&names);
+                take_late(&apps, names).await;
+            });
         }
-    }
-
-    /// Takes names in that took longer than a change of the tables waits, when they are there.
-    fn take_late(&self, mut names: Names) {
-        let apps = Arc::clone(&self.apps);
-        tokio::spawn(async move {
-            if let Some(late) = names.late().await {
-                apps.take_names(&late);
-            }
-        });
     }
 
     /// Makes an answer the table. Nothing interrupts this.
@@ -227,9 +224,9 @@ impl Followers {
         let changed = list.has_news();
         let at = Followed { epoch: list.epoch.as_str().into(), revision: list.revision };
         if !changed {
-            self.look_names_up().await;
+            self.look_names_up();
         } else {
-            let names = Names::look_up(Names::of(list.items.iter().map(|app| &**app)), PATIENCE).await;
+            let names = self.new_names.of(Names::of(list.items.iter().map(|app| &**app)), PATIENCE).await;
             let (apps, number) = (Arc::clone(&self.apps), follower.number);
             // A whole table takes long enough to hold others up.
             let applied = tokio::task::spawn_blocking(move || {
@@ -237,7 +234,10 @@ impl Followers {
                 names
             });
             match applied.await {
-                Ok(names) => self.take_late(names),
+                Ok(names) => {
+                    let apps = Arc::clone(&self.apps);
+                    tokio::spawn(async move { take_late(&apps, names).await });
+                }
                 Err(e) => return warn!("the app table was not taken over: {e}"),
             }
             let base = follower.coordinator.base();
@@ -250,6 +250,13 @@ impl Followers {
         if is_other {
             follower.found.send_modify(|count| *count += 1);
         }
+    }
+}
+
+/// Takes names in that took longer than a change of the tables waits, when they are there.
+async fn take_late(apps: &Apps, mut names: Names) {
+    if let Some(late) = names.late().await {
+        apps.take_names(&late);
     }
 }
 

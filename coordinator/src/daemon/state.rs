@@ -26,7 +26,10 @@ pub(super) async fn first_state(config: &Config, place: &Place, is_successor: bo
     let contents = if is_successor {
         place.look().map_err(fault)?.unwrap_or_default()
     } else {
-        place.open().map_err(fault)?.load().await.map_err(fault)?
+        let mut contents = place.open().map_err(fault)?.load().await.map_err(fault)?;
+        // Nobody has handed over to this process: whoever had these streams has ended, and may have been killed.
+        contents.sessions.iter_mut().for_each(|session| session.draining_streams = 0);
+        contents
     };
     let snapshot = first_snapshot(&contents, &config.apps, config.domain.as_ref())
         .map_err(|e| config.file.fault_of("apps", "apps", e))?;
@@ -85,7 +88,7 @@ pub(super) fn work(
     store: &Arc<dyn Store>,
     cursor: Cursor,
     (file, most_sessions): (Vec<App>, u64),
-    is_successor: bool,
+    predecessor: Option<Duration>,
 ) -> (Work, Editor) {
     let (editor, queue) = Editor::new();
     let Coordinator { hop, apps, sessions, pool, .. } = coordinator;
@@ -94,12 +97,16 @@ pub(super) fn work(
     pool.on_deadline(Arc::new(move |worker| close_streams_at(&streams, worker)));
     let (drain, started) = (hop.drain.clone(), Instant::now());
     let overlap = move || match drain.phase() {
-        Phase::Serving if is_successor && started.elapsed() < PREDECESSOR => Overlap::Successor,
+        Phase::Serving if predecessor.is_some() && started.elapsed() < PREDECESSOR => Overlap::Successor,
         Phase::Serving => Overlap::None,
         Phase::HandingOver => Overlap::Predecessor,
         _ => Overlap::Leaving,
     };
     let task = EditorTask::new(apps, store, effects_of(coordinator), cursor, overlap);
     let journal = Journal::new(sessions.table(), apps, store, &hop.drain, most_sessions);
+    let journal = match predecessor {
+        Some(longest) => journal.after(PREDECESSOR + longest),
+        None => journal,
+    };
     (Work { editor: task, queue, file, journal }, editor)
 }

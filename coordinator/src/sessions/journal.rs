@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use app_proxy_hop::drain::{Drain, Phase};
 use log::{info, warn};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::table::SessionTable;
 use crate::apps::Apps;
@@ -29,6 +29,8 @@ pub struct Journal {
     drain: Drain,
     /// As many sessions are kept, at most.
     most: u64,
+    /// How long a process that has handed over to this one may go on, if there is one.
+    predecessor: Option<Duration>,
     /// Use of apps that is not written yet: of each app the last, however long the store takes nothing.
     left: HashMap<String, AppActivity>,
 }
@@ -38,13 +40,20 @@ impl Journal {
     #[must_use]
     pub fn new(table: &SessionTable, apps: &Arc<Apps>, store: &Arc<dyn Store>, drain: &Drain, most: u64) -> Self {
         let (table, apps, store, drain) = (table.clone(), Arc::clone(apps), Arc::clone(store), drain.clone());
-        Self { table, apps, store, drain, most, left: HashMap::new() }
+        Self { table, apps, store, drain, most, predecessor: None, left: HashMap::new() }
+    }
+
+    /// The journal of a successor, whose predecessor goes on for `longest` at most.
+    #[must_use]
+    pub fn after(self, longest: Duration) -> Self {
+        Self { predecessor: Some(longest), ..self }
     }
 
     /// Writes until the daemon has ended: what is in flight may still be active, and is written last.
     pub async fn run(mut self) {
         let mut failing = false;
-        let mut trimmed = tokio::time::Instant::now();
+        let mut trimmed = Instant::now();
+        let began = Instant::now();
         let mut due = interval(EVERY);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let ending = self.drain.reached(Phase::Draining);
@@ -56,8 +65,11 @@ impl Journal {
             }
             note(&mut failing, self.write().await);
             if trimmed.elapsed() >= TRIM {
-                trimmed = tokio::time::Instant::now();
+                trimmed = Instant::now();
                 note(&mut failing, self.trim().await);
+                if self.predecessor.take_if(|longest| began.elapsed() > *longest).is_some() {
+                    self.table.iter().for_each(|record| record.forget_elsewhere());
+                }
             }
         }
         // The process must not end before the last of it is written; nothing else in flight waits for this.

@@ -102,6 +102,14 @@ pub struct DrainSection {
     pub upgrade: Period,
 }
 
+impl DrainSection {
+    /// How long the end may take at most, however it begins.
+    #[must_use]
+    pub fn longest(&self) -> std::time::Duration {
+        self.requests.0.max(self.upgrade.0).max(self.streams.0)
+    }
+}
+
 impl Default for DrainSection {
     fn default() -> Self {
         Self { requests: Period::from_secs(30), streams: Period::from_secs(5), upgrade: Period::from_secs(3600) }

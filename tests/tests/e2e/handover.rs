@@ -374,3 +374,18 @@ async fn an_app_that_came_and_went_while_the_successor_started_keeps_nobody_from
     cluster.delete_app("first").await;
     assert_eq!(cluster.get("/apps/later/echo").send().await.status, 200);
 }
+
+/// Keeps out: streams of a process that was killed while it drained counted as open for good.
+#[tokio::test]
+async fn streams_of_an_old_process_that_was_killed_are_forgotten_at_the_next_start() {
+    let app = RecordingApp::start().await;
+    let mut cluster = Cluster::builder().app_at("notes", app.addr()).start().await;
+    let session = new_session(&cluster, "notes").await;
+    let _socket = websocket(&app, &cluster, "notes", &session, "ws").await;
+    let mut old = hand_over(&mut cluster).await;
+    open_streams(&cluster, session_id(&session), 1).await;
+    old.kill();
+    cluster.kill_coordinator();
+    cluster.restart_coordinator().await;
+    open_streams(&cluster, session_id(&session), 0).await;
+}

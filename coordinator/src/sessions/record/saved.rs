@@ -84,6 +84,11 @@ impl SessionRecord {
         self.saved.bytes_out.fetch_add(activity.more.bytes_out, Ordering::Relaxed);
     }
 
+    /// Forgets streams of a process that has ended: one that was killed does not say so itself.
+    pub fn forget_elsewhere(&self) {
+        self.elsewhere.store(0, Ordering::Relaxed);
+    }
+
     /// Takes over what another process has saved of the same session.
     pub fn merge(&self, stored: &StoredSession) {
         self.active_ms.fetch_max(stored.active_ms, Ordering::Relaxed);
