@@ -138,7 +138,7 @@ impl EditorTask {
     /// The same, in `store`, where the one that will be used is not open yet.
     ///
     /// # Errors
-    /// As [`EditorTask::take_file`].
+    /// [`EditError`]; nothing has changed then.
     pub async fn take_file_in(&mut self, store: Arc<dyn Store>, file: &[App]) -> Result<(), EditError> {
         let later = std::mem::replace(&mut self.store, store);
         let taken = self.take_file(file).await;
