@@ -55,7 +55,8 @@ impl RoutedApp {
         if runs_elsewhere {
             self.usage.renewed(Now::read());
         }
-        if runs_elsewhere || was.wake != is.wake {
+        // In a table that is the file's alone, an app keeps its revision when the file changes.
+        if before.stored.revision == self.stored.revision && (runs_elsewhere || was.wake != is.wake) {
             self.usage.may_be_asked_again();
         }
     }

@@ -59,12 +59,12 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     let place = Place::of(&config.store);
     if flags.test {
         check(&config)?;
-        state::check(&config, &place)?;
+        first_state(&config, &place, flags.upgrade)?;
         log::info!("{} is valid", flags.conf);
         std::process::exit(0);
     }
     logging.set_level(&config.log_level);
-    let (snapshot, mut contents) = runtime.block_on(first_state(&config, &place, flags.upgrade))?;
+    let (snapshot, mut contents) = first_state(&config, &place, flags.upgrade)?;
     let secrets = Secrets::load(&config)?;
     let hop = hop(&config)?;
     // The configuration is kept for reloads, and Pingora's part of it cannot be cloned.
@@ -91,12 +91,13 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     runtime.block_on(restore(&coordinator, &mut contents));
     let (apps, pool) = (&coordinator.apps, &coordinator.pool);
     let idle = IdleWatch::new(apps, &table, outbox, &store, &coordinator.hop.drain);
+    // As long as its own file says, at least: it may be another one by now.
     let predecessor = flags.upgrade.then(|| config.drain.longest());
     let kept = (config.apps.clone(), config.sessions.max);
     let (mut work, editor) = work(&coordinator, &store, contents.cursor, kept, predecessor);
     let listeners = listen(&mut daemon, &config, &coordinator, &secrets, (&editor, &store), flags.upgrade)?;
     if !flags.upgrade {
-        // Not before it has its addresses: a process that has them may be at work with the store.
+        // Not before its addresses are found free: a process that has them may be at work with the store.
         runtime.block_on(state::take_file(&config, &place, &mut work.editor))?;
     }
     // The daemon may fork from here on: nothing may run that it would leave behind.

@@ -64,9 +64,13 @@ impl CoordinatorReload {
         let mut changes = compare(&running, &read);
         // What may be refused comes first, so that a file that is refused has changed nothing.
         let workers = Resolved::of(&read.workers).await?;
+        let added = pool.add_fixed(&workers).await?;
         changes.applies("apps", &running.apps, &read.apps);
         // Also when the file says what it said: the table may not have it, or not any more.
-        self.editor.edit(Edit::File(read.apps.clone()), None).await?;
+        if let Err(e) = self.editor.edit(Edit::File(read.apps.clone()), None).await {
+            pool.drop_fixed(&added).await?;
+            return Err(e.into());
+        }
         if changes.applies("workers", &running.workers, &read.workers) {
             pool.set_fixed(&workers).await?;
         }

@@ -172,7 +172,8 @@ impl Usage {
         } else {
             return;
         }
-        times.saved = times.state();
+        // What is known here alone is still to be saved.
+        times.saved = (active_ms, quiet_since_ms, told);
     }
 
     /// Whether the scheduler is to be asked to start the app at this revision: true once, however many ask at once.
@@ -323,6 +324,20 @@ mod tests {
         let older = AppActivity { active_ms: 1, quiet_since_ms: 1, idle_told_ms: 0, ..kept };
         again.adopt(&older, after(start, 62));
         assert_eq!(again.look(after(start, 62)), Look { quiet_for: Duration::from_secs(61), ..look });
+    }
+
+    /// Keeps out: what had happened here alone counted as saved when another process told of something later.
+    #[test]
+    fn what_is_known_here_alone_is_saved_after_another_process_has_told() {
+        let start = Now::read();
+        let usage = Usage::new(start);
+        usage.mark();
+        usage.look(after(start, 1));
+        let theirs =
+            AppActivity { app: "a".to_owned(), active_ms: start.ms, quiet_since_ms: start.ms + 2000, idle_told_ms: 0 };
+        usage.adopt(&theirs, after(start, 3));
+        let saved = usage.unsaved("a", after(start, 3)).unwrap();
+        assert_eq!((saved.active_ms, saved.quiet_since_ms), (start.ms + 1000, start.ms + 2000));
     }
 
     #[test]

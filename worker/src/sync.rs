@@ -7,6 +7,7 @@ use std::time::Duration;
 use app_proxy_control::client::{Call, Client, ClientError};
 use app_proxy_control::table::AppList;
 use async_trait::async_trait;
+use futures::StreamExt;
 use futures::future::join_all;
 use log::{info, warn};
 use pingora_core::server::ShutdownWatch;
@@ -254,10 +255,8 @@ impl Followers {
 }
 
 /// Takes names in that took longer than a change of the tables waits, when they are there.
-async fn take_late(apps: &Apps, mut names: Names) {
-    if let Some(late) = names.late().await {
-        apps.take_names(&late);
-    }
+async fn take_late(apps: &Apps, names: Names) {
+    names.late().for_each(async |late| apps.take_names(&late)).await;
 }
 
 #[async_trait]

@@ -120,7 +120,7 @@ impl Draft {
     /// # Errors
     /// [`EditError`]; the draft is then as it was before.
     pub fn apply(&mut self, edit: &Edit) -> Result<Outcome, EditError> {
-        let before = (self.snapshot.clone(), self.changes.len(), self.gone.len());
+        let before = (self.snapshot.clone(), self.changes.len(), self.gone.len(), self.put.len());
         let outcome = match edit {
             Edit::Put(app, condition) => self.put(app, condition),
             Edit::Delete(name, condition) => self.delete(name, condition),
@@ -130,6 +130,7 @@ impl Draft {
             self.snapshot = before.0;
             self.changes.truncate(before.1);
             self.gone.truncate(before.2);
+            self.put.truncate(before.3);
         }
         outcome
     }

@@ -120,10 +120,13 @@ impl EditorTask {
     /// Takes over what has changed since the store was read, and then the apps of the file, and says that requests are served from here:
     /// before any is.
     pub async fn begin(&mut self, file: Vec<App>) {
-        if let Err(e) = self.keep_up().await {
+        if let Err(e) = self.follow().await {
             warn!("what other processes have changed cannot be read: {e}");
         }
         self.take_file_or_wait(file).await;
+        if let Err(e) = self.note_serving().await {
+            warn!("that requests are served from here cannot be noted: {e}");
+        }
     }
 
     /// Takes the apps of the file over.
@@ -174,9 +177,7 @@ impl EditorTask {
                             warn!("what other processes have changed cannot be read: {e}");
                         },
                     }
-                    if let Some((file, _)) = self.waiting.take_if(|(_, again)| *again <= Instant::now()) {
-                        self.take_file_or_wait(file).await;
-                    }
+                    self.take_waiting_file().await;
                 }
                 first = queue.recv() => {
                     let Some(first) = first else { return };
@@ -187,6 +188,16 @@ impl EditorTask {
                     self.carry_out(jobs).await;
                 }
             }
+        }
+    }
+
+    /// Asks the store again to take the apps of the file. A process that has handed over does not: its successor has another file.
+    async fn take_waiting_file(&mut self) {
+        if matches!((self.overlap)(), Overlap::Predecessor | Overlap::Leaving) {
+            self.waiting = None;
+        }
+        if let Some((file, _)) = self.waiting.take_if(|(_, again)| *again <= Instant::now()) {
+            self.take_file_or_wait(file).await;
         }
     }
 

@@ -16,21 +16,17 @@ use crate::effects::Effects;
 use crate::keeper::{Place, Work, first_snapshot};
 use crate::proxy::Coordinator;
 use crate::sessions::journal::Journal;
-use crate::store::{Contents, Cursor, Store, StoreError};
+use crate::store::{Contents, Cursor, Store};
 
-/// The app table as the store has it, and all else that is there. The store is closed again: the daemon may fork after this.
-///
-/// A successor only looks: it may still give up, and its predecessor is at work with the store.
-pub(super) async fn first_state(config: &Config, place: &Place, is_successor: bool) -> Result<(Snapshot, Contents)> {
-    let fault = |e: StoreError| config.file.fault_of("store", "store", e);
-    let contents = if is_successor {
-        place.look().map_err(fault)?.unwrap_or_default()
-    } else {
-        let mut contents = place.open().map_err(fault)?.load().await.map_err(fault)?;
-        // Nobody has handed over to this process: whoever had these streams has ended, and may have been killed.
+/// The app table as the store has it, and all else that is there. It only looks: this start may still come to nothing, and another process
+/// may be at work with the store.
+pub(super) fn first_state(config: &Config, place: &Place, is_successor: bool) -> Result<(Snapshot, Contents)> {
+    let mut contents = place.look().map_err(|e| config.file.fault_of("store", "store", e))?.unwrap_or_default();
+    if !is_successor {
+        // Nobody hands over to this process: whoever had these streams has ended, and may have been killed. One that still drains, of a
+        // coordinator that was killed since, tells of them when data flows in them.
         contents.sessions.iter_mut().for_each(|session| session.draining_streams = 0);
-        contents
-    };
+    }
     let snapshot = first_snapshot(&contents, &config.apps, config.domain.as_ref())
         .map_err(|e| config.file.fault_of("apps", "apps", e))?;
     Ok((snapshot, contents))
@@ -44,14 +40,6 @@ pub(super) async fn take_file(config: &Config, place: &Place, editor: &mut Edito
         let key = if matches!(e, EditError::Store(_)) { "store" } else { "apps" };
         config.file.fault_of(key, key, e)
     })?)
-}
-
-/// Checks that what the store has and what the file says go together, if there is a store. The store stays as it is.
-pub(super) fn check(config: &Config, place: &Place) -> Result<()> {
-    let Some(contents) = place.look().map_err(|e| config.file.fault_of("store", "store", e))? else { return Ok(()) };
-    first_snapshot(&contents, &config.apps, config.domain.as_ref())
-        .map_err(|e| config.file.fault_of("apps", "apps", e))?;
-    Ok(())
 }
 
 /// Gives the coordinator what its store has.

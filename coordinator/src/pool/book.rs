@@ -14,12 +14,13 @@ use uuid::Uuid;
 
 use super::PoolError;
 use super::worker::{Description, PoolWorker, WorkerLoad, ring_address};
+use crate::clock::now_ms;
 use crate::config::WorkerSection;
 use crate::store::{StoredDrain, StoredWorker};
 
 /// For how long it is remembered which process of a worker has left, at least: what that one said before may come late.
 const LEFT_REMEMBERED: Duration = Duration::from_secs(60);
-/// For how long after its deadline the drain of a worker is kept that is missed.
+/// For how long the drain of a worker is kept that is missed; at least until its deadline.
 const MISSED_REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 
 /// All that is known. Changed by one task at a time, never read for a request.
@@ -32,7 +33,14 @@ pub(super) struct Book {
     /// Of workers that have left, which process that was, and until when this matters.
     left: HashMap<String, (String, Instant)>,
     /// How workers were drained whose registration has lapsed: a network that fails for a moment must not put one back into service.
-    missed: BTreeMap<String, StoredDrain>,
+    missed: BTreeMap<String, Missed>,
+}
+
+/// A drained worker that is missed.
+struct Missed {
+    drain: StoredDrain,
+    /// Since when, in milliseconds since 1970; since the restart, of what a store has kept.
+    since_ms: u64,
 }
 
 /// A worker and who knows it.
@@ -128,7 +136,7 @@ impl Book {
         match self.members.get(id) {
             Some(member) => member.stored(),
             None => {
-                let drain = *self.missed.get(id)?;
+                let drain = self.missed.get(id)?.drain;
                 Some(StoredWorker { id: id.to_owned(), registration: None, drain: Some(drain) })
             }
         }
@@ -187,7 +195,7 @@ impl Book {
         let Some(member) = self.members.get_mut(id) else {
             let worker = PoolWorker::new(&id.into(), is, &self.timeouts, Arc::<WorkerLoad>::default());
             let worker = Arc::new(worker);
-            let drain = self.missed.remove(id);
+            let drain = self.missed.remove(id).map(|missed| missed.drain);
             let member =
                 Member { worker: Arc::clone(&worker), fixed: None, lease: None, drain, is_stored: drain.is_some() };
             member.show_draining();
@@ -251,10 +259,8 @@ impl Book {
     /// Takes out a worker whose registration has lapsed. Its drain holds when it comes back.
     pub(super) fn miss(&mut self, id: &str) {
         let drain = self.members.get(id).and_then(|member| member.drain);
-        if self.unregister(id, None)
-            && let Some(drain) = drain
-        {
-            self.missed.insert(id.to_owned(), drain);
+        if self.unregister(id, None) {
+            self.set_drain(id, drain);
         }
     }
 
@@ -262,7 +268,10 @@ impl Book {
     pub(super) fn set_drain(&mut self, id: &str, drain: Option<StoredDrain>) {
         match (self.members.get_mut(id), drain) {
             (Some(member), drain) => member.set_drain(drain),
-            (None, Some(drain)) => drop(self.missed.insert(id.to_owned(), drain)),
+            (None, Some(drain)) => {
+                let since_ms = self.missed.get(id).map_or_else(now_ms, |missed| missed.since_ms);
+                self.missed.insert(id.to_owned(), Missed { drain, since_ms });
+            }
             (None, None) => drop(self.missed.remove(id)),
         }
     }
@@ -276,21 +285,56 @@ impl Book {
         }
     }
 
-    /// Ends the drain of a worker that is missed.
-    pub(super) fn give_up(&mut self, id: &str) {
-        self.missed.remove(id);
-    }
-
     /// Ends the drains of workers that are missed and do not come back; says of which.
     pub(super) fn give_up_overdue(&mut self, now_ms: u64) -> Vec<String> {
         let kept = u64::try_from(MISSED_REMEMBERED.as_millis()).unwrap_or(u64::MAX);
-        let overdue = self.missed.extract_if(.., |_, drain| drain.deadline_ms.saturating_add(kept) < now_ms);
+        let is_overdue = |missed: &Missed| missed.since_ms.saturating_add(kept).max(missed.drain.deadline_ms) < now_ms;
+        let overdue = self.missed.extract_if(.., |_, missed| is_overdue(missed));
         overdue.map(|(id, _)| id).collect()
     }
 
     /// Keeps the drains of missed workers that `named` has, and no others.
     pub(super) fn keep_missed(&mut self, named: &BTreeSet<String>) {
         self.missed.retain(|id, _| named.contains(id));
+    }
+
+    /// Takes in those workers of the file that nobody knows; says which these are.
+    pub(super) fn add_fixed(&mut self, fixed: &[(WorkerSection, PeerAddr)]) -> Vec<String> {
+        let mut added = Vec::new();
+        for (worker, resolved) in fixed {
+            let id = worker.id.as_str();
+            if !self.members.contains_key(id) && self.check_address(id, resolved).is_ok() {
+                self.fix(worker, resolved);
+                added.push(id.to_owned());
+            }
+        }
+        added
+    }
+
+    /// Takes workers out again that [`Book::add_fixed`] has taken in, unless they have registered since.
+    pub(super) fn drop_fixed(&mut self, added: &[String]) {
+        for id in added {
+            if let Some(member) = self.members.get_mut(id.as_str()) {
+                member.fixed = None;
+                if member.lease.is_none() {
+                    self.members.remove(id.as_str());
+                }
+                self.edition += 1;
+            }
+        }
+    }
+
+    fn fix(&mut self, worker: &WorkerSection, resolved: &PeerAddr) {
+        let is = Description {
+            address: worker.address.clone(),
+            resolved: resolved.clone(),
+            weight: worker.weight,
+            labels: worker.labels.clone(),
+        };
+        self.describe(&worker.id, is.clone());
+        if let Some(member) = self.members.get_mut(worker.id.as_str()) {
+            member.fixed = Some(is);
+        }
     }
 
     /// Makes these the workers of the file. A worker that registered at an address of one of them goes. Says who is gone.
@@ -306,16 +350,7 @@ impl Book {
         let gone = self.members.extract_if(.., goes).map(|(id, _)| id.as_ref().to_owned()).collect();
         self.release(&fixed.iter().map(|(worker, _)| worker.id.as_str()).collect());
         for (worker, resolved) in fixed {
-            let is = Description {
-                address: worker.address.clone(),
-                resolved: resolved.clone(),
-                weight: worker.weight,
-                labels: worker.labels.clone(),
-            };
-            self.describe(&worker.id, is.clone());
-            if let Some(member) = self.members.get_mut(worker.id.as_str()) {
-                member.fixed = Some(is);
-            }
+            self.fix(worker, resolved);
         }
         gone
     }

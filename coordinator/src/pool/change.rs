@@ -39,6 +39,25 @@ impl Resolved {
 }
 
 impl Pool {
+    /// Takes in those workers of the file that are new, before an app asks for them; gives back what [`Pool::drop_fixed`] takes out again.
+    ///
+    /// # Errors
+    /// [`PoolError::Internal`].
+    pub async fn add_fixed(&self, fixed: &Resolved) -> Result<Vec<String>, PoolError> {
+        let added = self.book.lock().await.add_fixed(&fixed.0);
+        self.publish().await?;
+        Ok(added)
+    }
+
+    /// Takes out what [`Pool::add_fixed`] has taken in.
+    ///
+    /// # Errors
+    /// [`PoolError::Internal`].
+    pub async fn drop_fixed(&self, added: &[String]) -> Result<(), PoolError> {
+        self.book.lock().await.drop_fixed(added);
+        self.publish().await
+    }
+
     /// Makes these the workers of the file; those that have registered stay beside them.
     ///
     /// # Errors
@@ -174,8 +193,9 @@ impl Pool {
             store.remove_worker(id).await?;
         }
         let mut book = self.book.lock().await;
-        book.give_up(id);
         let visible = book.unregister(id, None);
+        // One that is missed, too.
+        book.set_drain(id, None);
         drop((book, saving));
         if visible {
             self.publish().await?;

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use serde_json::json;
 
 use super::*;
+use crate::clock::now_ms;
 use crate::store::{ActivityBatch, AppCommit, Contents, Cursor, News, StoredDrain, StoredWebhook, StoredWorker};
 
 fn section(id: &str, port: u16, weight: u16) -> WorkerSection {
@@ -262,13 +263,15 @@ async fn a_missed_worker_comes_back_drained_and_one_that_has_left_does_not() {
 #[test]
 fn the_drain_of_a_worker_that_does_not_come_back_is_given_up() {
     let mut book = super::book::Book::new(&TimeoutsSection::default());
-    let day = 24 * 3600 * 1000;
-    for (id, deadline_ms) in [("old", 1000), ("new", 2000)] {
+    let (now, day) = (now_ms(), 24 * 3600 * 1000);
+    // However long ago it was drained: it is missed since now.
+    for (id, deadline_ms) in [("over", 1000), ("long", now + 3 * day)] {
         book.set_drain(id, Some(StoredDrain { since_ms: 1, deadline_ms }));
     }
-    assert!(book.give_up_overdue(1000 + day).is_empty());
-    assert_eq!(book.give_up_overdue(1001 + day), ["old"]);
-    assert!(book.stored("old").is_none() && book.stored("new").is_some());
+    assert!(book.give_up_overdue(now + day - 1000).is_empty());
+    assert_eq!(book.give_up_overdue(now + 2 * day), ["over"]);
+    assert!(book.stored("over").is_none() && book.stored("long").is_some());
+    assert_eq!(book.give_up_overdue(now + 3 * day + 1), ["long"]);
 }
 
 #[tokio::test]

@@ -112,10 +112,11 @@ impl Journal {
         let now = Now::read();
         let used: Vec<_> = self.apps.load().apps().filter_map(|app| app.usage.unsaved(&app.name, now)).collect();
         self.left.extend(used.into_iter().map(|used| (used.app.clone(), used)));
-        let unsaved: Vec<_> = self.left.values().cloned().collect();
-        for part in unsaved.chunks(ActivityBatch::LARGEST) {
-            self.store.save_activity(&ActivityBatch { sessions: Vec::new(), apps: part.to_vec() }).await?;
-            for saved in part {
+        while !self.left.is_empty() {
+            let apps: Vec<_> = self.left.values().take(ActivityBatch::LARGEST).cloned().collect();
+            let batch = ActivityBatch { sessions: Vec::new(), apps };
+            self.store.save_activity(&batch).await?;
+            for saved in &batch.apps {
                 self.left.remove(&saved.app);
             }
         }

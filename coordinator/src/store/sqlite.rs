@@ -78,8 +78,15 @@ impl SqliteStore {
     fn look_with(path: &Path, migrations: &[&str]) -> Result<Contents, StoreError> {
         let contents = || -> Result<Contents, Fault> {
             let path = absolute(path)?;
-            file::look(&path, schema::latest(migrations))?;
+            let is_in_use = file::has_log(&path);
+            match file::look(&path, schema::latest(migrations)) {
+                Err(fault) if file::is_half_made(&path, &fault) => return Ok(Contents::default()),
+                looked => looked?,
+            }
             let mut copy = file::copy(&path)?;
+            if !is_in_use {
+                file::tidy(&path)?;
+            }
             schema::migrate(&mut copy, migrations)?;
             Reader::new(copy, 0).load()
         };

@@ -342,6 +342,9 @@ async fn a_start_that_comes_to_nothing_changes_nothing_for_the_coordinator_that_
         assert_eq!(another.ended().await.code(), Some(1), "{args:?}: {}", another.stderr().join("\n"));
         assert_eq!(cluster.admin_json("/api/v1/apps").await, before, "{args:?}");
     }
+    // What another process had written would count before this.
+    let put = cluster.api().put_app("api", &stateless(&[app.addr()])).await;
+    assert_eq!(number(&put.json(), "revision"), number(&before, "revision") + 1, "{}", put.text());
     socket.0.send_text("still there").await;
     assert_eq!(socket.1.frame().await.as_text(), "still there");
     // One that takes over takes the file's apps over too, for both.

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use app_proxy_control::table::StoredApp;
 use app_proxy_hop::address::Address;
-use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, Stream, StreamExt};
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, spawn_blocking};
@@ -16,7 +17,10 @@ use tokio::time::{Instant, timeout_at};
 /// How long a change of the tables waits for names. What is not known by then is left out, and taken in when it is.
 pub const PATIENCE: Duration = Duration::from_millis(500);
 /// Names that are looked up at once. Each takes a thread for as long as the resolver takes, of those that the tables need for their changes too.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 64;
+
+/// Names that come together and are taken in together, at most.
+const TOGETHER: usize = 1024;
 
 /// What a name stands for, or why it stands for nothing.
 type Found = Result<PeerAddr, String>;
@@ -110,13 +114,11 @@ impl Names {
         self.known.is_empty()
     }
 
-    /// Waits for the names that took longer than anybody wanted to wait; none when there are none.
-    pub async fn late(&mut self) -> Option<Self> {
-        let mut known = HashMap::new();
-        for (name, lookup) in self.late.drain(..) {
-            known.insert(name, lookup.await);
-        }
-        (!known.is_empty()).then(|| Self { known, late: Vec::new() })
+    /// The names that took longer than anybody wanted to wait, as they come.
+    pub fn late(self) -> impl Stream<Item = Self> {
+        let each = self.late.into_iter().map(|(name, lookup)| lookup.map(|found| (name, found)));
+        let together = each.collect::<FuturesUnordered<_>>().ready_chunks(TOGETHER);
+        together.map(|found| Self { known: found.into_iter().collect(), late: Vec::new() })
     }
 }
 
@@ -140,10 +142,12 @@ mod tests {
     async fn a_name_that_takes_long_comes_later() {
         let mut names = Lookups::default().of(names(&["localhost:1"]), Duration::ZERO).await;
         if names.is_empty() {
-            names = names.late().await.unwrap();
+            let mut late = Box::pin(names.late());
+            names = late.next().await.unwrap();
+            assert!(late.next().await.is_none());
         }
         assert!(names.get(&"localhost:1".parse().unwrap()).unwrap().is_ok());
-        assert!(names.late().await.is_none());
+        assert!(Box::pin(names.late()).next().await.is_none());
     }
 
     /// Keeps out: each look began as many lookups as there were names, whether those of the last look had ended or not.
@@ -151,14 +155,15 @@ mod tests {
     async fn a_name_that_is_being_looked_up_is_not_looked_up_again() {
         let (lookups, wanted) = (Lookups::default(), names(&["localhost:1", "localhost:2"]));
         let all = lookups.0.slots.acquire_many(u32::try_from(AT_ONCE).unwrap()).await.unwrap();
-        let mut first = lookups.of(wanted.clone(), Duration::ZERO).await;
-        let mut second = lookups.of(wanted.clone(), Duration::ZERO).await;
+        let first = lookups.of(wanted.clone(), Duration::ZERO).await;
+        let second = lookups.of(wanted.clone(), Duration::ZERO).await;
         assert!(first.is_empty() && second.is_empty());
         assert_eq!(lookups.0.lookups().len(), 2);
         drop(all);
-        for names in [first.late().await, second.late().await] {
-            let names = names.unwrap();
-            assert!(wanted.iter().all(|name| names.get(name).unwrap().is_ok()));
+        for names in [first, second] {
+            let found: Vec<_> = names.late().map(|names| names.known).collect().await;
+            let found: HashMap<_, _> = found.into_iter().flatten().collect();
+            assert!(wanted.iter().all(|name| found.get(name).unwrap().is_ok()));
         }
         assert!(lookups.0.lookups().is_empty());
     }

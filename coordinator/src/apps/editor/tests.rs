@@ -153,3 +153,28 @@ async fn a_scheduler_that_the_file_names_anew_is_asked() {
         assert!(!asks(&apps), "nothing has changed");
     }
 }
+
+/// Keeps out: a process that had not been able to take its file over did so after its successor had taken over another one.
+#[tokio::test]
+async fn the_file_is_taken_when_the_store_takes_it_but_not_after_a_hand_over() {
+    let store = MemoryStore::new();
+    let apps = apps_of(&store).await;
+    let mut editor = editor(&apps, broken()).await;
+    let file = vec![app("filed", at(1))];
+    editor.begin(file.clone()).await;
+    assert!(editor.waiting.is_some() && apps.load().get("filed").is_none());
+    editor.store = Arc::new(store);
+    editor.take_waiting_file().await;
+    assert!(editor.waiting.is_some(), "it is not due");
+    let is_due = |editor: &mut EditorTask| editor.waiting = Some((file.clone(), Instant::now()));
+    for over in [Overlap::Predecessor, Overlap::Leaving] {
+        is_due(&mut editor);
+        editor.overlap = Box::new(move || over);
+        editor.take_waiting_file().await;
+        assert!(editor.waiting.is_none() && apps.load().get("filed").is_none());
+    }
+    is_due(&mut editor);
+    editor.overlap = Box::new(|| Overlap::None);
+    editor.take_waiting_file().await;
+    assert!(editor.waiting.is_none() && apps.load().get("filed").is_some());
+}

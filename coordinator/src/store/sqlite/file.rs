@@ -69,8 +69,8 @@ pub(super) fn create_if_missing(path: &Path) -> Result<(), Fault> {
 /// Makes sure that the file is a store that can be read, or empty. Nothing is written to it.
 pub(super) fn inspect(path: &Path, known: i64) -> Result<(), Fault> {
     match look(path, known) {
-        // Somebody was ended while making this file: there is nothing in it yet, and what is half done can be taken back.
-        Err(fault) if fault.wants_rollback() && has_one_page(path) => {
+        // What is half done can be taken back.
+        Err(fault) if is_half_made(path, &fault) => {
             schema::version(&open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?)?;
             look(path, known)
         }
@@ -81,6 +81,23 @@ pub(super) fn inspect(path: &Path, known: i64) -> Result<(), Fault> {
 /// In its first page a file has no rows.
 fn has_one_page(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.len() <= 4096)
+}
+
+/// Whether somebody is at work with the file, or was ended while at work.
+pub(super) fn has_log(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    Path::new(&log).exists()
+}
+
+/// Takes away what reading has put beside a file that nobody was at work with: who may only read cannot.
+pub(super) fn tidy(path: &Path) -> Result<(), Fault> {
+    schema::version(&open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?).map(drop)
+}
+
+/// Whether somebody was ended while making the file, so that there is nothing in it yet.
+pub(super) fn is_half_made(path: &Path, fault: &Fault) -> bool {
+    fault.wants_rollback() && has_one_page(path)
 }
 
 /// Like [`inspect`], where even what is half done has to stay.

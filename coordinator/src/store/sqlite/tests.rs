@@ -163,7 +163,7 @@ async fn an_older_file_is_brought_to_the_latest_version() {
 async fn a_look_migrates_a_copy_and_leaves_the_file_to_those_who_use_it() {
     const SECOND: &str = "ALTER TABLE workers ADD COLUMN note TEXT NOT NULL DEFAULT 'none';";
     let two = [schema::MIGRATIONS[0], SECOND];
-    let (_folder, path) = place();
+    let (folder, path) = place();
     let open = SqliteStore::open(&path).unwrap();
     open.commit_apps(first(1, vec![put("a", 1)])).await.unwrap();
     let files = || [path.clone(), beside(&path, "-wal")].map(|file| fs::read(file).unwrap());
@@ -177,6 +177,8 @@ async fn a_look_migrates_a_copy_and_leaves_the_file_to_those_who_use_it() {
     assert_eq!(files(), before);
     drop(open);
     assert_eq!(SqliteStore::look(&path).unwrap().apps.revision, 1);
+    let listed: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(listed, std::slice::from_ref(&path), "it makes nothing");
     // An empty file is a store to be.
     fs::write(&path, "").unwrap();
     assert_eq!(SqliteStore::look(&path).unwrap().apps.revision, 0);

@@ -105,7 +105,10 @@ pub(super) fn note_serving(
 ) -> Result<(), Fault> {
     alone(connection, |transaction| {
         if is_alone {
-            transaction.execute_batch("DELETE FROM serving")?;
+            // Whoever was killed has taken neither back.
+            transaction.execute_batch(
+                "DELETE FROM serving; UPDATE sessions SET draining_streams = 0 WHERE draining_streams <> 0",
+            )?;
         }
         let mut statement = transaction.prepare_cached("INSERT OR REPLACE INTO serving VALUES (?1, ?2, ?3)")?;
         statement.execute((writer, &table.epoch, to_sql(table.revision)))?;
