@@ -486,15 +486,12 @@ impl Cluster {
         }
     }
 
-    /// Waits until a worker answers its own health check with 200.
+    /// Waits until a worker has an app table, so that it answers health checks with 200.
     pub async fn wait_worker_serves(&self, index: usize) {
         let worker = &self.workers[index];
-        let Ok(address) = worker.address.parse::<SocketAddr>() else {
-            return;
-        };
-        let what = format!("/healthz of {} to be 200", worker.id);
+        let (what, admin) = (format!("/readyz of {} to be 200", worker.id), worker.admin);
         eventually_async(&what, || async move {
-            let answer = Request::to(address, "GET", "/healthz").try_send().await;
+            let answer = Request::to(admin, "GET", "/readyz").try_send().await;
             (answer.ok()?.status == 200).then_some(())
         })
         .await;
