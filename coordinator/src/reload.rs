@@ -63,16 +63,23 @@ impl CoordinatorReload {
         let Coordinator { hop, pool, trusted_proxies, .. } = &*self.coordinator;
         let mut changes = compare(&running, &read);
         // What may be refused comes first, so that a file that is refused has changed nothing.
-        let workers = Resolved::of(&read.workers).await?;
-        let added = pool.add_fixed(&workers).await?;
+        let workers = if changes.applies("workers", &running.workers, &read.workers) {
+            Some(Resolved::of(&read.workers).await?)
+        } else {
+            None
+        };
+        let added = match &workers {
+            Some(workers) => pool.add_fixed(workers).await?,
+            None => Vec::new(),
+        };
         changes.applies("apps", &running.apps, &read.apps);
         // Also when the file says what it said: the table may not have it, or not any more.
         if let Err(e) = self.editor.edit(Edit::File(read.apps.clone()), None).await {
             pool.drop_fixed(&added).await?;
             return Err(e.into());
         }
-        if changes.applies("workers", &running.workers, &read.workers) {
-            pool.set_fixed(&workers).await?;
+        if let Some(workers) = &workers {
+            pool.set_fixed(workers).await?;
         }
         if changes.applies("timeouts", &running.timeouts, &read.timeouts) {
             hop.set_timeouts(read.timeouts.clone());
