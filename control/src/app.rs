@@ -213,15 +213,17 @@ const fn one() -> u16 {
     1
 }
 
-/// An app's own timeouts.
+/// An app's own timeouts; each longer than 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AppTimeouts {
     /// To connect to an endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = true, value_type = String, max_length = 64, pattern = "^([1-9][0-9]{0,8}(ms|s|m|h|d))+$", example = "3s")]
     pub connect: Option<Period>,
     /// Longest silence of an endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = true, value_type = String, max_length = 64, pattern = "^([1-9][0-9]{0,8}(ms|s|m|h|d))+$", example = "10m")]
     pub read: Option<Period>,
 }
 
@@ -284,9 +286,14 @@ impl App {
         self.check_rules()?;
         check_labels("pool", &self.pool)?;
         self.check_endpoints()?;
-        match &self.idle {
-            Some(idle) if idle.after.0.is_zero() => Err(AppError::new("idle.after", "longer than 0")),
-            _ => Ok(()),
+        let periods = [
+            ("timeouts.connect", self.timeouts.connect),
+            ("timeouts.read", self.timeouts.read),
+            ("idle.after", self.idle.as_ref().map(|idle| idle.after)),
+        ];
+        match periods.iter().find(|(_, period)| period.is_some_and(|period| period.0.is_zero())) {
+            Some((field, _)) => Err(AppError::new(*field, "longer than 0")),
+            None => Ok(()),
         }
     }
 

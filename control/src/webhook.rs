@@ -32,7 +32,7 @@ has_form!(
     "WebhookUrl",
     Form {
         description: "Where a webhook goes: an absolute `http` or `https` URL without credentials.",
-        pattern: r"^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/%?=&+-]*)?$",
+        pattern: r"^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?(/[A-Za-z0-9._~/%?=&+-]*)?$",
         longest: LONGEST_URL,
         format: Some("uri"),
         example: "https://scheduler.example.com/hooks/app-proxy",
@@ -55,7 +55,10 @@ impl FromStr for WebhookUrl {
         let uri: Uri = text.parse().map_err(|_| wrong())?;
         let scheme = matches!(uri.scheme_str(), Some("http" | "https"));
         // Credentials in a URL would stand in every list of apps.
-        let authority = uri.authority().is_some_and(|a| is_host(a.host()) && !a.as_str().contains('@'));
+        let authority = uri.authority().is_some_and(|a| {
+            let port = a.as_str().strip_prefix(a.host()).is_some_and(|rest| rest.is_empty() || is_port(rest));
+            is_host(a.host()) && port
+        });
         if scheme && authority && text.len() <= LONGEST_URL { Ok(Self(uri)) } else { Err(wrong()) }
     }
 }
@@ -66,6 +69,12 @@ fn is_host(host: &str) -> bool {
         Some(address) => address.parse::<Ipv6Addr>().is_ok(),
         None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)),
     }
+}
+
+/// Whether it is a colon and a port, none of which is anything else.
+fn is_port(text: &str) -> bool {
+    let port = text.strip_prefix(':').filter(|port| port.bytes().all(|b| b.is_ascii_digit()));
+    port.and_then(|port| port.parse::<u16>().ok()).is_some_and(|port| port != 0)
 }
 
 impl TryFrom<String> for WebhookUrl {
@@ -164,7 +173,9 @@ mod tests {
 
     #[test]
     fn only_absolute_http_addresses_without_credentials_are_webhooks() {
-        for good in ["http://127.0.0.1:9000/x", "https://scheduler.example.com", "http://[::1]:1/a?b=c"] {
+        for good in
+            ["http://127.0.0.1:9000/x", "https://scheduler.example.com", "http://[::1]:1/a?b=c", "http://h:65535/"]
+        {
             assert!(good.parse::<WebhookUrl>().is_ok(), "{good}");
         }
         for bad in [
@@ -176,6 +187,9 @@ mod tests {
             "http://a!b/",
             "http://[::g]/",
             "h:80",
+            "http://h:99999/",
+            "http://h:0/",
+            "http://h:/",
             "http://h h/",
         ] {
             assert!(bad.parse::<WebhookUrl>().is_err(), "{bad}");

@@ -295,6 +295,7 @@ impl Config {
         })?;
         check_sessions(file, &raw.sessions)?;
         check_health(file, &raw.health_check)?;
+        raw.timeouts.check(file)?;
         check_workers(file, &raw.workers)?;
         check_registration(file, raw.registration)?;
         check_apps(file, &raw.apps, domain.clone())?;

@@ -169,6 +169,7 @@ impl Config {
                 .ok_or_else(|| file.fault_at(text, &format!("coordinators: `{text}` is not http://host:port")))
         });
         check_profile(file, &raw)?;
+        raw.timeouts.check(file)?;
         let request_id = headers(file, &raw.request_id)?;
         let coordinators = coordinators.collect::<Result<_, _>>()?;
         Ok(Self {

@@ -6,6 +6,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use super::load::{ConfigError, ConfigFile};
 use super::units::{ByteSize, Period};
 use crate::address::Address;
 
@@ -61,6 +62,25 @@ pub struct TimeoutsSection {
     pub keepalive: Period,
     /// How long an unused connection to the next hop stays open.
     pub upstream_keepalive: Period,
+}
+
+impl TimeoutsSection {
+    /// The timeouts that leave no time for anything, if `file` has such.
+    ///
+    /// # Errors
+    /// The first of them. The two for unused connections may be 0: none is kept then.
+    pub fn check(&self, file: &ConfigFile) -> Result<(), ConfigError> {
+        let timeouts = [
+            ("connect", self.connect),
+            ("upstream_read", self.upstream_read),
+            ("client_read", self.client_read),
+            ("client_write", self.client_write),
+        ];
+        match timeouts.iter().find(|(_, period)| period.0.is_zero()) {
+            Some((name, _)) => Err(file.fault_at(&format!("{name}:"), &format!("timeouts.{name}: longer than 0"))),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Default for TimeoutsSection {

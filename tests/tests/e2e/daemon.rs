@@ -162,6 +162,12 @@ fn a_bad_value_ends_the_start_with_its_line() {
         (Program::Coordinator, "\"127.0.0.1:7080\"", "\"127.0.0.1:99999\"", "address"),
         (Program::Coordinator, "run/session.key}", "run/session.key, ttl: forever}", "ttl"),
         (Program::Coordinator, "run/session.key}", "run/session.key, max: -5}", "max"),
+        (
+            Program::Coordinator,
+            "  worker_token_file:",
+            "  timeouts: {connect: 0s}\n  worker_token_file:",
+            "timeouts.connect",
+        ),
         (Program::Coordinator, "run/session.key}", "run/session.key, cookie: \"a b\"}", "cookie"),
         (Program::Coordinator, "path: access.log}", "path: access.log, format: xml}", "format"),
         (

@@ -61,7 +61,10 @@ mod tests {
             (r#"{"idle": {"after": "soon", "notify": "http://h/"}}"#, "idle.after"),
             (r#"{"wake": {"notify": "ftp://h/"}}"#, "wake.notify"),
             (r#"{"pool": {"zone": ""}}"#, "pool.zone"),
+            (r#"{"wake": {"notify": "http://h:99999/"}}"#, "wake.notify"),
             (r#"{"timeouts": {"read": 3}}"#, "timeouts.read"),
+            (r#"{"timeouts": {"connect": "0s"}}"#, "timeouts.connect"),
+            (r#"{"idle": {"after": "0s", "notify": "http://h/"}}"#, "idle.after"),
         ] {
             assert_eq!(field(body), at, "{body}");
         }
