@@ -6,6 +6,7 @@
 mod fields;
 mod line;
 mod recent;
+mod tail;
 mod writer;
 
 pub use line::{Event, Facts, Kind, Line, Outcome, timestamp};

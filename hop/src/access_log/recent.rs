@@ -96,7 +96,7 @@ impl Recent {
 }
 
 /// The lines of a request within a block.
-fn lines_in(block: &[u8], id: &RequestId) -> Vec<Value> {
+pub(super) fn lines_in(block: &[u8], id: &RequestId) -> Vec<Value> {
     // Lines are JSON, and so UTF-8.
     let text = std::str::from_utf8(block).unwrap_or_default();
     let mut found = Vec::new();

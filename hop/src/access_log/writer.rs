@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::line::Line;
 use super::recent::Recent;
+use super::tail::Tail;
 use crate::config::AccessLogSection;
 use crate::request_id::RequestId;
 
@@ -47,6 +48,7 @@ pub struct AccessLog {
     jobs: SyncSender<Job>,
     dropped: IntCounter,
     recent: Arc<Recent>,
+    tail: Arc<Option<Tail>>,
     idle: Arc<Mutex<Option<Writer>>>,
 }
 
@@ -76,7 +78,8 @@ impl AccessLog {
             failing: false,
             dropped: dropped.clone(),
         };
-        Ok(Self { jobs, dropped, recent, idle: Arc::new(Mutex::new(Some(writer))) })
+        let tail = section.file().and_then(|path| Tail::of(path, section.recent.0));
+        Ok(Self { jobs, dropped, recent, tail: Arc::new(tail), idle: Arc::new(Mutex::new(Some(writer))) })
     }
 
     /// Starts the writer's thread. A second call does nothing.
@@ -94,8 +97,8 @@ impl AccessLog {
         }
     }
 
-    /// The lines of a request that are still kept, the oldest first, those that could not be written among them. What is queued is written
-    /// out first.
+    /// The lines of a request that are still kept in memory or are in the end of the file, the oldest first, those that could not be written
+    /// among them. What is queued is written out first.
     pub async fn recent(&self, id: RequestId) -> Vec<Value> {
         if !self.recent.is_on() {
             return Vec::new();
@@ -104,9 +107,23 @@ impl AccessLog {
         // Waiting and searching block.
         let found = tokio::task::spawn_blocking(move || {
             log.flush(LOOKUP);
-            log.recent.lines_of(&id)
+            log.lines_of(&id)
         });
         found.await.unwrap_or_default()
+    }
+
+    fn lines_of(&self, id: &RequestId) -> Vec<Value> {
+        let kept = self.recent.lines_of(id);
+        let written = self.tail.as_ref().as_ref().map_or(Ok(Vec::new()), |tail| tail.lines_of(id));
+        let mut lines = written.unwrap_or_else(|e| {
+            warn!("the access log cannot be read, a request is looked up in memory alone: {e}");
+            Vec::new()
+        });
+        // What is in both is the same line; what is in memory alone is not written, or in a file that was put aside.
+        let alone: Vec<_> = kept.into_iter().filter(|line| !lines.contains(line)).collect();
+        lines.extend(alone);
+        lines.sort_by(|one, other| one["ts"].as_str().cmp(&other["ts"].as_str()));
+        lines
     }
 
     /// Waits until all that was handed over is written, or `limit` has passed.

@@ -155,7 +155,7 @@ pub struct AccessLogSection {
     pub format: LogFormat,
     /// Whether `path` has the query string, which can carry secrets.
     pub query: bool,
-    /// How much of what was logged last is kept in memory, where one request can be looked up; 0: nothing.
+    /// How much of what was logged last is kept in memory, and looked at in the file, where one request can be looked up; 0: nothing.
     pub recent: ByteSize,
 }
 

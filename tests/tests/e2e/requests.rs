@@ -3,6 +3,7 @@
 use app_proxy_tests::cluster::Cluster;
 use app_proxy_tests::http1::Request;
 use app_proxy_tests::wait::eventually_async;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::{start, start_default};
@@ -112,9 +113,34 @@ async fn a_worker_is_asked_for_what_the_coordinator_has_forgotten() {
     cluster.get("/apps/api/echo").id("known").send().await;
     trace(&cluster, "known", |answer| has(answer, 1, 1)).await;
     cluster.kill_coordinator();
+    std::fs::remove_file(cluster.folder().join("coordinator.access.log")).unwrap();
     cluster.restart_coordinator().await;
     let found = trace(&cluster, "known", |answer| has(answer, 0, 1)).await;
     assert_eq!(found["workers_asked"], json!(["w1"]));
+}
+
+/// Keeps out: whoever had upgraded a daemon did not find what the old process had logged.
+#[tokio::test]
+async fn a_request_of_a_process_before_is_found_in_the_file() {
+    let (_app, mut cluster) = start_default().await;
+    let mut socket = cluster.websocket("/apps/notes/ws/echo", &[("X-Backend-Request-ID", "socket")]).await;
+    cluster.get("/apps/api/echo").id("known").send().await;
+    trace(&cluster, "known", |answer| has(answer, 1, 1)).await;
+    let mut successor = cluster.spawn_coordinator(&["-u"]);
+    let mut old = cluster.take_coordinator();
+    old.signal(Signal::SIGQUIT);
+    successor.listener("admin").await;
+    cluster.put_coordinator(successor);
+    let found = trace(&cluster, "known", |answer| has(answer, 1, 1)).await;
+    assert_eq!(found["workers_asked"], json!(["w1"]));
+    // What the old process logs while it drains, too.
+    old.wait_for_stderr("a drain", |line| line.contains("draining:")).await;
+    socket.close(1000).await;
+    let found = trace(&cluster, "socket", |answer| has(answer, 2, 2)).await;
+    assert_eq!(events(&found).iter().filter(|event| event["event"] == "stream_close").count(), 2, "{found}");
+    cluster.kill_coordinator();
+    cluster.restart_coordinator().await;
+    trace(&cluster, "known", |answer| has(answer, 1, 1)).await;
 }
 
 #[tokio::test]
