@@ -44,7 +44,9 @@ pub(super) async fn one(State(state): State<AdminState>, Name(id): Name) -> Resu
     for (worker, answer) in answers.await {
         match answer {
             Ok(events) => {
-                trace.events.extend(events);
+                // Daemons of one host may write into one file, whose end each of them looks at.
+                let others: Vec<_> = events.into_iter().filter(|event| !trace.events.contains(event)).collect();
+                trace.events.extend(others);
                 trace.workers_asked.push(worker);
             }
             Err(error) => trace.workers_failed.push(WorkerFailure { worker, error }),

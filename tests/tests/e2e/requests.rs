@@ -144,6 +144,16 @@ async fn a_request_of_a_process_before_is_found_in_the_file() {
 }
 
 #[tokio::test]
+async fn lines_of_daemons_that_share_a_file_are_told_once() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let shared = json!({"access_log": {"path": file.path()}});
+    let (_app, cluster) = start(|builder| builder.coordinator(&shared).worker(&shared)).await;
+    cluster.get("/apps/api/echo").id("known").send().await;
+    let found = trace(&cluster, "known", |answer| has(answer, 1, 1)).await;
+    assert_eq!(found["workers_asked"], json!(["w1"]));
+}
+
+#[tokio::test]
 async fn only_so_much_is_kept() {
     let little = json!({"access_log": {"recent": "64KiB"}});
     let (_app, cluster) = start(|builder| builder.coordinator(&little).worker(&little)).await;
