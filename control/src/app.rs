@@ -65,6 +65,22 @@ has_form!(
     }
 );
 
+/// The form of a period that may not be 0 in descriptions; [`App::validate`] checks it.
+#[derive(Debug)]
+pub struct PositivePeriod;
+
+has_form!(
+    PositivePeriod,
+    "PositivePeriod",
+    Form {
+        description: "A period of time that is longer than 0, in a whole number of units (`ms`, `s`, `m`, `h`, `d`), or the sum of some: `500ms`, `30s`, `1h30m`.",
+        pattern: "^([1-9][0-9]{0,8}(ms|s|m|h|d))+$",
+        longest: Period::LONGEST,
+        format: None,
+        example: "30m",
+    }
+);
+
 /// What clients reach under a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -118,7 +134,7 @@ pub struct App {
 #[serde(deny_unknown_fields)]
 pub struct IdlePolicy {
     /// For how long; longer than 0.
-    #[schema(value_type = String, max_length = 64, pattern = "^([1-9][0-9]{0,8}(ms|s|m|h|d))+$", example = "30m")]
+    #[schema(value_type = PositivePeriod)]
     pub after: Period,
     /// Who is told, by a signed webhook.
     pub notify: WebhookUrl,
@@ -219,11 +235,11 @@ const fn one() -> u16 {
 pub struct AppTimeouts {
     /// To connect to an endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = true, value_type = String, max_length = 64, pattern = "^([1-9][0-9]{0,8}(ms|s|m|h|d))+$", example = "3s")]
+    #[schema(value_type = Option<PositivePeriod>)]
     pub connect: Option<Period>,
     /// Longest silence of an endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = true, value_type = String, max_length = 64, pattern = "^([1-9][0-9]{0,8}(ms|s|m|h|d))+$", example = "10m")]
+    #[schema(value_type = Option<PositivePeriod>)]
     pub read: Option<Period>,
 }
 

@@ -134,3 +134,11 @@ fn store_problem(error: &StoreError) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.code(), detail)
         .with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
 }
+
+/// Carries work out to its end, whether the caller waits for it or not: what is in the store is to be so in memory too.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    let done = tokio::spawn(work).await;
+    done.unwrap_or_else(|e| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", e.to_string())))
+}

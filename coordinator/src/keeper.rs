@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use app_proxy_control::app::App;
-use app_proxy_control::table::AppTable;
 use async_trait::async_trait;
 use log::error;
 use pingora_core::server::ShutdownWatch;
@@ -13,11 +12,8 @@ use pingora_core::services::ServiceReadyNotifier;
 use pingora_core::services::background::BackgroundService;
 use tokio::sync::watch;
 
-use crate::apps::Snapshot;
-use crate::apps::edit::{Draft, Edit, EditError};
 use crate::apps::editor::{EditorTask, Queue};
 use crate::config::{StoreKind, StoreSection};
-use crate::router::HostName;
 use crate::sessions::journal::Journal;
 use crate::store::late::Opened;
 use crate::store::memory::MemoryStore;
@@ -66,16 +62,6 @@ impl Place {
             Self::File(path) => Ok(Arc::new(SqliteStore::open(path)?)),
         }
     }
-}
-
-/// The app table that a store has, as requests see it, provided that the apps of the file can be taken over on top of it: they are not yet.
-///
-/// # Errors
-/// When the apps of the file and those of the store do not go together.
-pub fn first_snapshot(contents: &Contents, file: &[App], domain: Option<&HostName>) -> Result<Snapshot, EditError> {
-    let kept = Snapshot::new(AppTable::restore(contents.apps.clone()), domain.cloned())?;
-    Draft::of(&kept).apply(&Edit::File(file.to_vec()))?;
-    Ok(kept)
 }
 
 /// The service that keeps the state.

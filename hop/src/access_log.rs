@@ -11,3 +11,13 @@ mod writer;
 
 pub use line::{Event, Facts, Kind, Line, Outcome, timestamp};
 pub use writer::{AccessLog, OpenError};
+
+use serde_json::Value;
+
+/// Joins lines of several places to those of one request, the oldest first; a line that is there already is the same line. Of one millisecond
+/// those that were there come first.
+pub fn join_lines(lines: &mut Vec<Value>, mut others: Vec<Value>) {
+    others.retain(|line| !lines.contains(line));
+    lines.append(&mut others);
+    lines.sort_by(|one, other| one["ts"].as_str().cmp(&other["ts"].as_str()));
+}

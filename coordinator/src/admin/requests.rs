@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use app_proxy_control::request::{RequestTrace, WorkerFailure};
+use app_proxy_hop::access_log::join_lines;
 use app_proxy_hop::admin::{Name, Problem, request_id_of};
 use axum::Json;
 use axum::extract::State;
@@ -19,8 +20,8 @@ use crate::pool::{Pool, PoolWorker};
 
 /// The story of one request
 ///
-/// Lines of both access logs, oldest first: the coordinator's own, and those of the workers that the request may have gone to. They are kept in memory
-/// (`access_log.recent`), so that a request of long ago is not known.
+/// Lines of both access logs, oldest first: the coordinator's own, and those of the workers that the request may have gone to. They are kept in memory,
+/// and in the end of the log's file where it has one (`access_log.recent`), so that a request of long ago is not known.
 #[utoipa::path(get, path = "/api/v1/requests/{request_id}", operation_id = "get_request", tag = "requests",
     params(("request_id" = String, Path, description = "The request's identifier, or the one that its client brought.",
         pattern = "^[A-Za-z0-9][A-Za-z0-9._:=+-]{0,127}$", example = "01J9ZX3V5T8K2M4N6P8R0S2T4V")),
@@ -45,8 +46,7 @@ pub(super) async fn one(State(state): State<AdminState>, Name(id): Name) -> Resu
         match answer {
             Ok(events) => {
                 // Daemons of one host may write into one file, whose end each of them looks at.
-                let others: Vec<_> = events.into_iter().filter(|event| !trace.events.contains(event)).collect();
-                trace.events.extend(others);
+                join_lines(&mut trace.events, events);
                 trace.workers_asked.push(worker);
             }
             Err(error) => trace.workers_failed.push(WorkerFailure { worker, error }),
@@ -55,8 +55,6 @@ pub(super) async fn one(State(state): State<AdminState>, Name(id): Name) -> Resu
     if trace.events.is_empty() {
         return Err(not_found(&trace.workers_failed));
     }
-    // The sort keeps the order of lines of the same millisecond.
-    trace.events.sort_by(|a, b| text(a, "ts").cmp(&text(b, "ts")));
     Ok(Json(trace))
 }
 

@@ -10,9 +10,9 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::input::{Asked, to_the_end};
+use super::input::Asked;
 use super::problems::{BadRequest, Internal, SessionNotFound, StoreUnavailable, Unauthenticated};
-use super::{AdminState, Paging, store_problem};
+use super::{AdminState, Paging, store_problem, to_the_end};
 use crate::clock::now_ms;
 use crate::sessions::SessionRecord;
 use crate::sessions::cookie::SessionId;

@@ -13,12 +13,12 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::input::{Asked, Sent, bad_request, to_the_end};
+use super::input::{Asked, Sent, bad_request};
 use super::problems::{
     BadRegistration, BadRequest, Internal, StoreUnavailable, TooLarge, Unauthenticated, WorkerConflict, WorkerNotFound,
     WorkerOwnedByFile,
 };
-use super::{AdminState, Paging, store_problem};
+use super::{AdminState, Paging, store_problem, to_the_end};
 use crate::pool::PoolError;
 
 /// How long streams may go on at a worker that is drained, when nothing is said.

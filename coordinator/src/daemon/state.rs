@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use app_proxy_control::app::App;
+use app_proxy_control::table::AppTable;
 use app_proxy_hop::drain::Phase;
 use app_proxy_hop::streams::{CloseReason, Opened};
 
-use crate::apps::edit::EditError;
+use crate::apps::edit::{Draft, Edit, EditError};
 use crate::apps::editor::{Editor, EditorTask, Overlap};
 use crate::apps::{Apps, Snapshot};
 use crate::config::Config;
 use crate::effects::Effects;
-use crate::keeper::{Place, Work, first_snapshot};
+use crate::keeper::{Place, Work};
 use crate::proxy::Coordinator;
 use crate::sessions::journal::Journal;
 use crate::store::{Contents, Cursor, Store};
@@ -27,9 +28,15 @@ pub(super) fn first_state(config: &Config, place: &Place, is_successor: bool) ->
         // coordinator that was killed since, tells of them when data flows in them.
         contents.sessions.iter_mut().for_each(|session| session.draining_streams = 0);
     }
-    let snapshot = first_snapshot(&contents, &config.apps, config.domain.as_ref())
-        .map_err(|e| config.file.fault_of("apps", "apps", e))?;
+    let snapshot = snapshot_of(&contents, config).map_err(|e| config.file.fault_of("apps", "apps", e))?;
     Ok((snapshot, contents))
+}
+
+/// What a store has of the app table, provided that the apps of the file can be taken over on top of it: they are not yet.
+fn snapshot_of(contents: &Contents, config: &Config) -> Result<Snapshot, EditError> {
+    let kept = Snapshot::new(AppTable::restore(contents.apps.clone()), config.domain.clone())?;
+    Draft::of(&kept).apply(&Edit::File(config.apps.clone()))?;
+    Ok(kept)
 }
 
 /// Takes the apps of the file over before the daemon forks, so that whoever starts it learns why that cannot be.

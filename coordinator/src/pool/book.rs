@@ -95,7 +95,7 @@ impl Member {
         self.worker.load.draining.store(self.drain.is_some() || reported, Ordering::Relaxed);
     }
 
-    fn set_drain(&mut self, drain: Option<StoredDrain>) {
+    pub(super) fn set_drain(&mut self, drain: Option<StoredDrain>) {
         self.drain = drain;
         self.show_draining();
     }

@@ -250,10 +250,8 @@ impl Pool {
         }
         let mut book = self.book.lock().await;
         // One that has left meanwhile is taken out of the store by whoever waits for it now.
-        if book.members.contains_key(id) {
-            book.set_drain(id, drain);
-        }
         if let Some(member) = book.members.get_mut(id) {
+            member.set_drain(drain);
             member.is_stored = true;
         }
         drop(book);

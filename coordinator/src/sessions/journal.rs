@@ -159,9 +159,8 @@ mod tests {
         let apps =
             serde_json::from_value(serde_json::json!([{"name": "a", "endpoints": []}, {"name": "b", "endpoints": []}]));
         let apps = Arc::new(Apps::from_file(apps.unwrap(), None).unwrap());
-        let broken: Arc<dyn Store> = Arc::new(LateStore::new().0);
         let table = SessionTable::new(10, Duration::from_secs(60));
-        let mut journal = Journal::new(&table, &apps, &broken, &Drain::default(), 10);
+        let mut journal = Journal::new(&table, &apps, &LateStore::broken(), &Drain::default(), 10);
         for _ in 0..3 {
             apps.load().apps().for_each(|app| app.usage.mark());
             assert!(journal.write().await.is_err());

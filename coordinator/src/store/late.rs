@@ -29,6 +29,14 @@ impl LateStore {
         (Self(store), Opened(opened))
     }
 
+    /// A store that takes nothing: it is never opened.
+    #[cfg(test)]
+    pub(crate) fn broken() -> Arc<dyn Store> {
+        let (store, opened) = Self::new();
+        drop(opened);
+        Arc::new(store)
+    }
+
     async fn open(&self) -> Result<Arc<dyn Store>, StoreError> {
         let mut store = self.0.clone();
         let opened = store.wait_for(Option::is_some).await.ok().and_then(|store| store.clone());

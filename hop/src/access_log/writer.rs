@@ -12,6 +12,7 @@ use log::{error, warn};
 use prometheus::IntCounter;
 use serde_json::Value;
 
+use super::join_lines;
 use super::line::Line;
 use super::recent::Recent;
 use super::tail::Tail;
@@ -48,7 +49,7 @@ pub struct AccessLog {
     jobs: SyncSender<Job>,
     dropped: IntCounter,
     recent: Arc<Recent>,
-    tail: Arc<Option<Tail>>,
+    tail: Option<Arc<Tail>>,
     idle: Arc<Mutex<Option<Writer>>>,
 }
 
@@ -78,8 +79,8 @@ impl AccessLog {
             failing: false,
             dropped: dropped.clone(),
         };
-        let tail = section.file().and_then(|path| Tail::of(path, section.recent.0));
-        Ok(Self { jobs, dropped, recent, tail: Arc::new(tail), idle: Arc::new(Mutex::new(Some(writer))) })
+        let tail = section.file().and_then(|path| Tail::of(path, section.recent.0)).map(Arc::new);
+        Ok(Self { jobs, dropped, recent, tail, idle: Arc::new(Mutex::new(Some(writer))) })
     }
 
     /// Starts the writer's thread. A second call does nothing.
@@ -114,15 +115,13 @@ impl AccessLog {
 
     fn lines_of(&self, id: &RequestId) -> Vec<Value> {
         let kept = self.recent.lines_of(id);
-        let written = self.tail.as_ref().as_ref().map_or(Ok(Vec::new()), |tail| tail.lines_of(id));
+        let written = self.tail.as_ref().map_or(Ok(Vec::new()), |tail| tail.lines_of(id));
         let mut lines = written.unwrap_or_else(|e| {
             warn!("the access log cannot be read, a request is looked up in memory alone: {e}");
             Vec::new()
         });
-        // What is in both is the same line; what is in memory alone is not written, or in a file that was put aside.
-        let alone: Vec<_> = kept.into_iter().filter(|line| !lines.contains(line)).collect();
-        lines.extend(alone);
-        lines.sort_by(|one, other| one["ts"].as_str().cmp(&other["ts"].as_str()));
+        // What is in memory alone is not written, or in a file that was put aside.
+        join_lines(&mut lines, kept);
         lines
     }
 

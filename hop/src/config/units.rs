@@ -28,7 +28,7 @@ has_form!(
 
 impl Period {
     /// The longest text of a period, in bytes.
-    const LONGEST: usize = 64;
+    pub const LONGEST: usize = 64;
 
     /// A period of whole seconds.
     #[must_use]

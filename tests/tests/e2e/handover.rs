@@ -19,8 +19,13 @@ use tokio::task::JoinHandle;
 use crate::{number, session_id};
 
 /// Starts a successor and has the coordinator hand over to it; gives back the old process once it takes no connections any more.
-async fn hand_over(cluster: &mut Cluster) -> Daemon {
-    let mut successor = cluster.spawn_coordinator(&["-u"]);
+pub(crate) async fn hand_over(cluster: &mut Cluster) -> Daemon {
+    let successor = cluster.spawn_coordinator(&["-u"]);
+    hand_over_to(cluster, successor).await
+}
+
+/// The same with a successor that was started before.
+async fn hand_over_to(cluster: &mut Cluster, mut successor: Daemon) -> Daemon {
     let mut old = cluster.take_coordinator();
     old.signal(Signal::SIGQUIT);
     successor.listener("public").await;
@@ -364,14 +369,11 @@ async fn an_app_that_came_and_went_while_the_successor_started_keeps_nobody_from
     let mut cluster = Cluster::builder().app_at("filed", app.addr()).start().await;
     let body = with_sessions(&[app.addr()]);
     cluster.put_app("first", &body).await;
-    let mut successor = cluster.spawn_coordinator(&["-u"]);
+    let successor = cluster.spawn_coordinator(&["-u"]);
     successor.wait_for_stderr("that it has read the store", |line| line.contains("Bootstrap starting")).await;
     cluster.put_app("short", &body).await;
     cluster.delete_app("short").await;
-    let mut old = cluster.take_coordinator();
-    old.signal(Signal::SIGQUIT);
-    successor.listener("admin").await;
-    cluster.put_coordinator(successor);
+    let mut old = hand_over_to(&mut cluster, successor).await;
     assert_eq!(old.ended().await.code(), Some(0));
     cluster.put_app("later", &body).await;
     cluster.delete_app("first").await;

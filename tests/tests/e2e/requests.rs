@@ -3,9 +3,9 @@
 use app_proxy_tests::cluster::Cluster;
 use app_proxy_tests::http1::Request;
 use app_proxy_tests::wait::eventually_async;
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use crate::handover::hand_over;
 use crate::{start, start_default};
 
 /// Asks the coordinator until `wanted` holds: a line is written a moment after its request has ended.
@@ -126,15 +126,10 @@ async fn a_request_of_a_process_before_is_found_in_the_file() {
     let mut socket = cluster.websocket("/apps/notes/ws/echo", &[("X-Backend-Request-ID", "socket")]).await;
     cluster.get("/apps/api/echo").id("known").send().await;
     trace(&cluster, "known", |answer| has(answer, 1, 1)).await;
-    let mut successor = cluster.spawn_coordinator(&["-u"]);
-    let mut old = cluster.take_coordinator();
-    old.signal(Signal::SIGQUIT);
-    successor.listener("admin").await;
-    cluster.put_coordinator(successor);
+    let _old = hand_over(&mut cluster).await;
     let found = trace(&cluster, "known", |answer| has(answer, 1, 1)).await;
     assert_eq!(found["workers_asked"], json!(["w1"]));
     // What the old process logs while it drains, too.
-    old.wait_for_stderr("a drain", |line| line.contains("draining:")).await;
     socket.close(1000).await;
     let found = trace(&cluster, "socket", |answer| has(answer, 2, 2)).await;
     assert_eq!(events(&found).iter().filter(|event| event["event"] == "stream_close").count(), 2, "{found}");

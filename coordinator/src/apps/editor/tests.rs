@@ -41,13 +41,6 @@ async fn apps_of(store: &MemoryStore) -> Arc<Apps> {
     Arc::new(Apps::new(Snapshot::new(table, None).unwrap()))
 }
 
-/// A store that takes nothing.
-fn broken() -> Arc<dyn Store> {
-    let (store, opened) = LateStore::new();
-    drop(opened);
-    Arc::new(store)
-}
-
 /// An editor of `apps`, which are what `store` has.
 async fn editor(apps: &Arc<Apps>, store: Arc<dyn Store>) -> EditorTask {
     let cursor = store.load().await.map(|contents| contents.cursor).unwrap_or_default();
@@ -73,7 +66,7 @@ async fn what_the_store_does_not_take_nobody_has() {
     let stored = editor(&apps, Arc::new(store)).await.together(vec![put(app("there", at(1)))]).await;
     assert!(matches!(stored[..], [Ok(Outcome::Created(_))]), "{stored:?}");
 
-    let mut broken = editor(&apps, broken()).await;
+    let mut broken = editor(&apps, LateStore::broken()).await;
     let match_of_new = app("other", json!({"match": [{"path": "/apps/new"}]}));
     let answers = broken
         .together(vec![
@@ -123,7 +116,7 @@ async fn an_app_is_quiet_anew_when_its_endpoints_change_and_not_when_that_is_ref
         usage.look(now).told
     };
     assert!(told());
-    let mut broken = editor(&apps, broken()).await;
+    let mut broken = editor(&apps, LateStore::broken()).await;
     assert!(broken.together(vec![put(app("a", at(2)))]).await[0].is_err());
     assert!(usage.look(Now::read()).told, "nothing has changed");
     let mut works = editor(&apps, Arc::new(store.another())).await;
@@ -159,7 +152,7 @@ async fn a_scheduler_that_the_file_names_anew_is_asked() {
 async fn the_file_is_taken_when_the_store_takes_it_but_not_after_a_hand_over() {
     let store = MemoryStore::new();
     let apps = apps_of(&store).await;
-    let mut editor = editor(&apps, broken()).await;
+    let mut editor = editor(&apps, LateStore::broken()).await;
     let file = vec![app("filed", at(1))];
     editor.begin(file.clone()).await;
     assert!(editor.waiting.is_some() && apps.load().get("filed").is_none());

@@ -130,7 +130,7 @@ fn open(path: &Path, access: OpenFlags) -> Result<Connection, Fault> {
 }
 
 /// Makes sure that the file may be written to. Nothing is.
-pub(super) fn check_writable(connection: &Connection) -> Result<(), Fault> {
+fn check_writable(connection: &Connection) -> Result<(), Fault> {
     // SQLite is content to read where it may not write.
     if connection.is_readonly("main")? {
         return Err(Fault::Unusable("no permission to write to it".to_owned()));
