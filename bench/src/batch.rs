@@ -1,5 +1,5 @@
-//! A batch: the rounds of one workload between two restarts. In a round each contestant has one slice; the next round goes
-//! through them the other way.
+//! A batch: the rounds of one workload between two restarts. In a round each contestant has one
+//! slice; the next round goes through them the other way.
 
 use serde::Serialize;
 
@@ -54,7 +54,11 @@ pub struct Surroundings<'a> {
 
 impl Surroundings<'_> {
     /// Measures a batch of a workload with these contestants.
-    pub async fn batch(&self, workload: &dyn Workload, contestants: &[&Target]) -> (Conditions, Vec<Round>) {
+    pub async fn batch(
+        &self,
+        workload: &dyn Workload,
+        contestants: &[&Target],
+    ) -> (Conditions, Vec<Round>) {
         let ours: Vec<Pid> = self.ours(contestants);
         let (machine, cpu) = (MachineCpu::take(), CpuReading::take(&ours));
         let mut rounds = Vec::new();
@@ -62,8 +66,15 @@ impl Surroundings<'_> {
             rounds.push(self.round(workload, contestants, round % 2 == 1).await);
         }
         // Behind the rounds, so that it does not touch memory that a workload is about to measure.
-        let control = if workload.name() == "keepalive" { own_control(&rounds) } else { self.control().await };
-        let (now, cpu) = (MachineCpu::take(), CpuReading::take(&ours).since(&cpu).as_secs_f64());
+        let control = if workload.name() == "keepalive" {
+            own_control(&rounds)
+        } else {
+            self.control().await
+        };
+        let (now, cpu) = (
+            MachineCpu::take(),
+            CpuReading::take(&ours).since(&cpu).as_secs_f64(),
+        );
         let total = (now.total - machine.total).as_secs_f64().max(0.01);
         let busy = (now.busy.saturating_sub(machine.busy)).as_secs_f64();
         let stolen = (now.stolen.saturating_sub(machine.stolen)).as_secs_f64();
@@ -71,13 +82,23 @@ impl Surroundings<'_> {
             control,
             foreign_percent: 100.0 * (busy - cpu).max(0.0) / total,
             stolen_percent: 100.0 * stolen / total,
-            failed: rounds.iter().flatten().filter(|(name, _)| name != ASIDE).map(|(_, sample)| sample.failed).sum(),
+            failed: rounds
+                .iter()
+                .flatten()
+                .filter(|(name, _)| name != ASIDE)
+                .map(|(_, sample)| sample.failed)
+                .sum(),
             failures: failures(contestants, &rounds),
         };
         (conditions, rounds)
     }
 
-    async fn round(&self, workload: &dyn Workload, contestants: &[&Target], reversed: bool) -> Round {
+    async fn round(
+        &self,
+        workload: &dyn Workload,
+        contestants: &[&Target],
+        reversed: bool,
+    ) -> Round {
         let mut order = contestants.to_vec();
         if reversed {
             order.reverse();
@@ -91,8 +112,14 @@ impl Surroundings<'_> {
 
     /// Everything that runs for the benchmark.
     fn ours(&self, contestants: &[&Target]) -> Vec<Pid> {
-        let chains = self.chains.iter().map(|running| &running.target).chain(contestants.iter().copied());
-        let mut pids: Vec<Pid> = chains.flat_map(|target| target.pids.iter().copied()).collect();
+        let chains = self
+            .chains
+            .iter()
+            .map(|running| &running.target)
+            .chain(contestants.iter().copied());
+        let mut pids: Vec<Pid> = chains
+            .flat_map(|target| target.pids.iter().copied())
+            .collect();
         pids.extend([self.app, std::process::id()]);
         pids.sort_unstable();
         pids.dedup();
@@ -101,15 +128,27 @@ impl Surroundings<'_> {
 
     /// The ratio of haproxy to nginx right now, from four short slices; no number when they fail.
     async fn control(&self) -> Option<f64> {
-        let find = |name| self.chains.iter().map(|running| &running.target).find(|target| target.name == name);
+        let find = |name| {
+            self.chains
+                .iter()
+                .map(|running| &running.target)
+                .find(|target| target.name == name)
+        };
         let (baseline, control) = (find(BASELINE)?, find(CONTROL)?);
         let workload = Saturated::keepalive();
         let mut cpu = Vec::new();
         for target in [baseline, control, control, baseline] {
             let sample = workload.slice_of(target, self.pace.timing(250)).await;
-            cpu.push(sample.get(Metric::Cpu).filter(|_| sample.failed == 0).unwrap_or(f64::NAN));
+            cpu.push(
+                sample
+                    .get(Metric::Cpu)
+                    .filter(|_| sample.failed == 0)
+                    .unwrap_or(f64::NAN),
+            );
         }
-        let &[first, second, third, fourth] = cpu.as_slice() else { return None };
+        let &[first, second, third, fourth] = cpu.as_slice() else {
+            return None;
+        };
         Some((second + third) / (first + fourth))
     }
 }
@@ -121,8 +160,13 @@ fn own_control(rounds: &[Round]) -> Option<f64> {
 
 fn failures(contestants: &[&Target], rounds: &[Round]) -> Vec<String> {
     let first = |target: &&Target| {
-        let samples = rounds.iter().flatten().filter(|(name, _)| *name == target.name);
-        let failure = samples.filter_map(|(_, sample)| sample.failure.as_deref()).next()?;
+        let samples = rounds
+            .iter()
+            .flatten()
+            .filter(|(name, _)| *name == target.name);
+        let failure = samples
+            .filter_map(|(_, sample)| sample.failure.as_deref())
+            .next()?;
         Some(format!("{}: {failure}", target.name))
     };
     contestants.iter().filter_map(first).collect()
@@ -131,7 +175,12 @@ fn failures(contestants: &[&Target], rounds: &[Round]) -> Vec<String> {
 /// A contestant's figures over the rounds.
 #[must_use]
 pub fn figures(rounds: &[Round], name: &str, metric: Metric) -> Option<Spread> {
-    Spread::of(rounds.iter().filter_map(|round| figure(round, name, metric)).collect())
+    Spread::of(
+        rounds
+            .iter()
+            .filter_map(|round| figure(round, name, metric))
+            .collect(),
+    )
 }
 
 /// The ratios of a contestant to the baseline, each within one round.
@@ -145,7 +194,9 @@ pub fn ratios(rounds: &[Round], name: &str, baseline: &str, metric: Metric) -> O
 }
 
 fn figure(round: &Round, name: &str, metric: Metric) -> Option<f64> {
-    let (_, sample) = round.iter().find(|(contestant, sample)| contestant == name && sample.failed == 0)?;
+    let (_, sample) = round
+        .iter()
+        .find(|(contestant, sample)| contestant == name && sample.failed == 0)?;
     sample.get(metric)
 }
 
@@ -154,8 +205,15 @@ mod tests {
     use super::*;
 
     fn round(figures: &[(&str, f64)]) -> Round {
-        let sample = |cpu| Sample { count: 1, values: [(Metric::Cpu, cpu)].into(), ..Sample::default() };
-        figures.iter().map(|(name, cpu)| ((*name).to_owned(), sample(*cpu))).collect()
+        let sample = |cpu| Sample {
+            count: 1,
+            values: [(Metric::Cpu, cpu)].into(),
+            ..Sample::default()
+        };
+        figures
+            .iter()
+            .map(|(name, cpu)| ((*name).to_owned(), sample(*cpu)))
+            .collect()
     }
 
     #[test]
@@ -178,7 +236,10 @@ mod tests {
 
     #[test]
     fn a_round_without_the_baseline_has_no_ratio() {
-        let rounds = [round(&[("app-proxy", 1.0)]), round(&[("nginx", 0.0), ("app-proxy", 1.0)])];
+        let rounds = [
+            round(&[("app-proxy", 1.0)]),
+            round(&[("nginx", 0.0), ("app-proxy", 1.0)]),
+        ];
         assert_eq!(ratios(&rounds, "app-proxy", "nginx", Metric::Cpu), None);
         assert_eq!(figures(&rounds, "app-proxy", Metric::Cpu).unwrap().count, 2);
     }

@@ -1,4 +1,5 @@
-//! The chains: two proxies of a kind in a row, in front of the application. Each is a file with one struct.
+//! The chains: two proxies of a kind in a row, in front of the application. Each is a file with one
+//! struct.
 
 mod app_proxy;
 mod bare_pingora;
@@ -96,8 +97,8 @@ pub struct Started {
     pub logs: Vec<PathBuf>,
 }
 
-/// Starts two tiers of a kind in a folder of this name, the second in front of the application. Both write `<tier>.log` there, where they
-/// have a file for it.
+/// Starts two tiers of a kind in a folder of this name, the second in front of the application.
+/// Both write `<tier>.log` there, where they have a file for it.
 fn start_pair(
     site: &mut Site,
     folder: &str,
@@ -105,9 +106,15 @@ fn start_pair(
 ) -> Result<Started> {
     let folder = site.folder(folder)?;
     let (entry, middle) = (site.ports.free()?, site.ports.free()?);
-    let processes =
-        vec![tier(site, &folder, "first", entry, middle)?, tier(site, &folder, "second", middle, site.app)?];
-    Ok(Started { entry, processes, logs: vec![folder.join("first.log"), folder.join("second.log")] })
+    let processes = vec![
+        tier(site, &folder, "first", entry, middle)?,
+        tier(site, &folder, "second", middle, site.app)?,
+    ];
+    Ok(Started {
+        entry,
+        processes,
+        logs: vec![folder.join("first.log"), folder.join("second.log")],
+    })
 }
 
 /// All of them, in the order of the report.
@@ -126,13 +133,22 @@ pub fn all() -> Vec<Box<dyn Chain>> {
 /// A program of this name, in `PATH` or where Debian puts daemons.
 fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
-    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
+    let folders =
+        std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+    folders
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
 }
 
 /// The first line that a program says when it is asked, on either output.
 fn first_line(program: &Path, flag: &str) -> Option<String> {
     let output = Command::new(program).arg(flag).output().ok()?;
     let text = [output.stdout, output.stderr].concat();
-    Some(String::from_utf8_lossy(&text).lines().next()?.trim().to_owned())
+    Some(
+        String::from_utf8_lossy(&text)
+            .lines()
+            .next()?
+            .trim()
+            .to_owned(),
+    )
 }

@@ -51,7 +51,8 @@ pub struct RunArgs {
     /// How often all processes are started [default: 3, with --quick 1]
     #[arg(long, value_name = "N")]
     pub restarts: Option<usize>,
-    /// How often a void batch is measured again, while the time allows it [default: 2, with --quick 0]
+    /// How often a void batch is measured again, while the time allows it [default: 2, with --quick
+    /// 0]
     #[arg(long, value_name = "N")]
     pub retries: Option<usize>,
     /// Void batches are measured again only as long as this can be kept

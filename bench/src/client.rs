@@ -1,4 +1,5 @@
-//! The load client: HTTP/1.1 and WebSockets by hand, so that it costs little beside what it measures.
+//! The load client: HTTP/1.1 and WebSockets by hand, so that it costs little beside what it
+//! measures.
 
 pub mod chunked;
 pub mod connection;

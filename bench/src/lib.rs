@@ -1,5 +1,6 @@
-//! The benchmark of App-Proxy: chains of two proxies side by side, each in front of the same application, measured by
-//! the same client in the same run. docs/benchmark.md says how, and how to read what comes out.
+//! The benchmark of App-Proxy: chains of two proxies side by side, each in front of the same
+//! application, measured by the same client in the same run. docs/benchmark.md says how, and how to
+//! read what comes out.
 
 pub mod app;
 pub mod batch;
@@ -20,12 +21,14 @@ pub mod stats;
 pub mod validity;
 pub mod workload;
 
-/// The header of the request ID, as App-Proxy has it by default; the other chains are told to use it too.
+/// The header of the request ID, as App-Proxy has it by default; the other chains are told to use
+/// it too.
 pub const REQUEST_ID: &str = "X-Backend-Request-ID";
 
 /// Nanoseconds on the machine's monotonic clock, which all its processes share.
 #[must_use]
 pub fn monotonic_ns() -> u64 {
-    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
-        .map_or(0, |time| u64::try_from(std::time::Duration::from(time).as_nanos()).unwrap_or(u64::MAX))
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map_or(0, |time| {
+        u64::try_from(std::time::Duration::from(time).as_nanos()).unwrap_or(u64::MAX)
+    })
 }

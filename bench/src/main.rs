@@ -21,7 +21,9 @@ fn main() -> ExitCode {
 
 fn execute(command: Command) -> Result<()> {
     // One thread, with tasks that never leave it.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let tasks = LocalSet::new();
     match command {
         Command::Run(args) => tasks.block_on(&runtime, run::run(&args)),

@@ -46,14 +46,18 @@ impl Meter {
     /// A unit is done.
     pub fn done(&self, latency: Duration) {
         if self.counting.get() {
-            self.latencies.borrow_mut().push(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+            self.latencies
+                .borrow_mut()
+                .push(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
         }
     }
 
     /// A unit has failed, counted or not.
     pub fn failed(&self, why: &dyn Display) {
         self.failed.set(self.failed.get() + 1);
-        self.failure.borrow_mut().get_or_insert_with(|| why.to_string());
+        self.failure
+            .borrow_mut()
+            .get_or_insert_with(|| why.to_string());
     }
 
     /// Counts a failure, if it is one.
@@ -64,8 +68,14 @@ impl Meter {
     }
 }
 
-/// Lets the clients run for the time of a slice, and says what they and the chain's processes have done.
-pub async fn measure(meter: &Rc<Meter>, target: &Target, timing: Timing, mut clients: JoinSet<()>) -> Sample {
+/// Lets the clients run for the time of a slice, and says what they and the chain's processes have
+/// done.
+pub async fn measure(
+    meter: &Rc<Meter>,
+    target: &Target,
+    timing: Timing,
+    mut clients: JoinSet<()>,
+) -> Sample {
     sleep(timing.warmup).await;
     meter.counting.set(true);
     let (begun, cpu) = (Instant::now(), CpuReading::take(&target.pids));
@@ -74,7 +84,12 @@ pub async fn measure(meter: &Rc<Meter>, target: &Target, timing: Timing, mut cli
     let wall = begun.elapsed();
     meter.counting.set(false);
     meter.stopped.set(true);
-    if timeout(PATIENCE, async { while clients.join_next().await.is_some() {} }).await.is_err() {
+    if timeout(PATIENCE, async {
+        while clients.join_next().await.is_some() {}
+    })
+    .await
+    .is_err()
+    {
         meter.failed(&Failure::Late);
     }
     let mut latencies = meter.latencies.take();

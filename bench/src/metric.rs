@@ -85,7 +85,11 @@ impl Sample {
     /// A sample that failed as a whole.
     #[must_use]
     pub fn failed(why: &dyn std::fmt::Display) -> Self {
-        Self { failed: 1, failure: Some(why.to_string()), ..Self::default() }
+        Self {
+            failed: 1,
+            failure: Some(why.to_string()),
+            ..Self::default()
+        }
     }
 
     /// A figure.

@@ -46,12 +46,22 @@ impl Program<'_> {
     pub fn start(self) -> Result<Process> {
         let append = |suffix: &str| {
             let path = self.folder.join(format!("{}.{suffix}", self.name));
-            File::options().create(true).append(true).open(&path).with_context(|| path.display().to_string())
+            File::options()
+                .create(true)
+                .append(true)
+                .open(&path)
+                .with_context(|| path.display().to_string())
         };
         let said = self.folder.join(format!("{}.err", self.name));
         // Ended with the benchmark, however that ends.
         let child = Command::new("setpriv")
-            .args(["--pdeathsig", "TERM", "taskset", "-c", &self.core.to_string()])
+            .args([
+                "--pdeathsig",
+                "TERM",
+                "taskset",
+                "-c",
+                &self.core.to_string(),
+            ])
             .arg(self.file)
             .args(self.args)
             .current_dir(self.folder)
@@ -61,7 +71,11 @@ impl Program<'_> {
             .stderr(append("err")?)
             .spawn()
             .with_context(|| format!("cannot start {}", self.name))?;
-        Ok(Process { name: self.name.to_owned(), child, said })
+        Ok(Process {
+            name: self.name.to_owned(),
+            child,
+            said,
+        })
     }
 }
 
@@ -83,9 +97,16 @@ impl Process {
     pub fn last_words(&self) -> String {
         let said = fs::read_to_string(&self.said).unwrap_or_default();
         let lines: Vec<&str> = said.lines().collect();
-        let tail = lines.get(lines.len().saturating_sub(15)..).unwrap_or_default().join("\n    ");
+        let tail = lines
+            .get(lines.len().saturating_sub(15)..)
+            .unwrap_or_default()
+            .join("\n    ");
         let said = self.said.display();
-        if tail.is_empty() { format!("{said} is empty") } else { format!("the end of {said}:\n    {tail}") }
+        if tail.is_empty() {
+            format!("{said} is empty")
+        } else {
+            format!("the end of {said}:\n    {tail}")
+        }
     }
 
     /// Fails when it has ended.
@@ -94,7 +115,11 @@ impl Process {
     /// Which process, how it ended, and what it said last.
     pub fn check(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
-            bail!("{} has ended by itself ({status}); {}", self.name, self.last_words());
+            bail!(
+                "{} has ended by itself ({status}); {}",
+                self.name,
+                self.last_words()
+            );
         }
         Ok(())
     }
@@ -137,7 +162,8 @@ pub fn stay_on(core: usize) -> Result<()> {
 /// # Errors
 /// It is too low for the WebSockets.
 pub fn raise_file_limit() -> Result<()> {
-    /// A chain's hop has two sockets for each of 2,000 WebSockets, and nginx wants room for its 16,384 connections.
+    /// A chain's hop has two sockets for each of 2,000 WebSockets, and nginx wants room for its
+    /// 16,384 connections.
     const NEEDED: u64 = 17_000;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let wanted = hard.clamp(NEEDED, 1 << 20);

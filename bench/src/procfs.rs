@@ -12,32 +12,45 @@ pub type Pid = u32;
 pub struct CpuReading(HashMap<(Pid, u32), u64>);
 
 impl CpuReading {
-    /// Reads it. `/proc/PID/schedstat` would be the main thread's alone, so each thread is read by itself.
+    /// Reads it. `/proc/PID/schedstat` would be the main thread's alone, so each thread is read by
+    /// itself.
     #[must_use]
     pub fn take(pids: &[Pid]) -> Self {
-        let threads = pids.iter().flat_map(|&pid| children_of_folder(pid).into_iter().map(move |tid| (pid, tid)));
+        let threads = pids.iter().flat_map(|&pid| {
+            children_of_folder(pid)
+                .into_iter()
+                .map(move |tid| (pid, tid))
+        });
         Self(
             threads
                 .filter_map(|(pid, tid)| {
-                    let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/schedstat")).ok()?;
+                    let text =
+                        fs::read_to_string(format!("/proc/{pid}/task/{tid}/schedstat")).ok()?;
                     Some(((pid, tid), parse_schedstat(&text)?))
                 })
                 .collect(),
         )
     }
 
-    /// The CPU time between an earlier reading and this one. A thread that began in between counts from zero.
+    /// The CPU time between an earlier reading and this one. A thread that began in between counts
+    /// from zero.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Duration {
-        let spent = |(thread, now): (&(Pid, u32), &u64)| now.saturating_sub(*earlier.0.get(thread).unwrap_or(&0));
+        let spent = |(thread, now): (&(Pid, u32), &u64)| {
+            now.saturating_sub(*earlier.0.get(thread).unwrap_or(&0))
+        };
         Duration::from_nanos(self.0.iter().map(spent).sum())
     }
 }
 
 /// The threads of a process.
 fn children_of_folder(pid: Pid) -> Vec<u32> {
-    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// The time on a CPU from a `schedstat` file: its first number, in nanoseconds.
@@ -48,42 +61,67 @@ fn parse_schedstat(text: &str) -> Option<u64> {
 /// The processes and all that they have started, directly or not.
 #[must_use]
 pub fn with_descendants(roots: &[Pid]) -> Vec<Pid> {
-    let parents: Vec<(Pid, Pid)> = all_pids().into_iter().filter_map(|pid| Some((pid, parent_of(pid)?))).collect();
+    let parents: Vec<(Pid, Pid)> = all_pids()
+        .into_iter()
+        .filter_map(|pid| Some((pid, parent_of(pid)?)))
+        .collect();
     let mut family = roots.to_vec();
     let mut next = 0;
     while let Some(&parent) = family.get(next) {
-        family.extend(parents.iter().filter(|(_, p)| *p == parent).map(|(pid, _)| *pid));
+        family.extend(
+            parents
+                .iter()
+                .filter(|(_, p)| *p == parent)
+                .map(|(pid, _)| *pid),
+        );
         next += 1;
     }
     family
 }
 
 fn all_pids() -> Vec<Pid> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 fn parent_of(pid: Pid) -> Option<Pid> {
-    parse_status(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "PPid")?.try_into().ok()
+    parse_status(
+        &fs::read_to_string(format!("/proc/{pid}/status")).ok()?,
+        "PPid",
+    )?
+    .try_into()
+    .ok()
 }
 
 /// A number of a `status` file: its first one behind the name.
 fn parse_status(text: &str, name: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// The sum over the processes of a field of `status` that is in KiB (`VmHWM`, `RssAnon`).
 #[must_use]
 pub fn memory_kib(pids: &[Pid], field: &str) -> u64 {
-    let of = |pid: &Pid| parse_status(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, field);
+    let of = |pid: &Pid| {
+        parse_status(
+            &fs::read_to_string(format!("/proc/{pid}/status")).ok()?,
+            field,
+        )
+    };
     pids.iter().filter_map(of).sum()
 }
 
 /// Makes the processes' peak of memory (`VmHWM`) what they have now.
 pub fn reset_peak_memory(pids: &[Pid]) {
     for pid in pids {
-        // Where the kernel refuses, the peak stays that of the process's life, which is no better for anybody.
+        // Where the kernel refuses, the peak stays that of the process's life, which is no better
+        // for anybody.
         let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
     }
 }
@@ -110,11 +148,20 @@ impl MachineCpu {
 /// The first line of `/proc/stat`, whose unit is 1/100 s on every Linux that App-Proxy runs on.
 fn parse_stat(text: &str) -> Option<MachineCpu> {
     let line = text.lines().find_map(|line| line.strip_prefix("cpu "))?;
-    let ticks: Vec<u64> = line.split_ascii_whitespace().map_while(|field| field.parse().ok()).collect();
-    let &[user, nice, system, idle, iowait, irq, softirq, steal, ..] = ticks.as_slice() else { return None };
+    let ticks: Vec<u64> = line
+        .split_ascii_whitespace()
+        .map_while(|field| field.parse().ok())
+        .collect();
+    let &[user, nice, system, idle, iowait, irq, softirq, steal, ..] = ticks.as_slice() else {
+        return None;
+    };
     let busy = user + nice + system + irq + softirq;
     let time = |ticks: u64| Duration::from_millis(ticks * 10);
-    Some(MachineCpu { busy: time(busy), stolen: time(steal), total: time(busy + idle + iowait + steal) })
+    Some(MachineCpu {
+        busy: time(busy),
+        stolen: time(steal),
+        total: time(busy + idle + iowait + steal),
+    })
 }
 
 #[cfg(test)]
@@ -144,10 +191,14 @@ mod tests {
 
     #[test]
     fn the_machines_time_is_told_apart() {
-        let stat = parse_stat("cpu  345744 1 35663 270308 1627 2 1086 499 0 0\ncpu0 1 2 3\n").unwrap();
+        let stat =
+            parse_stat("cpu  345744 1 35663 270308 1627 2 1086 499 0 0\ncpu0 1 2 3\n").unwrap();
         assert_eq!(stat.busy, Duration::from_millis(3_824_960));
         assert_eq!(stat.stolen, Duration::from_millis(4_990));
-        assert_eq!(stat.total, Duration::from_millis(3_824_960 + 4_990 + (270_308 + 1_627) * 10));
+        assert_eq!(
+            stat.total,
+            Duration::from_millis(3_824_960 + 4_990 + (270_308 + 1_627) * 10)
+        );
     }
 
     #[test]

@@ -34,8 +34,18 @@ pub struct Report {
 impl Report {
     /// Of these batches.
     #[must_use]
-    pub fn new(plan: &Plan, machine: Machine, limits: Limits, batches: Vec<Batch>, took: Duration) -> Self {
-        let workloads = plan.workloads.iter().map(|workload| Summary::of(workload.as_ref(), &batches)).collect();
+    pub fn new(
+        plan: &Plan,
+        machine: Machine,
+        limits: Limits,
+        batches: Vec<Batch>,
+        took: Duration,
+    ) -> Self {
+        let workloads = plan
+            .workloads
+            .iter()
+            .map(|workload| Summary::of(workload.as_ref(), &batches))
+            .collect();
         Self {
             machine,
             quick: plan.pace.quick,
@@ -48,7 +58,8 @@ impl Report {
     }
 }
 
-/// Prints the table, writes `result.json` and `chart.svg`, and copies them to the documents if that is asked for.
+/// Prints the table, writes `result.json` and `chart.svg`, and copies them to the documents if that
+/// is asked for.
 ///
 /// # Errors
 /// A file cannot be written.
@@ -61,12 +72,18 @@ pub fn publish(report: &Report, args: &RunArgs) -> Result<()> {
     for folder in [args.out.as_path()].into_iter().chain(documents) {
         write(folder, "result.json", &json)?;
         write(folder, "chart.svg", &chart)?;
-        writeln!(out, "written: {0}/result.json, {0}/chart.svg", folder.display())?;
+        writeln!(
+            out,
+            "written: {0}/result.json, {0}/chart.svg",
+            folder.display()
+        )?;
     }
     Ok(())
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> Result<()> {
     let file = folder.join(name);
-    fs::create_dir_all(folder).and_then(|()| fs::write(&file, text)).with_context(|| file.display().to_string())
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(&file, text))
+        .with_context(|| file.display().to_string())
 }

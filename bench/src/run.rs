@@ -29,12 +29,21 @@ const VISITS: Visits = Visits { apps: 1, each: 64 };
 pub async fn run(args: &RunArgs) -> Result<()> {
     process::raise_file_limit()?;
     process::stay_on(args.client_core)?;
-    ensure!(args.client_core != args.proxy_core, "the client and the proxies need a core each");
+    ensure!(
+        args.client_core != args.proxy_core,
+        "the client and the proxies need a core each"
+    );
     let mut runner = Runner::new(args)?;
     for restart in 1..=runner.plan.restarts {
         runner.restart(restart).await?;
     }
-    let report = Report::new(&runner.plan, runner.machine, args.limits(), runner.batches, runner.begun.elapsed());
+    let report = Report::new(
+        &runner.plan,
+        runner.machine,
+        args.limits(),
+        runner.batches,
+        runner.begun.elapsed(),
+    );
     report::publish(&report, args)
 }
 
@@ -64,7 +73,13 @@ impl Runner {
         };
         let plan = Plan::new(args, &site)?;
         let machine = Machine::describe(&site, &plan.chains);
-        Ok(Self { plan, site, machine, batches: Vec::new(), begun: Instant::now() })
+        Ok(Self {
+            plan,
+            site,
+            machine,
+            batches: Vec::new(),
+            begun: Instant::now(),
+        })
     }
 
     /// Starts everything, measures a batch of each workload, and ends everything.
@@ -75,12 +90,14 @@ impl Runner {
             chains.push(start_chain(chain.as_ref(), &mut self.site).await?);
         }
         for (done, index) in self.plan.first().into_iter().enumerate() {
-            self.workload((restart, done), index, &app, &mut chains).await?;
+            self.workload((restart, done), index, &app, &mut chains)
+                .await?;
         }
         self.warm_up(&chains).await;
         let before = self.plan.first().len();
         for (done, index) in self.plan.rest().into_iter().enumerate() {
-            self.workload((restart, before + done), index, &app, &mut chains).await?;
+            self.workload((restart, before + done), index, &app, &mut chains)
+                .await?;
         }
         Ok(())
     }
@@ -88,7 +105,9 @@ impl Runner {
     /// Lets every chain work for a second, which some need to get up to speed.
     async fn warm_up(&self, chains: &[Running]) {
         for running in chains {
-            Saturated::keepalive().slice_of(&running.target, self.plan.pace.timing(1_000)).await;
+            Saturated::keepalive()
+                .slice_of(&running.target, self.plan.pace.timing(1_000))
+                .await;
         }
     }
 
@@ -99,7 +118,9 @@ impl Runner {
             folder: &folder,
             core: self.plan.client_core,
             file: &std::env::current_exe()?,
-            args: ["app", "--listen", &self.site.app.to_string()].map(Into::into).into(),
+            args: ["app", "--listen", &self.site.app.to_string()]
+                .map(Into::into)
+                .into(),
         };
         let mut app = app.start()?;
         let listening = async {
@@ -109,7 +130,9 @@ impl Runner {
             }
             anyhow::Ok(())
         };
-        timeout(Duration::from_secs(10), listening).await.context("the application does not listen")??;
+        timeout(Duration::from_secs(10), listening)
+            .await
+            .context("the application does not listen")??;
         Ok(app)
     }
 
@@ -121,7 +144,9 @@ impl Runner {
         app: &Process,
         chains: &mut [Running],
     ) -> Result<()> {
-        let Some(workload) = self.plan.workloads.get(index) else { return Ok(()) };
+        let Some(workload) = self.plan.workloads.get(index) else {
+            return Ok(());
+        };
         let mut variants = workload.variants(&mut self.site, self.plan.pace).await?;
         for attempt in 1..=self.plan.attempts {
             let begun = Instant::now();
@@ -130,7 +155,12 @@ impl Runner {
             } else {
                 chains.iter().map(|running| &running.target).collect()
             };
-            let surroundings = Surroundings { chains, app: app.pid(), pace: self.plan.pace, limits: self.plan.limits };
+            let surroundings = Surroundings {
+                chains,
+                app: app.pid(),
+                pace: self.plan.pace,
+                limits: self.plan.limits,
+            };
             let (conditions, rounds) = surroundings.batch(workload.as_ref(), &contestants).await;
             let batch = Batch {
                 workload: workload.name().to_owned(),
@@ -147,7 +177,11 @@ impl Runner {
             }
             let void = !batch.void.is_empty();
             self.batches.push(batch);
-            if !void || !self.plan.allows_another(self.begun.elapsed(), begun.elapsed(), restart, done) {
+            if !void
+                || !self
+                    .plan
+                    .allows_another(self.begun.elapsed(), begun.elapsed(), restart, done)
+            {
                 break;
             }
         }
@@ -156,26 +190,43 @@ impl Runner {
 }
 
 async fn start_chain(chain: &dyn Chain, site: &mut Site) -> Result<Running> {
-    let started =
-        chain.start(site, chain.name()).with_context(|| format!("the chain {} does not start", chain.name()))?;
+    let started = chain
+        .start(site, chain.name())
+        .with_context(|| format!("the chain {} does not start", chain.name()))?;
     Running::ready(started, chain, chain.name(), VISITS).await
 }
 
 /// One line of progress.
 fn say(plan: &Plan, workload: &dyn Workload, batch: &Batch, elapsed: Duration) {
     let seconds = elapsed.as_secs();
-    let outcome = if batch.void.is_empty() { "ok".to_owned() } else { format!("VOID: {}", batch.void.join("; ")) };
+    let outcome = if batch.void.is_empty() {
+        "ok".to_owned()
+    } else {
+        format!("VOID: {}", batch.void.join("; "))
+    };
     let metric = workload.metrics().first().copied().unwrap_or(Metric::Cpu);
-    let names = batch.rounds.first().map(|round| round.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>());
+    let names = batch.rounds.first().map(|round| {
+        round
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect::<Vec<_>>()
+    });
     let names = names.unwrap_or_default();
     let (name, baseline) = if workload.has_variants() {
-        (names.last().copied().unwrap_or_default(), names.first().copied().unwrap_or_default())
+        (
+            names.last().copied().unwrap_or_default(),
+            names.first().copied().unwrap_or_default(),
+        )
     } else {
         ("app-proxy", BASELINE)
     };
-    let ratio = ratios(&batch.rounds, name, baseline, metric)
-        .map_or_else(String::new, |spread| format!(", {name} {:.2} of {baseline}", spread.median));
-    let control = batch.conditions.control.map_or_else(String::new, |control| format!(", control {control:.2}"));
+    let ratio = ratios(&batch.rounds, name, baseline, metric).map_or_else(String::new, |spread| {
+        format!(", {name} {:.2} of {baseline}", spread.median)
+    });
+    let control = batch
+        .conditions
+        .control
+        .map_or_else(String::new, |control| format!(", control {control:.2}"));
     eprintln!(
         "[{:>2}:{:02}] restart {}/{}, {:<16} {outcome}{ratio}{control}, foreign {:.1} %, stolen {:.1} %",
         seconds / 60,

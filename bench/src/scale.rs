@@ -1,8 +1,8 @@
-//! Many apps, sessions and workers at once: what they cost a coordinator, how much memory, and how long it takes until all workers
-//! know of a change. docs/performance.md has the figures.
+//! Many apps, sessions and workers at once: what they cost a coordinator, how much memory, and how
+//! long it takes until all workers know of a change. docs/performance.md has the figures.
 //!
-//! The coordinator has one core for itself. The client, the one worker that serves, the application and the workers that are
-//! only played have the other.
+//! The coordinator has one core for itself. The client, the one worker that serves, the application
+//! and the workers that are only played have the other.
 
 mod api;
 mod cluster;
@@ -21,7 +21,8 @@ use crate::procfs::{CpuReading, Pid, memory_kib};
 use cluster::Cluster;
 use table::Table;
 
-/// For how long a daemon is left alone before its memory counts: what is written behind is written then.
+/// For how long a daemon is left alone before its memory counts: what is written behind is written
+/// then.
 const SETTLE: Duration = Duration::from_secs(3);
 /// For how long the CPU of a daemon is watched that has nothing to do.
 const IDLE: Duration = Duration::from_secs(5);
@@ -33,8 +34,15 @@ const IDLE: Duration = Duration::from_secs(5);
 pub async fn run(args: &ScaleArgs) -> Result<()> {
     process::raise_file_limit()?;
     process::stay_on(args.client_core)?;
-    ensure!(args.client_core != args.coordinator_core, "the client and the coordinator need a core each");
-    let mut scale = Scale { cluster: Cluster::start(args).await?, table: Table::begin(), args: args.clone() };
+    ensure!(
+        args.client_core != args.coordinator_core,
+        "the client and the coordinator need a core each"
+    );
+    let mut scale = Scale {
+        cluster: Cluster::start(args).await?,
+        table: Table::begin(),
+        args: args.clone(),
+    };
     let measured = scale.all().await;
     let said = scale.cluster.last_words();
     measured.map_err(|fault| fault.context(said))?;
@@ -75,10 +83,14 @@ impl Scale {
         sleep(SETTLE).await;
         self.cluster.check()?;
         let memory = |pid: Pid| memory_kib(&[pid], "RssAnon") << 10;
-        let memory =
-            Memory { coordinator: memory(self.cluster.coordinator.pid()), worker: memory(self.cluster.worker.pid()) };
-        self.table.bytes(&format!("coordinator's memory, {when}"), memory.coordinator);
-        self.table.bytes(&format!("worker's memory, {when}"), memory.worker);
+        let memory = Memory {
+            coordinator: memory(self.cluster.coordinator.pid()),
+            worker: memory(self.cluster.worker.pid()),
+        };
+        self.table
+            .bytes(&format!("coordinator's memory, {when}"), memory.coordinator);
+        self.table
+            .bytes(&format!("worker's memory, {when}"), memory.worker);
         Ok(memory)
     }
 
@@ -89,7 +101,10 @@ impl Scale {
         let spent = self.cpu().since(&cpu);
         self.cluster.check()?;
         let percent = spent.as_secs_f64() / IDLE.as_secs_f64() * 100.0;
-        self.table.add(&format!("coordinator's CPU, {when}"), format!("{percent:.1} % of a core"));
+        self.table.add(
+            &format!("coordinator's CPU, {when}"),
+            format!("{percent:.1} % of a core"),
+        );
         Ok(())
     }
 

@@ -18,7 +18,8 @@ pub struct Limits {
 /// What a batch is judged by.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Conditions {
-    /// CPU a request of haproxy, as a ratio to nginx, measured with the batch. Nothing where they do not both run.
+    /// CPU a request of haproxy, as a ratio to nginx, measured with the batch. Nothing where they
+    /// do not both run.
     pub control: Option<f64>,
     /// CPU time of processes that are not ours, in % of the time of the machine's cores.
     pub foreign_percent: f64,
@@ -38,17 +39,26 @@ impl Limits {
         if let Some(control) = conditions.control
             && !(self.control_min..=self.control_max).contains(&control)
         {
-            faults
-                .push(format!("haproxy / nginx is {control:.2}, outside {} to {}", self.control_min, self.control_max));
+            faults.push(format!(
+                "haproxy / nginx is {control:.2}, outside {} to {}",
+                self.control_min, self.control_max
+            ));
         }
         if conditions.foreign_percent > self.foreign_percent {
-            faults.push(format!("other processes used {:.1} % CPU", conditions.foreign_percent));
+            faults.push(format!(
+                "other processes used {:.1} % CPU",
+                conditions.foreign_percent
+            ));
         }
         if conditions.stolen_percent > self.stolen_percent {
             faults.push(format!("{:.1} % CPU was stolen", conditions.stolen_percent));
         }
         if conditions.failed > 0 {
-            faults.push(format!("{} failed ({})", conditions.failed, conditions.failures.join("; ")));
+            faults.push(format!(
+                "{} failed ({})",
+                conditions.failed,
+                conditions.failures.join("; ")
+            ));
         }
         faults
     }
@@ -58,22 +68,47 @@ impl Limits {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { control_min: 1.0, control_max: 1.25, foreign_percent: 3.0, stolen_percent: 2.0 };
+    const LIMITS: Limits = Limits {
+        control_min: 1.0,
+        control_max: 1.25,
+        foreign_percent: 3.0,
+        stolen_percent: 2.0,
+    };
 
     fn good() -> Conditions {
-        Conditions { control: Some(1.07), foreign_percent: 0.4, ..Conditions::default() }
+        Conditions {
+            control: Some(1.07),
+            foreign_percent: 0.4,
+            ..Conditions::default()
+        }
     }
 
     #[test]
     fn a_quiet_batch_counts_also_without_a_control() {
         assert!(LIMITS.faults(&good()).is_empty());
-        assert!(LIMITS.faults(&Conditions { control: None, ..good() }).is_empty());
+        assert!(
+            LIMITS
+                .faults(&Conditions {
+                    control: None,
+                    ..good()
+                })
+                .is_empty()
+        );
     }
 
     #[test]
     fn a_control_out_of_its_range_makes_it_void() {
         for control in [0.99, 1.26, f64::NAN] {
-            assert_eq!(LIMITS.faults(&Conditions { control: Some(control), ..good() }).len(), 1, "{control}");
+            assert_eq!(
+                LIMITS
+                    .faults(&Conditions {
+                        control: Some(control),
+                        ..good()
+                    })
+                    .len(),
+                1,
+                "{control}"
+            );
         }
     }
 

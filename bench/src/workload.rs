@@ -34,8 +34,15 @@ impl Pace {
     /// A warm-up of 0.1 s and a slice of so many ms, or of much less.
     #[must_use]
     pub fn timing(self, slice_ms: u64) -> Timing {
-        let (warmup, slice) = if self.quick { (50, slice_ms / 4) } else { (100, slice_ms) };
-        Timing { warmup: Duration::from_millis(warmup), slice: Duration::from_millis(slice) }
+        let (warmup, slice) = if self.quick {
+            (50, slice_ms / 4)
+        } else {
+            (100, slice_ms)
+        };
+        Timing {
+            warmup: Duration::from_millis(warmup),
+            slice: Duration::from_millis(slice),
+        }
     }
 
     /// The first in a full run, the second in a quick one.
@@ -75,8 +82,8 @@ pub trait Workload {
         false
     }
 
-    /// Starts contestants of its own, the first of which the others are compared with; nothing where the contestants are the
-    /// chains, which are compared with nginx.
+    /// Starts contestants of its own, the first of which the others are compared with; nothing
+    /// where the contestants are the chains, which are compared with nginx.
     async fn variants(&self, _site: &mut Site, _pace: Pace) -> Result<Vec<Running>> {
         Ok(Vec::new())
     }

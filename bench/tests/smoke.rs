@@ -1,4 +1,5 @@
-//! The benchmark itself, without any proxy: it starts the application, measures, and writes its result.
+//! The benchmark itself, without any proxy: it starts the application, measures, and writes its
+//! result.
 
 use std::process::Command;
 
@@ -6,8 +7,22 @@ use std::process::Command;
 fn a_run_without_a_proxy_measures_and_writes_its_result() {
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_app-proxy-bench"))
-        .args(["run", "--quick", "--rounds", "1", "--chains", "direct", "--foreign", "100", "--stolen", "100"])
-        .args(["--only", "keepalive,rate-2500,new-connection,body-64k,download,upload,websocket,events"])
+        .args([
+            "run",
+            "--quick",
+            "--rounds",
+            "1",
+            "--chains",
+            "direct",
+            "--foreign",
+            "100",
+            "--stolen",
+            "100",
+        ])
+        .args([
+            "--only",
+            "keepalive,rate-2500,new-connection,body-64k,download,upload,websocket,events",
+        ])
         // A machine of one core can do it too: there is no proxy.
         .args(["--client-core", "0", "--proxy-core", "1", "--out"])
         .arg(folder.path())
@@ -23,7 +38,13 @@ fn a_run_without_a_proxy_measures_and_writes_its_result() {
     assert_eq!(workloads.len(), 8);
     for workload in workloads {
         assert_eq!(workload["valid"], 1, "{workload}");
-        assert!(workload["rows"][0]["values"]["per_second"]["median"].as_f64().unwrap() > 0.0, "{workload}");
+        assert!(
+            workload["rows"][0]["values"]["per_second"]["median"]
+                .as_f64()
+                .unwrap()
+                > 0.0,
+            "{workload}"
+        );
     }
     assert!(folder.path().join("chart.svg").exists());
     assert!(String::from_utf8_lossy(&output.stdout).contains("keep-alive 1 KiB, saturated"));

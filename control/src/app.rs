@@ -1,4 +1,5 @@
-//! An app: a name, how requests match it, where it runs, and its policies. The same form in a file and in the API.
+//! An app: a name, how requests match it, where it runs, and its policies. The same form in a file
+//! and in the API.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -14,7 +15,8 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::webhook::WebhookUrl;
 
-/// Longest name, as a DNS label allows: with a domain configured, an app answers on `<name>.<domain>`.
+/// Longest name, as a DNS label allows: with a domain configured, an app answers on
+/// `<name>.<domain>`.
 const LONGEST_NAME: usize = 63;
 /// Most endpoints of an app.
 const MOST_ENDPOINTS: usize = 1000;
@@ -32,9 +34,16 @@ pub struct LabelsForm;
 
 impl PartialSchema for LabelsForm {
     fn schema() -> RefOr<Schema> {
-        let text = || ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[A-Za-z0-9._/-]{1,63}$")).build();
+        let text = || {
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .pattern(Some("^[A-Za-z0-9._/-]{1,63}$"))
+                .build()
+        };
         let labels = ObjectBuilder::new()
-            .description(Some("Labels of a worker, or those that an app asks of one."))
+            .description(Some(
+                "Labels of a worker, or those that an app asks of one.",
+            ))
             .property_names(Some(text()))
             .additional_properties(Some(Schema::Object(text())))
             .max_properties(Some(MOST_LABELS))
@@ -162,7 +171,11 @@ const fn yes() -> bool {
 #[schema(min_properties = 1)]
 pub struct MatchRule {
     /// A path prefix of whole segments.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "text"
+    )]
     #[schema(
         nullable = false,
         pattern = r"^/$|^/(?!\.app-proxy(/|$))((?!\.\.?(/|$))[A-Za-z0-9._~!$&'()*+,=:@-]+/)*(?!\.\.?(/|$))[A-Za-z0-9._~!$&'()*+,=:@-]+/?$",
@@ -170,7 +183,11 @@ pub struct MatchRule {
     )]
     pub path: Option<String>,
     /// A host name without a port.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "text"
+    )]
     #[schema(
         nullable = false,
         pattern = r"^([A-Za-z0-9_-]+\.)*[A-Za-z0-9_-]+\.?$|^\[[0-9A-Fa-f:.]+\]$",
@@ -180,14 +197,17 @@ pub struct MatchRule {
     pub host: Option<String>,
 }
 
-/// A text where nothing is said by leaving it out: `null` would make a rule that has neither member.
+/// A text where nothing is said by leaving it out: `null` would make a rule that has neither
+/// member.
 fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     // By way of an option: YAML would make the text `null` of it.
     let text = Option::<String>::deserialize(deserializer)?;
     if text.is_some() {
         Ok(text)
     } else {
-        Err(serde::de::Error::custom("a text; where nothing is asked for it is left out"))
+        Err(serde::de::Error::custom(
+            "a text; where nothing is asked for it is left out",
+        ))
     }
 }
 
@@ -195,7 +215,8 @@ fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Stri
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum UpstreamPath {
-    /// Without the matched prefix; `X-Forwarded-Prefix` names it, and `Location` and cookie paths are rewritten on the way back.
+    /// Without the matched prefix; `X-Forwarded-Prefix` names it, and `Location` and cookie paths
+    /// are rewritten on the way back.
     #[default]
     Strip,
     /// The whole path.
@@ -268,7 +289,10 @@ pub struct AppError {
 impl AppError {
     /// A fault of a field.
     pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: problem.into() }
+        Self {
+            field: field.into(),
+            problem: problem.into(),
+        }
     }
 }
 
@@ -282,7 +306,9 @@ pub fn check_name(name: &str) -> Result<(), AppError> {
     let valid = bytes.len() <= LONGEST_NAME
         && ends(bytes.first())
         && ends(bytes.last())
-        && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-');
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-');
     if valid {
         return Ok(());
     }
@@ -307,7 +333,10 @@ impl App {
             ("timeouts.read", self.timeouts.read),
             ("idle.after", self.idle.as_ref().map(|idle| idle.after)),
         ];
-        match periods.iter().find(|(_, period)| period.is_some_and(|period| period.0.is_zero())) {
+        match periods
+            .iter()
+            .find(|(_, period)| period.is_some_and(|period| period.0.is_zero()))
+        {
             Some((field, _)) => Err(AppError::new(*field, "longer than 0")),
             None => Ok(()),
         }
@@ -332,13 +361,21 @@ impl App {
 
     fn check_endpoints(&self) -> Result<(), AppError> {
         if self.endpoints.len() > MOST_ENDPOINTS {
-            return Err(AppError::new("endpoints", format!("at most {MOST_ENDPOINTS}")));
+            return Err(AppError::new(
+                "endpoints",
+                format!("at most {MOST_ENDPOINTS}"),
+            ));
         }
         let mut addresses = HashSet::new();
         for (index, endpoint) in self.endpoints.iter().enumerate() {
-            let fault = |key, problem: String| Err(AppError::new(format!("endpoints[{index}].{key}"), problem));
+            let fault = |key, problem: String| {
+                Err(AppError::new(format!("endpoints[{index}].{key}"), problem))
+            };
             if endpoint.weight == 0 {
-                return fault("weight", "0 would never be selected: leave the endpoint out".to_owned());
+                return fault(
+                    "weight",
+                    "0 would never be selected: leave the endpoint out".to_owned(),
+                );
             }
             if endpoint.address.port() == Some(0) {
                 return fault("address", format!("{} has port 0", endpoint.address));
@@ -354,7 +391,8 @@ impl App {
 /// Checks labels, which are shown in logs and compared as they are.
 ///
 /// # Errors
-/// When a name or a value is empty, too long, or has other characters than letters, digits and `-_./`.
+/// When a name or a value is empty, too long, or has other characters than letters, digits and
+/// `-_./`.
 pub fn check_labels(field: &str, labels: &Labels) -> Result<(), AppError> {
     const LONGEST: usize = 63;
     let fits = |text: &str| {
@@ -362,9 +400,15 @@ pub fn check_labels(field: &str, labels: &Labels) -> Result<(), AppError> {
         !text.is_empty() && text.len() <= LONGEST && text.bytes().all(plain)
     };
     if labels.len() > MOST_LABELS {
-        return Err(AppError::new(field, format!("at most {MOST_LABELS} labels")));
+        return Err(AppError::new(
+            field,
+            format!("at most {MOST_LABELS} labels"),
+        ));
     }
-    match labels.iter().find(|(name, value)| !fits(name) || !fits(value)) {
+    match labels
+        .iter()
+        .find(|(name, value)| !fits(name) || !fits(value))
+    {
         None => Ok(()),
         Some((name, _)) => Err(AppError::new(
             format!("{field}.{name}"),
@@ -384,7 +428,10 @@ mod tests {
     #[test]
     fn the_defaults_are_strip_and_session() {
         let app = app("{name: a, endpoints: [{address: '127.0.0.1:1'}]}").unwrap();
-        assert_eq!((app.upstream_path, app.affinity), (UpstreamPath::Strip, Affinity::Session));
+        assert_eq!(
+            (app.upstream_path, app.affinity),
+            (UpstreamPath::Strip, Affinity::Session)
+        );
         assert_eq!(app.endpoints[0].weight, 1);
         assert_eq!(app.validate(), Ok(()));
     }
@@ -394,7 +441,17 @@ mod tests {
         for good in ["a", "a-1", "0", &"x".repeat(63)] {
             assert_eq!(check_name(good), Ok(()), "{good}");
         }
-        for bad in ["", "-a", "a-", "A", "a.b", "a/b", "a b", "..", &"x".repeat(64)] {
+        for bad in [
+            "",
+            "-a",
+            "a-",
+            "A",
+            "a.b",
+            "a/b",
+            "a b",
+            "..",
+            &"x".repeat(64),
+        ] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
     }
@@ -405,9 +462,24 @@ mod tests {
         assert!(app("{name: a, match: [{}]}").unwrap().validate().is_err());
         assert!(app("{name: a, match: [{path: null, host: h}]}").is_err());
         assert!(app("{name: a, match: [{path: /x, host: }]}").is_err());
-        assert!(app("{name: a, match: [{path: /x}, {path: /x}]}").unwrap().validate().is_err());
-        assert!(app("{name: a, endpoints: [{address: 'h:1', weight: 0}]}").unwrap().validate().is_err());
-        assert!(app("{name: a, endpoints: [{address: 'h:1'}, {address: 'h:1'}]}").unwrap().validate().is_err());
+        assert!(
+            app("{name: a, match: [{path: /x}, {path: /x}]}")
+                .unwrap()
+                .validate()
+                .is_err()
+        );
+        assert!(
+            app("{name: a, endpoints: [{address: 'h:1', weight: 0}]}")
+                .unwrap()
+                .validate()
+                .is_err()
+        );
+        assert!(
+            app("{name: a, endpoints: [{address: 'h:1'}, {address: 'h:1'}]}")
+                .unwrap()
+                .validate()
+                .is_err()
+        );
     }
 
     #[test]

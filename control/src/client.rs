@@ -70,7 +70,11 @@ pub struct ClientProblem {
 impl std::fmt::Display for ClientProblem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Most problems name their field themselves.
-        if let Some(field) = self.field.as_ref().filter(|field| !self.detail.starts_with(field.as_str())) {
+        if let Some(field) = self
+            .field
+            .as_ref()
+            .filter(|field| !self.detail.starts_with(field.as_str()))
+        {
             write!(f, "{field}: ")?;
         }
         write!(f, "{} ({})", self.detail, self.code)?;
@@ -113,9 +117,16 @@ pub struct Call {
 }
 
 impl Call {
-    /// A call of `path`, which begins with `/` and may have a query; parts of it that are data have to be escaped.
+    /// A call of `path`, which begins with `/` and may have a query; parts of it that are data have
+    /// to be escaped.
     pub fn new(method: Method, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), headers: HeaderMap::new(), body: Bytes::new(), patience: PATIENCE }
+        Self {
+            method,
+            path: path.into(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            patience: PATIENCE,
+        }
     }
 
     /// A GET.
@@ -135,8 +146,13 @@ impl Call {
     /// # Errors
     /// When the value is no JSON, as maps with other keys than texts.
     pub fn json(mut self, body: &impl serde::Serialize) -> Result<Self, ClientError> {
-        self.body = serde_json::to_vec(body).map_err(|e| ClientError::Unreadable(e.to_string()))?.into();
-        self.headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+        self.body = serde_json::to_vec(body)
+            .map_err(|e| ClientError::Unreadable(e.to_string()))?
+            .into();
+        self.headers.insert(
+            header::CONTENT_TYPE,
+            http::HeaderValue::from_static("application/json"),
+        );
         Ok(self)
     }
 
@@ -155,8 +171,14 @@ impl Client {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT));
         connector.set_nodelay(true);
-        let http = HttpClient::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
-        Self { base, token: token.to_owned(), http }
+        let http = HttpClient::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .build(connector);
+        Self {
+            base,
+            token: token.to_owned(),
+            http,
+        }
     }
 
     /// Which coordinator this is.
@@ -173,7 +195,9 @@ impl Client {
         let patience = call.patience;
         match tokio::time::timeout(patience, self.send(call)).await {
             Ok(answer) => answer,
-            Err(_) => Err(ClientError::Unreachable(format!("no answer within {patience:?}"))),
+            Err(_) => Err(ClientError::Unreachable(format!(
+                "no answer within {patience:?}"
+            ))),
         }
     }
 
@@ -187,28 +211,50 @@ impl Client {
             .body(Full::new(call.body))
             .map_err(|e| unreachable(&e))?;
         request.headers_mut().extend(call.headers);
-        let response = self.http.request(request).await.map_err(|e| unreachable(&e))?;
+        let response = self
+            .http
+            .request(request)
+            .await
+            .map_err(|e| unreachable(&e))?;
         let (parts, body) = response.into_parts();
-        let body = Limited::new(body, LARGEST_ANSWER).collect().await.map_err(|e| unreachable(e.as_ref()))?.to_bytes();
+        let body = Limited::new(body, LARGEST_ANSWER)
+            .collect()
+            .await
+            .map_err(|e| unreachable(e.as_ref()))?
+            .to_bytes();
         match parts.status {
-            status if status.is_success() => Ok(Answer { status, headers: parts.headers, body }),
+            status if status.is_success() => Ok(Answer {
+                status,
+                headers: parts.headers,
+                body,
+            }),
             StatusCode::UNAUTHORIZED => Err(ClientError::Unauthenticated),
             status => {
                 let problem = serde_json::from_slice(&body).unwrap_or_default();
-                Err(ClientError::Refused { status, problem: Box::new(problem) })
+                Err(ClientError::Refused {
+                    status,
+                    problem: Box::new(problem),
+                })
             }
         }
     }
 
-    /// What changed in the app table after revision `since` of `epoch`, waiting up to `wait` for a change; without an epoch the
-    /// whole table, at once.
+    /// What changed in the app table after revision `since` of `epoch`, waiting up to `wait` for a
+    /// change; without an epoch the whole table, at once.
     ///
     /// # Errors
     /// As [`Client::call`].
-    pub async fn apps(&self, since: Option<(&str, u64)>, wait: Duration) -> Result<AppList, ClientError> {
+    pub async fn apps(
+        &self,
+        since: Option<(&str, u64)>,
+        wait: Duration,
+    ) -> Result<AppList, ClientError> {
         let path = match since {
             Some((epoch, revision)) => {
-                format!("/api/v1/apps?since={revision}&epoch={epoch}&wait={}", String::from(Period(wait)))
+                format!(
+                    "/api/v1/apps?since={revision}&epoch={epoch}&wait={}",
+                    String::from(Period(wait))
+                )
             }
             None => "/api/v1/apps".to_owned(),
         };
@@ -219,16 +265,28 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::call`].
-    pub async fn register(&self, id: &str, registration: &Registration) -> Result<Registered, ClientError> {
-        self.call(Call::new(Method::PUT, format!("/api/v1/workers/{id}")).json(registration)?).await?.json()
+    pub async fn register(
+        &self,
+        id: &str,
+        registration: &Registration,
+    ) -> Result<Registered, ClientError> {
+        self.call(Call::new(Method::PUT, format!("/api/v1/workers/{id}")).json(registration)?)
+            .await?
+            .json()
     }
 
-    /// Takes a worker out of the pool, unless another process has registered under its identifier since.
+    /// Takes a worker out of the pool, unless another process has registered under its identifier
+    /// since.
     ///
     /// # Errors
     /// As [`Client::call`].
     pub async fn leave(&self, id: &str, instance: &str) -> Result<(), ClientError> {
-        self.call(Call::new(Method::DELETE, format!("/api/v1/workers/{id}?instance={instance}"))).await.map(drop)
+        self.call(Call::new(
+            Method::DELETE,
+            format!("/api/v1/workers/{id}?instance={instance}"),
+        ))
+        .await
+        .map(drop)
     }
 }
 
@@ -251,9 +309,18 @@ mod tests {
     fn a_problem_names_its_field_once() {
         let said = |detail: &str| {
             let field = Some("deadline".to_owned());
-            ClientProblem { code: "bad_request".into(), detail: detail.into(), field, request_id: None }.to_string()
+            ClientProblem {
+                code: "bad_request".into(),
+                detail: detail.into(),
+                field,
+                request_id: None,
+            }
+            .to_string()
         };
-        assert_eq!(said("deadline: at most 30d"), "deadline: at most 30d (bad_request)");
+        assert_eq!(
+            said("deadline: at most 30d"),
+            "deadline: at most 30d (bad_request)"
+        );
         assert_eq!(said("at most 30d"), "deadline: at most 30d (bad_request)");
     }
 }

@@ -1,4 +1,5 @@
-//! The control plane: what an app, a worker and a session are, how the app table changes, and the client of the API.
+//! The control plane: what an app, a worker and a session are, how the app table changes, and the
+//! client of the API.
 
 pub mod app;
 pub mod request;

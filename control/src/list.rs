@@ -16,11 +16,19 @@ impl<T> Page<T> {
     /// A list that fits on one page.
     #[must_use]
     pub fn whole(items: Vec<T>) -> Self {
-        Self { items, next_cursor: None }
+        Self {
+            items,
+            next_cursor: None,
+        }
     }
 
     /// The page of at most `limit` items behind `cursor`, of `items` in the order of their `key`.
-    pub fn of(mut items: Vec<T>, cursor: Option<&str>, limit: usize, key: impl Fn(&T) -> String) -> Self {
+    pub fn of(
+        mut items: Vec<T>,
+        cursor: Option<&str>,
+        limit: usize,
+        key: impl Fn(&T) -> String,
+    ) -> Self {
         if let Some(cursor) = cursor {
             items.retain(|item| key(item).as_str() > cursor);
         }

@@ -9,8 +9,9 @@ use utoipa::ToSchema;
 pub struct RequestEvents {
     /// The identifier that was asked for.
     pub request_id: String,
-    /// The lines of the access log that it is in, the oldest first: under `request_id`, or under `client_request_id` where the request was
-    /// given another identifier. Empty when the worker does not know it, or not any more.
+    /// The lines of the access log that it is in, the oldest first: under `request_id`, or under
+    /// `client_request_id` where the request was given another identifier. Empty when the worker
+    /// does not know it, or not any more.
     #[schema(value_type = Vec<Object>)]
     pub events: Vec<Value>,
 }

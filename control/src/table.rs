@@ -1,10 +1,10 @@
 //! The app table: every app with the revision that it changed at.
 //!
-//! A revision grows by one with every change. It counts within an epoch: a store that forgets begins a new one, and whoever
-//! holds a table of another epoch takes the whole table anew.
+//! A revision grows by one with every change. It counts within an epoch: a store that forgets
+//! begins a new one, and whoever holds a table of another epoch takes the whole table anew.
 //!
-//! A table never changes: a change makes a new one, which shares all but a few nodes with the one before, so that it costs about the
-//! same with ten apps and with ten thousand.
+//! A table never changes: a change makes a new one, which shares all but a few nodes with the one
+//! before, so that it costs about the same with ten apps and with ten thousand.
 
 use std::sync::Arc;
 
@@ -15,7 +15,8 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 
-/// Deleted apps that are remembered for those who follow the table; who has missed more takes the whole table.
+/// Deleted apps that are remembered for those who follow the table; who has missed more takes the
+/// whole table.
 const DELETED_REMEMBERED: usize = 10_000;
 
 /// An app as the table holds it.
@@ -117,8 +118,9 @@ impl AppTable {
         }
     }
 
-    /// The table of a configuration file. Its epoch is made of what the file says, so that the daemons that overlap in a graceful
-    /// upgrade, or restart with the same file, and coordinators with the same file, agree on epoch and revisions.
+    /// The table of a configuration file. Its epoch is made of what the file says, so that the
+    /// daemons that overlap in a graceful upgrade, or restart with the same file, and coordinators
+    /// with the same file, agree on epoch and revisions.
     #[must_use]
     pub fn from_file(apps: Vec<App>) -> Self {
         let mut table = Self::new(&file_epoch(&apps));
@@ -131,7 +133,11 @@ impl AppTable {
     /// The table that a store has kept.
     #[must_use]
     pub fn restore(state: TableState) -> Self {
-        let mut table = Self { revision: state.revision, horizon: state.horizon, ..Self::new(&state.epoch) };
+        let mut table = Self {
+            revision: state.revision,
+            horizon: state.horizon,
+            ..Self::new(&state.epoch)
+        };
         for app in state.apps {
             table.insert(Arc::new(app));
         }
@@ -144,18 +150,27 @@ impl AppTable {
     /// The same table under another epoch: what it counted before does not count any more.
     #[must_use]
     pub fn in_epoch(&self, epoch: &str) -> Self {
-        Self { epoch: epoch.into(), ..self.clone() }
+        Self {
+            epoch: epoch.into(),
+            ..self.clone()
+        }
     }
 
     /// Puts an app in, or in the place of the one of its name, at a new revision.
     pub fn put(&mut self, app: App, source: Source, updated_at: Option<String>) -> Arc<StoredApp> {
         self.revision += 1;
-        let stored = Arc::new(StoredApp { app, revision: self.revision, source, updated_at });
+        let stored = Arc::new(StoredApp {
+            app,
+            revision: self.revision,
+            source,
+            updated_at,
+        });
         self.insert(Arc::clone(&stored));
         stored
     }
 
-    /// Takes an app out, at a new revision; says which revision that is. None when there is no such app.
+    /// Takes an app out, at a new revision; says which revision that is. None when there is no such
+    /// app.
     pub fn delete(&mut self, name: &str) -> Option<u64> {
         let revision = self.revision + 1;
         self.apps.contains_key(name).then(|| {
@@ -175,12 +190,14 @@ impl AppTable {
             self.deleted.remove_mut(&name);
         }
         self.revision = self.revision.max(stored.revision);
-        self.changed.insert_mut(stored.revision, Arc::clone(&stored));
+        self.changed
+            .insert_mut(stored.revision, Arc::clone(&stored));
         self.apps.insert_mut(name, stored);
     }
 
-    /// Takes over what another table says, which is newer: that an app is gone since `revision`. It may have come and gone there without
-    /// ever having been here: the table is at that revision all the same.
+    /// Takes over what another table says, which is newer: that an app is gone since `revision`. It
+    /// may have come and gone there without ever having been here: the table is at that revision
+    /// all the same.
     pub fn remove(&mut self, name: &str, revision: u64) {
         if let Some(before) = self.apps.get(name) {
             self.changed.remove_mut(&before.revision);
@@ -197,7 +214,10 @@ impl AppTable {
         self.deletions.insert_mut(revision, Arc::clone(&name));
         self.deleted.insert_mut(name, revision);
         while self.deleted.size() > DELETED_REMEMBERED {
-            let Some((revision, name)) = self.deletions.first().map(|(r, n)| (*r, Arc::clone(n))) else { return };
+            let Some((revision, name)) = self.deletions.first().map(|(r, n)| (*r, Arc::clone(n)))
+            else {
+                return;
+            };
             self.horizon = revision;
             self.deletions.remove_mut(&revision);
             self.deleted.remove_mut(&name);
@@ -256,26 +276,50 @@ impl AppTable {
     pub fn page(&self, cursor: Option<&str>, limit: usize) -> AppList {
         use std::ops::Bound;
         let from = cursor.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut behind = self.apps.range::<str, _>((from, Bound::Unbounded)).map(|(_, app)| Arc::clone(app));
+        let mut behind = self
+            .apps
+            .range::<str, _>((from, Bound::Unbounded))
+            .map(|(_, app)| Arc::clone(app));
         let items: Vec<_> = behind.by_ref().take(limit).collect();
-        let next_cursor = behind.next().and(items.last()).map(|app| app.app.name.clone());
+        let next_cursor = behind
+            .next()
+            .and(items.last())
+            .map(|app| app.app.name.clone());
         let complete = cursor.is_none() && next_cursor.is_none();
-        AppList { next_cursor, complete, ..self.list(items) }
+        AppList {
+            next_cursor,
+            complete,
+            ..self.list(items)
+        }
     }
 
-    /// What changed after `since`, deletions included; the whole table where that cannot be told (another epoch, a revision that
-    /// is not there yet, or deletions that are forgotten).
+    /// What changed after `since`, deletions included; the whole table where that cannot be told
+    /// (another epoch, a revision that is not there yet, or deletions that are forgotten).
     #[must_use]
     pub fn changes(&self, since: u64, epoch: Option<&str>) -> AppList {
         let same = epoch.is_none_or(|epoch| *epoch == *self.epoch) && since <= self.revision;
         let told = same && (since >= self.horizon);
         if !told || (since == 0 && epoch.is_none()) {
-            return AppList { complete: true, ..self.list(self.iter().cloned().collect()) };
+            return AppList {
+                complete: true,
+                ..self.list(self.iter().cloned().collect())
+            };
         }
         let after = since + 1..;
-        let items = self.changed.range(after.clone()).map(|(_, app)| Arc::clone(app)).collect();
-        let deleted = self.deletions.range(after).map(|(_, name)| name.as_ref().to_owned()).collect();
-        AppList { deleted, ..self.list(items) }
+        let items = self
+            .changed
+            .range(after.clone())
+            .map(|(_, app)| Arc::clone(app))
+            .collect();
+        let deleted = self
+            .deletions
+            .range(after)
+            .map(|(_, name)| name.as_ref().to_owned())
+            .collect();
+        AppList {
+            deleted,
+            ..self.list(items)
+        }
     }
 
     fn list(&self, items: Vec<Arc<StoredApp>>) -> AppList {
@@ -298,7 +342,11 @@ pub fn file_epoch(apps: &[App]) -> String {
         // An app is made of strings and numbers, which always are JSON.
         hash.update(serde_json::to_vec(app).unwrap_or_default());
     }
-    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -306,7 +354,10 @@ mod tests {
     use super::*;
 
     fn apps(names: &[&str]) -> Vec<App> {
-        names.iter().map(|name| serde_json::from_value(serde_json::json!({"name": name})).unwrap()).collect()
+        names
+            .iter()
+            .map(|name| serde_json::from_value(serde_json::json!({"name": name})).unwrap())
+            .collect()
     }
 
     fn names(list: &AppList) -> Vec<&str> {
@@ -331,7 +382,8 @@ mod tests {
         assert!(names(&table.changes(2, Some(table.epoch()))).is_empty());
     }
 
-    /// Keeps out: a follower of an empty table was told at once, again and again, that this is all of it.
+    /// Keeps out: a follower of an empty table was told at once, again and again, that this is all
+    /// of it.
     #[test]
     fn an_empty_table_has_no_news_for_who_knows_its_epoch() {
         let table = AppTable::from_file(Vec::new());
@@ -343,7 +395,10 @@ mod tests {
     #[test]
     fn another_epoch_or_a_revision_from_the_future_gets_the_whole_table() {
         let table = AppTable::from_file(apps(&["a", "b"]));
-        for list in [table.changes(2, Some("other")), table.changes(9, Some(table.epoch()))] {
+        for list in [
+            table.changes(2, Some("other")),
+            table.changes(9, Some(table.epoch())),
+        ] {
             assert_eq!((names(&list), list.complete), (vec!["a", "b"], true));
         }
     }
@@ -357,17 +412,24 @@ mod tests {
         table.put(apps(&["a"]).remove(0), Source::Api, None);
         assert_eq!(table.delete("nobody"), None);
         let news = table.changes(held.revision(), Some(held.epoch()));
-        assert_eq!((names(&news), news.deleted.as_slice()), (vec!["d", "a"], &["b".to_owned()][..]));
+        assert_eq!(
+            (names(&news), news.deleted.as_slice()),
+            (vec!["d", "a"], &["b".to_owned()][..])
+        );
         let mut follower = held;
         for app in &news.items {
             follower.insert(Arc::clone(app));
         }
         follower.remove("b", 4);
-        assert_eq!(names(&follower.changes(0, None)), names(&table.changes(0, None)));
+        assert_eq!(
+            names(&follower.changes(0, None)),
+            names(&table.changes(0, None))
+        );
         assert_eq!(follower.revision(), table.revision());
     }
 
-    /// Keeps out: a table that followed an app which came and went at another process in between stayed behind it for good.
+    /// Keeps out: a table that followed an app which came and went at another process in between
+    /// stayed behind it for good.
     #[test]
     fn an_app_that_has_come_and_gone_elsewhere_is_followed_too() {
         let mut table = AppTable::from_file(apps(&["a"]));
@@ -389,7 +451,10 @@ mod tests {
         table.delete("a");
         table.put(apps(&["a"]).remove(0), Source::Api, None);
         let news = table.changes(since, Some(&table.epoch().clone()));
-        assert_eq!((names(&news), news.deleted.len(), news.revision), (vec!["a"], 0, 3));
+        assert_eq!(
+            (names(&news), news.deleted.len(), news.revision),
+            (vec!["a"], 0, 3)
+        );
     }
 
     #[test]
@@ -403,7 +468,10 @@ mod tests {
         assert_eq!(table.horizon(), 2);
         assert!(table.changes(1, Some("e")).complete);
         let list = table.changes(2, Some("e"));
-        assert_eq!((list.complete, list.deleted.len()), (false, DELETED_REMEMBERED));
+        assert_eq!(
+            (list.complete, list.deleted.len()),
+            (false, DELETED_REMEMBERED)
+        );
     }
 
     #[test]
@@ -435,6 +503,9 @@ mod tests {
             deleted: vec![("a".to_owned(), 3)],
         };
         let again = AppTable::restore(state);
-        assert_eq!(again.changes(1, Some(table.epoch())), table.changes(1, Some(table.epoch())));
+        assert_eq!(
+            again.changes(1, Some(table.epoch())),
+            table.changes(1, Some(table.epoch()))
+        );
     }
 }

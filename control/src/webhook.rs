@@ -1,8 +1,9 @@
 //! Webhooks: what the coordinator tells a scheduler, and how it is signed.
 //!
-//! A webhook is a POST of JSON, in the form of the Standard Webhooks specification 1.0: the headers `webhook-id` (the same in every
-//! repetition, for deduplication), `webhook-timestamp` (seconds since 1970) and `webhook-signature`
-//! (`v1,` and the base64 of HMAC-SHA-256 over `<id>.<timestamp>.<body>`).
+//! A webhook is a POST of JSON, in the form of the Standard Webhooks specification 1.0: the headers
+//! `webhook-id` (the same in every repetition, for deduplication), `webhook-timestamp` (seconds
+//! since 1970) and `webhook-signature` (`v1,` and the base64 of HMAC-SHA-256 over
+//! `<id>.<timestamp>.<body>`).
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -56,25 +57,43 @@ impl FromStr for WebhookUrl {
         let scheme = matches!(uri.scheme_str(), Some("http" | "https"));
         // Credentials in a URL would stand in every list of apps.
         let authority = uri.authority().is_some_and(|a| {
-            let port = a.as_str().strip_prefix(a.host()).is_some_and(|rest| rest.is_empty() || is_port(rest));
+            let port = a
+                .as_str()
+                .strip_prefix(a.host())
+                .is_some_and(|rest| rest.is_empty() || is_port(rest));
             is_host(a.host()) && port
         });
-        if scheme && authority && text.len() <= LONGEST_URL { Ok(Self(uri)) } else { Err(wrong()) }
+        if scheme && authority && text.len() <= LONGEST_URL {
+            Ok(Self(uri))
+        } else {
+            Err(wrong())
+        }
     }
 }
 
 /// Whether it is a name that can be looked up, or an address.
 fn is_host(host: &str) -> bool {
-    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+    match host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
         Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)),
+        None => {
+            !host.is_empty()
+                && host
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        }
     }
 }
 
 /// Whether it is a colon and a port, none of which is anything else.
 fn is_port(text: &str) -> bool {
-    let port = text.strip_prefix(':').filter(|port| port.bytes().all(|b| b.is_ascii_digit()));
-    port.and_then(|port| port.parse::<u16>().ok()).is_some_and(|port| port != 0)
+    let port = text
+        .strip_prefix(':')
+        .filter(|port| port.bytes().all(|b| b.is_ascii_digit()));
+    port.and_then(|port| port.parse::<u16>().ok())
+        .is_some_and(|port| port != 0)
 }
 
 impl TryFrom<String> for WebhookUrl {
@@ -173,9 +192,12 @@ mod tests {
 
     #[test]
     fn only_absolute_http_addresses_without_credentials_are_webhooks() {
-        for good in
-            ["http://127.0.0.1:9000/x", "https://scheduler.example.com", "http://[::1]:1/a?b=c", "http://h:65535/"]
-        {
+        for good in [
+            "http://127.0.0.1:9000/x",
+            "https://scheduler.example.com",
+            "http://[::1]:1/a?b=c",
+            "http://h:65535/",
+        ] {
             assert!(good.parse::<WebhookUrl>().is_ok(), "{good}");
         }
         for bad in [

@@ -1,4 +1,5 @@
-//! What both tiers know of a worker: its identifier, how it registers, and what the pool says of it.
+//! What both tiers know of a worker: its identifier, how it registers, and what the pool says of
+//! it.
 
 use std::sync::Arc;
 
@@ -38,14 +39,20 @@ pub struct WorkerIdError(String);
 /// Checks a worker's identifier: it stands in logs, and in paths of the API.
 ///
 /// # Errors
-/// When it is empty, longer than 128 bytes, or has other characters than letters, digits, `-`, `_` and `.`.
+/// When it is empty, longer than 128 bytes, or has other characters than letters, digits, `-`, `_`
+/// and `.`.
 pub fn check_id(id: &str) -> Result<(), WorkerIdError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     let valid = !id.is_empty() && id.len() <= LONGEST_ID && id.bytes().all(allowed);
-    if valid { Ok(()) } else { Err(WorkerIdError(id.to_owned())) }
+    if valid {
+        Ok(())
+    } else {
+        Err(WorkerIdError(id.to_owned()))
+    }
 }
 
-/// What a worker says of itself when it registers and renews: the body of `PUT /api/v1/workers/{id}`.
+/// What a worker says of itself when it registers and renews: the body of `PUT
+/// /api/v1/workers/{id}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
@@ -70,11 +77,12 @@ pub struct Registration {
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     #[schema(value_type = LabelsForm)]
     pub labels: Labels,
-    /// Tells its processes apart: the successor of a graceful upgrade registers under the same identifier, and what its predecessor
-    /// says after that does not count.
+    /// Tells its processes apart: the successor of a graceful upgrade registers under the same
+    /// identifier, and what its predecessor says after that does not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
-    /// For how long this holds unless it is renewed; the coordinator's own `registration.lease` where it is absent. At least `100ms`.
+    /// For how long this holds unless it is renewed; the coordinator's own `registration.lease`
+    /// where it is absent. At least `100ms`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, max_length = 64, pattern = "^([1-9][0-9]{0,8}(s|m|h|d)|[1-9][0-9]{2,8}ms)+$", example = "10s")]
     pub lease: Option<Period>,
@@ -133,7 +141,10 @@ impl Registration {
             return Err(AppError::new("weight", format!("1 to {}", Self::HEAVIEST)));
         }
         if self.address.port() == Some(0) {
-            return Err(AppError::new("address", format!("{} has port 0", self.address)));
+            return Err(AppError::new(
+                "address",
+                format!("{} has port 0", self.address),
+            ));
         }
         if self.lease.is_some_and(|lease| lease.0.as_millis() < 100) {
             return Err(AppError::new("lease", "at least 100ms"));
@@ -224,7 +235,8 @@ pub struct DrainView {
 #[serde(deny_unknown_fields, default)]
 #[schema(example = json!({"deadline": "10m"}))]
 pub struct DrainRequest {
-    /// How long streams may go on before they are closed; 5 minutes when it is absent, 30 days at most.
+    /// How long streams may go on before they are closed; 5 minutes when it is absent, 30 days at
+    /// most.
     pub deadline: Option<Period>,
 }
 

@@ -59,20 +59,31 @@ pub struct AdminState {
     pub worker_token: HeaderValue,
 }
 
-/// The router of the admin listener. `admin` is the API's token; with `worker` a worker follows the app table, registers and leaves.
+/// The router of the admin listener. `admin` is the API's token; with `worker` a worker follows the
+/// app table, registers and leaves.
 pub fn router(state: AdminState, hop: &Arc<Hop>, admin: Token, worker: Token) -> Router {
     let pool = Arc::clone(&state.pool);
     let ready = Arc::new(move || pool.ready().map_err(str::to_owned));
     let token = |tokens: &[Token]| from_fn_with_state(Arc::<[Token]>::from(tokens), require_token);
     let of_workers = calls_of_workers().route_layer(token(&[admin.clone(), worker]));
-    let (calls, description) = openapi::described(of_workers.merge(calls().route_layer(token(&[admin]))));
-    let calls = calls.layer(DefaultBodyLimit::max(LARGEST_BODY)).with_state(state);
-    identified(calls.merge(openapi::pages(description)).merge(probes(hop, ready)), hop)
+    let (calls, description) =
+        openapi::described(of_workers.merge(calls().route_layer(token(&[admin]))));
+    let calls = calls
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .with_state(state);
+    identified(
+        calls
+            .merge(openapi::pages(description))
+            .merge(probes(hop, ready)),
+        hop,
+    )
 }
 
 /// Calls that workers make as well.
 fn calls_of_workers() -> OpenApiRouter<AdminState> {
-    OpenApiRouter::new().routes(routes!(apps::list)).routes(routes!(workers::put, workers::delete))
+    OpenApiRouter::new()
+        .routes(routes!(apps::list))
+        .routes(routes!(workers::put, workers::delete))
 }
 
 /// Calls that need the API's own token.
@@ -121,12 +132,15 @@ impl Paging {
     }
 }
 
-/// What a caller is told when the store cannot be written: nothing has changed, and requests are served on.
+/// What a caller is told when the store cannot be written: nothing has changed, and requests are
+/// served on.
 fn store_problem(error: &StoreError) -> Problem {
     // What the system says is in the log; the caller learns of no path.
     let detail = match error {
         StoreError::Full(_) => "The store has no room left; nothing has changed.",
-        StoreError::Locked(_) | StoreError::Behind => "The store is locked by another process; nothing has changed.",
+        StoreError::Locked(_) | StoreError::Behind => {
+            "The store is locked by another process; nothing has changed."
+        }
         StoreError::Unusable(_) | StoreError::Corrupt { .. } | StoreError::Newer { .. } => {
             "The store cannot be used; nothing has changed."
         }
@@ -135,10 +149,17 @@ fn store_problem(error: &StoreError) -> Problem {
         .with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
 }
 
-/// Carries work out to its end, whether the caller waits for it or not: what is in the store is to be so in memory too.
+/// Carries work out to its end, whether the caller waits for it or not: what is in the store is to
+/// be so in memory too.
 async fn to_the_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, Problem>> + Send + 'static,
 ) -> Result<T, Problem> {
     let done = tokio::spawn(work).await;
-    done.unwrap_or_else(|e| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", e.to_string())))
+    done.unwrap_or_else(|e| {
+        Err(Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            e.to_string(),
+        ))
+    })
 }

@@ -1,5 +1,5 @@
-//! What a request must be before anything is done for it (phase `request_filter`): a method that is served, one valid host,
-//! a path that an app answers on, a body that is not too large.
+//! What a request must be before anything is done for it (phase `request_filter`): a method that is
+//! served, one valid host, a path that an app answers on, a body that is not too large.
 
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -37,14 +37,23 @@ pub enum Verdict {
 
 /// Decides what to do with a request for `host`, which [`host`] has found.
 #[must_use]
-pub fn judge(request: &RequestHeader, host: Result<&str, Failure>, snapshot: &Snapshot, largest_body: u64) -> Verdict {
+pub fn judge(
+    request: &RequestHeader,
+    host: Result<&str, Failure>,
+    snapshot: &Snapshot,
+    largest_body: u64,
+) -> Verdict {
     match check(request, host, largest_body) {
         Ok(host) => route(request, host, snapshot),
         Err(failure) => Verdict::Refuse(failure),
     }
 }
 
-fn check<'r>(request: &RequestHeader, host: Result<&'r str, Failure>, largest_body: u64) -> Result<&'r str, Failure> {
+fn check<'r>(
+    request: &RequestHeader,
+    host: Result<&'r str, Failure>,
+    largest_body: u64,
+) -> Result<&'r str, Failure> {
     if matches!(request.method, Method::CONNECT | Method::TRACE) {
         return Err(Failure::MethodNotAllowed);
     }
@@ -53,7 +62,8 @@ fn check<'r>(request: &RequestHeader, host: Result<&'r str, Failure>, largest_bo
     Ok(host)
 }
 
-/// The host that a request is for: of its target where that names one (RFC 9112, section 3.2.2), or else of `Host`.
+/// The host that a request is for: of its target where that names one (RFC 9112, section 3.2.2), or
+/// else of `Host`.
 ///
 /// # Errors
 /// When an HTTP/1.1 request has none, or it is no host (RFC 9110, section 7.2).
@@ -67,16 +77,22 @@ pub fn host(request: &RequestHeader) -> Result<&str, Failure> {
             None => return Err(Failure::BadRequest("The request has no Host.")),
         },
     };
-    if is_host(text) { Ok(text) } else { Err(BAD_HOST) }
+    if is_host(text) {
+        Ok(text)
+    } else {
+        Err(BAD_HOST)
+    }
 }
 
-/// Whether a text is a host name or an address, with or without a port. Narrower than RFC 3986: no host that is in use has its other
-/// characters, and applications put the text into pages and links.
+/// Whether a text is a host name or an address, with or without a port. Narrower than RFC 3986: no
+/// host that is in use has its other characters, and applications put the text into pages and
+/// links.
 fn is_host(text: &str) -> bool {
     is_plain_host(text) || is_authority(text)
 }
 
-/// Whether a text is a name or an IPv4 address with a port or without: nearly all are, and nothing has to be parsed for it.
+/// Whether a text is a name or an IPv4 address with a port or without: nearly all are, and nothing
+/// has to be parsed for it.
 fn is_plain_host(text: &str) -> bool {
     let (name, port) = text.split_once(':').unwrap_or((text, "80"));
     let is_port = (1..=4).contains(&port.len()) && port.bytes().all(|b| b.is_ascii_digit());
@@ -84,22 +100,33 @@ fn is_plain_host(text: &str) -> bool {
 }
 
 fn is_name(host: &str) -> bool {
-    !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+    !host.is_empty()
+        && host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
 }
 
 fn is_authority(text: &str) -> bool {
-    let Ok(authority) = text.parse::<Authority>() else { return false };
-    let literal =
-        |host: &str| host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).map(str::parse::<Ipv6Addr>);
+    let Ok(authority) = text.parse::<Authority>() else {
+        return false;
+    };
+    let literal = |host: &str| {
+        host.strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .map(str::parse::<Ipv6Addr>)
+    };
     let port = text.len() == authority.host().len() || authority.port_u16().is_some();
-    port && !text.contains('@') && (is_name(authority.host()) || literal(authority.host()).is_some_and(|ip| ip.is_ok()))
+    port && !text.contains('@')
+        && (is_name(authority.host()) || literal(authority.host()).is_some_and(|ip| ip.is_ok()))
 }
 
 const BAD_HOST: Failure = Failure::BadRequest("The Host of the request is not valid.");
 
 fn route(request: &RequestHeader, host: &str, snapshot: &Snapshot) -> Verdict {
     if !request.raw_path_is_utf8() {
-        return Verdict::Refuse(Failure::BadRequest("The path is not valid: its bytes are not UTF-8."));
+        return Verdict::Refuse(Failure::BadRequest(
+            "The path is not valid: its bytes are not UTF-8.",
+        ));
     }
     let path = request.uri.path();
     if let Some(own) = path.strip_prefix(RESERVED) {
@@ -116,7 +143,11 @@ fn route(request: &RequestHeader, host: &str, snapshot: &Snapshot) -> Verdict {
             let app: &Arc<_> = found.value;
             let forwarded = if app.strips() { found.remainder } else { path };
             match Uri::from_maybe_shared(target(&app.name, forwarded, query)) {
-                Ok(target) => Verdict::Forward(Route { app: Arc::clone(app), prefix: found.prefix.into(), target }),
+                Ok(target) => Verdict::Forward(Route {
+                    app: Arc::clone(app),
+                    prefix: found.prefix.into(),
+                    target,
+                }),
                 // What the client's own target is read by refuses nothing that this one has.
                 Err(_) => Verdict::Refuse(Failure::BadRequest("The path is not valid.")),
             }
@@ -125,9 +156,13 @@ fn route(request: &RequestHeader, host: &str, snapshot: &Snapshot) -> Verdict {
         Lookup::NotFound => Verdict::Refuse(Failure::AppNotFound),
         Lookup::Refused(error) => Verdict::Refuse(Failure::BadRequest(match error {
             PathError::NoLeadingSlash => "The path does not begin with a slash.",
-            PathError::BadEscape => "The path is not valid: a percent sign is not followed by two hexadecimal digits.",
+            PathError::BadEscape => {
+                "The path is not valid: a percent sign is not followed by two hexadecimal digits."
+            }
             PathError::Nul => "The path is not valid: it has a NUL byte.",
-            PathError::NotLiteral => "The path spells the application's prefix in a way that cannot be forwarded.",
+            PathError::NotLiteral => {
+                "The path spells the application's prefix in a way that cannot be forwarded."
+            }
             PathError::Escapes => "The path leads out of the application.",
         })),
     }
@@ -143,7 +178,9 @@ fn waking(request: &RequestHeader, host: &str, snapshot: &Snapshot) -> Verdict {
         return Verdict::Refuse(Failure::BadRequest("The query has no path."));
     };
     match snapshot.router.lookup(host, &path) {
-        Lookup::Found(found) | Lookup::RedirectToSlash(found) if !found.value.stored.app.endpoints.is_empty() => {
+        Lookup::Found(found) | Lookup::RedirectToSlash(found)
+            if !found.value.stored.app.endpoints.is_empty() =>
+        {
             Verdict::Awake
         }
         _ => Verdict::Refuse(Failure::AppStarting),
@@ -159,7 +196,8 @@ fn with_query(path: String, query: Option<&str>) -> String {
 
 /// The target for the worker: the client's own bytes behind `/proxy/<app>`.
 fn target(app: &str, path: &str, query: Option<&str>) -> Bytes {
-    let mut target = Vec::with_capacity(8 + app.len() + path.len() + query.map_or(0, |q| q.len() + 1));
+    let mut target =
+        Vec::with_capacity(8 + app.len() + path.len() + query.map_or(0, |q| q.len() + 1));
     target.extend_from_slice(b"/proxy/");
     target.extend_from_slice(app.as_bytes());
     if !path.starts_with('/') {
@@ -206,7 +244,10 @@ mod tests {
     #[test]
     fn the_clients_own_bytes_go_behind_the_apps_name() {
         for (target, expected) in [
-            ("/apps/strip/a%20b/?x=1&y=%zz", "/proxy/strip/a%20b/?x=1&y=%zz"),
+            (
+                "/apps/strip/a%20b/?x=1&y=%zz",
+                "/proxy/strip/a%20b/?x=1&y=%zz",
+            ),
             ("/apps/strip/", "/proxy/strip/"),
             ("/apps/strip/?", "/proxy/strip/?"),
             ("/apps/keep/a", "/proxy/keep/apps/keep/a"),
@@ -218,25 +259,58 @@ mod tests {
             ("/.app-proxy/other", "app_not_found"),
             ("/apps/asleep/a", "wake asleep"),
             ("/apps/asleep", "308 /apps/asleep/"),
-            ("/.app-proxy/waking?path=%2Fapps%2Fasleep%2Fa", "app_starting"),
+            (
+                "/.app-proxy/waking?path=%2Fapps%2Fasleep%2Fa",
+                "app_starting",
+            ),
             ("/.app-proxy/waking?path=%2Fapps%2Fruns%2Fa%2520b", "awake"),
             ("/.app-proxy/waking?path=%2Fapps%2Fruns", "awake"),
             ("/.app-proxy/waking?path=%2Fapps%2Fnobody", "app_starting"),
             ("/.app-proxy/waking", "bad_request"),
             ("*", "bad_request"),
         ] {
-            assert_eq!(verdict(&request("GET", target, &["x"])), expected, "{target}");
+            assert_eq!(
+                verdict(&request("GET", target, &["x"])),
+                expected,
+                "{target}"
+            );
         }
-        assert_eq!(verdict(&request("GET", "/any", &["h.example:80"])), "/proxy/host/any");
-        assert_eq!(verdict(&request("GET", "/apps/strip/", &["[::1]:80"])), "/proxy/strip/");
+        assert_eq!(
+            verdict(&request("GET", "/any", &["h.example:80"])),
+            "/proxy/host/any"
+        );
+        assert_eq!(
+            verdict(&request("GET", "/apps/strip/", &["[::1]:80"])),
+            "/proxy/strip/"
+        );
     }
 
     #[test]
     fn what_is_no_request_is_refused() {
-        assert_eq!(verdict(&request("TRACE", "/apps/strip/", &["x"])), "method_not_allowed");
-        assert_eq!(verdict(&request("CONNECT", "x:443", &["x"])), "method_not_allowed");
-        for host in [&[][..], &["a b"], &["u@h"], &[""], &["h:port"], &["a/b"], &["a,b"], &["[::g]"], &["h:"]] {
-            assert_eq!(verdict(&request("GET", "/apps/strip/", host)), "bad_request", "{host:?}");
+        assert_eq!(
+            verdict(&request("TRACE", "/apps/strip/", &["x"])),
+            "method_not_allowed"
+        );
+        assert_eq!(
+            verdict(&request("CONNECT", "x:443", &["x"])),
+            "method_not_allowed"
+        );
+        for host in [
+            &[][..],
+            &["a b"],
+            &["u@h"],
+            &[""],
+            &["h:port"],
+            &["a/b"],
+            &["a,b"],
+            &["[::g]"],
+            &["h:"],
+        ] {
+            assert_eq!(
+                verdict(&request("GET", "/apps/strip/", host)),
+                "bad_request",
+                "{host:?}"
+            );
         }
         let mut large = request("POST", "/apps/strip/", &["x"]);
         large.insert_header("Content-Length", "11").unwrap();

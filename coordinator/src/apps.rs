@@ -1,6 +1,8 @@
-//! The app table as requests see it: a snapshot with its router, swapped whole when the table changes.
+//! The app table as requests see it: a snapshot with its router, swapped whole when the table
+//! changes.
 //!
-//! [`edit`] says what a change makes of a snapshot, [`editor`] carries changes out one after the other, with the store.
+//! [`edit`] says what a change makes of a snapshot, [`editor`] carries changes out one after the
+//! other, with the store.
 
 pub mod edit;
 pub mod editor;
@@ -56,19 +58,36 @@ impl RoutedApp {
             self.usage.renewed(Now::read());
         }
         // In a table that is the file's alone, an app keeps its revision when the file changes.
-        if before.stored.revision == self.stored.revision && (runs_elsewhere || was.wake != is.wake) {
+        if before.stored.revision == self.stored.revision && (runs_elsewhere || was.wake != is.wake)
+        {
             self.usage.may_be_asked_again();
         }
     }
 
     /// An app of a table's epoch; what outlives a change is taken over from the app before it.
     fn new(stored: Arc<StoredApp>, epoch: &str, before: Option<&Self>) -> Self {
-        let name = before.map_or_else(|| stored.app.name.as_str().into(), |before| Arc::clone(&before.name));
-        // Epochs are made here, of letters, digits and hyphens, so that this is always a header value.
-        let revision = revision_value(stored.revision, epoch).unwrap_or_else(|_| HeaderValue::from_static("0"));
-        let streams = before.map(|before| before.streams.clone()).unwrap_or_default();
-        let usage = before.map_or_else(|| Arc::new(Usage::new(Now::read())), |before| Arc::clone(&before.usage));
-        Self { stored, name, revision, streams, usage }
+        let name = before.map_or_else(
+            || stored.app.name.as_str().into(),
+            |before| Arc::clone(&before.name),
+        );
+        // Epochs are made here, of letters, digits and hyphens, so that this is always a header
+        // value.
+        let revision = revision_value(stored.revision, epoch)
+            .unwrap_or_else(|_| HeaderValue::from_static("0"));
+        let streams = before
+            .map(|before| before.streams.clone())
+            .unwrap_or_default();
+        let usage = before.map_or_else(
+            || Arc::new(Usage::new(Now::read())),
+            |before| Arc::clone(&before.usage),
+        );
+        Self {
+            stored,
+            name,
+            revision,
+            streams,
+            usage,
+        }
     }
 }
 
@@ -91,17 +110,29 @@ impl Snapshot {
     /// When two apps answer on the same address, or one has a rule that is none.
     pub fn new(table: AppTable, domain: Option<HostName>) -> Result<Self, RouteError> {
         let router = Router::new(domain);
-        let none =
-            Self { table: AppTable::new(""), router, routed: HashTrieMapSync::new_sync(), pools: BTreeMap::new() };
+        let none = Self {
+            table: AppTable::new(""),
+            router,
+            routed: HashTrieMapSync::new_sync(),
+            pools: BTreeMap::new(),
+        };
         none.remade(table)
     }
 
     /// Another table with its router, which keeps of its apps what outlives a change.
     fn remade(&self, table: AppTable) -> Result<Self, RouteError> {
         let router = Router::new(self.router.domain().cloned());
-        let mut remade = Self { table, router, routed: HashTrieMapSync::new_sync(), pools: BTreeMap::new() };
+        let mut remade = Self {
+            table,
+            router,
+            routed: HashTrieMapSync::new_sync(),
+            pools: BTreeMap::new(),
+        };
         for stored in remade.table.clone().iter() {
-            remade.route(Arc::clone(stored), self.get(&stored.app.name).map(|app| &**app))?;
+            remade.route(
+                Arc::clone(stored),
+                self.get(&stored.app.name).map(|app| &**app),
+            )?;
         }
         Ok(remade)
     }
@@ -123,10 +154,15 @@ impl Snapshot {
     }
 
     /// Puts an app into the router, in the place of `before`, which is out of it already.
-    fn route(&mut self, stored: Arc<StoredApp>, before: Option<&RoutedApp>) -> Result<(), RouteError> {
+    fn route(
+        &mut self,
+        stored: Arc<StoredApp>,
+        before: Option<&RoutedApp>,
+    ) -> Result<(), RouteError> {
         let rules = rules(&stored.app)?;
         let routed = Arc::new(RoutedApp::new(stored, self.table.epoch(), before));
-        self.router.add_app(&routed.name, &rules, Arc::clone(&routed))?;
+        self.router
+            .add_app(&routed.name, &rules, Arc::clone(&routed))?;
         let pool = &routed.stored.app.pool;
         if !pool.is_empty() {
             *self.pools.entry(pool.clone()).or_default() += 1;
@@ -160,7 +196,10 @@ impl Apps {
     #[must_use]
     pub fn new(snapshot: Snapshot) -> Self {
         let revision = watch::Sender::new(snapshot.table.revision());
-        Self { current: ArcSwap::from_pointee(snapshot), revision }
+        Self {
+            current: ArcSwap::from_pointee(snapshot),
+            revision,
+        }
     }
 
     /// The apps of a configuration file alone.
@@ -183,8 +222,8 @@ impl Apps {
         self.revision.subscribe()
     }
 
-    /// Makes a state the current one: requests that are matched from now on see it. `put` names the apps that may have changed. The
-    /// editor alone calls this.
+    /// Makes a state the current one: requests that are matched from now on see it. `put` names the
+    /// apps that may have changed. The editor alone calls this.
     fn publish(&self, snapshot: Snapshot, put: &[String]) {
         let snapshot = Arc::new(snapshot);
         let before = self.current.swap(Arc::clone(&snapshot));

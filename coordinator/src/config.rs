@@ -9,8 +9,8 @@ use app_proxy_control::app::{App, Labels, check_labels};
 use app_proxy_control::worker::{Registration, check_id};
 use app_proxy_hop::address::Address;
 use app_proxy_hop::config::{
-    AccessLogSection, AdminSection, ConfigError, ConfigFile, ConfigPath, DrainSection, LimitsSection, Period,
-    RequestIdSection, TimeoutsSection, WebSocketSection,
+    AccessLogSection, AdminSection, ConfigError, ConfigFile, ConfigPath, DrainSection,
+    LimitsSection, Period, RequestIdSection, TimeoutsSection, WebSocketSection,
 };
 use app_proxy_hop::daemon::LogFilter;
 use http::HeaderName;
@@ -120,7 +120,9 @@ pub struct WebhooksSection {
 
 impl Default for WebhooksSection {
     fn default() -> Self {
-        Self { secret_file: PathBuf::from("run/webhook.key") }
+        Self {
+            secret_file: PathBuf::from("run/webhook.key"),
+        }
     }
 }
 
@@ -147,7 +149,10 @@ pub enum StoreKind {
 
 impl Default for StoreSection {
     fn default() -> Self {
-        Self { kind: StoreKind::default(), path: PathBuf::from("run/coordinator.db") }
+        Self {
+            kind: StoreKind::default(),
+            path: PathBuf::from("run/coordinator.db"),
+        }
     }
 }
 
@@ -188,7 +193,9 @@ impl RegistrationSection {
 
 impl Default for RegistrationSection {
     fn default() -> Self {
-        Self { lease: Period::from_secs(10) }
+        Self {
+            lease: Period::from_secs(10),
+        }
     }
 }
 
@@ -208,7 +215,12 @@ pub struct HealthCheckSection {
 
 impl Default for HealthCheckSection {
     fn default() -> Self {
-        Self { interval: Period::from_secs(1), timeout: Period::from_secs(1), healthy_after: 1, unhealthy_after: 2 }
+        Self {
+            interval: Period::from_secs(1),
+            timeout: Period::from_secs(1),
+            healthy_after: 1,
+            unhealthy_after: 2,
+        }
     }
 }
 
@@ -281,16 +293,25 @@ impl Config {
         let (server, document) = file.parse::<Document>("coordinator")?;
         let raw = document.coordinator;
         if raw.listeners.is_empty() {
-            return Err(file.fault_at("listeners", "`listeners` is empty: where would clients connect?"));
+            return Err(file.fault_at(
+                "listeners",
+                "`listeners` is empty: where would clients connect?",
+            ));
         }
         let domain = match &raw.domain {
             None => None,
-            Some(text) => Some(HostName::parse(text).map_err(|e| file.fault_at("domain", &format!("domain: {e}")))?),
+            Some(text) => Some(
+                HostName::parse(text)
+                    .map_err(|e| file.fault_at("domain", &format!("domain: {e}")))?,
+            ),
         };
         let session_header = raw.sessions.header.parse::<HeaderName>().map_err(|_| {
             file.fault_at(
                 &raw.sessions.header,
-                &format!("sessions.header: `{}` is not a header name", raw.sessions.header),
+                &format!(
+                    "sessions.header: `{}` is not a header name",
+                    raw.sessions.header
+                ),
             )
         })?;
         check_sessions(file, &raw.sessions)?;
@@ -299,7 +320,10 @@ impl Config {
         check_workers(file, &raw.workers)?;
         check_registration(file, raw.registration)?;
         check_apps(file, &raw.apps, domain.clone())?;
-        let admin_token_file = raw.admin.token_file.unwrap_or_else(|| PathBuf::from("run/admin.token"));
+        let admin_token_file = raw
+            .admin
+            .token_file
+            .unwrap_or_else(|| PathBuf::from("run/admin.token"));
         Ok(Self {
             file: source,
             server,
@@ -331,9 +355,10 @@ impl Config {
 fn check_sessions(file: &ConfigFile, sessions: &SessionsSection) -> Result<(), ConfigError> {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if sessions.cookie.is_empty() || !sessions.cookie.bytes().all(token) {
-        return Err(
-            file.fault_at(&sessions.cookie, &format!("sessions.cookie: `{}` is no cookie name", sessions.cookie))
-        );
+        return Err(file.fault_at(
+            &sessions.cookie,
+            &format!("sessions.cookie: `{}` is no cookie name", sessions.cookie),
+        ));
     }
     if sessions.max < 4 {
         return Err(file.fault_at("max:", "sessions.max: at least 4"));
@@ -352,14 +377,22 @@ fn check_health(file: &ConfigFile, check: &HealthCheckSection) -> Result<(), Con
         ("healthy_after", check.healthy_after == 0),
     ] {
         if wrong {
-            return Err(file.fault_at(&format!("{name}:"), &format!("health_check.{name}: more than 0")));
+            return Err(file.fault_at(
+                &format!("{name}:"),
+                &format!("health_check.{name}: more than 0"),
+            ));
         }
     }
     Ok(())
 }
 
-fn check_registration(file: &ConfigFile, registration: RegistrationSection) -> Result<(), ConfigError> {
-    if (RegistrationSection::SHORTEST..=RegistrationSection::LONGEST).contains(&registration.lease.0) {
+fn check_registration(
+    file: &ConfigFile,
+    registration: RegistrationSection,
+) -> Result<(), ConfigError> {
+    if (RegistrationSection::SHORTEST..=RegistrationSection::LONGEST)
+        .contains(&registration.lease.0)
+    {
         return Ok(());
     }
     Err(file.fault_at("lease:", "registration.lease: 100ms to 1h"))
@@ -372,24 +405,43 @@ fn check_workers(file: &ConfigFile, workers: &[WorkerSection]) -> Result<(), Con
         let id = &worker.id;
         check_id(id).map_err(|e| fault(id, format!("workers: {e}")))?;
         if !(1..=Registration::HEAVIEST).contains(&worker.weight) {
-            return Err(fault(id, format!("workers: the weight of `{id}` is not 1 to {}", Registration::HEAVIEST)));
+            return Err(fault(
+                id,
+                format!(
+                    "workers: the weight of `{id}` is not 1 to {}",
+                    Registration::HEAVIEST
+                ),
+            ));
         }
-        check_labels("labels", &worker.labels).map_err(|e| fault(id, format!("workers: `{id}`: {e}")))?;
+        check_labels("labels", &worker.labels)
+            .map_err(|e| fault(id, format!("workers: `{id}`: {e}")))?;
         if !seen.insert(id.clone()) || !seen.insert(worker.address.to_string()) {
-            return Err(fault(id, format!("workers: `{id}` has an id or an address that another one has")));
+            return Err(fault(
+                id,
+                format!("workers: `{id}` has an id or an address that another one has"),
+            ));
         }
     }
     Ok(())
 }
 
-fn check_apps(file: &ConfigFile, apps: &[App], domain: Option<HostName>) -> Result<(), ConfigError> {
-    let fault = |name: &str, text: String| file.fault_at(&format!("name: {name}"), &format!("apps: {text}"));
+fn check_apps(
+    file: &ConfigFile,
+    apps: &[App],
+    domain: Option<HostName>,
+) -> Result<(), ConfigError> {
+    let fault = |name: &str, text: String| {
+        file.fault_at(&format!("name: {name}"), &format!("apps: {text}"))
+    };
     let mut router = Router::new(domain);
     for app in apps {
-        let fault_of = |e: &dyn std::fmt::Display| fault(&app.name, format!("app `{}`: {e}", app.name));
+        let fault_of =
+            |e: &dyn std::fmt::Display| fault(&app.name, format!("app `{}`: {e}", app.name));
         app.validate().map_err(|e| fault_of(&e))?;
         let rules = rules(app).map_err(|e| fault_of(&e))?;
-        router.add_app(&app.name, &rules, ()).map_err(|e| fault(&app.name, e.to_string()))?;
+        router
+            .add_app(&app.name, &rules, ())
+            .map_err(|e| fault(&app.name, e.to_string()))?;
     }
     Ok(())
 }
@@ -418,8 +470,7 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    const SMALLEST: &str =
-        "version: 1\ncoordinator:\n  listeners: [{address: '127.0.0.1:0'}]\n  admin: {address: '127.0.0.1:0'}\n";
+    const SMALLEST: &str = "version: 1\ncoordinator:\n  listeners: [{address: '127.0.0.1:0'}]\n  admin: {address: '127.0.0.1:0'}\n";
 
     fn load(more: &str) -> Result<Config, String> {
         let text = format!("{SMALLEST}{more}");
@@ -455,22 +506,57 @@ mod tests {
     #[test]
     fn faults_name_their_line_and_key() {
         for (more, line, words) in [
-            ("  workers: [{id: a, address: 'h:1'}, {id: a, address: 'h:2'}]\n", 5, vec!["workers", "`a`"]),
-            ("  workers:\n  - {id: a, address: 'h'}\n", 6, vec!["workers", "address"]),
-            ("  apps:\n  - name: a\n  - name: b\n    match: [{path: /apps/a}]\n", 7, vec!["apps", "`a`"]),
+            (
+                "  workers: [{id: a, address: 'h:1'}, {id: a, address: 'h:2'}]\n",
+                5,
+                vec!["workers", "`a`"],
+            ),
+            (
+                "  workers:\n  - {id: a, address: 'h'}\n",
+                6,
+                vec!["workers", "address"],
+            ),
+            (
+                "  apps:\n  - name: a\n  - name: b\n    match: [{path: /apps/a}]\n",
+                7,
+                vec!["apps", "`a`"],
+            ),
             ("  apps:\n  - name: UP\n", 6, vec!["UP"]),
-            ("  apps:\n  - name: a\n    match: [{path: a}]\n", 6, vec!["apps"]),
+            (
+                "  apps:\n  - name: a\n    match: [{path: a}]\n",
+                6,
+                vec!["apps"],
+            ),
             ("  sessions: {tll: 1h}\n", 5, vec!["tll"]),
             ("  sessions: {max: 1}\n", 5, vec!["sessions.max"]),
-            ("  registration: {lease: 10ms}\n", 5, vec!["registration.lease"]),
-            ("  workers: [{id: a, address: 'h:1', labels: {'': x}}]\n", 5, vec!["labels", "`a`"]),
-            ("  health_check: {interval: 0s}\n", 5, vec!["health_check.interval"]),
-            ("  trusted_proxies: [10.0.0.0/40]\n", 5, vec!["trusted_proxies"]),
+            (
+                "  registration: {lease: 10ms}\n",
+                5,
+                vec!["registration.lease"],
+            ),
+            (
+                "  workers: [{id: a, address: 'h:1', labels: {'': x}}]\n",
+                5,
+                vec!["labels", "`a`"],
+            ),
+            (
+                "  health_check: {interval: 0s}\n",
+                5,
+                vec!["health_check.interval"],
+            ),
+            (
+                "  trusted_proxies: [10.0.0.0/40]\n",
+                5,
+                vec!["trusted_proxies"],
+            ),
             ("  domain: 'a b'\n", 5, vec!["domain"]),
         ] {
             let text = load(more).unwrap_err();
             assert!(text.starts_with(&format!("c.yaml:{line}: ")), "{text}");
-            assert!(words.iter().all(|word| text.contains(word)) && !text.contains('\n'), "{text}");
+            assert!(
+                words.iter().all(|word| text.contains(word)) && !text.contains('\n'),
+                "{text}"
+            );
         }
     }
 }

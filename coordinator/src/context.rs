@@ -28,7 +28,8 @@ pub struct RequestContext {
     pub placement: Placement,
     /// The stream or long download that its response has turned out to be.
     pub stream: Option<OpenStream>,
-    /// The WebSocket's identifier, captured when the application has answered with 101 (docs/request-id.md, rule 15).
+    /// The WebSocket's identifier, captured when the application has answered with 101
+    /// (docs/request-id.md, rule 15).
     pub websocket_id: Option<RequestId>,
     /// Body bytes that have come from the client, for the limit.
     pub body_bytes: u64,
@@ -57,7 +58,8 @@ pub struct Placement {
 impl Placement {
     /// Leaves the worker of the current attempt out of further ones.
     pub fn give_up(&mut self) {
-        self.failed.extend(self.worker.take().map(|busy| Arc::clone(busy.worker())));
+        self.failed
+            .extend(self.worker.take().map(|busy| Arc::clone(busy.worker())));
     }
 }
 

@@ -52,9 +52,16 @@ use state::{first_state, restore, work};
 /// One line that says why it does not start.
 pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     let config = Config::load(&flags.conf)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let (pool, health) = runtime
-        .block_on(Pool::new(&config.workers, config.health_check, config.registration, &config.timeouts))
+        .block_on(Pool::new(
+            &config.workers,
+            config.health_check,
+            config.registration,
+            &config.timeouts,
+        ))
         .map_err(|e| config.file.fault_of("workers", "workers", e))?;
     let place = Place::of(&config.store);
     if flags.test {
@@ -69,15 +76,32 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     let hop = hop(&config)?;
     // The configuration is kept for reloads, and Pingora's part of it cannot be cloned.
     let server = Config::from_file(config.file.clone())?.server;
-    let mut daemon = Daemon::new(hop.tier.as_str(), server, flags, hop.drain.clone(), config.drain, hop.log.clone())?;
+    let mut daemon = Daemon::new(
+        hop.tier.as_str(),
+        server,
+        flags,
+        hop.drain.clone(),
+        config.drain,
+        hop.log.clone(),
+    )?;
     let table = SessionTable::new(config.sessions.max, config.sessions.ttl.0);
     let (store, opened) = LateStore::new();
     let store: Arc<dyn Store> = Arc::new(store);
     let webhooks = std::mem::take(&mut contents.webhooks);
     let id_header = hop.identity.header().clone();
-    let (outbox, delivery) = Outbox::new(Arc::clone(&store), secrets.webhook_key.clone(), id_header, webhooks);
+    let (outbox, delivery) = Outbox::new(
+        Arc::clone(&store),
+        secrets.webhook_key.clone(),
+        id_header,
+        webhooks,
+    );
     let cookie = &config.sessions.cookie;
-    let sessions = Sessions::new(secrets.session_key.clone(), cookie, config.session_header.clone(), table.clone());
+    let sessions = Sessions::new(
+        secrets.session_key.clone(),
+        cookie,
+        config.session_header.clone(),
+        table.clone(),
+    );
     let coordinator = Arc::new(Coordinator {
         hop,
         apps: Arc::new(Apps::new(snapshot)),
@@ -86,7 +110,9 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
         waker: Waker::new(outbox.clone(), table.clone()),
         trusted_proxies: ArcSwap::from_pointee(Networks::new(&config.trusted_proxies)),
         forwarder: forwarder(&config, &secrets)?,
-        connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(&daemon.conf()))),
+        connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(
+            &daemon.conf(),
+        ))),
     });
     runtime.block_on(restore(&coordinator, &mut contents));
     let (apps, pool) = (&coordinator.apps, &coordinator.pool);
@@ -95,20 +121,40 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     let predecessor = flags.upgrade.then(|| config.drain.longest());
     let kept = (config.apps.clone(), config.sessions.max);
     let (mut work, editor) = work(&coordinator, &store, contents.cursor, kept, predecessor);
-    let listeners = listen(&mut daemon, &config, &coordinator, &secrets, (&editor, &store), flags.upgrade)?;
+    let listeners = listen(
+        &mut daemon,
+        &config,
+        &coordinator,
+        &secrets,
+        (&editor, &store),
+        flags.upgrade,
+    )?;
     if !flags.upgrade {
-        // Not before its addresses are found free: a process that has them may be at work with the store.
+        // Not before its addresses are found free: a process that has them may be at work with the
+        // store.
         runtime.block_on(state::take_file(&config, &place, &mut work.editor))?;
     }
     // The daemon may fork from here on: nothing may run that it would leave behind.
     drop(runtime);
-    let keeper = daemon.server.add_service(background_service("store", Keeper::new(place, opened, work)));
+    let keeper = daemon.server.add_service(background_service(
+        "store",
+        Keeper::new(place, opened, work),
+    ));
     // A successor serves no request before it knows what its predecessor has acknowledged.
-    listeners.iter().for_each(|listener| listener.add_dependency(&keeper));
+    listeners
+        .iter()
+        .for_each(|listener| listener.add_dependency(&keeper));
     // What workers say reaches the predecessor as well, for some time.
-    let patience = if flags.upgrade { state::PREDECESSOR } else { Duration::ZERO };
+    let patience = if flags.upgrade {
+        state::PREDECESSOR
+    } else {
+        Duration::ZERO
+    };
     let server = &mut daemon.server;
-    server.add_service(background_service("workers", Sweep::new(pool, &coordinator.hop.drain, patience)));
+    server.add_service(background_service(
+        "workers",
+        Sweep::new(pool, &coordinator.hop.drain, patience),
+    ));
     server.add_service(health);
     server.add_service(background_service("sessions", table));
     server.add_service(background_service("webhooks", delivery));
@@ -131,7 +177,8 @@ fn check(config: &Config) -> Result<()> {
         &config.sessions.secret_file,
         &config.webhooks.secret_file,
     ];
-    check_files(&secrets, &config.access_log).map_err(|e| config.file.fault_of(&e.path, e.key, &e))?;
+    check_files(&secrets, &config.access_log)
+        .map_err(|e| config.file.fault_of(&e.path, e.key, &e))?;
     if secrets.iter().all(|file| file.exists()) {
         forwarder(config, &Secrets::load(config)?)?;
     }
@@ -150,7 +197,8 @@ impl Secrets {
     /// Reads the secret files, and makes those that do not exist.
     fn load(config: &Config) -> Result<Self, ConfigError> {
         let secret = |key: &str, path: &Path| {
-            read_or_create(path).map_err(|e| config.file.fault_of(&path.display().to_string(), key, e))
+            read_or_create(path)
+                .map_err(|e| config.file.fault_of(&path.display().to_string(), key, e))
         };
         let session_secret = secret("secret_file", &config.sessions.secret_file)?;
         let webhook_secret = secret("secret_file", &config.webhooks.secret_file)?;
@@ -166,7 +214,11 @@ impl Secrets {
 }
 
 fn forwarder(config: &Config, secrets: &Secrets) -> Result<Forwarder, ConfigError> {
-    Forwarder::new(&secrets.worker_token).map_err(|e| config.file.fault_of("worker_token_file", "worker_token_file", e))
+    Forwarder::new(&secrets.worker_token).map_err(|e| {
+        config
+            .file
+            .fault_of("worker_token_file", "worker_token_file", e)
+    })
 }
 
 /// What every request needs.
@@ -197,11 +249,21 @@ fn listen(
 ) -> Result<Vec<ServiceHandle>, ConfigError> {
     let mut services = Vec::new();
     let bind = |address: &Address, name, key| {
-        bind(address, name, inherited).map_err(|e| config.file.fault_of(&address.to_string(), key, e))
+        bind(address, name, inherited)
+            .map_err(|e| config.file.fault_of(&address.to_string(), key, e))
     };
     for listener in &config.listeners {
-        let bound = bind(&listener.address, if listener.h2c { "public h2c" } else { "public" }, "listeners")?;
-        services.push(daemon.server.add_service(public_service(coordinator, &daemon.conf(), &bound, listener.h2c)));
+        let bound = bind(
+            &listener.address,
+            if listener.h2c { "public h2c" } else { "public" },
+            "listeners",
+        )?;
+        services.push(daemon.server.add_service(public_service(
+            coordinator,
+            &daemon.conf(),
+            &bound,
+            listener.h2c,
+        )));
         daemon.hold(bound);
     }
     let bound = bind(&config.admin, "admin", "admin")?;
@@ -216,7 +278,10 @@ fn listen(
         log: coordinator.hop.log.clone(),
         worker_token: coordinator.forwarder.token().clone(),
     };
-    let tokens = (Token::new(&secrets.admin_token), Token::new(&secrets.worker_token));
+    let tokens = (
+        Token::new(&secrets.admin_token),
+        Token::new(&secrets.worker_token),
+    );
     let router = admin::router(state, &coordinator.hop, tokens.0, tokens.1);
     services.push(daemon.server.add_service(AdminService::new(&bound, router)));
     daemon.hold(bound);
@@ -234,10 +299,14 @@ fn public_service(
     let mut options = HttpServerOptions::default();
     options.h2c = h2c;
     options.h2_idle_timeout = Some(coordinator.hop.timeouts().keepalive.0);
-    // CONNECT comes to our own code, which refuses it with an identifier (docs/request-id.md, rule 13).
+    // CONNECT comes to our own code, which refuses it with an identifier (docs/request-id.md, rule
+    // 13).
     options.allow_connect_method_proxying = true;
     proxy.server_options = Some(options);
-    let mut service = Service::new(bound.name.to_owned(), Entrance::new(proxy, &coordinator.hop));
+    let mut service = Service::new(
+        bound.name.to_owned(),
+        Entrance::new(proxy, &coordinator.hop),
+    );
     bound.listen(&mut service);
     service
 }

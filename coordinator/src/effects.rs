@@ -1,5 +1,5 @@
-//! What a change of the state does beyond itself: a deleted app's streams are closed and its sessions dropped, and what another process has
-//! done to sessions and workers is done here too.
+//! What a change of the state does beyond itself: a deleted app's streams are closed and its
+//! sessions dropped, and what another process has done to sessions and workers is done here too.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -30,16 +30,26 @@ pub struct Effects {
 impl Observer for Effects {
     async fn table_changed(&self, snapshot: &Snapshot, gone: &[Arc<RoutedApp>]) {
         if let Err(e) = self.pool.want_selectors(snapshot.pools().cloned()).await {
-            // Requests of a pool without a ring of its own take the long way round the ring of all workers.
+            // Requests of a pool without a ring of its own take the long way round the ring of all
+            // workers.
             warn!("the pools that apps ask for have no rings: {e}");
         }
         if gone.is_empty() {
             return;
         }
-        let streams: usize = gone.iter().map(|app| app.streams.end_all(CloseReason::AppDeleted)).sum();
+        let streams: usize = gone
+            .iter()
+            .map(|app| app.streams.end_all(CloseReason::AppDeleted))
+            .sum();
         let names: Vec<&str> = gone.iter().map(|app| &*app.name).collect();
-        let sessions = self.sessions.table().remove_apps(&names.iter().copied().collect::<HashSet<_>>());
-        info!("{sessions} sessions and {streams} open streams went with deleted apps: {}", names.join(", "));
+        let sessions = self
+            .sessions
+            .table()
+            .remove_apps(&names.iter().copied().collect::<HashSet<_>>());
+        info!(
+            "{sessions} sessions and {streams} open streams went with deleted apps: {}",
+            names.join(", ")
+        );
     }
 
     async fn changed_elsewhere(&self, news: News) {
@@ -51,12 +61,19 @@ impl Observer for Effects {
 }
 
 impl Effects {
-    /// Takes in what a store has of sessions and of the use of apps: all of it at the start, and then what another process has written.
-    pub fn take_in(&self, deleted: &[(String, u64)], stored: &[StoredSession], activity: &[AppActivity]) {
+    /// Takes in what a store has of sessions and of the use of apps: all of it at the start, and
+    /// then what another process has written.
+    pub fn take_in(
+        &self,
+        deleted: &[(String, u64)],
+        stored: &[StoredSession],
+        activity: &[AppActivity],
+    ) {
         let snapshot = self.apps.load();
         for (id, _) in deleted {
             if let Ok(id) = SessionId::parse(id.as_bytes()) {
-                self.sessions.note_deleted(&id, |app| snapshot.get(app).map(|app| app.streams.clone()));
+                self.sessions
+                    .note_deleted(&id, |app| snapshot.get(app).map(|app| app.streams.clone()));
             }
         }
         for session in stored {
@@ -74,7 +91,10 @@ impl Effects {
 
     fn take_in_session(&self, session: &StoredSession, app: &Arc<str>) {
         let table = self.sessions.table();
-        if let Some(record) = SessionId::parse(session.id.as_bytes()).ok().and_then(|id| table.get(&id)) {
+        if let Some(record) = SessionId::parse(session.id.as_bytes())
+            .ok()
+            .and_then(|id| table.get(&id))
+        {
             return record.merge(session);
         }
         let worker = session.worker.as_deref().and_then(|id| self.pool.by_id(id));

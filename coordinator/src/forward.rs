@@ -1,5 +1,5 @@
-//! The headers of the hop to the worker (phase `upstream_request_filter`), and what becomes of the application's response on the way
-//! back (phase `response_filter`).
+//! The headers of the hop to the worker (phase `upstream_request_filter`), and what becomes of the
+//! application's response on the way back (phase `response_filter`).
 
 mod forwarded;
 mod rewrite;
@@ -10,7 +10,8 @@ use pingora_http::{RequestHeader, ResponseHeader};
 
 use app_proxy_hop::forwarding::rewrite;
 use app_proxy_hop::header::{
-    APP_REVISION, ATTEMPT, CLIENT, SESSION_ID, TOKEN, TRACEPARENT, TRACESTATE, X_FORWARDED_FOR, remove_reserved, set,
+    APP_REVISION, ATTEMPT, CLIENT, SESSION_ID, TOKEN, TRACEPARENT, TRACESTATE, X_FORWARDED_FOR,
+    remove_reserved, set,
 };
 use app_proxy_hop::request_id::Policy;
 use app_proxy_hop::response::is_interim;
@@ -45,7 +46,8 @@ impl Forwarder {
 
     /// Makes a client's request header the one for the worker.
     ///
-    /// It runs after hop-by-hop headers are gone, so that no `Connection` of the client can delete what is set here (docs/request-id.md, rule 8).
+    /// It runs after hop-by-hop headers are gone, so that no `Connection` of the client can delete
+    /// what is set here (docs/request-id.md, rule 8).
     ///
     /// # Errors
     /// When the request has no route, which the phases rule out.
@@ -57,7 +59,10 @@ impl Forwarder {
         sessions: &Sessions,
     ) -> Result<()> {
         let Some(route) = &ctx.route else {
-            return Err(Error::explain(ErrorType::InternalError, "a request is forwarded without a route"));
+            return Err(Error::explain(
+                ErrorType::InternalError,
+                "a request is forwarded without a route",
+            ));
         };
         let knows_host = request.version == Version::HTTP_2;
         rewrite(request, &route.target, |headers| {
@@ -66,7 +71,11 @@ impl Forwarder {
             remove_reserved(headers, policy);
             remove_session(headers, sessions);
             drop_lone_tracestate(headers, ctx.exchange.facts.trace_id.is_some());
-            let stripped = if route.app.strips() { &*route.prefix } else { "" };
+            let stripped = if route.app.strips() {
+                &*route.prefix
+            } else {
+                ""
+            };
             ctx.origin.write(headers, stripped);
             if !knows_host && !headers.contains_key(header::HOST) {
                 // An HTTP/1.0 client sends none, and the next hop speaks HTTP/1.1.
@@ -76,13 +85,21 @@ impl Forwarder {
             if let Some(id) = &ctx.exchange.facts.session_id {
                 set(headers, &SESSION_ID, id.clone());
             }
-            if let Some(client) = ctx.origin.client_value.as_ref().filter(|c| headers.get(&X_FORWARDED_FOR) != Some(c))
+            if let Some(client) = ctx
+                .origin
+                .client_value
+                .as_ref()
+                .filter(|c| headers.get(&X_FORWARDED_FOR) != Some(c))
             {
                 set(headers, &CLIENT, client.clone());
             }
             set(headers, &APP_REVISION, route.app.revision.clone());
             if ctx.exchange.outcome.attempts > 1 {
-                set(headers, &ATTEMPT, HeaderValue::from(ctx.exchange.outcome.attempts));
+                set(
+                    headers,
+                    &ATTEMPT,
+                    HeaderValue::from(ctx.exchange.outcome.attempts),
+                );
             }
             set(headers, &TOKEN, self.token.clone());
         });
@@ -93,7 +110,8 @@ impl Forwarder {
 /// As many headers as a request for a worker gets, at most.
 const HEADERS_SET: usize = 14;
 
-/// Makes an application's response fit for the client: paths get their prefix back, and a new session is handed out.
+/// Makes an application's response fit for the client: paths get their prefix back, and a new
+/// session is handed out.
 pub fn response(response: &mut ResponseHeader, ctx: &RequestContext, sessions: &Sessions) {
     if is_interim(response.status) {
         return;
@@ -103,7 +121,12 @@ pub fn response(response: &mut ResponseHeader, ctx: &RequestContext, sessions: &
         rewrite::drop_cookie(response, sessions.cookie_name());
         if route.app.strips() && !route.prefix.is_empty() {
             let prefix = ctx.origin.public(&route.prefix);
-            rewrite::location(response, &prefix, &ctx.origin, &route.app.stored.app.endpoints);
+            rewrite::location(
+                response,
+                &prefix,
+                &ctx.origin,
+                &route.app.stored.app.endpoints,
+            );
             rewrite::cookie_paths(response, &prefix);
         }
     }
@@ -113,7 +136,8 @@ pub fn response(response: &mut ResponseHeader, ctx: &RequestContext, sessions: &
     }
 }
 
-/// Takes the session's cookie out of the `Cookie` headers: the application has no use for it, and must not learn it.
+/// Takes the session's cookie out of the `Cookie` headers: the application has no use for it, and
+/// must not learn it.
 fn remove_session(headers: &mut HeaderMap, sessions: &Sessions) {
     headers.remove(sessions.header());
     let mut lines = headers.get_all(header::COOKIE).iter();
@@ -130,7 +154,8 @@ fn remove_session(headers: &mut HeaderMap, sessions: &Sessions) {
     }
 }
 
-/// The application's cookies as one line: HTTP/2 may split them, and HTTP/1.1 knows one line only (RFC 9113, section 8.2.3).
+/// The application's cookies as one line: HTTP/2 may split them, and HTTP/1.1 knows one line only
+/// (RFC 9113, section 8.2.3).
 fn join_cookies(headers: &HeaderMap, sessions: &Sessions) -> Vec<u8> {
     let mut joined = Vec::new();
     for line in &headers.get_all(header::COOKIE) {
@@ -147,7 +172,8 @@ fn join_cookies(headers: &HeaderMap, sessions: &Sessions) -> Vec<u8> {
     joined
 }
 
-/// `tracestate` means nothing without a valid `traceparent` (W3C Trace Context, section 3.3.1; docs/request-id.md, rule 21).
+/// `tracestate` means nothing without a valid `traceparent` (W3C Trace Context, section 3.3.1;
+/// docs/request-id.md, rule 21).
 fn drop_lone_tracestate(headers: &mut HeaderMap, traced: bool) {
     if !traced {
         headers.remove(&TRACESTATE);

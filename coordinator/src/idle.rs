@@ -1,7 +1,8 @@
 //! The service that tells schedulers which apps nobody uses any more.
 //!
-//! It looks at the apps that want it, some ten times in the shortest of their periods. An app is told of once, and again after it was used.
-//! One that runs nowhere is not idle: there is nothing to take back.
+//! It looks at the apps that want it, some ten times in the shortest of their periods. An app is
+//! told of once, and again after it was used. One that runs nowhere is not idle: there is nothing
+//! to take back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,8 @@ use crate::store::{ActivityBatch, Store};
 use crate::usage::{Look, Now};
 use crate::webhooks::Outbox;
 
-/// How often apps are looked at, at most and at least. Also how exact the time of their last use is.
+/// How often apps are looked at, at most and at least. Also how exact the time of their last use
+/// is.
 const OFTEN: Duration = Duration::from_millis(200);
 const SELDOM: Duration = Duration::from_secs(1);
 
@@ -44,8 +46,9 @@ struct Watched {
 }
 
 impl IdleWatch {
-    /// A watch over `apps`, whose sessions are in `sessions`; what it tells goes to `outbox`, and that it was told to `store`. It ends with
-    /// the daemon's service: once a successor watches, the daemon that `drain` is of does not.
+    /// A watch over `apps`, whose sessions are in `sessions`; what it tells goes to `outbox`, and
+    /// that it was told to `store`. It ends with the daemon's service: once a successor watches,
+    /// the daemon that `drain` is of does not.
     #[must_use]
     pub fn new(
         apps: &Arc<Apps>,
@@ -55,21 +58,40 @@ impl IdleWatch {
         drain: &Drain,
     ) -> Self {
         let (apps, sessions, store) = (Arc::clone(apps), sessions.clone(), Arc::clone(store));
-        Self { apps, sessions, outbox, store, drain: drain.clone() }
+        Self {
+            apps,
+            sessions,
+            outbox,
+            store,
+            drain: drain.clone(),
+        }
     }
 
     /// Tells of those that have become idle.
     async fn look(&self, watched: &Watched, now: Now) {
-        let idle: Vec<_> = watched.apps.iter().filter_map(|app| due(app, now)).collect();
+        let idle: Vec<_> = watched
+            .apps
+            .iter()
+            .filter_map(|app| due(app, now))
+            .collect();
         if idle.is_empty() {
             return;
         }
         let mut sessions = sessions_of(&self.sessions, idle.iter().map(|(app, ..)| &app.name));
         let mut told = ActivityBatch::default();
         for (app, policy, look) in idle {
-            info!("app {} is idle, for {} s", app.name, look.quiet_for.as_secs());
+            info!(
+                "app {} is idle, for {} s",
+                app.name,
+                look.quiet_for.as_secs()
+            );
             let sessions = sessions.remove(&*app.name).unwrap_or_default();
-            self.outbox.send(&policy.notify, event(EventKind::AppIdle, app, look, sessions, None)).await;
+            self.outbox
+                .send(
+                    &policy.notify,
+                    event(EventKind::AppIdle, app, look, sessions, None),
+                )
+                .await;
             app.usage.told(look);
             told.apps.push(app.usage.activity(&app.name, now));
         }
@@ -100,14 +122,24 @@ impl Watched {
     /// Takes over the current state of the table, if it is another one.
     fn follow(&mut self, apps: &Apps) {
         let snapshot = apps.load();
-        let state = (Arc::clone(snapshot.table.epoch()), snapshot.table.revision());
+        let state = (
+            Arc::clone(snapshot.table.epoch()),
+            snapshot.table.revision(),
+        );
         if self.state.as_ref() == Some(&state) {
             return;
         }
-        let wants = |app: &&Arc<RoutedApp>| app.stored.app.idle.is_some() && !app.stored.app.endpoints.is_empty();
+        let wants = |app: &&Arc<RoutedApp>| {
+            app.stored.app.idle.is_some() && !app.stored.app.endpoints.is_empty()
+        };
         self.apps = snapshot.apps().filter(wants).cloned().collect();
-        let periods = self.apps.iter().filter_map(|app| Some(app.stored.app.idle.as_ref()?.after.0));
-        self.pause = periods.min().map_or(SELDOM, |shortest| (shortest / 10).clamp(OFTEN, SELDOM));
+        let periods = self
+            .apps
+            .iter()
+            .filter_map(|app| Some(app.stored.app.idle.as_ref()?.after.0));
+        self.pause = periods
+            .min()
+            .map_or(SELDOM, |shortest| (shortest / 10).clamp(OFTEN, SELDOM));
         self.state = Some(state);
     }
 }
@@ -133,15 +165,27 @@ mod tests {
     #[test]
     fn an_app_is_idle_when_it_was_quiet_for_long_enough_and_nobody_was_told() {
         let seconds = Duration::from_secs;
-        for (quiet_for, told, expected) in [(9, false, false), (10, false, true), (99, false, true), (99, true, false)]
-        {
-            let look = Look { active_ms: None, quiet_for: seconds(quiet_for), quiet_since_ms: 1, told };
+        for (quiet_for, told, expected) in [
+            (9, false, false),
+            (10, false, true),
+            (99, false, true),
+            (99, true, false),
+        ] {
+            let look = Look {
+                active_ms: None,
+                quiet_for: seconds(quiet_for),
+                quiet_since_ms: 1,
+                told,
+            };
             assert_eq!(is_due(look, seconds(10)), expected, "{look:?}");
         }
     }
 
     fn later(now: Now, seconds: u64) -> Now {
-        Now { ms: now.ms + seconds * 1000, at: now.at + Duration::from_secs(seconds) }
+        Now {
+            ms: now.ms + seconds * 1000,
+            at: now.at + Duration::from_secs(seconds),
+        }
     }
 
     #[tokio::test]
@@ -156,7 +200,12 @@ mod tests {
         let apps = Arc::new(Apps::from_file(serde_json::from_value(apps).unwrap(), None).unwrap());
         let store = Arc::new(FakeStore::default());
         let key = SigningKey::new("secret").unwrap();
-        let (outbox, _delivery) = Outbox::new(store.clone(), key, HeaderName::from_static("x-id"), Vec::new());
+        let (outbox, _delivery) = Outbox::new(
+            store.clone(),
+            key,
+            HeaderName::from_static("x-id"),
+            Vec::new(),
+        );
         let dyn_store: Arc<dyn Store> = store.clone();
         let sessions = SessionTable::new(100, Duration::from_secs(60));
         let watch = IdleWatch::new(&apps, &sessions, outbox, &dyn_store, &Drain::default());
@@ -171,12 +220,36 @@ mod tests {
         assert_eq!([told(10).await, told(40).await, told(99).await], [0, 1, 1]);
         let runs = Arc::clone(watched.apps.first().unwrap());
         runs.usage.mark();
-        assert_eq!([told(100).await, told(129).await, told(131).await, told(999).await], [1, 1, 2, 2]);
+        assert_eq!(
+            [
+                told(100).await,
+                told(129).await,
+                told(131).await,
+                told(999).await
+            ],
+            [1, 1, 2, 2]
+        );
         let events = store.waiting();
-        assert!(events.iter().all(|left| left.url == url && left.event.data.app == "runs"));
-        assert!(events.first().unwrap().event.data.last_active_at.is_none(), "it was never used before");
+        assert!(
+            events
+                .iter()
+                .all(|left| left.url == url && left.event.data.app == "runs")
+        );
+        assert!(
+            events.first().unwrap().event.data.last_active_at.is_none(),
+            "it was never used before"
+        );
         assert!(events.last().unwrap().event.data.last_active_at.is_some());
-        let kept: Vec<_> = store.activity.lock().unwrap().iter().map(|kept| kept.idle_told_ms).collect();
-        assert!(matches!(kept[..], [first, then] if first < then && then == later(begin, 100).ms), "{kept:?}");
+        let kept: Vec<_> = store
+            .activity
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|kept| kept.idle_told_ms)
+            .collect();
+        assert!(
+            matches!(kept[..], [first, then] if first < then && then == later(begin, 100).ms),
+            "{kept:?}"
+        );
     }
 }

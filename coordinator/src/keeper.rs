@@ -1,5 +1,6 @@
-//! Keeps the state: opens the store once the daemon has forked, carries changes out, follows what other processes write, and writes
-//! activity behind. The apps of the file are taken over here, once this process is the one that serves.
+//! Keeps the state: opens the store once the daemon has forked, carries changes out, follows what
+//! other processes write, and writes activity behind. The apps of the file are taken over here,
+//! once this process is the one that serves.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,9 +36,11 @@ impl Place {
         match section.kind {
             StoreKind::Memory => Self::Memory(MemoryStore::new()),
             // The daemon's working directory changes when it goes into the background.
-            StoreKind::Sqlite => {
-                Self::File(std::path::absolute(&section.path).unwrap_or_else(|_| section.path.clone()).into())
-            }
+            StoreKind::Sqlite => Self::File(
+                std::path::absolute(&section.path)
+                    .unwrap_or_else(|_| section.path.clone())
+                    .into(),
+            ),
         }
     }
 
@@ -87,20 +90,40 @@ impl Keeper {
     /// A keeper that opens the store at `place`, for all that wait for `opened`.
     #[must_use]
     pub fn new(place: Place, opened: Opened, work: Work) -> Self {
-        Self { place: Arc::new(place), opened, work: Mutex::new(Some(work)) }
+        Self {
+            place: Arc::new(place),
+            opened,
+            work: Mutex::new(Some(work)),
+        }
     }
 }
 
 #[async_trait]
 impl BackgroundService for Keeper {
     async fn start(&self, shutdown: ShutdownWatch) {
-        self.start_with_ready_notifier(shutdown, ServiceReadyNotifier::new(watch::channel(false).0)).await;
+        self.start_with_ready_notifier(
+            shutdown,
+            ServiceReadyNotifier::new(watch::channel(false).0),
+        )
+        .await;
     }
 
     /// Works through a drain as well: what is in flight still changes things.
-    async fn start_with_ready_notifier(&self, _shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
-        let Some(Work { mut editor, queue, file, journal }) =
-            self.work.lock().unwrap_or_else(PoisonError::into_inner).take()
+    async fn start_with_ready_notifier(
+        &self,
+        _shutdown: ShutdownWatch,
+        ready: ServiceReadyNotifier,
+    ) {
+        let Some(Work {
+            mut editor,
+            queue,
+            file,
+            journal,
+        }) = self
+            .work
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
         else {
             return;
         };

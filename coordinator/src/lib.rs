@@ -1,6 +1,7 @@
 //! The coordinator: routes requests at the edge and keeps session mappings.
 //!
-//! The modules are listed in the order in which a request meets them; `proxy` is the table of contents.
+//! The modules are listed in the order in which a request meets them; `proxy` is the table of
+//! contents.
 
 pub mod clock;
 pub mod config;
@@ -30,5 +31,10 @@ pub mod webhooks;
 pub mod admin;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout
+)]
 mod measure;

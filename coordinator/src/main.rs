@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use app_proxy_coordinator::daemon;
 use app_proxy_hop::daemon::{Flags, Logging};
 
-/// Half the instructions of the system's allocator for what a request allocates, and memory goes back when streams end.
+/// Half the instructions of the system's allocator for what a request allocates, and memory goes
+/// back when streams end.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -27,17 +27,28 @@ pub fn event(
     sessions.sort_by_cached_key(|session| session.idle_for());
     let listed = sessions.iter().take(LISTED).map(|session| {
         let view = session.view();
-        EventSession { id: view.id, last_active_at: view.last_active_at, open_streams: view.open_streams }
+        EventSession {
+            id: view.id,
+            last_active_at: view.last_active_at,
+            open_streams: view.open_streams,
+        }
     });
     let data = EventData {
         app: app.name.as_ref().to_owned(),
         revision: app.stored.revision,
-        last_active_at: look.active_ms.map(|ms| timestamp(UNIX_EPOCH + Duration::from_millis(ms))),
+        last_active_at: look
+            .active_ms
+            .map(|ms| timestamp(UNIX_EPOCH + Duration::from_millis(ms))),
         request_id: request.map(|id| id.as_str().to_owned()),
         session_count: sessions.len(),
         sessions: listed.collect(),
     };
-    Event { id: RequestId::generate().as_str().to_owned(), kind, timestamp: timestamp(SystemTime::now()), data }
+    Event {
+        id: RequestId::generate().as_str().to_owned(),
+        kind,
+        timestamp: timestamp(SystemTime::now()),
+        data,
+    }
 }
 
 /// The sessions of each of `apps`, found by going through all sessions once.

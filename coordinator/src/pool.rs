@@ -1,8 +1,9 @@
-//! The pool of workers: Pingora's load balancers with their ketama selection, and HTTP health checks (phase `upstream_peer`).
+//! The pool of workers: Pingora's load balancers with their ketama selection, and HTTP health
+//! checks (phase `upstream_peer`).
 //!
-//! Workers are in the pool because the file names them, or because they have registered and renew that in time. Selection does no I/O
-//! and takes no lock: it reads a snapshot. It is deterministic: coordinators with the same pool send a session to the same
-//! worker without talking to each other.
+//! Workers are in the pool because the file names them, or because they have registered and renew
+//! that in time. Selection does no I/O and takes no lock: it reads a snapshot. It is deterministic:
+//! coordinators with the same pool send a session to the same worker without talking to each other.
 
 mod book;
 mod change;
@@ -47,7 +48,8 @@ pub struct Pool {
     book: Mutex<Book>,
     /// Which edition of the book requests see. Held, without the book, while rings are built.
     published: Mutex<u64>,
-    /// Held for what is written into the store, so that the last thing written is the last thing that happened.
+    /// Held for what is written into the store, so that the last thing written is the last thing
+    /// that happened.
     saving: Mutex<()>,
     store: OnceLock<Arc<dyn Store>>,
     close_streams: OnceLock<CloseStreams>,
@@ -121,8 +123,9 @@ impl Pool {
         Ok((Arc::new(pool), background_service("worker health", service)))
     }
 
-    /// The worker of an app's pool for `key`: the pinned one while it may be used, or else ketama's choice among those that may, those that
-    /// `failed` left out. A worker may be used that is healthy, has the labels of `selector`, and does not drain.
+    /// The worker of an app's pool for `key`: the pinned one while it may be used, or else ketama's
+    /// choice among those that may, those that `failed` left out. A worker may be used that is
+    /// healthy, has the labels of `selector`, and does not drain.
     #[must_use]
     pub fn select(
         &self,
@@ -146,13 +149,16 @@ impl Pool {
         self.members.load().is_healthy(worker)
     }
 
-    /// Whether requests find a worker: one that is healthy, has been checked for it, and does not drain.
+    /// Whether requests find a worker: one that is healthy, has been checked for it, and does not
+    /// drain.
     ///
     /// # Errors
     /// What is amiss with all of them, in a few words.
     pub fn ready(&self) -> Result<(), &'static str> {
         let members = self.members.load();
-        let healthy = |worker: &&Arc<PoolWorker>| members.is_healthy(worker) && worker.checked.load(Ordering::Relaxed);
+        let healthy = |worker: &&Arc<PoolWorker>| {
+            members.is_healthy(worker) && worker.checked.load(Ordering::Relaxed)
+        };
         let mut healthy = members.iter().filter(healthy).peekable();
         if members.iter().next().is_none() {
             Err("there is no worker")
@@ -190,7 +196,9 @@ impl Pool {
 
     /// For how long a registration holds that asks for `lease`.
     fn lease(&self, lease: Option<Duration>) -> Duration {
-        lease.unwrap_or(self.registration.lease.0).clamp(RegistrationSection::SHORTEST, RegistrationSection::LONGEST)
+        lease
+            .unwrap_or(self.registration.lease.0)
+            .clamp(RegistrationSection::SHORTEST, RegistrationSection::LONGEST)
     }
 }
 

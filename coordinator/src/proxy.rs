@@ -1,4 +1,5 @@
-//! The way of a request through the coordinator, phase by phase: a table of contents, each phase calls one module.
+//! The way of a request through the coordinator, phase by phase: a table of contents, each phase
+//! calls one module.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +59,8 @@ pub struct CoordinatorProxy(pub Arc<Coordinator>);
 
 #[async_trait]
 impl ProxyHttp for CoordinatorProxy {
-    /// On the heap: Pingora moves the context with the state of its own phases, several times a request.
+    /// On the heap: Pingora moves the context with the state of its own phases, several times a
+    /// request.
     type CTX = Box<RequestContext>;
 
     fn new_ctx(&self) -> Self::CTX {
@@ -79,10 +81,16 @@ impl ProxyHttp for CoordinatorProxy {
             Verdict::Wake(app) => {
                 ctx.exchange.facts.app = Some(Arc::clone(&app.name));
                 self.0.waker.ask(&app, ctx.exchange.id());
-                answer_asleep(session, &mut ctx.exchange, &app).await.map(|()| true)
+                answer_asleep(session, &mut ctx.exchange, &app)
+                    .await
+                    .map(|()| true)
             }
-            Verdict::Awake => answer_awake(session, &mut ctx.exchange).await.map(|()| true),
-            Verdict::Refuse(failure) => answer_failure(session, &mut ctx.exchange, failure).await.map(|()| true),
+            Verdict::Awake => answer_awake(session, &mut ctx.exchange)
+                .await
+                .map(|()| true),
+            Verdict::Refuse(failure) => answer_failure(session, &mut ctx.exchange, failure)
+                .await
+                .map(|()| true),
         }
     }
 
@@ -90,10 +98,17 @@ impl ProxyHttp for CoordinatorProxy {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     /// Select a worker.
-    async fn upstream_peer(&self, _session: &mut HttpSession, ctx: &mut Self::CTX) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        _session: &mut HttpSession,
+        ctx: &mut Self::CTX,
+    ) -> Result<Box<HttpPeer>> {
         match self.0.place(ctx) {
             Some(worker) => Ok(Box::new(worker.peer.clone())),
-            None => Err(app_proxy_hop::error::raise(Failure::NoWorkerAvailable, "no healthy worker is left to try")),
+            None => Err(app_proxy_hop::error::raise(
+                Failure::NoWorkerAvailable,
+                "no healthy worker is left to try",
+            )),
         }
     }
 
@@ -135,7 +150,12 @@ impl ProxyHttp for CoordinatorProxy {
     ) -> Result<()> {
         // Another attempt sends the body again.
         ctx.body_bytes = 0;
-        self.0.forwarder.request(upstream_request, ctx, &self.0.hop.identity, &self.0.sessions)
+        self.0.forwarder.request(
+            upstream_request,
+            ctx,
+            &self.0.hop.identity,
+            &self.0.sessions,
+        )
     }
 
     async fn request_body_filter(
@@ -161,7 +181,15 @@ impl ProxyHttp for CoordinatorProxy {
     ) -> Result<()> {
         finish_header(session, &mut ctx.exchange, response)?;
         forward::response(response, ctx, &self.0.sessions);
-        let RequestContext { exchange, route, session: used, stream, placement, in_use, .. } = &mut **ctx;
+        let RequestContext {
+            exchange,
+            route,
+            session: used,
+            stream,
+            placement,
+            in_use,
+            ..
+        } = &mut **ctx;
         if let Some(route) = route
             && register_if_long(session, exchange, response, &route.app.streams)
         {
@@ -171,7 +199,11 @@ impl ProxyHttp for CoordinatorProxy {
                 busy.becomes_stream();
             }
             if let (Some(used), Some(opened)) = (used, exchange.opened()) {
-                *stream = Some(OpenStream::new(&used.record, self.0.sessions.table(), opened));
+                *stream = Some(OpenStream::new(
+                    &used.record,
+                    self.0.sessions.table(),
+                    opened,
+                ));
             }
         }
         Ok(())
@@ -198,8 +230,8 @@ impl ProxyHttp for CoordinatorProxy {
         ctx: &mut Self::CTX,
         client_reused: bool,
     ) -> Box<Error> {
-        // A worker that ends resets the connections that it had no time to look at: another one is tried. An application's
-        // faults do not look like this, its worker answers for them.
+        // A worker that ends resets the connections that it had no time to look at: another one is
+        // tried. An application's faults do not look like this, its worker answers for them.
         let elsewhere = !client_reused && phase::is_unread(session, &e);
         if elsewhere {
             ctx.placement.give_up();
@@ -207,12 +239,18 @@ impl ProxyHttp for CoordinatorProxy {
         phase::decide_retry(session, &ctx.exchange, e, client_reused, elsewhere)
     }
 
-    async fn fail_to_proxy(&self, session: &mut HttpSession, e: &Error, ctx: &mut Self::CTX) -> FailToProxy {
+    async fn fail_to_proxy(
+        &self,
+        session: &mut HttpSession,
+        e: &Error,
+        ctx: &mut Self::CTX,
+    ) -> FailToProxy {
         phase::fail(session, &mut ctx.exchange, e).await
     }
 
     async fn logging(&self, session: &mut HttpSession, e: Option<&Error>, ctx: &mut Self::CTX) {
-        // The connection may have work left after this; the stream, the worker and the app have not.
+        // The connection may have work left after this; the stream, the worker and the app have
+        // not.
         ctx.stream = None;
         ctx.in_use = None;
         ctx.placement.worker = None;
@@ -241,28 +279,62 @@ impl ProxyHttp for CoordinatorProxy {
 }
 
 impl Coordinator {
-    /// Establishes the request's identifier, and takes it up. Says which host it is for, if that is valid.
-    fn identify<'s>(&self, session: &'s HttpSession, ctx: &mut RequestContext) -> Result<&'s str, Failure> {
+    /// Establishes the request's identifier, and takes it up. Says which host it is for, if that is
+    /// valid.
+    fn identify<'s>(
+        &self,
+        session: &'s HttpSession,
+        ctx: &mut RequestContext,
+    ) -> Result<&'s str, Failure> {
         let request = session.req_header();
         let (peer, local) = phase::addresses(session);
         let established = self.hop.identity.establish(&request.headers, peer);
-        let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+        let tls = session
+            .digest()
+            .is_some_and(|digest| digest.ssl_digest.is_some());
         let host = host(request);
-        ctx.origin = Origin::of(request, host.unwrap_or_default(), peer, local, tls, &self.trusted_proxies.load());
+        ctx.origin = Origin::of(
+            request,
+            host.unwrap_or_default(),
+            peer,
+            local,
+            tls,
+            &self.trusted_proxies.load(),
+        );
         ctx.exchange.begin(request, ctx.origin.client, established);
         host
     }
 
-    fn admit(&self, session: &HttpSession, ctx: &RequestContext, host: Result<&str, Failure>) -> Verdict {
-        let verdict = judge(session.req_header(), host, &self.apps.load(), self.hop.limits.request_body.0);
+    fn admit(
+        &self,
+        session: &HttpSession,
+        ctx: &RequestContext,
+        host: Result<&str, Failure>,
+    ) -> Verdict {
+        let verdict = judge(
+            session.req_header(),
+            host,
+            &self.apps.load(),
+            self.hop.limits.request_body.0,
+        );
         if let Verdict::Refuse(failure) = &verdict {
-            debug!("request_id={} is refused: {} {}", ctx.exchange.id(), failure.code(), failure.detail());
+            debug!(
+                "request_id={} is refused: {} {}",
+                ctx.exchange.id(),
+                failure.code(),
+                failure.detail()
+            );
         }
         verdict
     }
 
     /// Lets a request in that an app answers.
-    async fn enter(&self, session: &mut HttpSession, ctx: &mut RequestContext, route: Route) -> Result<bool> {
+    async fn enter(
+        &self,
+        session: &mut HttpSession,
+        ctx: &mut RequestContext,
+        route: Route,
+    ) -> Result<bool> {
         ctx.exchange.facts.app = Some(Arc::clone(&route.app.name));
         ctx.in_use = Some(route.app.usage.begin());
         if route.app.stored.app.affinity == app_proxy_control::app::Affinity::Session {
@@ -273,7 +345,8 @@ impl Coordinator {
                     request_id: ctx.exchange.id(),
                     secure: ctx.origin.secure,
                 };
-                self.sessions.resolve(&route.app, &ctx.origin.public(&route.prefix), &visitor)
+                self.sessions
+                    .resolve(&route.app, &ctx.origin.public(&route.prefix), &visitor)
             };
             ctx.exchange.facts.session_id = Some(used.record.id_value());
             ctx.exchange.facts.origin_request_id = Some(used.record.origin_request_id());
@@ -284,7 +357,15 @@ impl Coordinator {
             forget_spelling(session.req_header_mut());
             return Ok(false);
         }
-        let served = serve(&self.connector, session, &mut ToWorker { coordinator: self, ctx }).await?;
+        let served = serve(
+            &self.connector,
+            session,
+            &mut ToWorker {
+                coordinator: self,
+                ctx,
+            },
+        )
+        .await?;
         if let Err(failure) = served {
             answer_failure(session, &mut ctx.exchange, failure).await?;
         }
@@ -298,12 +379,28 @@ impl Coordinator {
         let worker = match &ctx.session {
             Some(used) => {
                 let pinned = used.record.worker();
-                self.pool.select(selector, used.record.id().as_str().as_bytes(), pinned.as_ref(), failed)
+                self.pool.select(
+                    selector,
+                    used.record.id().as_str().as_bytes(),
+                    pinned.as_ref(),
+                    failed,
+                )
             }
-            None => self.pool.select(selector, &rand::random::<[u8; 16]>(), None, failed),
+            None => self
+                .pool
+                .select(selector, &rand::random::<[u8; 16]>(), None, failed),
         }?;
-        if let Some(before) = ctx.session.as_ref().and_then(|used| used.record.pin(&worker)) {
-            info!("request_id={} moves its session from worker {} to {}", ctx.exchange.id(), before.id, worker.id);
+        if let Some(before) = ctx
+            .session
+            .as_ref()
+            .and_then(|used| used.record.pin(&worker))
+        {
+            info!(
+                "request_id={} moves its session from worker {} to {}",
+                ctx.exchange.id(),
+                before.id,
+                worker.id
+            );
         }
         ctx.exchange.outcome.attempts += 1;
         ctx.exchange.facts.worker = Some(Arc::clone(&worker.id));
@@ -329,11 +426,17 @@ impl RequestContext {
     }
 }
 
-async fn redirect(session: &mut HttpSession, ctx: &mut RequestContext, location: &str) -> Result<bool> {
+async fn redirect(
+    session: &mut HttpSession,
+    ctx: &mut RequestContext,
+    location: &str,
+) -> Result<bool> {
     let mut response = ResponseHeader::build(StatusCode::PERMANENT_REDIRECT, Some(4))?;
     response.insert_header(header::LOCATION, location)?;
     response.insert_header(header::CONTENT_LENGTH, 0)?;
-    answer(session, &mut ctx.exchange, response, Bytes::new(), false).await.map(|()| true)
+    answer(session, &mut ctx.exchange, response, Bytes::new(), false)
+        .await
+        .map(|()| true)
 }
 
 async fn healthy(session: &mut HttpSession, ctx: &mut RequestContext) -> Result<bool> {
@@ -342,5 +445,7 @@ async fn healthy(session: &mut HttpSession, ctx: &mut RequestContext) -> Result<
     response.insert_header(header::CONTENT_TYPE, "application/json")?;
     response.insert_header(header::CONTENT_LENGTH, body.len())?;
     response.insert_header(header::CACHE_CONTROL, "no-store")?;
-    answer(session, &mut ctx.exchange, response, body, false).await.map(|()| true)
+    answer(session, &mut ctx.exchange, response, body, false)
+        .await
+        .map(|()| true)
 }

@@ -1,5 +1,6 @@
-//! SIGHUP: the coordinator's file is read again. Apps, fixed workers, timeouts, the log level and trusted proxies change at once; the
-//! rest waits for a restart. A file that is not good changes nothing.
+//! SIGHUP: the coordinator's file is read again. Apps, fixed workers, timeouts, the log level and
+//! trusted proxies change at once; the rest waits for a restart. A file that is not good changes
+//! nothing.
 
 use std::sync::Arc;
 
@@ -52,7 +53,13 @@ impl CoordinatorReload {
         editor: Editor,
         logging: Logging,
     ) -> Self {
-        Self { file, running: Mutex::new(running), coordinator, editor, logging }
+        Self {
+            file,
+            running: Mutex::new(running),
+            coordinator,
+            editor,
+            logging,
+        }
     }
 
     async fn try_reload(&self) -> Result<(), ReloadError> {
@@ -60,7 +67,12 @@ impl CoordinatorReload {
         let read = tokio::task::spawn_blocking(move || Config::load(&file)).await;
         let read = read.map_err(|e| ReloadError::Broken(e.to_string()))??;
         let mut running = self.running.lock().await;
-        let Coordinator { hop, pool, trusted_proxies, .. } = &*self.coordinator;
+        let Coordinator {
+            hop,
+            pool,
+            trusted_proxies,
+            ..
+        } = &*self.coordinator;
         let mut changes = compare(&running, &read);
         // What may be refused comes first, so that a file that is refused has changed nothing.
         let workers = if changes.applies("workers", &running.workers, &read.workers) {
@@ -85,10 +97,19 @@ impl CoordinatorReload {
             hop.set_timeouts(read.timeouts.clone());
             pool.set_timeouts(&read.timeouts).await?;
         }
-        if changes.applies("trusted_proxies", &running.trusted_proxies, &read.trusted_proxies) {
+        if changes.applies(
+            "trusted_proxies",
+            &running.trusted_proxies,
+            &read.trusted_proxies,
+        ) {
             trusted_proxies.store(Arc::new(Networks::new(&read.trusted_proxies)));
         }
-        changes.conclude(&self.file, &self.logging, &running.log_level, &read.log_level);
+        changes.conclude(
+            &self.file,
+            &self.logging,
+            &running.log_level,
+            &read.log_level,
+        );
         running.workers = read.workers;
         running.apps = read.apps;
         running.timeouts = read.timeouts;
@@ -114,12 +135,20 @@ fn compare(running: &Config, read: &Config) -> Changes {
     let mut changes = Changes::default();
     changes.needs_restart("listeners", &running.listeners, &read.listeners);
     changes.needs_restart("admin.address", &running.admin, &read.admin);
-    changes.needs_restart("admin.token_file", &running.admin_token_file, &read.admin_token_file);
+    changes.needs_restart(
+        "admin.token_file",
+        &running.admin_token_file,
+        &read.admin_token_file,
+    );
     changes.needs_restart("domain", &running.domain, &read.domain);
     changes.needs_restart("request_id", &running.request_id, &read.request_id);
     changes.needs_restart("sessions", &running.sessions, &read.sessions);
     changes.needs_restart("store", &running.store, &read.store);
-    changes.needs_restart("worker_token_file", &running.worker_token_file, &read.worker_token_file);
+    changes.needs_restart(
+        "worker_token_file",
+        &running.worker_token_file,
+        &read.worker_token_file,
+    );
     changes.needs_restart("registration", &running.registration, &read.registration);
     changes.needs_restart("health_check", &running.health_check, &read.health_check);
     changes.needs_restart("limits", &running.limits, &read.limits);

@@ -1,8 +1,9 @@
 //! Which app a request is for, by its host and its path (`request_filter`).
 //!
-//! A published [`Router`] never changes, so that lookups share it without a lock: a change is made to a clone, which shares all but a few
-//! nodes with the original. Per host there is a table of path prefixes; a lookup asks it for the
-//! prefixes of the path at hand, longest first. Lookup and change cost the same however many apps there are.
+//! A published [`Router`] never changes, so that lookups share it without a lock: a change is made
+//! to a clone, which shares all but a few nodes with the original. Per host there is a table of
+//! path prefixes; a lookup asks it for the prefixes of the path at hand, longest first. Lookup and
+//! change cost the same however many apps there are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -132,9 +133,18 @@ impl<T> Router<T> {
             Ok(remainder) => remainder,
             Err(error) => return Lookup::Refused(error),
         };
-        let found = Match { app: &route.app, value: route.value.as_ref(), prefix: &route.prefix, remainder };
+        let found = Match {
+            app: &route.app,
+            value: route.value.as_ref(),
+            prefix: &route.prefix,
+            remainder,
+        };
         // Without a prefix the remainder is the path, which is never empty.
-        if remainder.is_empty() { Lookup::RedirectToSlash(found) } else { Lookup::Found(found) }
+        if remainder.is_empty() {
+            Lookup::RedirectToSlash(found)
+        } else {
+            Lookup::Found(found)
+        }
     }
 
     fn route(&self, host: &str, path: &[u8]) -> Option<&Route<T>> {
@@ -172,7 +182,13 @@ impl<T> PrefixTable<T> {
     /// The longest prefix of `path` at a segment's end within the bounds of the table.
     fn longest_candidate<'p>(&self, path: &'p [u8]) -> &'p [u8] {
         let limit = self.longest_bytes.saturating_add(1);
-        let ends = path.iter().take(limit).enumerate().skip(1).filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
+        let ends = path
+            .iter()
+            .take(limit)
+            .enumerate()
+            .skip(1)
+            .filter(|(_, byte)| **byte == b'/')
+            .map(|(end, _)| end);
         // The path's own end is an end too, where the bounds reach that far.
         let whole = (path.len() < limit).then_some(path.len());
         let longest = ends.chain(whole).take(self.deepest_segments).last();
@@ -187,7 +203,8 @@ fn segments(prefix: &[u8]) -> usize {
 
 /// Whether a path is the coordinator's own.
 fn is_reserved(path: &[u8]) -> bool {
-    path.strip_prefix(RESERVED_PREFIX.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    path.strip_prefix(RESERVED_PREFIX.as_bytes())
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Sessions: one client's use of one app, remembered by a signed cookie or header, pinned to a worker (phase `request_filter`).
+//! Sessions: one client's use of one app, remembered by a signed cookie or header, pinned to a
+//! worker (phase `request_filter`).
 
 pub mod cookie;
 pub mod journal;
@@ -57,7 +58,12 @@ pub struct Visitor<'r> {
 
 impl Visitor<'_> {
     fn record(&self, session: (SessionId, MacText), app: &RoutedApp) -> Arc<SessionRecord> {
-        Arc::new(SessionRecord::new(session, &app.name, self.client, self.request_id))
+        Arc::new(SessionRecord::new(
+            session,
+            &app.name,
+            self.client,
+            self.request_id,
+        ))
     }
 }
 
@@ -65,7 +71,12 @@ impl Sessions {
     /// Sessions signed with `key`.
     #[must_use]
     pub fn new(key: SessionKey, cookie: &str, header: HeaderName, table: SessionTable) -> Self {
-        Self { key, cookie: cookie.to_owned(), header, table }
+        Self {
+            key,
+            cookie: cookie.to_owned(),
+            header,
+            table,
+        }
     }
 
     /// The cookie's name.
@@ -86,39 +97,57 @@ impl Sessions {
         &self.table
     }
 
-    /// The session of a request to `app` that matched on `prefix`: the one that it shows, or a new one.
+    /// The session of a request to `app` that matched on `prefix`: the one that it shows, or a new
+    /// one.
     ///
-    /// A value with a valid MAC whose record is not here (another coordinator made it, or it has expired) gets a record under the same
-    /// identifier; that of a session that was deleted here does not count.
+    /// A value with a valid MAC whose record is not here (another coordinator made it, or it has
+    /// expired) gets a record under the same identifier; that of a session that was deleted here
+    /// does not count.
     pub fn resolve(&self, app: &RoutedApp, prefix: &str, visitor: &Visitor<'_>) -> SessionUse {
         let used = match self.shown(app, visitor) {
-            Some(record) => SessionUse { record, handout: None },
+            Some(record) => SessionUse {
+                record,
+                handout: None,
+            },
             None => self.begin(app, prefix, visitor),
         };
         used.record.begin_request(visitor.request_id);
         used
     }
 
-    /// The session that a request shows by cookie or header, if its MAC is right. Of several values the first right one counts: a client
-    /// may hold one of an outer path beside ours.
+    /// The session that a request shows by cookie or header, if its MAC is right. Of several values
+    /// the first right one counts: a client may hold one of an outer path beside ours.
     fn shown(&self, app: &RoutedApp, visitor: &Visitor<'_>) -> Option<Arc<SessionRecord>> {
         let cookies = visitor.headers.get_all(header::COOKIE).iter();
         let cookies = cookies.flat_map(|line| session_values(line.as_bytes(), &self.cookie));
-        let lines = visitor.headers.get_all(&self.header).iter().map(HeaderValue::as_bytes);
-        cookies.chain(lines).find_map(|value| self.record_of(app, value, visitor))
+        let lines = visitor
+            .headers
+            .get_all(&self.header)
+            .iter()
+            .map(HeaderValue::as_bytes);
+        cookies
+            .chain(lines)
+            .find_map(|value| self.record_of(app, value, visitor))
     }
 
-    fn record_of(&self, app: &RoutedApp, value: &[u8], visitor: &Visitor<'_>) -> Option<Arc<SessionRecord>> {
+    fn record_of(
+        &self,
+        app: &RoutedApp,
+        value: &[u8],
+        visitor: &Visitor<'_>,
+    ) -> Option<Arc<SessionRecord>> {
         let claim = SessionKey::claim(value)?;
         let here = self.table.returned(&claim.0);
         if let Some(record) = here.filter(|record| record.is_shown_by(&app.name, &claim.1)) {
             return Some(record);
         }
         let id = self.key.verify(&app.name, value)?;
-        self.table.recall(&id, || visitor.record((id, claim.1), app))
+        self.table
+            .recall(&id, || visitor.record((id, claim.1), app))
     }
 
-    /// Deletes a session and closes its open streams, which are among the `streams_of` its app. Who still shows it gets another one.
+    /// Deletes a session and closes its open streams, which are among the `streams_of` its app. Who
+    /// still shows it gets another one.
     pub fn delete(
         &self,
         id: &SessionId,
@@ -129,7 +158,8 @@ impl Sessions {
         Some(record)
     }
 
-    /// As [`Sessions::delete`], of a session that another process has deleted, whether it is here or not.
+    /// As [`Sessions::delete`], of a session that another process has deleted, whether it is here
+    /// or not.
     pub fn note_deleted(&self, id: &SessionId, streams_of: impl FnOnce(&str) -> Option<Streams>) {
         if let Some(record) = self.table.note_deleted(id) {
             close_streams(&record, streams_of);
@@ -140,23 +170,37 @@ impl Sessions {
     fn begin(&self, app: &RoutedApp, prefix: &str, visitor: &Visitor<'_>) -> SessionUse {
         let (id, mac) = self.key.issue(&app.name);
         let record = self.table.admit(&id, visitor.record((id, mac), app));
-        SessionUse { record, handout: self.handout(&session_value(&id, &mac), prefix, visitor.secure) }
+        SessionUse {
+            record,
+            handout: self.handout(&session_value(&id, &mac), prefix, visitor.secure),
+        }
     }
 
     fn handout(&self, value: &str, prefix: &str, secure: bool) -> Option<Handout> {
         let path = if prefix.is_empty() { "/" } else { prefix };
         let secure = if secure { "; Secure" } else { "" };
-        let cookie = format!("{}={value}; Path={path}; HttpOnly; SameSite=Lax{secure}", self.cookie);
-        Some(Handout { cookie: HeaderValue::try_from(cookie).ok()?, value: HeaderValue::from_str(value).ok()? })
+        let cookie = format!(
+            "{}={value}; Path={path}; HttpOnly; SameSite=Lax{secure}",
+            self.cookie
+        );
+        Some(Handout {
+            cookie: HeaderValue::try_from(cookie).ok()?,
+            value: HeaderValue::from_str(value).ok()?,
+        })
     }
 }
 
 fn close_streams(record: &SessionRecord, streams_of: impl FnOnce(&str) -> Option<Streams>) {
     let id = record.id();
     let closed = streams_of(record.app()).map_or(0, |streams| {
-        streams.close_where(CloseReason::SessionDeleted, |stream| stream.session() == Some(id.as_str()))
+        streams.close_where(CloseReason::SessionDeleted, |stream| {
+            stream.session() == Some(id.as_str())
+        })
     });
-    info!("session {id} of app {} is deleted, {closed} open streams with it", record.app());
+    info!(
+        "session {id} of app {} is deleted, {closed} open streams with it",
+        record.app()
+    );
 }
 
 #[cfg(test)]
@@ -168,7 +212,12 @@ mod tests {
     fn sessions() -> Sessions {
         let key = SessionKey::new(&[7; 32]).unwrap();
         let table = SessionTable::new(100, Duration::from_secs(60));
-        Sessions::new(key, "app_proxy_session", HeaderName::from_static("x-backend-session"), table)
+        Sessions::new(
+            key,
+            "app_proxy_session",
+            HeaderName::from_static("x-backend-session"),
+            table,
+        )
     }
 
     fn app(name: &str) -> Arc<RoutedApp> {
@@ -182,7 +231,12 @@ mod tests {
         }
     }
 
-    fn resolve(sessions: &Sessions, app: &RoutedApp, lines: &[(HeaderName, &str)], id: &str) -> SessionUse {
+    fn resolve(
+        sessions: &Sessions,
+        app: &RoutedApp,
+        lines: &[(HeaderName, &str)],
+        id: &str,
+    ) -> SessionUse {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(name, value.parse().unwrap());
@@ -191,13 +245,21 @@ mod tests {
         sessions.resolve(
             app,
             "/apps/a",
-            &Visitor { headers: &headers, client: None, request_id: &request_id, secure: false },
+            &Visitor {
+                headers: &headers,
+                client: None,
+                request_id: &request_id,
+                secure: false,
+            },
         )
     }
 
     fn handed(used: &SessionUse) -> (String, String) {
         let handout = used.handout.as_ref().unwrap();
-        (handout.cookie.to_str().unwrap().to_owned(), handout.value.to_str().unwrap().to_owned())
+        (
+            handout.cookie.to_str().unwrap().to_owned(),
+            handout.value.to_str().unwrap().to_owned(),
+        )
     }
 
     #[test]
@@ -205,15 +267,30 @@ mod tests {
         let (sessions, app) = (sessions(), app("a"));
         let first = resolve(&sessions, &app, &[], "r1");
         let (cookie, value) = handed(&first);
-        assert_eq!(cookie, format!("app_proxy_session={value}; Path=/apps/a; HttpOnly; SameSite=Lax"));
-        let by_cookie = resolve(&sessions, &app, &[(header::COOKIE, &format!("x=1; app_proxy_session={value}"))], "r2");
+        assert_eq!(
+            cookie,
+            format!("app_proxy_session={value}; Path=/apps/a; HttpOnly; SameSite=Lax")
+        );
+        let by_cookie = resolve(
+            &sessions,
+            &app,
+            &[(header::COOKIE, &format!("x=1; app_proxy_session={value}"))],
+            "r2",
+        );
         let by_header = resolve(&sessions, &app, &[(sessions.header.clone(), &value)], "r3");
         for later in [by_cookie, by_header] {
             assert!(later.handout.is_none());
             assert!(Arc::ptr_eq(&later.record, &first.record));
         }
         let view = first.record.view();
-        assert_eq!((view.origin_request_id.as_str(), view.last_request_id.as_str(), view.requests), ("r1", "r3", 3));
+        assert_eq!(
+            (
+                view.origin_request_id.as_str(),
+                view.last_request_id.as_str(),
+                view.requests
+            ),
+            ("r1", "r3", 3)
+        );
     }
 
     #[test]
@@ -221,8 +298,18 @@ mod tests {
         let (sessions, a, b) = (sessions(), app("a"), app("b"));
         let (_, value) = handed(&resolve(&sessions, &a, &[], "r1"));
         let chosen = format!("{}x", value.get(..value.len() - 1).unwrap());
-        for (app, value) in [(&a, chosen.as_str()), (&b, value.as_str()), (&a, "mine.mine"), (&a, "")] {
-            assert!(resolve(&sessions, app, &[(sessions.header.clone(), value)], "r2").handout.is_some(), "{value}");
+        for (app, value) in [
+            (&a, chosen.as_str()),
+            (&b, value.as_str()),
+            (&a, "mine.mine"),
+            (&a, ""),
+        ] {
+            assert!(
+                resolve(&sessions, app, &[(sessions.header.clone(), value)], "r2")
+                    .handout
+                    .is_some(),
+                "{value}"
+            );
         }
     }
 
@@ -232,12 +319,25 @@ mod tests {
         let first = resolve(&sessions, &app, &[], "r1");
         let (_, value) = handed(&first);
         let id = *first.record.id();
-        let (own, other) = (app.streams.register(Some(id.as_str()), None), app.streams.register(Some("other"), None));
-        assert!(sessions.delete(&id, |name| (name == "a").then(|| app.streams.clone())).is_some());
-        assert_eq!((own.opened().closed(), other.opened().closed()), (Some(CloseReason::SessionDeleted), None));
+        let (own, other) = (
+            app.streams.register(Some(id.as_str()), None),
+            app.streams.register(Some("other"), None),
+        );
+        assert!(
+            sessions
+                .delete(&id, |name| (name == "a").then(|| app.streams.clone()))
+                .is_some()
+        );
+        assert_eq!(
+            (own.opened().closed(), other.opened().closed()),
+            (Some(CloseReason::SessionDeleted), None)
+        );
         let again = resolve(&sessions, &app, &[(sessions.header.clone(), &value)], "r2");
         assert!(again.handout.is_some() && *again.record.id() != id);
-        assert!(sessions.delete(&id, |_| None).is_none(), "it is gone already");
+        assert!(
+            sessions.delete(&id, |_| None).is_none(),
+            "it is gone already"
+        );
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What survives a restart: apps, workers, sessions, and webhooks that are still to be delivered.
 //!
-//! A store is asked at the start and told of changes; requests are served from memory and never wait for it. What a call of the API
-//! changes is in the store before the call is answered. Activity is written behind, in batches.
+//! A store is asked at the start and told of changes; requests are served from memory and never
+//! wait for it. What a call of the API changes is in the store before the call is answered.
+//! Activity is written behind, in batches.
 //!
-//! Two processes use a store at once during a graceful upgrade. So a commit names the state that it builds on, and is refused
-//! when another process was first; and a process asks, many times a second, what others have changed.
+//! Two processes use a store at once during a graceful upgrade. So a commit names the state that it
+//! builds on, and is refused when another process was first; and a process asks, many times a
+//! second, what others have changed.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,37 +25,45 @@ mod conformance;
 
 /// Keeps what survives a restart.
 ///
-/// All methods may be called from any task at any time; a store orders them by itself. None of them is called for a request.
+/// All methods may be called from any task at any time; a store orders them by itself. None of them
+/// is called for a request.
 ///
-/// A method that changes something does all of it or nothing, and what it has begun it carries out even when its future is dropped. Who
-/// holds a copy in memory therefore changes store and copy in a task of its own, which no caller's going away ends.
+/// A method that changes something does all of it or nothing, and what it has begun it carries out
+/// even when its future is dropped. Who holds a copy in memory therefore changes store and copy in
+/// a task of its own, which no caller's going away ends.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// All that the store holds, at one moment; each list in the order of names or identifiers, webhooks oldest first.
+    /// All that the store holds, at one moment; each list in the order of names or identifiers,
+    /// webhooks oldest first.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn load(&self) -> Result<Contents, StoreError>;
 
-    /// What another process has changed since `seen`; none, at next to no cost, when there is nothing.
+    /// What another process has changed since `seen`; none, at next to no cost, when there is
+    /// nothing.
     ///
-    /// `seen` is the cursor of the contents or the news before, with the epoch and the revision of the app table that the caller holds by
-    /// now: its own commits count as seen because it puts them there. (A commit that is not there comes back as news, as one of another
-    /// process would, so that none is missed.) What this handle has changed besides apps is no news to it; where
-    /// both have changed one session, the news is what they come to together. Sessions that were trimmed are no news.
+    /// `seen` is the cursor of the contents or the news before, with the epoch and the revision of
+    /// the app table that the caller holds by now: its own commits count as seen because it puts
+    /// them there. (A commit that is not there comes back as news, as one of another process would,
+    /// so that none is missed.) What this handle has changed besides apps is no news to it; where
+    /// both have changed one session, the news is what they come to together. Sessions that were
+    /// trimmed are no news.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn news(&self, seen: &Cursor) -> Result<Option<News>, StoreError>;
 
-    /// Makes changes of the app table permanent: all of them, or none. The activity and the sessions of an app that is deleted are forgotten with it.
+    /// Makes changes of the app table permanent: all of them, or none. The activity and the
+    /// sessions of an app that is deleted are forgotten with it.
     ///
     /// # Errors
-    /// [`StoreError::Behind`] when the table in the store is not the one that the changes build on. Any other [`StoreError`].
+    /// [`StoreError::Behind`] when the table in the store is not the one that the changes build on.
+    /// Any other [`StoreError`].
     async fn commit_apps(&self, commit: AppCommit) -> Result<(), StoreError>;
 
-    /// Notes that requests are served here, from this table. The first such note of a process that is `alone` takes away what processes
-    /// that were killed have left behind.
+    /// Notes that requests are served here, from this table. The first such note of a process that
+    /// is `alone` takes away what processes that were killed have left behind.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -61,7 +71,8 @@ pub trait Store: Send + Sync {
         Ok(())
     }
 
-    /// Notes that no requests are served here any more; [`Store::note_serving`] does nothing from then on.
+    /// Notes that no requests are served here any more; [`Store::note_serving`] does nothing from
+    /// then on.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -69,7 +80,8 @@ pub trait Store: Send + Sync {
         Ok(())
     }
 
-    /// Which tables other processes serve requests from, by what they have noted; none when no other process can have this store.
+    /// Which tables other processes serve requests from, by what they have noted; none when no
+    /// other process can have this store.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -89,33 +101,38 @@ pub trait Store: Send + Sync {
     /// [`StoreError`].
     async fn remove_worker(&self, id: &str) -> Result<(), StoreError>;
 
-    /// Writes activity of sessions and apps behind. A session that was deleted, by this process or another, is not brought back, and
-    /// neither are the activity and the sessions of an app whose deletion the store remembers.
+    /// Writes activity of sessions and apps behind. A session that was deleted, by this process or
+    /// another, is not brought back, and neither are the activity and the sessions of an app whose
+    /// deletion the store remembers.
     ///
-    /// Of a session that is there already, counts grow by `more`, `active_ms` is the later one, and `worker`, `moves` and `last_request_id` are those of
-    /// whoever was active later (of the caller, when it was at the same time); `draining_streams` is what the caller says, and
-    /// the rest stays. Of an app both times are the later ones.
+    /// Of a session that is there already, counts grow by `more`, `active_ms` is the later one, and
+    /// `worker`, `moves` and `last_request_id` are those of whoever was active later (of the
+    /// caller, when it was at the same time); `draining_streams` is what the caller says, and the
+    /// rest stays. Of an app both times are the later ones.
     ///
     /// # Errors
     /// [`StoreError`]; nothing is written then, and the batch may be given again.
     async fn save_activity(&self, batch: &ActivityBatch) -> Result<(), StoreError>;
 
-    /// Deletes sessions for good: their identifiers are remembered, so that no process brings them back.
+    /// Deletes sessions for good: their identifiers are remembered, so that no process brings them
+    /// back.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn delete_sessions(&self, ids: &[String], at_ms: u64) -> Result<(), StoreError>;
 
-    /// Forgets sessions that were active last, and deletions of sessions that were made, earlier than `before_ms`; and of the sessions that
-    /// are left all but the `most` that were active last. Says how many sessions that were. It goes piece by piece, so that others
-    /// write in between; when it fails, some of it may be done.
+    /// Forgets sessions that were active last, and deletions of sessions that were made, earlier
+    /// than `before_ms`; and of the sessions that are left all but the `most` that were active
+    /// last. Says how many sessions that were. It goes piece by piece, so that others write in
+    /// between; when it fails, some of it may be done.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn trim_sessions(&self, before_ms: u64, most: u64) -> Result<u64, StoreError>;
 
-    /// Remembers a webhook until it is delivered. One that is there already (by its event's identifier) stays as it is. Webhooks are no
-    /// news: whoever has made one delivers it, or whoever loads it.
+    /// Remembers a webhook until it is delivered. One that is there already (by its event's
+    /// identifier) stays as it is. Webhooks are no news: whoever has made one delivers it, or
+    /// whoever loads it.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -160,14 +177,16 @@ pub struct Cursor {
     pub epoch: String,
     /// The revision of the app table.
     pub revision: u64,
-    /// Changes of workers, deletions of sessions and activity that were seen; counted by the store, and of meaning to it alone.
+    /// Changes of workers, deletions of sessions and activity that were seen; counted by the store,
+    /// and of meaning to it alone.
     pub sequence: u64,
 }
 
 /// What others have changed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct News {
-    /// The app table, when it has changed: all that changed after the cursor's revision, or everything when `complete`.
+    /// The app table, when it has changed: all that changed after the cursor's revision, or
+    /// everything when `complete`.
     pub apps: Option<AppNews>,
     /// All workers, when one of them has changed.
     pub workers: Option<Vec<StoredWorker>>,
@@ -184,7 +203,8 @@ pub struct News {
 /// Changes of the app table by another process.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AppNews {
-    /// The table's epoch, revision and horizon, the apps that have changed, and those that are gone.
+    /// The table's epoch, revision and horizon, the apps that have changed, and those that are
+    /// gone.
     pub state: TableState,
     /// Whether `state` is the whole table.
     pub complete: bool,
@@ -193,9 +213,11 @@ pub struct AppNews {
 /// Changes of the app table that belong together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AppCommit {
-    /// The epoch and the revision of the table that the changes build on; empty and 0 when there has been none.
+    /// The epoch and the revision of the table that the changes build on; empty and 0 when there
+    /// has been none.
     pub base: (String, u64),
-    /// The epoch after the changes; another one than before makes `changes` the whole table, remembered deletions included.
+    /// The epoch after the changes; another one than before makes `changes` the whole table,
+    /// remembered deletions included.
     pub epoch: String,
     /// The revision after the changes.
     pub revision: u64,
@@ -268,7 +290,8 @@ pub struct StoredSession {
     pub bytes_in: u64,
     /// Body bytes to the client.
     pub bytes_out: u64,
-    /// Streams that are open in a process that has handed over and ends; of one that serves always 0.
+    /// Streams that are open in a process that has handed over and ends; of one that serves always
+    /// 0.
     pub draining_streams: u32,
 }
 
@@ -284,9 +307,11 @@ pub struct Served {
 /// What has happened in a session since it was saved last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionActivity {
-    /// The session as this process knows it; what the store has after this call, when it does not have the session yet.
+    /// The session as this process knows it; what the store has after this call, when it does not
+    /// have the session yet.
     pub session: StoredSession,
-    /// Requests and bytes since the last time, to be added to what the store has: another process may count too.
+    /// Requests and bytes since the last time, to be added to what the store has: another process
+    /// may count too.
     pub more: Counts,
 }
 
@@ -308,13 +333,16 @@ pub struct AppActivity {
     pub app: String,
     /// When data flowed last, in milliseconds since 1970.
     pub active_ms: u64,
-    /// Since when it counts as quiet: its last use, or the last change of its endpoints, whichever was later; in milliseconds since 1970.
+    /// Since when it counts as quiet: its last use, or the last change of its endpoints, whichever
+    /// was later; in milliseconds since 1970.
     pub quiet_since_ms: u64,
-    /// The last of its quiet times (`quiet_since_ms`) that its scheduler was told of; 0 when there was none.
+    /// The last of its quiet times (`quiet_since_ms`) that its scheduler was told of; 0 when there
+    /// was none.
     pub idle_told_ms: u64,
 }
 
-/// A batch of activity. It is written whole or not at all, so who has more than [`ActivityBatch::LARGEST`] makes several.
+/// A batch of activity. It is written whole or not at all, so who has more than
+/// [`ActivityBatch::LARGEST`] makes several.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ActivityBatch {
     /// Sessions.
@@ -324,7 +352,8 @@ pub struct ActivityBatch {
 }
 
 impl ActivityBatch {
-    /// Sessions and apps in one batch for which a commit of the app table hardly waits; a larger one works, but keeps others waiting.
+    /// Sessions and apps in one batch for which a commit of the app table hardly waits; a larger
+    /// one works, but keeps others waiting.
     pub const LARGEST: usize = 2_000;
 
     /// Whether there is nothing in it.

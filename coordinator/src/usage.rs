@@ -1,10 +1,13 @@
-//! When an app was used last: what its requests note (each phase in which data flows), and what becomes of it.
+//! When an app was used last: what its requests note (each phase in which data flows), and what
+//! becomes of it.
 //!
-//! A request says no more than that there is use: it sets a mark, where none is set, and reads no clock for it. Whoever looks takes the
-//! mark down and notes its own time, so that what is known is as exact as often somebody looks. Marks are set once between two looks: the threads do not
-//! fight over a place in memory.
+//! A request says no more than that there is use: it sets a mark, where none is set, and reads no
+//! clock for it. Whoever looks takes the mark down and notes its own time, so that what is known is
+//! as exact as often somebody looks. Marks are set once between two looks: the threads do not fight
+//! over a place in memory.
 //!
-//! How long an app has been quiet is measured with a clock that nobody sets; when it was used last is told by the one on the wall.
+//! How long an app has been quiet is measured with a clock that nobody sets; when it was used last
+//! is told by the one on the wall.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,8 +33,8 @@ pub struct Usage {
 struct Times {
     /// When data flowed last, in milliseconds since 1970; 0 when none ever has.
     active_ms: u64,
-    /// Since when the app counts as quiet, on both clocks. The milliseconds only ever grow, whatever becomes of the clock on the wall: they
-    /// tell one quiet time from the next.
+    /// Since when the app counts as quiet, on both clocks. The milliseconds only ever grow,
+    /// whatever becomes of the clock on the wall: they tell one quiet time from the next.
     quiet_since: Instant,
     quiet_since_ms: u64,
     /// Whether the scheduler knows that it is.
@@ -60,7 +63,8 @@ pub struct Now {
 pub struct Look {
     /// When data flowed last, in milliseconds since 1970; none when none ever has.
     pub active_ms: Option<u64>,
-    /// For how long it has been quiet: since its last use, its creation or the last change of its endpoints, whichever was last.
+    /// For how long it has been quiet: since its last use, its creation or the last change of its
+    /// endpoints, whichever was last.
     pub quiet_for: Duration,
     /// Since when that is, in milliseconds since 1970: which of its quiet times it is.
     pub quiet_since_ms: u64,
@@ -72,12 +76,17 @@ impl Now {
     /// This moment.
     #[must_use]
     pub fn read() -> Self {
-        Self { ms: now_ms(), at: Instant::now() }
+        Self {
+            ms: now_ms(),
+            at: Instant::now(),
+        }
     }
 
     /// When `ms` was on the other clock; now, if it is still to come.
     fn instant_of(&self, ms: u64) -> Instant {
-        self.at.checked_sub(Duration::from_millis(self.ms.saturating_sub(ms))).unwrap_or(self.at)
+        self.at
+            .checked_sub(Duration::from_millis(self.ms.saturating_sub(ms)))
+            .unwrap_or(self.at)
     }
 }
 
@@ -108,7 +117,8 @@ impl Usage {
         }
     }
 
-    /// Notes that a request begins. As long as the guard is held, the app is in use, whether data flows or not: it may be computing.
+    /// Notes that a request begins. As long as the guard is held, the app is in use, whether data
+    /// flows or not: it may be computing.
     #[must_use]
     pub fn begin(&self) -> InUse {
         self.mark();
@@ -126,7 +136,8 @@ impl Usage {
         }
     }
 
-    /// Notes that the scheduler knows that the app is idle, as it looked when that was found; until it is used again, which it may have been.
+    /// Notes that the scheduler knows that the app is idle, as it looked when that was found; until
+    /// it is used again, which it may have been.
     pub fn told(&self, look: Look) {
         let mut times = self.times();
         if times.quiet_since_ms == look.quiet_since_ms {
@@ -154,7 +165,8 @@ impl Usage {
         unsaved.then(|| times.activity(app))
     }
 
-    /// Takes over what a store has kept, or another process has seen: it counts when it is later than what is known here.
+    /// Takes over what a store has kept, or another process has seen: it counts when it is later
+    /// than what is known here.
     pub fn adopt(&self, activity: &AppActivity, now: Now) {
         let mut times = self.settled(now);
         // A clock that was set back must not keep an app in use until it is there again.
@@ -176,12 +188,15 @@ impl Usage {
         times.saved = (active_ms, quiet_since_ms, told);
     }
 
-    /// Whether the scheduler is to be asked to start the app at this revision: true once, however many ask at once.
+    /// Whether the scheduler is to be asked to start the app at this revision: true once, however
+    /// many ask at once.
     pub fn ask(&self, revision: u64) -> bool {
-        self.asked.load(Ordering::Relaxed) != revision && self.asked.swap(revision, Ordering::Relaxed) != revision
+        self.asked.load(Ordering::Relaxed) != revision
+            && self.asked.swap(revision, Ordering::Relaxed) != revision
     }
 
-    /// Lets the scheduler be asked again, at whatever revision: it was another one, or the app has run since.
+    /// Lets the scheduler be asked again, at whatever revision: it was another one, or the app has
+    /// run since.
     pub fn may_be_asked_again(&self) {
         self.asked.store(0, Ordering::Relaxed);
     }
@@ -217,9 +232,18 @@ impl Times {
     }
 
     fn activity(&self, app: &str) -> AppActivity {
-        let Self { active_ms, quiet_since_ms, .. } = *self;
+        let Self {
+            active_ms,
+            quiet_since_ms,
+            ..
+        } = *self;
         let idle_told_ms = if self.told { quiet_since_ms } else { 0 };
-        AppActivity { app: app.to_owned(), active_ms, quiet_since_ms, idle_told_ms }
+        AppActivity {
+            app: app.to_owned(),
+            active_ms,
+            quiet_since_ms,
+            idle_told_ms,
+        }
     }
 }
 
@@ -229,7 +253,10 @@ mod tests {
 
     /// `seconds` after `start`, on both clocks.
     fn after(start: Now, seconds: u64) -> Now {
-        Now { ms: start.ms + seconds * 1000, at: start.at + Duration::from_secs(seconds) }
+        Now {
+            ms: start.ms + seconds * 1000,
+            at: start.at + Duration::from_secs(seconds),
+        }
     }
 
     fn tell(usage: &Usage, now: Now) {
@@ -245,13 +272,20 @@ mod tests {
         let start = Now::read();
         let usage = Usage::new(start);
         let look = usage.look(after(start, 5));
-        assert_eq!((look.active_ms, look.quiet_for.as_secs(), look.told), (None, 5, false));
+        assert_eq!(
+            (look.active_ms, look.quiet_for.as_secs(), look.told),
+            (None, 5, false)
+        );
         usage.mark();
         assert_eq!(usage.look(after(start, 6)).active_ms, Some(start.ms + 6000));
         assert_eq!(quiet(&usage, after(start, 9)), 3);
         usage.renewed(after(start, 10));
         assert_eq!(quiet(&usage, after(start, 12)), 2);
-        assert_eq!(usage.look(after(start, 12)).active_ms, Some(start.ms + 6000), "new endpoints are no use");
+        assert_eq!(
+            usage.look(after(start, 12)).active_ms,
+            Some(start.ms + 6000),
+            "new endpoints are no use"
+        );
     }
 
     #[test]
@@ -277,7 +311,8 @@ mod tests {
         assert!(!usage.look(after(start, 3)).told);
     }
 
-    /// Keeps out: an app was used while its scheduler was being told, and counted as told of for its next quiet time.
+    /// Keeps out: an app was used while its scheduler was being told, and counted as told of for
+    /// its next quiet time.
     #[test]
     fn what_was_told_is_told_of_the_time_that_was_meant() {
         let start = Now::read();
@@ -289,7 +324,8 @@ mod tests {
         assert!(!usage.look(after(start, 2)).told);
     }
 
-    /// Keeps out: that an app has other endpoints was not stored, so that after a restart it counted as told of, or as quiet for long.
+    /// Keeps out: that an app has other endpoints was not stored, so that after a restart it
+    /// counted as told of, or as quiet for long.
     #[test]
     fn that_an_app_was_quiet_anew_goes_on_after_a_restart() {
         let start = Now::read();
@@ -305,7 +341,10 @@ mod tests {
         let again = Usage::new(after(start, 110));
         again.adopt(&kept, after(start, 110));
         let look = again.look(after(start, 110));
-        assert_eq!((look.active_ms, look.quiet_for.as_secs(), look.told), (Some(start.ms), 10, false));
+        assert_eq!(
+            (look.active_ms, look.quiet_for.as_secs(), look.told),
+            (Some(start.ms), 10, false)
+        );
     }
 
     #[test]
@@ -316,28 +355,53 @@ mod tests {
         tell(&usage, after(start, 1));
         let kept = usage.activity("a", after(start, 5));
         let active_ms = start.ms + 1000;
-        assert_eq!((kept.active_ms, kept.quiet_since_ms, kept.idle_told_ms), (active_ms, active_ms, active_ms));
+        assert_eq!(
+            (kept.active_ms, kept.quiet_since_ms, kept.idle_told_ms),
+            (active_ms, active_ms, active_ms)
+        );
         let again = Usage::new(after(start, 60));
         again.adopt(&kept, after(start, 60));
         let look = again.look(after(start, 61));
-        assert_eq!((look.active_ms, look.quiet_for.as_secs(), look.told), (Some(active_ms), 60, true));
-        let older = AppActivity { active_ms: 1, quiet_since_ms: 1, idle_told_ms: 0, ..kept };
+        assert_eq!(
+            (look.active_ms, look.quiet_for.as_secs(), look.told),
+            (Some(active_ms), 60, true)
+        );
+        let older = AppActivity {
+            active_ms: 1,
+            quiet_since_ms: 1,
+            idle_told_ms: 0,
+            ..kept
+        };
         again.adopt(&older, after(start, 62));
-        assert_eq!(again.look(after(start, 62)), Look { quiet_for: Duration::from_secs(61), ..look });
+        assert_eq!(
+            again.look(after(start, 62)),
+            Look {
+                quiet_for: Duration::from_secs(61),
+                ..look
+            }
+        );
     }
 
-    /// Keeps out: what had happened here alone counted as saved when another process told of something later.
+    /// Keeps out: what had happened here alone counted as saved when another process told of
+    /// something later.
     #[test]
     fn what_is_known_here_alone_is_saved_after_another_process_has_told() {
         let start = Now::read();
         let usage = Usage::new(start);
         usage.mark();
         usage.look(after(start, 1));
-        let theirs =
-            AppActivity { app: "a".to_owned(), active_ms: start.ms, quiet_since_ms: start.ms + 2000, idle_told_ms: 0 };
+        let theirs = AppActivity {
+            app: "a".to_owned(),
+            active_ms: start.ms,
+            quiet_since_ms: start.ms + 2000,
+            idle_told_ms: 0,
+        };
         usage.adopt(&theirs, after(start, 3));
         let saved = usage.unsaved("a", after(start, 3)).unwrap();
-        assert_eq!((saved.active_ms, saved.quiet_since_ms), (start.ms + 1000, start.ms + 2000));
+        assert_eq!(
+            (saved.active_ms, saved.quiet_since_ms),
+            (start.ms + 1000, start.ms + 2000)
+        );
     }
 
     #[test]
@@ -372,15 +436,29 @@ mod tests {
         usage.mark();
         usage.look(start);
         for ms in [0, start.ms + 86_400_000, u64::MAX] {
-            let set = Now { ms, at: start.at + Duration::from_secs(7) };
+            let set = Now {
+                ms,
+                at: start.at + Duration::from_secs(7),
+            };
             assert_eq!(quiet(&usage, set), 7);
         }
         let future_ms = start.ms + 86_400_000;
-        let future =
-            AppActivity { app: "a".to_owned(), active_ms: future_ms, quiet_since_ms: future_ms, idle_told_ms: 0 };
+        let future = AppActivity {
+            app: "a".to_owned(),
+            active_ms: future_ms,
+            quiet_since_ms: future_ms,
+            idle_told_ms: 0,
+        };
         usage.adopt(&future, after(start, 8));
-        assert_eq!(quiet(&usage, after(start, 9)), 1, "what is still to come counts as of now");
-        let earlier = Now { ms: start.ms, at: start.at.checked_sub(Duration::from_secs(1)).unwrap() };
+        assert_eq!(
+            quiet(&usage, after(start, 9)),
+            1,
+            "what is still to come counts as of now"
+        );
+        let earlier = Now {
+            ms: start.ms,
+            at: start.at.checked_sub(Duration::from_secs(1)).unwrap(),
+        };
         assert_eq!(quiet(&usage, earlier), 0);
     }
 
@@ -389,8 +467,14 @@ mod tests {
         let usage = Usage::new(Now::read());
         let firsts = |revision| {
             std::thread::scope(|scope| {
-                let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| usage.ask(revision))).collect();
-                threads.into_iter().filter_map(|thread| thread.join().ok()).filter(|first| *first).count()
+                let threads: Vec<_> = (0..8)
+                    .map(|_| scope.spawn(|| usage.ask(revision)))
+                    .collect();
+                threads
+                    .into_iter()
+                    .filter_map(|thread| thread.join().ok())
+                    .filter(|first| *first)
+                    .count()
             })
         };
         assert_eq!((firsts(3), firsts(3), firsts(4)), (1, 0, 1));

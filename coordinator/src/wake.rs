@@ -1,5 +1,6 @@
-//! What happens when a request comes for an app that runs nowhere and whose scheduler can start it (phase `request_filter`): the scheduler is
-//! asked, once, and the client is told to come again, or shown a page that does so by itself.
+//! What happens when a request comes for an app that runs nowhere and whose scheduler can start it
+//! (phase `request_filter`): the scheduler is asked, once, and the client is told to come again, or
+//! shown a page that does so by itself.
 
 mod page;
 
@@ -41,7 +42,8 @@ impl Waker {
         Self { outbox, sessions }
     }
 
-    /// Asks the scheduler of an app to start it because of a request, unless it was asked at this revision. Does not wait for anything.
+    /// Asks the scheduler of an app to start it because of a request, unless it was asked at this
+    /// revision. Does not wait for anything.
     pub fn ask(&self, app: &Arc<RoutedApp>, request: &RequestId) {
         if app.stored.app.wake.is_none() || !app.usage.ask(app.stored.revision) {
             return;
@@ -51,13 +53,22 @@ impl Waker {
     }
 
     async fn send(self, app: Arc<RoutedApp>, request: RequestId) {
-        let Some(policy) = &app.stored.app.wake else { return };
+        let Some(policy) = &app.stored.app.wake else {
+            return;
+        };
         // Going through all sessions takes too long for a thread that serves requests.
         let (table, name) = (self.sessions, Arc::clone(&app.name));
-        let sessions = tokio::task::spawn_blocking(move || sessions_of(&table, std::iter::once(&name)).remove(&name));
+        let sessions = tokio::task::spawn_blocking(move || {
+            sessions_of(&table, std::iter::once(&name)).remove(&name)
+        });
         let sessions = sessions.await.ok().flatten().unwrap_or_default();
         let look = app.usage.look(Now::read());
-        self.outbox.send(&policy.notify, event(EventKind::AppWake, &app, look, sessions, Some(&request))).await;
+        self.outbox
+            .send(
+                &policy.notify,
+                event(EventKind::AppWake, &app, look, sessions, Some(&request)),
+            )
+            .await;
     }
 }
 
@@ -65,7 +76,11 @@ impl Waker {
 ///
 /// # Errors
 /// When the client cannot be written to.
-pub async fn answer_asleep(session: &mut HttpSession, exchange: &mut Exchange, app: &RoutedApp) -> Result<()> {
+pub async fn answer_asleep(
+    session: &mut HttpSession,
+    exchange: &mut Exchange,
+    app: &RoutedApp,
+) -> Result<()> {
     let wants_page = app.stored.app.wake.as_ref().is_some_and(|wake| wake.page);
     if !wants_page || !is_navigation(session.req_header()) {
         return answer_failure(session, exchange, Failure::AppStarting).await;
@@ -86,7 +101,9 @@ pub async fn answer_asleep(session: &mut HttpSession, exchange: &mut Exchange, a
 
 /// Whether a browser asks for a page that it is going to show.
 fn is_navigation(request: &RequestHeader) -> bool {
-    matches!(request.method, Method::GET | Method::HEAD) && !is_websocket(request) && prefers_html(&request.headers)
+    matches!(request.method, Method::GET | Method::HEAD)
+        && !is_websocket(request)
+        && prefers_html(&request.headers)
 }
 
 /// Tells a waiting page that its app runs.

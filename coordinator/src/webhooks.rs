@@ -1,7 +1,8 @@
-//! Webhooks on their way to schedulers: an outbox that survives a restart, and the service that delivers what is in it.
+//! Webhooks on their way to schedulers: an outbox that survives a restart, and the service that
+//! delivers what is in it.
 //!
-//! An event is in the store before anything else is done with it, and leaves it when it is delivered or given up. So each is delivered at least
-//! once; a repetition has the same identifier.
+//! An event is in the store before anything else is done with it, and leaves it when it is
+//! delivered or given up. So each is delivered at least once; a repetition has the same identifier.
 
 mod courier;
 mod delivery;
@@ -39,8 +40,8 @@ struct Waiting {
 }
 
 impl Outbox {
-    /// An outbox, and the service that delivers what is left in it. `left` is what the store still has of an earlier process, `request_id` the
-    /// header that carries the request's identifier.
+    /// An outbox, and the service that delivers what is left in it. `left` is what the store still
+    /// has of an earlier process, `request_id` the header that carries the request's identifier.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
@@ -49,30 +50,46 @@ impl Outbox {
         left: Vec<StoredWebhook>,
     ) -> (Self, Delivery) {
         let (delivery, inbox) = mpsc::unbounded_channel();
-        let outbox = Self { store: Arc::clone(&store), delivery };
+        let outbox = Self {
+            store: Arc::clone(&store),
+            delivery,
+        };
         outbox.take_up(left);
         let service = Delivery::new(inbox, store, Courier::new(key, request_id));
         (outbox, service)
     }
 
-    /// Stores an event and lets it be delivered to `url`. Returns when it is stored; one that cannot be is kept in memory.
+    /// Stores an event and lets it be delivered to `url`. Returns when it is stored; one that
+    /// cannot be is kept in memory.
     pub async fn send(&self, url: &WebhookUrl, event: Event) {
-        let webhook = StoredWebhook { url: url.to_string(), event, created_ms: Now::read().ms };
+        let webhook = StoredWebhook {
+            url: url.to_string(),
+            event,
+            created_ms: Now::read().ms,
+        };
         let stored = match self.store.save_webhook(webhook.clone()).await {
             Ok(()) => true,
             Err(e) => {
                 let Event { id, kind, data, .. } = &webhook.event;
-                warn!("webhook {id} {} of app {} is kept in memory alone: {e}", kind.as_str(), data.app);
+                warn!(
+                    "webhook {id} {} of app {} is kept in memory alone: {e}",
+                    kind.as_str(),
+                    data.app
+                );
                 false
             }
         };
         self.leave(Waiting { webhook, stored });
     }
 
-    /// Lets events be delivered that the store has already. Those that wait here anyway are left out.
+    /// Lets events be delivered that the store has already. Those that wait here anyway are left
+    /// out.
     pub fn take_up(&self, webhooks: Vec<StoredWebhook>) {
         for webhook in webhooks {
-            self.leave(Waiting { webhook, stored: true });
+            self.leave(Waiting {
+                webhook,
+                stored: true,
+            });
         }
     }
 

@@ -1,4 +1,5 @@
-//! WebSockets at the coordinator: the handshake is spoken with a worker, a second one when the first cannot be connected (phase `request_filter`).
+//! WebSockets at the coordinator: the handshake is spoken with a worker, a second one when the
+//! first cannot be connected (phase `request_filter`).
 
 use std::sync::Arc;
 
@@ -26,7 +27,8 @@ pub struct ToWorker<'r> {
     pub ctx: &'r mut RequestContext,
 }
 
-/// Follows a tunnel: for its app and its session, if it has one, and keeps its worker counted as busy.
+/// Follows a tunnel: for its app and its session, if it has one, and keeps its worker counted as
+/// busy.
 struct AtWorker {
     usage: Option<Arc<Usage>>,
     stream: Option<OpenStream>,
@@ -50,7 +52,10 @@ impl NextHop for ToWorker<'_> {
     }
 
     fn place(&mut self) -> Result<HttpPeer, Failure> {
-        let worker = self.coordinator.place(self.ctx).ok_or(Failure::NoWorkerAvailable)?;
+        let worker = self
+            .coordinator
+            .place(self.ctx)
+            .ok_or(Failure::NoWorkerAvailable)?;
         Ok(worker.peer.clone())
     }
 
@@ -64,7 +69,12 @@ impl NextHop for ToWorker<'_> {
     }
 
     fn prepare(&mut self, request: &mut RequestHeader) -> Result<()> {
-        let Coordinator { forwarder, hop, sessions, .. } = self.coordinator;
+        let Coordinator {
+            forwarder,
+            hop,
+            sessions,
+            ..
+        } = self.coordinator;
         forwarder.request(request, self.ctx, &hop.identity, sessions)
     }
 
@@ -74,10 +84,19 @@ impl NextHop for ToWorker<'_> {
 
     fn captured(&mut self, id: RequestId) -> Box<dyn StreamObserver> {
         self.ctx.websocket_id = Some(id);
-        let RequestContext { exchange, route, session, placement, in_use, .. } = &mut *self.ctx;
+        let RequestContext {
+            exchange,
+            route,
+            session,
+            placement,
+            in_use,
+            ..
+        } = &mut *self.ctx;
         // From now on only data keeps the app in use.
         *in_use = None;
-        let opened = route.as_ref().map(|route| exchange.register(&route.app.streams));
+        let opened = route
+            .as_ref()
+            .map(|route| exchange.register(&route.app.streams));
         let mut busy = placement.worker.take();
         if let Some(busy) = &mut busy {
             busy.becomes_stream();
@@ -88,6 +107,10 @@ impl NextHop for ToWorker<'_> {
             _ => None,
         };
         let usage = route.as_ref().map(|route| Arc::clone(&route.app.usage));
-        Box::new(AtWorker { usage, stream, _busy: busy })
+        Box::new(AtWorker {
+            usage,
+            stream,
+            _busy: busy,
+        })
     }
 }

@@ -9,26 +9,39 @@ use serde::de::DeserializeOwned;
 use crate::failure::Failure;
 use crate::settings::Settings;
 
-/// An object of the API as it came: with keys that this program does not know, and in the API's order.
+/// An object of the API as it came: with keys that this program does not know, and in the API's
+/// order.
 pub type Object = serde_yaml::Value;
 
 /// Most items that a page may have.
 const LARGEST_PAGE: u64 = 1000;
 /// What a part of a path may have as it is (RFC 3986, unreserved).
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 
 /// A path below `/api/v1` whose `parts` are data.
 #[must_use]
 pub fn path(parts: &[&str]) -> String {
-    parts.iter().fold("/api/v1".to_owned(), |path, part| format!("{path}/{}", escaped(part)))
+    parts.iter().fold("/api/v1".to_owned(), |path, part| {
+        format!("{path}/{}", escaped(part))
+    })
 }
 
 /// A path with a query of those values that there are.
 #[must_use]
 pub fn query(path: &str, values: &[(&str, Option<&str>)]) -> String {
-    let given = values.iter().filter_map(|(name, value)| Some(format!("{name}={}", escaped((*value)?))));
+    let given = values
+        .iter()
+        .filter_map(|(name, value)| Some(format!("{name}={}", escaped((*value)?))));
     let given: Vec<_> = given.collect();
-    if given.is_empty() { path.to_owned() } else { format!("{path}?{}", given.join("&")) }
+    if given.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{path}?{}", given.join("&"))
+    }
 }
 
 fn escaped(text: &str) -> String {
@@ -40,7 +53,8 @@ fn escaped(text: &str) -> String {
 /// # Errors
 /// When it is something else.
 pub fn read<T: DeserializeOwned>(object: &Object) -> Result<T, Failure> {
-    serde_yaml::from_value(object.clone()).map_err(|e| Failure::Failed(format!("the answer cannot be read: {e}")))
+    serde_yaml::from_value(object.clone())
+        .map_err(|e| Failure::Failed(format!("the answer cannot be read: {e}")))
 }
 
 /// A page of a list; the list of apps has more keys, which are passed over.
@@ -67,7 +81,11 @@ impl Api {
         let secret = token.map_or("", |token| token.secret.as_str());
         Self {
             client: Client::new(settings.address.clone(), secret),
-            name: settings.address.to_string().trim_end_matches('/').to_owned(),
+            name: settings
+                .address
+                .to_string()
+                .trim_end_matches('/')
+                .to_owned(),
             token_origin: token.map(|token| token.origin.clone()),
         }
     }
@@ -126,14 +144,27 @@ impl Api {
             let left = limit.saturating_sub(items.len() as u64);
             let size = left.min(LARGEST_PAGE).to_string();
             let mut values = filter.to_vec();
-            values.extend([("limit", Some(size.as_str())), ("cursor", cursor.as_deref())]);
-            let page: AnyPage =
-                self.call(Call::get(query(path, &values))).await?.json().map_err(|e| self.failure(e))?;
-            items.extend(page.items.into_iter().take(usize::try_from(left).unwrap_or(usize::MAX)));
+            values.extend([
+                ("limit", Some(size.as_str())),
+                ("cursor", cursor.as_deref()),
+            ]);
+            let page: AnyPage = self
+                .call(Call::get(query(path, &values)))
+                .await?
+                .json()
+                .map_err(|e| self.failure(e))?;
+            items.extend(
+                page.items
+                    .into_iter()
+                    .take(usize::try_from(left).unwrap_or(usize::MAX)),
+            );
             match page.next_cursor {
                 Some(next) if (items.len() as u64) < limit => {
                     if cursor.as_ref() == Some(&next) {
-                        return Err(Failure::Failed(format!("{} answers the same page for ever", self.name)));
+                        return Err(Failure::Failed(format!(
+                            "{} answers the same page for ever",
+                            self.name
+                        )));
                     }
                     cursor = Some(next);
                 }
@@ -147,13 +178,17 @@ impl Api {
     pub fn failure(&self, error: ClientError) -> Failure {
         let name = &self.name;
         match error {
-            ClientError::Unreachable(why) => Failure::Unavailable(format!("{name} cannot be reached: {why}")),
-            ClientError::Unauthenticated => Failure::Unavailable(self.refused_token()),
-            ClientError::Refused { status, problem } if problem.code.is_empty() => {
-                Failure::Failed(format!("{name} answers {status}, and not as an admin listener does: is it one?"))
+            ClientError::Unreachable(why) => {
+                Failure::Unavailable(format!("{name} cannot be reached: {why}"))
             }
+            ClientError::Unauthenticated => Failure::Unavailable(self.refused_token()),
+            ClientError::Refused { status, problem } if problem.code.is_empty() => Failure::Failed(
+                format!("{name} answers {status}, and not as an admin listener does: is it one?"),
+            ),
             ClientError::Refused { problem, .. } => Failure::Failed(problem.to_string()),
-            ClientError::Unreadable(why) => Failure::Failed(format!("{name} answers what cannot be read: {why}")),
+            ClientError::Unreadable(why) => {
+                Failure::Failed(format!("{name} answers what cannot be read: {why}"))
+            }
         }
     }
 
@@ -171,7 +206,13 @@ impl Api {
 /// Whether a call failed because what it names is not there.
 #[must_use]
 pub fn is_missing(error: &ClientError) -> bool {
-    matches!(error, ClientError::Refused { status: StatusCode::NOT_FOUND, .. })
+    matches!(
+        error,
+        ClientError::Refused {
+            status: StatusCode::NOT_FOUND,
+            ..
+        }
+    )
 }
 
 #[cfg(test)]
@@ -180,13 +221,22 @@ mod tests {
 
     #[test]
     fn data_in_a_path_stays_data() {
-        assert_eq!(path(&["apps", "a/b?c#d %"]), "/api/v1/apps/a%2Fb%3Fc%23d%20%25");
-        assert_eq!(path(&["workers", "gpu-a_1.x", "drain"]), "/api/v1/workers/gpu-a_1.x/drain");
+        assert_eq!(
+            path(&["apps", "a/b?c#d %"]),
+            "/api/v1/apps/a%2Fb%3Fc%23d%20%25"
+        );
+        assert_eq!(
+            path(&["workers", "gpu-a_1.x", "drain"]),
+            "/api/v1/workers/gpu-a_1.x/drain"
+        );
     }
 
     #[test]
     fn a_query_has_the_values_that_there_are() {
         assert_eq!(query("/p", &[("a", None)]), "/p");
-        assert_eq!(query("/p", &[("a", Some("x&y=z")), ("b", None), ("c", Some("1"))]), "/p?a=x%26y%3Dz&c=1");
+        assert_eq!(
+            query("/p", &[("a", Some("x&y=z")), ("b", None), ("c", Some("1"))]),
+            "/p?a=x%26y%3Dz&c=1"
+        );
     }
 }

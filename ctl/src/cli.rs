@@ -53,7 +53,8 @@ pub struct ConnectionArgs {
     /// The coordinator's admin listener, as in http://127.0.0.1:8081.
     #[arg(short, long, global = true, value_name = "URL")]
     pub address: Option<String>,
-    /// A file with the bearer token. (There is no flag for the token itself: everybody on the host could read it.)
+    /// A file with the bearer token. (There is no flag for the token itself: everybody on the host
+    /// could read it.)
     #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// The file with settings, instead of ~/.config/app-proxy/ctl.yaml.
@@ -84,7 +85,8 @@ pub enum Command {
     /// The pool: list, get, drain, undrain, remove.
     #[command(subcommand, visible_alias = "worker")]
     Workers(WorkersCommand),
-    /// Take a worker out of service: no new sessions, and what is left is closed at the deadline. The same as `workers drain`.
+    /// Take a worker out of service: no new sessions, and what is left is closed at the deadline.
+    /// The same as `workers drain`.
     Drain(DrainArgs),
     /// Sessions: list, get, delete.
     #[command(subcommand, visible_alias = "session")]
@@ -188,10 +190,19 @@ mod tests {
     fn the_help_of_every_command_has_examples() {
         fn visit(command: &clap::Command, path: &str) {
             let path = format!("{path} {}", command.get_name());
-            let mut leaves = command.get_subcommands().filter(|sub| sub.get_name() != "help").peekable();
+            let mut leaves = command
+                .get_subcommands()
+                .filter(|sub| sub.get_name() != "help")
+                .peekable();
             if leaves.peek().is_none() {
-                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-                assert!(help.contains("Examples:") || help.contains("Example:"), "{path}");
+                let help = command
+                    .get_after_help()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                assert!(
+                    help.contains("Examples:") || help.contains("Example:"),
+                    "{path}"
+                );
             }
             leaves.for_each(|sub| visit(sub, &path));
         }
@@ -200,7 +211,16 @@ mod tests {
 
     #[test]
     fn flags_of_the_connection_and_the_output_may_stand_anywhere() {
-        let cli = Cli::try_parse_from(["app-proxyctl", "apps", "ls", "-o", "json", "-a", "http://h:1"]).unwrap();
+        let cli = Cli::try_parse_from([
+            "app-proxyctl",
+            "apps",
+            "ls",
+            "-o",
+            "json",
+            "-a",
+            "http://h:1",
+        ])
+        .unwrap();
         assert_eq!(cli.output, Format::Json);
         assert_eq!(cli.connection.address.as_deref(), Some("http://h:1"));
     }
@@ -209,7 +229,14 @@ mod tests {
     fn what_makes_no_sense_is_refused() {
         for bad in [
             &["app-proxyctl", "apps", "get", ""][..],
-            &["app-proxyctl", "apps", "set", "notes", "--endpoint", "nowhere"],
+            &[
+                "app-proxyctl",
+                "apps",
+                "set",
+                "notes",
+                "--endpoint",
+                "nowhere",
+            ],
             &["app-proxyctl", "apps", "set", "Notes"],
             &["app-proxyctl", "apps", "set", "notes", "--pool", "zone"],
             &["app-proxyctl", "apps", "list", "--limit", "0"],

@@ -30,7 +30,8 @@ pub async fn run(command: &Command, api: &Api, printer: &mut Printer<'_>) -> Res
     }
 }
 
-/// What became of several things that were to be done: a refused one is told at once, and keeps none of the others from being done.
+/// What became of several things that were to be done: a refused one is told at once, and keeps
+/// none of the others from being done.
 #[derive(Debug, Default)]
 struct Several {
     refused: bool,
@@ -60,6 +61,10 @@ impl Several {
 
     /// How all of it went.
     fn end(self) -> Result<(), Failure> {
-        if self.refused { Err(Failure::Told) } else { Ok(()) }
+        if self.refused {
+            Err(Failure::Told)
+        } else {
+            Ok(())
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! `app-proxyctl`, the command for people who look after App-Proxy: a command line becomes calls of a coordinator's admin API.
+//! `app-proxyctl`, the command for people who look after App-Proxy: a command line becomes calls of
+//! a coordinator's admin API.
 
 pub mod cli;
 pub mod settings;
@@ -18,7 +19,8 @@ use crate::failure::Failure;
 use crate::output::Printer;
 use crate::settings::{Settings, Surroundings};
 
-/// Does what a command line asks for; results go to `out`, everything else that people should read to `notes`.
+/// Does what a command line asks for; results go to `out`, everything else that people should read
+/// to `notes`.
 ///
 /// # Errors
 /// What went wrong, with the exit code that stands for it.
@@ -31,7 +33,8 @@ pub async fn run(
     if let Command::Completion(args) = &cli.command {
         return commands::completion::run(args, out);
     }
-    let settings = Settings::find(&cli.connection, surroundings).map_err(|e| Failure::Usage(e.to_string()))?;
+    let settings =
+        Settings::find(&cli.connection, surroundings).map_err(|e| Failure::Usage(e.to_string()))?;
     let mut printer = Printer::new(cli.output, Utc::now, out, notes);
     for warning in &settings.warnings {
         printer.note(warning)?;

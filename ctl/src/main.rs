@@ -14,7 +14,13 @@ async fn main() -> ExitCode {
     // A wrong command line, `--help` and `--version` end the process here.
     let cli = Cli::parse();
     let mut out = BufWriter::new(std::io::stdout().lock());
-    let done = app_proxyctl::run(&cli, &Surroundings::of_the_process(), &mut out, &mut std::io::stderr()).await;
+    let done = app_proxyctl::run(
+        &cli,
+        &Surroundings::of_the_process(),
+        &mut out,
+        &mut std::io::stderr(),
+    )
+    .await;
     // What was printed before a failure is a result too.
     let done = done.and(out.flush().map_err(Failure::from));
     match done {

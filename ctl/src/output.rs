@@ -40,8 +40,18 @@ pub struct Printer<'a> {
 
 impl<'a> Printer<'a> {
     /// A printer; ages count from what the clock says.
-    pub fn new(format: Format, clock: fn() -> DateTime<Utc>, out: &'a mut dyn Write, notes: &'a mut dyn Write) -> Self {
-        Self { format, clock, out, notes }
+    pub fn new(
+        format: Format,
+        clock: fn() -> DateTime<Utc>,
+        out: &'a mut dyn Write,
+        notes: &'a mut dyn Write,
+    ) -> Self {
+        Self {
+            format,
+            clock,
+            out,
+            notes,
+        }
     }
 
     /// Whether people read the result, and not a program.
@@ -93,7 +103,8 @@ impl<'a> Printer<'a> {
     /// When nothing can be written.
     pub fn object(&mut self, object: &impl serde::Serialize) -> Result<(), Failure> {
         if self.format == Format::Yaml {
-            serde_yaml::to_writer(&mut self.out, object).map_err(|e| Failure::Output(io::Error::other(e)))?;
+            serde_yaml::to_writer(&mut self.out, object)
+                .map_err(|e| Failure::Output(io::Error::other(e)))?;
             return Ok(());
         }
         serde_json::to_writer_pretty(&mut self.out, object).map_err(io::Error::from)?;
@@ -115,7 +126,11 @@ impl<'a> Printer<'a> {
     /// # Errors
     /// As [`Printer::text`].
     pub fn done(&mut self, what: &str) -> Result<(), Failure> {
-        if self.is_for_people() { self.text(&plain(what)) } else { Ok(()) }
+        if self.is_for_people() {
+            self.text(&plain(what))
+        } else {
+            Ok(())
+        }
     }
 
     /// What people should know and is no part of the result.

@@ -1,4 +1,5 @@
-//! Which coordinator is called, and with what token: from flags, the environment, a file, and defaults.
+//! Which coordinator is called, and with what token: from flags, the environment, a file, and
+//! defaults.
 
 mod file;
 
@@ -35,13 +36,21 @@ impl Surroundings {
     #[must_use]
     pub fn of_the_process() -> Self {
         let known = [ADDRESS, TOKEN, TOKEN_FILE, CONFIG_HOME, HOME];
-        let variables = known.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
-        Self { variables: variables.collect(), folder: PathBuf::from(".") }
+        let variables = known
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
+        Self {
+            variables: variables.collect(),
+            folder: PathBuf::from("."),
+        }
     }
 
     /// A variable; an empty one counts as none.
     fn variable(&self, name: &str) -> Option<&str> {
-        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.variables
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
     }
 
     /// The file of settings that is read when none is named.
@@ -116,9 +125,17 @@ impl Settings {
     /// When a source that is named cannot be read, or says what makes no sense.
     pub fn find(flags: &ConnectionArgs, around: &Surroundings) -> Result<Self, SettingsError> {
         let (file, warnings) = SettingsFile::find(flags.config.as_deref(), around)?;
-        let address = flags.address.as_deref().or_else(|| around.variable(ADDRESS)).or(file.address.as_deref());
+        let address = flags
+            .address
+            .as_deref()
+            .or_else(|| around.variable(ADDRESS))
+            .or(file.address.as_deref());
         let address = parse_address(address.unwrap_or(DEFAULT_ADDRESS))?;
-        let mut settings = Self { address, token: None, warnings };
+        let mut settings = Self {
+            address,
+            token: None,
+            warnings,
+        };
         settings.token = settings.find_token(flags, around, &file)?;
         Ok(settings)
     }
@@ -147,40 +164,61 @@ impl Settings {
         Ok(self.default_token(&around.folder))
     }
 
-    /// The token of a coordinator that runs in the current folder. It is nobody else's, so it goes to this host alone.
+    /// The token of a coordinator that runs in the current folder. It is nobody else's, so it goes
+    /// to this host alone.
     fn default_token(&mut self, folder: &Path) -> Option<FoundToken> {
         let path = folder.join(DEFAULT_TOKEN_FILE);
         if !is_this_host(&self.address) || !path.exists() {
             return None;
         }
         // Nobody has named this file: where it is of no use, the call may still need no token.
-        read_token(&path).map_err(|e| self.warnings.push(e.to_string())).ok()
+        read_token(&path)
+            .map_err(|e| self.warnings.push(e.to_string()))
+            .ok()
     }
 }
 
 fn is_this_host(address: &Uri) -> bool {
     let host = address.host().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
 }
 
 fn parse_address(text: &str) -> Result<Uri, SettingsError> {
     let wrong = |why| SettingsError::Address(text.to_owned(), why);
     if text.starts_with("https:") {
-        return Err(wrong(" (the admin listener has no TLS: keep it on loopback, and go through ssh -L)"));
+        return Err(wrong(
+            " (the admin listener has no TLS: keep it on loopback, and go through ssh -L)",
+        ));
     }
     if text.starts_with("unix:") {
         return Err(wrong(" (sockets of the file system cannot be called)"));
     }
-    let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let url = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("http://{text}")
+    };
     let uri: Uri = url.parse().map_err(|_| wrong(""))?;
     let host = uri.host().is_some_and(|host| !host.is_empty());
-    let plain = uri.authority().is_some_and(|authority| !authority.as_str().contains('@')) && uri.query().is_none();
-    if uri.scheme_str() == Some("http") && host && plain { Ok(uri) } else { Err(wrong("")) }
+    let plain = uri
+        .authority()
+        .is_some_and(|authority| !authority.as_str().contains('@'))
+        && uri.query().is_none();
+    if uri.scheme_str() == Some("http") && host && plain {
+        Ok(uri)
+    } else {
+        Err(wrong(""))
+    }
 }
 
 fn read_token(path: &Path) -> Result<FoundToken, SettingsError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|cause| SettingsError::Unreadable { file: path.to_owned(), cause })?;
+    let text = std::fs::read_to_string(path).map_err(|cause| SettingsError::Unreadable {
+        file: path.to_owned(),
+        cause,
+    })?;
     found(text.trim(), path.display().to_string())
 }
 
@@ -188,7 +226,10 @@ fn found(secret: &str, origin: String) -> Result<FoundToken, SettingsError> {
     if secret.is_empty() || !secret.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(SettingsError::Token(origin));
     }
-    Ok(FoundToken { secret: secret.to_owned(), origin })
+    Ok(FoundToken {
+        secret: secret.to_owned(),
+        origin,
+    })
 }
 
 #[cfg(test)]

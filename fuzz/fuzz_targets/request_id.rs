@@ -1,5 +1,5 @@
-//! Whatever a peer sends, the identifier that is established is valid (rules 1 to 5), and a valid one
-//! is kept as it is.
+//! Whatever a peer sends, the identifier that is established is valid (rules 1 to 5), and a valid
+//! one is kept as it is.
 #![no_main]
 
 use std::sync::LazyLock;

@@ -1,4 +1,5 @@
-//! Network addresses of the configuration: `host:port`, or `unix:/path` where both ends are on one host.
+//! Network addresses of the configuration: `host:port`, or `unix:/path` where both ends are on one
+//! host.
 
 use std::fmt;
 use std::io;
@@ -23,7 +24,8 @@ const LONGEST_PATH: usize = 107;
 pub fn header_value(ip: IpAddr) -> HeaderValue {
     let text = match ip {
         IpAddr::V4(ip) => {
-            // The general formatter takes ten times as long, and every request has its client's address.
+            // The general formatter takes ten times as long, and every request has its client's
+            // address.
             let (mut text, mut number) = (String::with_capacity(15), itoa::Buffer::new());
             for (index, octet) in ip.octets().into_iter().enumerate() {
                 if index > 0 {
@@ -82,26 +84,40 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
         if let Some(path) = text.strip_prefix("unix:") {
-            return if path.starts_with('/') && (2..=LONGEST_PATH).contains(&path.len()) && !path.contains('\0') {
+            return if path.starts_with('/')
+                && (2..=LONGEST_PATH).contains(&path.len())
+                && !path.contains('\0')
+            {
                 Ok(Self::Unix(PathBuf::from(path)))
             } else {
                 Err(AddressError::Form(text.to_owned()))
             };
         }
-        let (host, port) = text.rsplit_once(':').ok_or_else(|| AddressError::Form(text.to_owned()))?;
-        let port = port.parse().map_err(|_| AddressError::Port(text.to_owned()))?;
-        let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let (host, port) = text
+            .rsplit_once(':')
+            .ok_or_else(|| AddressError::Form(text.to_owned()))?;
+        let port = port
+            .parse()
+            .map_err(|_| AddressError::Port(text.to_owned()))?;
+        let bracketed = host
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
         let valid = match bracketed {
             Some(literal) => literal.parse::<std::net::Ipv6Addr>().is_ok(),
             None => {
                 (1..=LONGEST_HOST).contains(&host.len())
-                    && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+                    && host
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
             }
         };
         if !valid {
             return Err(AddressError::Form(text.to_owned()));
         }
-        Ok(Self::Inet { host: bracketed.unwrap_or(host).to_owned(), port })
+        Ok(Self::Inet {
+            host: bracketed.unwrap_or(host).to_owned(),
+            port,
+        })
     }
 }
 
@@ -139,14 +155,16 @@ impl Address {
         }
     }
 
-    /// The socket address to connect to. A host name is looked up, which blocks: call this where the configuration or the
-    /// app table changes, never for a request.
+    /// The socket address to connect to. A host name is looked up, which blocks: call this where
+    /// the configuration or the app table changes, never for a request.
     ///
     /// # Errors
     /// When the name does not resolve, or a Unix path is too long for a socket.
     pub fn resolve(&self) -> io::Result<PeerAddr> {
         match self {
-            Self::Unix(path) => Ok(PeerAddr::Unix(std::os::unix::net::SocketAddr::from_pathname(path)?)),
+            Self::Unix(path) => Ok(PeerAddr::Unix(
+                std::os::unix::net::SocketAddr::from_pathname(path)?,
+            )),
             Self::Inet { .. } => self.resolve_inet().map(PeerAddr::Inet),
         }
     }
@@ -162,9 +180,14 @@ impl Address {
                 Err(_) => (host.as_str(), *port)
                     .to_socket_addrs()?
                     .next()
-                    .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"))),
+                    .ok_or_else(|| {
+                        io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"))
+                    }),
             },
-            Self::Unix(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "not an internet address")),
+            Self::Unix(_) => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not an internet address",
+            )),
         }
     }
 
@@ -190,19 +213,37 @@ mod tests {
 
     #[test]
     fn both_forms_parse_and_print_alike() {
-        for text in ["127.0.0.1:8080", "[::1]:80", "localhost:0", "unix:/run/x.sock"] {
+        for text in [
+            "127.0.0.1:8080",
+            "[::1]:80",
+            "localhost:0",
+            "unix:/run/x.sock",
+        ] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn what_is_no_address_is_refused() {
-        let (host, path) = (format!("{}:1", "h".repeat(254)), format!("unix:/{}", "p".repeat(107)));
+        let (host, path) = (
+            format!("{}:1", "h".repeat(254)),
+            format!("unix:/{}", "p".repeat(107)),
+        );
         for text in [&host, &path, "unix:/a\0b"] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
-        for text in ["", "8080", ":80", "host:", "host:70000", "unix:", "unix:relative", "a b:80", "[::1:80", "::1:80"]
-        {
+        for text in [
+            "",
+            "8080",
+            ":80",
+            "host:",
+            "host:70000",
+            "unix:",
+            "unix:relative",
+            "a b:80",
+            "[::1:80",
+            "::1:80",
+        ] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
     }

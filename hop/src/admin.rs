@@ -1,4 +1,5 @@
-//! The admin listener: an axum application served from a Pingora service, so that a graceful upgrade hands its socket over too.
+//! The admin listener: an axum application served from a Pingora service, so that a graceful
+//! upgrade hands its socket over too.
 
 mod name;
 
@@ -42,7 +43,11 @@ impl AdminService {
     /// The service for an address that [`crate::daemon::bind`] has checked.
     #[must_use]
     pub fn new(bound: &Bound, router: Router) -> Self {
-        Self { address: bound.address.clone(), is_unix: bound.is_unix, router }
+        Self {
+            address: bound.address.clone(),
+            is_unix: bound.is_unix,
+            router,
+        }
     }
 
     /// The listener: the predecessor's, or a new one that a successor can take over.
@@ -60,7 +65,8 @@ impl AdminService {
 
     fn bind(&self) -> io::Result<Listener> {
         if self.is_unix {
-            // A socket that nobody listens on stays behind when a process is killed; the address was checked before.
+            // A socket that nobody listens on stays behind when a process is killed; the address
+            // was checked before.
             match std::fs::remove_file(&self.address) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                 _ => {}
@@ -87,14 +93,24 @@ impl Listener {
 
 #[allow(unsafe_code)]
 fn inherit(fd: i32, is_unix: bool) -> io::Result<Listener> {
-    // SAFETY: the descriptor came over the upgrade socket for this address, and Pingora hands each address to one service.
+    // SAFETY: the descriptor came over the upgrade socket for this address, and Pingora hands each
+    // address to one service.
     let owned = unsafe { OwnedFd::from_raw_fd(fd) };
-    Ok(if is_unix { Listener::Unix(owned.into()) } else { Listener::Tcp(owned.into()) })
+    Ok(if is_unix {
+        Listener::Unix(owned.into())
+    } else {
+        Listener::Tcp(owned.into())
+    })
 }
 
 #[async_trait]
 impl Service for AdminService {
-    async fn start_service(&mut self, fds: Option<ListenFds>, shutdown: ShutdownWatch, _listeners_per_fd: usize) {
+    async fn start_service(
+        &mut self,
+        fds: Option<ListenFds>,
+        shutdown: ShutdownWatch,
+        _listeners_per_fd: usize,
+    ) {
         let router = self.router.clone();
         let served = match self.listen(fds.as_ref()) {
             Ok(Listener::Tcp(listener)) => match tcp(listener) {
@@ -125,8 +141,8 @@ impl Service for AdminService {
     }
 }
 
-/// A listener that is closed at the shutdown, while its connections go on: a graceful shutdown of the server itself would close a
-/// connection whose first request is on its way.
+/// A listener that is closed at the shutdown, while its connections go on: a graceful shutdown of
+/// the server itself would close a connection whose first request is on its way.
 struct UntilShutdown<L> {
     listener: Option<L>,
     shutdown: ShutdownWatch,
@@ -134,7 +150,10 @@ struct UntilShutdown<L> {
 
 impl<L> UntilShutdown<L> {
     const fn new(listener: L, shutdown: ShutdownWatch) -> Self {
-        Self { listener: Some(listener), shutdown }
+        Self {
+            listener: Some(listener),
+            shutdown,
+        }
     }
 }
 
@@ -180,11 +199,18 @@ pub fn probes(hop: &Arc<Hop>, ready: Readiness) -> Router {
     let metrics = hop.metrics.clone();
     let drain = hop.drain.clone();
     Router::new()
-        .route("/healthz", get(|| async { Json(json!({"status": "alive"})) }))
+        .route(
+            "/healthz",
+            get(|| async { Json(json!({"status": "alive"})) }),
+        )
         .route(
             "/readyz",
             get(move || {
-                let state = if drain.is_draining() { Err("draining".to_owned()) } else { ready() };
+                let state = if drain.is_draining() {
+                    Err("draining".to_owned())
+                } else {
+                    ready()
+                };
                 async move {
                     match state {
                         Ok(()) => Json(json!({"status": "ready"})).into_response(),
@@ -199,7 +225,13 @@ pub fn probes(hop: &Arc<Hop>, ready: Readiness) -> Router {
         .route(
             "/metrics",
             get(move || async move {
-                ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render())
+                (
+                    [(
+                        header::CONTENT_TYPE,
+                        "text/plain; version=0.0.4; charset=utf-8",
+                    )],
+                    metrics.render(),
+                )
             }),
         )
 }
@@ -207,19 +239,23 @@ pub fn probes(hop: &Arc<Hop>, ready: Readiness) -> Router {
 /// Gives every admin request an identifier, as rule 19 asks, and answers what no route knows.
 pub fn identified(router: Router, hop: &Arc<Hop>) -> Router {
     router
-        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "not_found", "There is no such call.") })
+        .fallback(|| async {
+            Problem::new(StatusCode::NOT_FOUND, "not_found", "There is no such call.")
+        })
         .method_not_allowed_fallback(|method: Method| async move {
             // The router adds `Allow`.
             if method == Method::OPTIONS {
                 return StatusCode::NO_CONTENT.into_response();
             }
             let detail = "This call has no such method; `Allow` lists those that it has.";
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail).into_response()
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+                .into_response()
         })
         .layer(middleware::from_fn_with_state(Arc::clone(hop), identify))
 }
 
-/// Marks the answer to a call that programs repeat without end, as an extension: such calls are not logged one by one.
+/// Marks the answer to a call that programs repeat without end, as an extension: such calls are not
+/// logged one by one.
 #[derive(Clone, Copy, Debug)]
 pub struct Routine;
 
@@ -239,11 +275,18 @@ async fn identify(State(hop): State<Arc<Hop>>, mut request: Request, next: Next)
         }
     }
     if !method.is_safe() && response.extensions().get::<Routine>().is_none() {
-        info!("request_id={id} admin {method} {path} {}", response.status().as_u16());
+        info!(
+            "request_id={id} admin {method} {path} {}",
+            response.status().as_u16()
+        );
     }
-    response.headers_mut().insert(hop.identity.header().clone(), id.header_value());
+    response
+        .headers_mut()
+        .insert(hop.identity.header().clone(), id.header_value());
     if hop.drain.closes_connections() {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
@@ -281,7 +324,8 @@ pub struct ProblemBody {
     /// The identifier of the call.
     #[schema(example = "01J9ZX3V5T8K2M4N6P8R0S2T4V")]
     pub request_id: String,
-    /// Which member of the body, parameter or header is wrong: `endpoints[0].address`, `limit`, `If-Match`.
+    /// Which member of the body, parameter or header is wrong: `endpoints[0].address`, `limit`,
+    /// `If-Match`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "endpoints[0].address")]
     pub field: Option<String>,
@@ -290,7 +334,13 @@ pub struct ProblemBody {
 impl Problem {
     /// A problem with its stable code and what a person reads.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), field: None, headers: Vec::new() }
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            field: None,
+            headers: Vec::new(),
+        }
     }
 
     /// Says which member of the body is wrong (`endpoints[0].address`).
@@ -319,7 +369,10 @@ impl Problem {
         };
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -343,8 +396,12 @@ impl IntoResponse for Problem {
 /// 400 when it is none (docs/request-id.md, rule 1).
 pub fn request_id_of(text: &str) -> Result<RequestId, Problem> {
     text.parse().map_err(|reason| {
-        Problem::new(StatusCode::BAD_REQUEST, "bad_request", format!("The request identifier is not valid: {reason}."))
-            .with_field("request_id")
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+            format!("The request identifier is not valid: {reason}."),
+        )
+        .with_field("request_id")
     })
 }
 
@@ -369,7 +426,10 @@ impl Token {
 /// Whether a request carries one of `tokens`.
 #[must_use]
 pub fn bears(request: &Request<Body>, tokens: &[Token]) -> bool {
-    let presented = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
+    let presented = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .map(|value| value.as_bytes());
     let token = presented.and_then(|value| {
         let (scheme, token) = value.split_at_checked(7)?;
         scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
@@ -378,11 +438,20 @@ pub fn bears(request: &Request<Body>, tokens: &[Token]) -> bool {
 }
 
 /// Lets a request pass that carries one of the tokens; 401 otherwise.
-pub async fn require_token(State(tokens): State<Arc<[Token]>>, request: Request, next: Next) -> Response {
+pub async fn require_token(
+    State(tokens): State<Arc<[Token]>>,
+    request: Request,
+    next: Next,
+) -> Response {
     if bears(&request, &tokens) {
         return next.run(request).await;
     }
-    Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", "This call needs a bearer token.").into_response()
+    Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "unauthenticated",
+        "This call needs a bearer token.",
+    )
+    .into_response()
 }
 
 #[cfg(test)]
@@ -396,8 +465,13 @@ mod tests {
             .with_header(header::RETRY_AFTER, HeaderValue::from_static("3"));
         let response = problem.render(&RequestId::unset());
         assert_eq!(response.headers()["retry-after"], "3");
-        assert_eq!(response.headers()["content-type"], "application/problem+json");
-        let body = axum::body::to_bytes(response.into_body(), 4096).await.unwrap();
+        assert_eq!(
+            response.headers()["content-type"],
+            "application/problem+json"
+        );
+        let body = axum::body::to_bytes(response.into_body(), 4096)
+            .await
+            .unwrap();
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(body["field"], "endpoints[0].address");
         assert_eq!(body["type"], "urn:app-proxy:error:bad_request");

@@ -1,4 +1,5 @@
-//! From a configuration to a running process: flags, logging, listeners, secrets, signals and the end.
+//! From a configuration to a running process: flags, logging, listeners, secrets, signals and the
+//! end.
 
 mod changes;
 mod listen;
@@ -44,8 +45,13 @@ pub struct Flags {
 }
 
 impl Flags {
-    /// Reads a command line of the program `name`. A wrong one, `--help` and `--version` end the process.
-    pub fn from_args(name: &'static str, about: &'static str, args: impl IntoIterator<Item = OsString>) -> Self {
+    /// Reads a command line of the program `name`. A wrong one, `--help` and `--version` end the
+    /// process.
+    pub fn from_args(
+        name: &'static str,
+        about: &'static str,
+        args: impl IntoIterator<Item = OsString>,
+    ) -> Self {
         let command = Self::command().name(name).about(about);
         Self::from_arg_matches(&command.get_matches_from(args)).unwrap_or_else(|e| e.exit())
     }
@@ -76,7 +82,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Makes the server of a configuration; `name` is the tier's, for files that the configuration does not name.
+    /// Makes the server of a configuration; `name` is the tier's, for files that the configuration
+    /// does not name.
     ///
     /// # Errors
     /// When a folder for its files cannot be made.
@@ -88,7 +95,8 @@ impl Daemon {
         limits: DrainSection,
         log: AccessLog,
     ) -> Result<Self, StartError> {
-        // Pingora's own defaults are in /tmp, where anybody could stand in for the successor and be handed the listeners.
+        // Pingora's own defaults are in /tmp, where anybody could stand in for the successor and be
+        // handed the listeners.
         let theirs = ServerConf::default();
         if conf.pid_file == theirs.pid_file {
             conf.pid_file = format!("run/{name}.pid");
@@ -102,12 +110,26 @@ impl Daemon {
         for file in [&conf.pid_file, &conf.upgrade_sock] {
             make_private_folder(Path::new(file))?;
         }
-        // Pingora sleeps through its grace period whatever happens; ours ends with the last request, and always before it.
+        // Pingora sleeps through its grace period whatever happens; ours ends with the last
+        // request, and always before it.
         conf.grace_period_seconds = Some(limits.longest().as_secs().saturating_add(60));
         conf.graceful_shutdown_timeout_seconds = Some(0);
-        let opt = Opt { upgrade: flags.upgrade, daemon: flags.daemon, nocapture: false, test: flags.test, conf: None };
+        let opt = Opt {
+            upgrade: flags.upgrade,
+            daemon: flags.daemon,
+            nocapture: false,
+            test: flags.test,
+            conf: None,
+        };
         let server = Server::new_with_opt_and_conf(opt, conf);
-        Ok(Self { server, drain, limits, log, bound: Vec::new(), reload: None })
+        Ok(Self {
+            server,
+            drain,
+            limits,
+            log,
+            bound: Vec::new(),
+            reload: None,
+        })
     }
 
     /// Pingora's configuration, with all paths absolute.
@@ -132,7 +154,8 @@ impl Daemon {
         self.server.bootstrap();
         let pid_file = self.conf_pid_file();
         let ending = shutdown::Ending::new(self.drain, self.limits, self.log, pid_file);
-        self.server.add_service(ending.service(std::mem::take(&mut self.bound), self.reload.take()));
+        self.server
+            .add_service(ending.service(std::mem::take(&mut self.bound), self.reload.take()));
         self.server.run(ending.run_args());
         ending.finish()
     }
@@ -143,20 +166,33 @@ impl Daemon {
     }
 }
 
-/// Checks, without making anything, that a start would find its secrets and its access log (flag `-t`).
+/// Checks, without making anything, that a start would find its secrets and its access log (flag
+/// `-t`).
 ///
 /// # Errors
 /// When a file exists and cannot be used, or its folder cannot be made.
 pub fn check_files(secrets: &[&Path], access_log: &AccessLogSection) -> Result<(), FileError> {
-    let fault = |path: &Path, key, cause| FileError { path: path.display().to_string(), key, cause };
+    let fault = |path: &Path, key, cause| FileError {
+        path: path.display().to_string(),
+        key,
+        cause,
+    };
     for secret in secrets.iter().filter(|secret| secret.exists()) {
         read_or_create(secret).map_err(|e| fault(secret, "secret", e.to_string()))?;
     }
-    let Some(file) = access_log.file() else { return Ok(()) };
+    let Some(file) = access_log.file() else {
+        return Ok(());
+    };
     let usable = if file.exists() {
-        std::fs::OpenOptions::new().append(true).open(file).map(drop)
+        std::fs::OpenOptions::new()
+            .append(true)
+            .open(file)
+            .map(drop)
     } else {
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = file
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         std::fs::metadata(folder).map(drop)
     };
     usable.map_err(|e| fault(file, "access_log", format!("{}: {e}", file.display())))
@@ -178,13 +214,22 @@ fn absolute(path: &str) -> String {
     std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| path.display().to_string())
 }
 
-/// Makes the folder of `file`, for this user alone: the upgrade socket is open to everybody who can reach it.
+/// Makes the folder of `file`, for this user alone: the upgrade socket is open to everybody who can
+/// reach it.
 fn make_private_folder(file: &Path) -> Result<(), StartError> {
     use std::os::unix::fs::DirBuilderExt;
-    let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
+    let Some(folder) = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    else {
+        return Ok(());
+    };
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)
-        .map_err(|cause| StartError::Folder { folder: folder.to_owned(), cause })
+        .map_err(|cause| StartError::Folder {
+            folder: folder.to_owned(),
+            cause,
+        })
 }

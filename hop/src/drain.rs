@@ -13,7 +13,8 @@ use tokio::sync::watch;
 pub enum Phase {
     /// Serving.
     Serving,
-    /// A successor takes over: clients are asked to connect anew, while this process still takes connections.
+    /// A successor takes over: clients are asked to connect anew, while this process still takes
+    /// connections.
     HandingOver,
     /// No new connections; what is in flight goes on.
     Draining,
@@ -74,7 +75,8 @@ impl Drain {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Whether clients are asked to connect anew: their next request should go to whoever serves then.
+    /// Whether clients are asked to connect anew: their next request should go to whoever serves
+    /// then.
     #[must_use]
     pub fn closes_connections(&self) -> bool {
         self.closing_connections.load(Ordering::Relaxed)
@@ -88,8 +90,10 @@ impl Drain {
 
     /// Goes on to a later phase; a phase never goes back.
     pub fn advance(&self, to: Phase) {
-        self.closing_connections.fetch_or(to > Phase::Serving, Ordering::Relaxed);
-        self.draining.fetch_or(to >= Phase::Draining, Ordering::Relaxed);
+        self.closing_connections
+            .fetch_or(to > Phase::Serving, Ordering::Relaxed);
+        self.draining
+            .fetch_or(to >= Phase::Draining, Ordering::Relaxed);
         self.phase.send_if_modified(|phase| {
             let later = to > *phase;
             if later {
@@ -102,7 +106,8 @@ impl Drain {
     /// Completes when the phase has come to `phase`.
     pub fn reached(&self, phase: Phase) -> impl Future<Output = ()> + Send + Sync + use<> {
         let mut watch = self.watch();
-        // Unconstrained: a task that has used up its turn would be told to wait without being registered to be woken.
+        // Unconstrained: a task that has used up its turn would be told to wait without being
+        // registered to be woken.
         tokio::task::unconstrained(async move {
             // The sender lives as long as the daemon; should it go, there is nothing to wait for.
             if watch.wait_for(|now| *now >= phase).await.is_err() {
@@ -113,7 +118,8 @@ impl Drain {
 
     /// Runs `work`, and drops it unfinished when the phase comes to [`Phase::CuttingOff`].
     ///
-    /// Waiting for a phase takes a lock that all tasks share: a task asks once, to be woken, and then only once the daemon drains.
+    /// Waiting for a phase takes a lock that all tasks share: a task asks once, to be woken, and
+    /// then only once the daemon drains.
     pub async fn unless_cut_off<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = std::pin::pin!(work);
         let mut cut_off = Box::pin(self.reached(Phase::CuttingOff));

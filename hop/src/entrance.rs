@@ -1,9 +1,11 @@
 //! Where a connection enters a tier, before Pingora reads a request from it.
 //!
-//! Four things need a hand on the connection itself, and all of them cost an ordinary request next to nothing:
-//! a first request that is on its way when the daemon begins to drain is still served; one that never comes, or that comes by drips, ends
-//! with a time limit (also before HTTP/2 is told from HTTP/1); a stream can be ended from outside while nothing flows in it; and the answer that the framework itself gives to a header block that does not parse carries
-//! an identifier (docs/request-id.md, rule 13).
+//! Four things need a hand on the connection itself, and all of them cost an ordinary request next
+//! to nothing: a first request that is on its way when the daemon begins to drain is still served;
+//! one that never comes, or that comes by drips, ends with a time limit (also before HTTP/2 is told
+//! from HTTP/1); a stream can be ended from outside while nothing flows in it; and the answer that
+//! the framework itself gives to a header block that does not parse carries an identifier
+//! (docs/request-id.md, rule 13).
 
 mod each_stream;
 mod ticker;
@@ -25,8 +27,8 @@ use pingora_core::protocols::l4::stream::Stream as PlainStream;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::{SslDigest, TlsRef};
 use pingora_core::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
-    UniqueID, UniqueIDType,
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    Stream, TimingDigest, UniqueID, UniqueIDType,
 };
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::Session as HttpSession;
@@ -53,13 +55,20 @@ pub struct Entrance<A> {
 impl<A> Entrance<A> {
     /// The entrance of `proxy`.
     pub fn new(proxy: A, hop: &Arc<Hop>) -> Self {
-        Self { proxy: Arc::new(EachStream(Arc::new(proxy))), hop: Arc::clone(hop) }
+        Self {
+            proxy: Arc::new(EachStream(Arc::new(proxy))),
+            hop: Arc::clone(hop),
+        }
     }
 }
 
 #[async_trait]
 impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Entrance<A> {
-    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
         ticker::start();
         let mut stream = EntranceStream::new(stream, Arc::clone(&self.hop));
         // Counted as in flight, so that a drain waits for a first request that is on its way.
@@ -67,7 +76,12 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Entrance<A> {
         stream.first_bytes(shutdown.clone()).await?;
         drop(arriving);
         let served = until_closed(self.proxy.process_new(Box::new(stream), shutdown));
-        self.hop.drain.unless_cut_off(served).await.flatten().flatten()
+        self.hop
+            .drain
+            .unless_cut_off(served)
+            .await
+            .flatten()
+            .flatten()
     }
 
     async fn cleanup(&self) {
@@ -78,7 +92,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Entrance<A> {
 /// Says whether a response that is written from now on answers a request that our code has seen.
 pub fn mark_serving(session: &HttpSession, serving: bool) {
     let stream = session.downstream_session.stream();
-    if let Some(stream) = stream.and_then(|stream| stream.as_any().downcast_ref::<EntranceStream>()) {
+    if let Some(stream) = stream.and_then(|stream| stream.as_any().downcast_ref::<EntranceStream>())
+    {
         stream.serving.store(serving, Ordering::Relaxed);
         if serving {
             stream.requests.fetch_add(1, Ordering::Relaxed);
@@ -99,7 +114,8 @@ pub struct EntranceStream {
     header_of: u32,
     /// The framework's own answer with an identifier put in, while it is being written.
     identified: Option<BytesMut>,
-    /// Until when a header block that has begun must be whole; set once one comes in more than one piece.
+    /// Until when a header block that has begun must be whole; set once one comes in more than one
+    /// piece.
     header_due: Option<Pin<Box<Sleep>>>,
     /// Whether bytes of a header block have come since the last request.
     header_begun: bool,
@@ -130,7 +146,11 @@ impl EntranceStream {
 
     /// The plain stream below, once nothing is held here any more.
     pub(crate) fn plain(&self) -> Option<&PlainStream> {
-        if self.prefix.is_empty() { self.inner.as_any().downcast_ref() } else { None }
+        if self.prefix.is_empty() {
+            self.inner.as_any().downcast_ref()
+        } else {
+            None
+        }
     }
 
     /// Waits for the first bytes; none when they do not come.
@@ -156,8 +176,12 @@ impl EntranceStream {
             return Poll::Pending;
         }
         let hop = &self.hop;
-        let due = self.header_due.get_or_insert_with(|| Box::pin(tokio::time::sleep(hop.timeouts().client_read.0)));
-        due.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let due = self
+            .header_due
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(hop.timeouts().client_read.0)));
+        due.as_mut()
+            .poll(cx)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Takes note that bytes have come, and of which part of a request they are.
@@ -189,7 +213,10 @@ impl EntranceStream {
         self.hop.metrics.unparsable.inc();
         let mut exchange = Exchange::idle(&self.hop);
         exchange.begin_unparsable(self.client());
-        let line_end = bytes.windows(2).position(|pair| pair == b"\r\n").map_or(0, |at| at + 2);
+        let line_end = bytes
+            .windows(2)
+            .position(|pair| pair == b"\r\n")
+            .map_or(0, |at| at + 2);
         let (status_line, rest) = bytes.split_at(line_end);
         let mut answer = BytesMut::with_capacity(bytes.len() + 64);
         answer.extend_from_slice(status_line);
@@ -207,15 +234,25 @@ impl EntranceStream {
 /// Reads once; the end of the stream is an error, because nothing more can come of it.
 async fn read_more(stream: &mut Stream, into: &mut BytesMut) -> io::Result<()> {
     into.reserve(FIRST_READ_BYTES);
-    if stream.read_buf(into).await? == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    if stream.read_buf(into).await? == 0 {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    } else {
+        Ok(())
+    }
 }
 
 fn contains_ignoring_case(bytes: &[u8], name: &[u8]) -> bool {
-    bytes.windows(name.len()).any(|window| window.eq_ignore_ascii_case(name))
+    bytes
+        .windows(name.len())
+        .any(|window| window.eq_ignore_ascii_case(name))
 }
 
 impl AsyncRead for EntranceStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.prefix.is_empty() {
             let before = buf.filled().len();
             let read = Pin::new(&mut self.inner).poll_read(cx, buf);
@@ -224,8 +261,8 @@ impl AsyncRead for EntranceStream {
             if read.is_ready() {
                 return read;
             }
-            // Nothing more comes in for now, so what went out is not the beginning of a larger write: Pingora alone would hold
-            // a header back until its body begins.
+            // Nothing more comes in for now, so what went out is not the beginning of a larger
+            // write: Pingora alone would hold a header back until its body begins.
             if self.unflushed && Pin::new(&mut self.inner).poll_flush(cx)?.is_ready() {
                 self.unflushed = false;
             }
@@ -242,7 +279,11 @@ impl AsyncRead for EntranceStream {
 }
 
 impl AsyncWrite for EntranceStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if self.identified.is_none() {
             if !self.is_frameworks_answer(buf) {
                 self.unflushed = true;
@@ -250,7 +291,9 @@ impl AsyncWrite for EntranceStream {
             }
             self.identified = Some(self.identify(buf));
         }
-        let Self { inner, identified, .. } = &mut *self;
+        let Self {
+            inner, identified, ..
+        } = &mut *self;
         while let Some(rest) = identified.as_mut().filter(|rest| rest.has_remaining()) {
             let n = ready!(Pin::new(&mut *inner).poll_write(cx, rest))?;
             if n == 0 {
@@ -369,6 +412,8 @@ impl GetSocketDigest for EntranceStream {
 
 impl fmt::Debug for EntranceStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EntranceStream").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("EntranceStream")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
     }
 }

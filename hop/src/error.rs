@@ -1,7 +1,8 @@
-//! The errors that a tier generates: one enum, one place that maps each to a status, a code and what may be said.
+//! The errors that a tier generates: one enum, one place that maps each to a status, a code and
+//! what may be said.
 //!
-//! Two texts leave an error: the client reads `detail`, which names no address and no cause; the log reads the cause, under the
-//! same request ID.
+//! Two texts leave an error: the client reads `detail`, which names no address and no cause; the
+//! log reads the cause, under the same request ID.
 
 mod page;
 
@@ -79,7 +80,9 @@ impl Failure {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::EndpointUnreachable | Self::BadUpstreamResponse => StatusCode::BAD_GATEWAY,
-            Self::NoWorkerAvailable | Self::NoEndpointAvailable | Self::AppStarting => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoWorkerAvailable | Self::NoEndpointAvailable | Self::AppStarting => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::ClientGone => return None,
         })
@@ -119,7 +122,9 @@ impl Failure {
             Self::EndpointUnreachable => "The application does not accept connections.",
             Self::BadUpstreamResponse => "The application did not answer properly.",
             Self::NoWorkerAvailable => "No worker can be reached; try again shortly.",
-            Self::NoEndpointAvailable => "The application has no place where it runs at the moment.",
+            Self::NoEndpointAvailable => {
+                "The application has no place where it runs at the moment."
+            }
             Self::AppStarting => "The application is starting; try again shortly.",
             Self::UpstreamTimeout => "The application did not answer in time.",
             Self::ClientGone => "",
@@ -135,7 +140,8 @@ impl Failure {
         }
     }
 
-    /// Whether the connection is closed after the answer because its framing can no longer be trusted.
+    /// Whether the connection is closed after the answer because its framing can no longer be
+    /// trusted.
     #[must_use]
     pub const fn closes_connection(self) -> bool {
         matches!(
@@ -199,7 +205,11 @@ pub struct Raised(pub Failure);
 /// The Pingora error that ends a phase with `failure`; `cause` is for the log.
 #[must_use]
 pub fn raise(failure: Failure, cause: impl Into<String>) -> Box<Error> {
-    let status = failure.status().map_or(ErrorType::ConnectionClosed, |status| ErrorType::HTTPStatus(status.as_u16()));
+    let status = failure
+        .status()
+        .map_or(ErrorType::ConnectionClosed, |status| {
+            ErrorType::HTTPStatus(status.as_u16())
+        });
     Error::because(status, cause.into(), Raised(failure))
 }
 
@@ -210,7 +220,10 @@ mod tests {
     #[test]
     fn a_raised_failure_survives_pingora() {
         let error = raise(Failure::NoWorkerAvailable, "all tried").more_context("while proxying");
-        assert_eq!(Failure::of_proxying(&error, Tier::Coordinator), Failure::NoWorkerAvailable);
+        assert_eq!(
+            Failure::of_proxying(&error, Tier::Coordinator),
+            Failure::NoWorkerAvailable
+        );
     }
 
     #[test]
@@ -218,7 +231,10 @@ mod tests {
         let up = |e| Failure::of_proxying(&Error::new_up(e), Tier::Worker);
         assert_eq!(up(ErrorType::ConnectRefused), Failure::EndpointUnreachable);
         assert_eq!(up(ErrorType::ReadTimedout), Failure::UpstreamTimeout);
-        assert_eq!(up(ErrorType::InvalidHTTPHeader), Failure::BadUpstreamResponse);
+        assert_eq!(
+            up(ErrorType::InvalidHTTPHeader),
+            Failure::BadUpstreamResponse
+        );
         let down = |e| Failure::of_proxying(&Error::new_down(e), Tier::Worker);
         assert_eq!(down(ErrorType::ReadTimedout), Failure::RequestTimeout);
         assert_eq!(down(ErrorType::ConnectionClosed), Failure::ClientGone);

@@ -1,4 +1,5 @@
-//! One request at one tier: what is known of it, what becomes of it, and that it is logged exactly once.
+//! One request at one tier: what is known of it, what becomes of it, and that it is logged exactly
+//! once.
 
 use std::net::IpAddr;
 use std::time::{Instant, SystemTime};
@@ -67,8 +68,9 @@ enum Stage {
 
 /// One request at one tier.
 ///
-/// However it ends (answered, failed, the client gone, a panic in a filter), it leaves exactly one `request` line, or one
-/// `stream_open` and one `stream_close`: what [`Exchange::end`] has not written, dropping it writes.
+/// However it ends (answered, failed, the client gone, a panic in a filter), it leaves exactly one
+/// `request` line, or one `stream_open` and one `stream_close`: what [`Exchange::end`] has not
+/// written, dropping it writes.
 pub struct Exchange {
     hop: Arc<Hop>,
     stage: Stage,
@@ -77,7 +79,8 @@ pub struct Exchange {
     pub facts: Facts,
     /// What has become of it so far.
     pub outcome: Outcome,
-    /// Held until the exchange is dropped: when it has ended, Pingora still has the last of the response to send.
+    /// Held until the exchange is dropped: when it has ended, Pingora still has the last of the
+    /// response to send.
     in_flight: Option<InFlight>,
     /// Its place among the open streams of its app, while it is one.
     registration: Option<Registration>,
@@ -99,15 +102,26 @@ impl Exchange {
     }
 
     /// Takes up a request whose identifier was established (phase `request_filter`).
-    pub fn begin(&mut self, request: &RequestHeader, client: Option<IpAddr>, established: Established) {
-        let Established { id, refused, replaced, generated } = established;
+    pub fn begin(
+        &mut self,
+        request: &RequestHeader,
+        client: Option<IpAddr>,
+        established: Established,
+    ) {
+        let Established {
+            id,
+            refused,
+            replaced,
+            generated,
+        } = established;
         if let Some((reason, bytes)) = replaced {
             self.hop.metrics.count_replaced(reason);
             info!("request_id={id} replaces one that is {reason}, {bytes} bytes long");
         }
         self.stage = Stage::Begun;
         self.in_flight = Some(self.hop.drain.enter());
-        // Sessions and tunnels keep it for long: it must not keep the request's whole header buffer alive.
+        // Sessions and tunnels keep it for long: it must not keep the request's whole header buffer
+        // alive.
         self.facts.request_id = if generated { id } else { id.detached() };
         self.facts.client_request_id = refused.map(|id| id.detached());
         self.facts.client = client;
@@ -116,17 +130,24 @@ impl Exchange {
         self.facts.uri = request.uri.clone();
         self.facts.version = request.version;
         let mut traces = request.headers.get_all(&TRACEPARENT).iter();
-        self.facts.trace_id = traces.next().filter(|_| traces.next().is_none()).and_then(trace_id);
+        self.facts.trace_id = traces
+            .next()
+            .filter(|_| traces.next().is_none())
+            .and_then(trace_id);
     }
 
-    /// Takes up what the framework could not read as a request, and refuses itself (docs/request-id.md, rule 13).
+    /// Takes up what the framework could not read as a request, and refuses itself
+    /// (docs/request-id.md, rule 13).
     pub fn begin_unparsable(&mut self, client: Option<IpAddr>) {
         self.stage = Stage::Begun;
         self.facts.request_id = RequestId::generate();
         self.facts.client = client;
         self.facts.method = Method::from_bytes(b"-").unwrap_or_default();
         self.outcome.error = Some("bad_request");
-        info!("request_id={} is a header block that does not parse", self.facts.request_id);
+        info!(
+            "request_id={} is a header block that does not parse",
+            self.facts.request_id
+        );
     }
 
     /// The hop that this is an exchange of.
@@ -151,7 +172,9 @@ impl Exchange {
     pub fn connected(&mut self, reused: bool, digest: Option<&Digest>) {
         self.outcome.reused = Some(reused);
         if !reused {
-            let timing = digest.and_then(|d| d.timing_digest.first()).and_then(Option::as_ref);
+            let timing = digest
+                .and_then(|d| d.timing_digest.first())
+                .and_then(Option::as_ref);
             self.outcome.connect = timing.and_then(|t| t.establishment_duration);
         }
     }
@@ -186,7 +209,11 @@ impl Exchange {
 
     /// Registers it among the open streams of its app, under its session and its worker.
     pub fn register(&mut self, streams: &Streams) -> &Arc<Opened> {
-        let session = self.facts.session_id.as_ref().and_then(|id| id.to_str().ok());
+        let session = self
+            .facts
+            .session_id
+            .as_ref()
+            .and_then(|id| id.to_str().ok());
         let register = || streams.register(session, self.facts.worker.as_ref());
         self.registration.get_or_insert_with(register).opened()
     }
@@ -203,7 +230,12 @@ impl Exchange {
             Direction::FromClient => (bytes, 0),
             Direction::FromServer => (0, bytes),
         };
-        let outcome = Outcome { message: Some((direction, number)), bytes_in, bytes_out, ..Outcome::default() };
+        let outcome = Outcome {
+            message: Some((direction, number)),
+            bytes_in,
+            bytes_out,
+            ..Outcome::default()
+        };
         self.log(Event::Message, self.facts.clone(), outcome);
     }
 
@@ -233,7 +265,13 @@ impl Exchange {
     }
 
     fn log(&self, event: Event, facts: Facts, outcome: Outcome) {
-        self.hop.log.write(Line { time: SystemTime::now(), tier: self.hop.tier, event, facts, outcome });
+        self.hop.log.write(Line {
+            time: SystemTime::now(),
+            tier: self.hop.tier,
+            event,
+            facts,
+            outcome,
+        });
     }
 }
 
@@ -250,12 +288,19 @@ impl Drop for Exchange {
         if self.is_active() {
             // Pingora calls `logging` for every request that is not dropped.
             if let Some(reason) = self.opened().and_then(|opened| opened.closed()) {
-                info!("request_id={} is closed by this tier: {}", self.facts.request_id, reason.code());
+                info!(
+                    "request_id={} is closed by this tier: {}",
+                    self.facts.request_id,
+                    reason.code()
+                );
                 self.outcome.error.get_or_insert(reason.code());
                 self.outcome.closed_by.get_or_insert("proxy");
             } else {
                 // A panic, or a task that was aborted.
-                error!("request_id={} was cut off before its end", self.facts.request_id);
+                error!(
+                    "request_id={} was cut off before its end",
+                    self.facts.request_id
+                );
                 self.outcome.error.get_or_insert("aborted");
                 if self.stage == Stage::Open {
                     self.outcome.closed_by.get_or_insert("proxy");
@@ -270,14 +315,20 @@ impl Drop for Exchange {
 fn trace_id(value: &HeaderValue) -> Option<[u8; 32]> {
     let bytes = value.as_bytes();
     let lower_hex = |part: &[u8]| part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let [version @ .., b'-'] = bytes.get(..3)? else { return None };
+    let [version @ .., b'-'] = bytes.get(..3)? else {
+        return None;
+    };
     let id: [u8; 32] = bytes.get(3..35)?.try_into().ok()?;
     let span = bytes.get(36..52)?;
     let flags = bytes.get(53..55)?;
     let dashes = bytes.get(35) == Some(&b'-') && bytes.get(52) == Some(&b'-');
     let ends = bytes.len() == 55 || (version != b"00" && bytes.get(55) == Some(&b'-'));
     let nonzero = id != [b'0'; 32] && span != [b'0'; 16];
-    let valid = dashes && ends && nonzero && version != b"ff" && [version, &id, span, flags].into_iter().all(lower_hex);
+    let valid = dashes
+        && ends
+        && nonzero
+        && version != b"ff"
+        && [version, &id, span, flags].into_iter().all(lower_hex);
     valid.then_some(id)
 }
 
@@ -301,7 +352,11 @@ mod tests {
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
             "00-4bf92f3577b34da6a3ce929d0e0e4736_00f067aa0ba902b7-01",
         ] {
-            assert_eq!(trace_id(&HeaderValue::from_str(bad).unwrap()), None, "{bad}");
+            assert_eq!(
+                trace_id(&HeaderValue::from_str(bad).unwrap()),
+                None,
+                "{bad}"
+            );
         }
     }
 }

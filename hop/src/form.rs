@@ -1,4 +1,5 @@
-//! The form of texts that have one, for descriptions of an API: what a text must look like, and an example.
+//! The form of texts that have one, for descriptions of an API: what a text must look like, and an
+//! example.
 
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::{RefOr, SchemaFormat};
@@ -27,7 +28,10 @@ impl Form {
             .description(Some(self.description))
             .pattern(Some(self.pattern))
             .max_length(Some(self.longest))
-            .format(self.format.map(|format| SchemaFormat::Custom(format.to_owned())))
+            .format(
+                self.format
+                    .map(|format| SchemaFormat::Custom(format.to_owned())),
+            )
             .examples([self.example]);
         RefOr::T(Schema::Object(schema.build()))
     }

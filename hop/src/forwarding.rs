@@ -1,4 +1,5 @@
-//! The connection to the next hop, and the request that goes over it. The only place that builds an `HttpPeer`.
+//! The connection to the next hop, and the request that goes over it. The only place that builds an
+//! `HttpPeer`.
 
 use std::time::Duration;
 
@@ -29,20 +30,31 @@ impl PeerTimeouts {
     #[must_use]
     pub fn new(tier: &TimeoutsSection, connect: Option<Period>, read: Option<Period>) -> Self {
         let read = read.unwrap_or(tier.upstream_read).0;
-        Self { connect: connect.unwrap_or(tier.connect).0, read, write: read, idle: tier.upstream_keepalive.0 }
+        Self {
+            connect: connect.unwrap_or(tier.connect).0,
+            read,
+            write: read,
+            idle: tier.upstream_keepalive.0,
+        }
     }
 }
 
 /// The peer at a resolved address: plain HTTP/1.1, every timeout set (Pingora's defaults are none).
 #[must_use]
 pub fn peer(address: &PeerAddr, timeouts: PeerTimeouts) -> HttpPeer {
-    // A socket address resolves to itself: neither DNS nor a panic is possible here, unlike with a name.
+    // A socket address resolves to itself: neither DNS nor a panic is possible here, unlike with a
+    // name.
     #[allow(clippy::disallowed_methods)]
-    let mut peer = HttpPeer::new(std::net::SocketAddr::from(([0, 0, 0, 0], 1)), false, String::new());
+    let mut peer = HttpPeer::new(
+        std::net::SocketAddr::from(([0, 0, 0, 0], 1)),
+        false,
+        String::new(),
+    );
     peer._address = address.clone();
     let options = &mut peer.options;
     options.alpn = ALPN::H1;
-    // Ours go in the same walk as the other headers that are not for the next hop (`header`): ten lookups fewer for each request.
+    // Ours go in the same walk as the other headers that are not for the next hop (`header`): ten
+    // lookups fewer for each request.
     options.http_upstream_request_policy.strip_hop_by_hop = false;
     options.connection_timeout = Some(timeouts.connect);
     options.total_connection_timeout = Some(timeouts.connect);
@@ -54,8 +66,9 @@ pub fn peer(address: &PeerAddr, timeouts: PeerTimeouts) -> HttpPeer {
 
 /// Rewrites a request for the next hop: its target, and its headers as a plain map.
 ///
-/// Pingora's own way to change a header keeps a second map with the names as the client spelt them, and allocates a name twice for each change.
-/// In the plain map names are in lower case, as in HTTP/2 and in HAProxy; nobody may tell the difference (RFC 9110, section 5.1).
+/// Pingora's own way to change a header keeps a second map with the names as the client spelt them,
+/// and allocates a name twice for each change. In the plain map names are in lower case, as in
+/// HTTP/2 and in HAProxy; nobody may tell the difference (RFC 9110, section 5.1).
 pub fn rewrite(request: &mut RequestHeader, target: &Uri, change: impl FnOnce(&mut HeaderMap)) {
     let mut parts = take(request);
     change(&mut parts.headers);
@@ -63,8 +76,9 @@ pub fn rewrite(request: &mut RequestHeader, target: &Uri, change: impl FnOnce(&m
     *request = RequestHeader::from(parts);
 }
 
-/// Forgets how the client spelt the names of its headers, which every copy of them would carry along. A target that only its own bytes can
-/// tell (in absolute form, or not in UTF-8) is left alone with them.
+/// Forgets how the client spelt the names of its headers, which every copy of them would carry
+/// along. A target that only its own bytes can tell (in absolute form, or not in UTF-8) is left
+/// alone with them.
 pub fn forget_spelling(request: &mut RequestHeader) {
     if request.has_case() && request.raw_path_is_utf8() && request.raw_path().starts_with(b"/") {
         *request = RequestHeader::from(take(request));
@@ -76,8 +90,9 @@ fn take(request: &mut RequestHeader) -> Parts {
     Parts::from(std::mem::replace(request, empty))
 }
 
-/// Makes a client's WebSocket handshake into ours: what was meant for the client's hop only goes, the rest stays
-/// as it is, credentials, origin, subprotocols and extensions included (RFC 9110, section 7.6.1; RFC 6455, section 4.1).
+/// Makes a client's WebSocket handshake into ours: what was meant for the client's hop only goes,
+/// the rest stays as it is, credentials, origin, subprotocols and extensions included (RFC 9110,
+/// section 7.6.1; RFC 6455, section 4.1).
 ///
 /// Of the target the URI is left: it is set anew for the next hop.
 pub fn prepare_websocket_request(request: &mut RequestHeader) {
@@ -89,9 +104,19 @@ pub fn prepare_websocket_request(request: &mut RequestHeader) {
 
 fn make_websocket_headers(headers: &mut HeaderMap) {
     let named = nominated(headers);
-    remove_where(headers, |name| named.contains(name) || is_hop_by_hop(name) || *name == header::CONTENT_LENGTH);
-    set(headers, &header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    set(headers, &header::UPGRADE, HeaderValue::from_static("websocket"));
+    remove_where(headers, |name| {
+        named.contains(name) || is_hop_by_hop(name) || *name == header::CONTENT_LENGTH
+    });
+    set(
+        headers,
+        &header::CONNECTION,
+        HeaderValue::from_static("Upgrade"),
+    );
+    set(
+        headers,
+        &header::UPGRADE,
+        HeaderValue::from_static("websocket"),
+    );
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Names of the headers between and around the tiers, and what is done to header blocks on every hop.
+//! Names of the headers between and around the tiers, and what is done to header blocks on every
+//! hop.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora_http::ResponseHeader;
@@ -7,7 +8,8 @@ use crate::request_id::{Policy, RequestId};
 
 /// The session's identifier, from the coordinator to the worker and the application.
 pub const SESSION_ID: HeaderName = HeaderName::from_static("x-backend-session-id");
-/// The revision of the app that the coordinator acted on, and the epoch that it counts in: see [`revision_value`].
+/// The revision of the app that the coordinator acted on, and the epoch that it counts in: see
+/// [`revision_value`].
 pub const APP_REVISION: HeaderName = HeaderName::from_static("x-app-proxy-app-revision");
 /// Which attempt of the coordinator this is; not said of the first.
 pub const ATTEMPT: HeaderName = HeaderName::from_static("x-app-proxy-attempt");
@@ -15,7 +17,8 @@ pub const ATTEMPT: HeaderName = HeaderName::from_static("x-app-proxy-attempt");
 pub const TOKEN: HeaderName = HeaderName::from_static("x-app-proxy-token");
 /// On a worker's refusal: it does not take the coordinator's token.
 pub const REFUSED: HeaderName = HeaderName::from_static("x-app-proxy-refused");
-/// The client's address as the coordinator believes it, where [`X_FORWARDED_FOR`] says more than that.
+/// The client's address as the coordinator believes it, where [`X_FORWARDED_FOR`] says more than
+/// that.
 pub const CLIENT: HeaderName = HeaderName::from_static("x-app-proxy-client");
 /// RFC 7239.
 pub const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
@@ -41,11 +44,14 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const BACKEND: &str = "x-backend-";
 const APP_PROXY: &str = "x-app-proxy-";
 
-/// Whether a name belongs to `family` when `_` and `.` are read as `-`, as applications do that fold header names
-/// into variables.
+/// Whether a name belongs to `family` when `_` and `.` are read as `-`, as applications do that
+/// fold header names into variables.
 fn in_family(name: &str, family: &str) -> bool {
     name.len() >= family.len()
-        && name.bytes().zip(family.bytes()).all(|(b, f)| b == f || (f == b'-' && matches!(b, b'_' | b'.')))
+        && name
+            .bytes()
+            .zip(family.bytes())
+            .all(|(b, f)| b == f || (f == b'-' && matches!(b, b'_' | b'.')))
 }
 
 /// Whether `name` is another spelling of `of` (rule 9): the same once `_` and `.` are read as `-`.
@@ -53,7 +59,8 @@ fn is_spelling_of(name: &str, of: &str) -> bool {
     name.len() == of.len() && in_family(name, of)
 }
 
-/// Removes every header that only the tiers may send, the request ID's spellings included (rule 9), and those of the client's hop.
+/// Removes every header that only the tiers may send, the request ID's spellings included (rule 9),
+/// and those of the client's hop.
 ///
 /// The request ID and the session header have been read before: they are set anew for the next hop.
 pub fn remove_reserved(headers: &mut HeaderMap, policy: &Policy) {
@@ -65,19 +72,24 @@ pub fn remove_reserved(headers: &mut HeaderMap, policy: &Policy) {
         // Most names do not begin with x: one comparison spares them the rest.
         (name.starts_with('x') && (is_reserved(name) || is_folded_forwarded(name)))
             || is_spelling_of(name, policy.header().as_str())
-            || policy.aliases().iter().any(|alias| is_spelling_of(name, alias.as_str()))
+            || policy
+                .aliases()
+                .iter()
+                .any(|alias| is_spelling_of(name, alias.as_str()))
     };
     remove_where(headers, reserved);
 }
 
 /// Removes `X-App-Proxy-*`, which no application may see, and what is of the coordinator's hop.
 pub fn remove_internal(headers: &mut HeaderMap) {
-    let internal = |name: &HeaderName| name.as_str().starts_with('x') && in_family(name.as_str(), APP_PROXY);
+    let internal =
+        |name: &HeaderName| name.as_str().starts_with('x') && in_family(name.as_str(), APP_PROXY);
     remove_where(headers, |name| internal(name) || is_hop_by_hop(name));
 }
 
-/// Whether a request header is meant for one hop (RFC 9110, section 7.6.1). `Connection` and `Upgrade` are not among them: Pingora removes
-/// them with the headers that `Connection` names, and a WebSocket's handshake has its own.
+/// Whether a request header is meant for one hop (RFC 9110, section 7.6.1). `Connection` and
+/// `Upgrade` are not among them: Pingora removes them with the headers that `Connection` names, and
+/// a WebSocket's handshake has its own.
 pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
     const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
     *name == header::TE
@@ -94,15 +106,21 @@ fn is_reserved(name: &str) -> bool {
     in_family(name, BACKEND) || in_family(name, APP_PROXY)
 }
 
-/// Whether `name` is `X-Forwarded-*` in a spelling that is not rebuilt, and that an application may take for the one that is.
+/// Whether `name` is `X-Forwarded-*` in a spelling that is not rebuilt, and that an application may
+/// take for the one that is.
 fn is_folded_forwarded(name: &str) -> bool {
     name.contains(['_', '.']) && in_family(name, "x-forwarded-")
 }
 
 /// Removes every line of the names that match.
 pub fn remove_where(headers: &mut HeaderMap, matches: impl Fn(&HeaderName) -> bool) {
-    // Names are collected first because the map cannot be changed while it is walked; most requests have none.
-    let names: Vec<HeaderName> = headers.keys().filter(|name| matches(name)).cloned().collect();
+    // Names are collected first because the map cannot be changed while it is walked; most requests
+    // have none.
+    let names: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| matches(name))
+        .cloned()
+        .collect();
     for name in names {
         headers.remove(&name);
     }
@@ -112,7 +130,10 @@ pub fn remove_where(headers: &mut HeaderMap, matches: impl Fn(&HeaderName) -> bo
 ///
 /// # Errors
 /// When the epoch has a byte that no header may have.
-pub fn revision_value(revision: u64, epoch: &str) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
+pub fn revision_value(
+    revision: u64,
+    epoch: &str,
+) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
     HeaderValue::try_from(format!("{revision}{EPOCH}{epoch}"))
 }
 
@@ -141,14 +162,24 @@ pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
         .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// Names that the `Connection` header nominates as meant for this hop only (RFC 9110, section 7.6.1).
+/// Names that the `Connection` header nominates as meant for this hop only (RFC 9110, section
+/// 7.6.1).
 #[must_use]
 pub fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
-    let is_option = |item: &[u8]| CONNECTION_OPTIONS.iter().any(|option| item.eq_ignore_ascii_case(option));
+    let is_option = |item: &[u8]| {
+        CONNECTION_OPTIONS
+            .iter()
+            .any(|option| item.eq_ignore_ascii_case(option))
+    };
     headers
         .get_all(header::CONNECTION)
         .iter()
-        .flat_map(|value| value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii))
+        .flat_map(|value| {
+            value
+                .as_bytes()
+                .split(|b| *b == b',')
+                .map(<[u8]>::trim_ascii)
+        })
         .filter(|item| !is_option(item))
         .filter_map(|item| HeaderName::from_bytes(item).ok())
         .collect()
@@ -157,8 +188,9 @@ pub fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
 /// What `Connection` says that names no header.
 const CONNECTION_OPTIONS: [&[u8]; 3] = [b"keep-alive", b"close", b"upgrade"];
 
-/// Removes from a response what was meant for the hop that it came over (RFC 9110, section 7.6.1), and what only the tiers may say: an
-/// application cannot hand out sessions. `Transfer-Encoding` stays: Pingora frames the body by it.
+/// Removes from a response what was meant for the hop that it came over (RFC 9110, section 7.6.1),
+/// and what only the tiers may say: an application cannot hand out sessions. `Transfer-Encoding`
+/// stays: Pingora frames the body by it.
 ///
 /// A request ID stays for [`put_request_id`], which replaces one that is not ours.
 pub fn remove_not_for_client(response: &mut ResponseHeader, policy: &Policy) {
@@ -173,7 +205,9 @@ pub fn remove_not_for_client(response: &mut ResponseHeader, policy: &Policy) {
             || *name == PROXY_CONNECTION
             || *name == header::PROXY_AUTHENTICATE
             || (nominated.contains(name) && *name != header::TRANSFER_ENCODING)
-            || (name.as_str().starts_with('x') && is_reserved(name.as_str()) && name != policy.header())
+            || (name.as_str().starts_with('x')
+                && is_reserved(name.as_str())
+                && name != policy.header())
     };
     // One walk over the few headers that there are costs less than looking each of these names up.
     let names: Vec<HeaderName> = response.headers.keys().filter(goes).cloned().collect();
@@ -182,22 +216,34 @@ pub fn remove_not_for_client(response: &mut ResponseHeader, policy: &Policy) {
     }
 }
 
-/// Puts the request ID on a final response: exactly one, whatever the application said (rules 11 and 14).
+/// Puts the request ID on a final response: exactly one, whatever the application said (rules 11
+/// and 14).
 pub fn put_request_id(response: &mut ResponseHeader, policy: &Policy, id: &RequestId) {
     if !says_once(&response.headers, policy.header(), id) {
         let _ = response.insert_header(policy.spelled(), id.header_value());
     }
-    if response.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN)
-        && !has_token(&response.headers, &header::ACCESS_CONTROL_EXPOSE_HEADERS, policy.header().as_str())
+    if response
+        .headers
+        .contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN)
+        && !has_token(
+            &response.headers,
+            &header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            policy.header().as_str(),
+        )
     {
-        let _ = response.append_header(header::ACCESS_CONTROL_EXPOSE_HEADERS, policy.header().as_str());
+        let _ = response.append_header(
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            policy.header().as_str(),
+        );
     }
 }
 
 /// Whether a header block has the identifier already, as a worker's answer to its coordinator has.
 fn says_once(headers: &HeaderMap, name: &HeaderName, id: &RequestId) -> bool {
     let mut said = headers.get_all(name).iter();
-    said.next().is_some_and(|said| said.as_bytes() == id.as_str().as_bytes()) && said.next().is_none()
+    said.next()
+        .is_some_and(|said| said.as_bytes() == id.as_str().as_bytes())
+        && said.next().is_none()
 }
 
 #[cfg(test)]
@@ -244,8 +290,11 @@ mod tests {
 
     #[test]
     fn internal_headers_go_and_backend_headers_stay() {
-        let mut headers =
-            headers(&[("X-App-Proxy-Token", "t"), ("X_App_Proxy_Attempt", "1"), ("X-Backend-Session-ID", "s")]);
+        let mut headers = headers(&[
+            ("X-App-Proxy-Token", "t"),
+            ("X_App_Proxy_Attempt", "1"),
+            ("X-Backend-Session-ID", "s"),
+        ]);
         remove_internal(&mut headers);
         assert_eq!(names(&headers), ["x-backend-session-id"]);
     }
@@ -273,25 +322,49 @@ mod tests {
     #[test]
     fn rule_11_the_applications_own_identifier_never_wins() {
         let mut response = ResponseHeader::build(200, None).unwrap();
-        response.append_header("X-Backend-Request-ID", "theirs").unwrap();
-        response.append_header("x-backend-request-id", "theirs too").unwrap();
+        response
+            .append_header("X-Backend-Request-ID", "theirs")
+            .unwrap();
+        response
+            .append_header("x-backend-request-id", "theirs too")
+            .unwrap();
         let id = RequestId::generate();
         put_request_id(&mut response, &policy(), &id);
-        let values: Vec<_> = response.headers.get_all("x-backend-request-id").iter().collect();
+        let values: Vec<_> = response
+            .headers
+            .get_all("x-backend-request-id")
+            .iter()
+            .collect();
         assert_eq!(values, [id.as_str()]);
-        assert!(!response.headers.contains_key(header::ACCESS_CONTROL_EXPOSE_HEADERS));
+        assert!(
+            !response
+                .headers
+                .contains_key(header::ACCESS_CONTROL_EXPOSE_HEADERS)
+        );
     }
 
     #[test]
     fn rule_14_a_cors_response_exposes_the_header_once() {
         let mut response = ResponseHeader::build(200, None).unwrap();
-        response.append_header("Access-Control-Allow-Origin", "*").unwrap();
-        response.append_header("Access-Control-Expose-Headers", "X-Other").unwrap();
+        response
+            .append_header("Access-Control-Allow-Origin", "*")
+            .unwrap();
+        response
+            .append_header("Access-Control-Expose-Headers", "X-Other")
+            .unwrap();
         let id = RequestId::generate();
         put_request_id(&mut response, &policy(), &id);
         put_request_id(&mut response, &policy(), &id);
-        let exposed = response.headers.get_all(header::ACCESS_CONTROL_EXPOSE_HEADERS).iter().count();
+        let exposed = response
+            .headers
+            .get_all(header::ACCESS_CONTROL_EXPOSE_HEADERS)
+            .iter()
+            .count();
         assert_eq!(exposed, 2);
-        assert!(has_token(&response.headers, &header::ACCESS_CONTROL_EXPOSE_HEADERS, "x-backend-request-id"));
+        assert!(has_token(
+            &response.headers,
+            &header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            "x-backend-request-id"
+        ));
     }
 }

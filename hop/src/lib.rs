@@ -1,7 +1,8 @@
 //! What one hop does to a request, shared by the coordinator and the worker: mechanism, no policy.
 //!
-//! The modules are listed in the order in which a request meets them. `config` and `daemon` come before any request: they
-//! turn a file into a validated configuration and a configuration into a running process.
+//! The modules are listed in the order in which a request meets them. `config` and `daemon` come
+//! before any request: they turn a file into a validated configuration and a configuration into a
+//! running process.
 
 pub mod address;
 pub mod config;

@@ -1,4 +1,5 @@
-//! What a tier counts. Counters are looked up by name once, at the start: counting on the request path is one atomic addition.
+//! What a tier counts. Counters are looked up by name once, at the start: counting on the request
+//! path is one atomic addition.
 
 use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
@@ -9,12 +10,15 @@ use crate::request_id::Invalid;
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
-    /// `app_proxy_requests_total{tier,class}`, by status class: index 0 is a request without a response, 1 is 1xx, …
+    /// `app_proxy_requests_total{tier,class}`, by status class: index 0 is a request without a
+    /// response, 1 is 1xx, …
     requests: [IntCounter; 6],
     replaced: [IntCounter; 4],
-    /// `app_proxy_request_id_missing_total{tier}`: a coordinator sent none, or an invalid one (rule 6).
+    /// `app_proxy_request_id_missing_total{tier}`: a coordinator sent none, or an invalid one (rule
+    /// 6).
     pub request_id_missing: IntCounter,
-    /// `app_proxy_unparsable_requests_total{tier}`: header blocks that the framework answered itself (rule 13).
+    /// `app_proxy_unparsable_requests_total{tier}`: header blocks that the framework answered
+    /// itself (rule 13).
     pub unparsable: IntCounter,
     /// `app_proxy_access_log_dropped_total{tier}`.
     pub log_dropped: IntCounter,
@@ -36,30 +40,45 @@ impl Metrics {
             Ok(vec)
         };
         let counter = |name: &str, help: &str| -> prometheus::Result<IntCounter> {
-            let counter = IntCounter::with_opts(Opts::new(name, help).const_label("tier", tier.as_str()))?;
+            let counter =
+                IntCounter::with_opts(Opts::new(name, help).const_label("tier", tier.as_str()))?;
             registry.register(Box::new(counter.clone()))?;
             Ok(counter)
         };
-        let requests = family("app_proxy_requests_total", "Requests that ended, by status class.", "class")?;
+        let requests = family(
+            "app_proxy_requests_total",
+            "Requests that ended, by status class.",
+            "class",
+        )?;
         let replaced = family(
             "app_proxy_request_id_replaced_total",
             "Request identifiers of clients that were not valid.",
             "reason",
         )?;
         let open_streams = IntGauge::with_opts(
-            Opts::new("app_proxy_open_streams", "WebSockets and event streams that are open.")
-                .const_label("tier", tier.as_str()),
+            Opts::new(
+                "app_proxy_open_streams",
+                "WebSockets and event streams that are open.",
+            )
+            .const_label("tier", tier.as_str()),
         )?;
         registry.register(Box::new(open_streams.clone()))?;
         Ok(Self {
-            requests: ["none", "1xx", "2xx", "3xx", "4xx", "5xx"].map(|class| requests.with_label_values(&[class])),
+            requests: ["none", "1xx", "2xx", "3xx", "4xx", "5xx"]
+                .map(|class| requests.with_label_values(&[class])),
             replaced: Invalid::ALL.map(|reason| replaced.with_label_values(&[reason.reason()])),
             request_id_missing: counter(
                 "app_proxy_request_id_missing_total",
                 "Requests of a coordinator without a valid identifier.",
             )?,
-            unparsable: counter("app_proxy_unparsable_requests_total", "Header blocks that are no HTTP.")?,
-            log_dropped: counter("app_proxy_access_log_dropped_total", "Access-log lines that were dropped.")?,
+            unparsable: counter(
+                "app_proxy_unparsable_requests_total",
+                "Header blocks that are no HTTP.",
+            )?,
+            log_dropped: counter(
+                "app_proxy_access_log_dropped_total",
+                "Access-log lines that were dropped.",
+            )?,
             open_streams,
             registry,
         })

@@ -20,8 +20,9 @@ pub const MAX_BYTES: usize = 128;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(HeaderValue);
 
-/// An identifier in place, for records that are kept by the hundred thousand: nothing of it is elsewhere in memory, where each look would
-/// be a miss of the cache and of the address translation.
+/// An identifier in place, for records that are kept by the hundred thousand: nothing of it is
+/// elsewhere in memory, where each look would be a miss of the cache and of the address
+/// translation.
 #[derive(Clone, Copy)]
 pub struct KeptId {
     length: u8,
@@ -34,14 +35,23 @@ impl KeptId {
     pub fn new(id: &RequestId) -> Self {
         let mut bytes = [0; MAX_BYTES];
         let text = id.0.as_bytes();
-        bytes.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
-        Self { length: u8::try_from(text.len().min(MAX_BYTES)).unwrap_or(0), bytes }
+        bytes
+            .iter_mut()
+            .zip(text)
+            .for_each(|(to, from)| *to = *from);
+        Self {
+            length: u8::try_from(text.len().min(MAX_BYTES)).unwrap_or(0),
+            bytes,
+        }
     }
 
     /// The identifier.
     #[must_use]
     pub fn get(&self) -> RequestId {
-        let text = self.bytes.get(..usize::from(self.length)).unwrap_or_default();
+        let text = self
+            .bytes
+            .get(..usize::from(self.length))
+            .unwrap_or_default();
         // It was made of one.
         HeaderValue::from_bytes(text).map_or_else(|_| RequestId::unset(), RequestId)
     }
@@ -66,7 +76,12 @@ pub enum Invalid {
 
 impl Invalid {
     /// Every reason, in the order of the metric's labels.
-    pub const ALL: [Self; 4] = [Self::Multiple, Self::Empty, Self::Oversized, Self::Malformed];
+    pub const ALL: [Self; 4] = [
+        Self::Multiple,
+        Self::Empty,
+        Self::Oversized,
+        Self::Malformed,
+    ];
 
     /// The label of `app_proxy_request_id_replaced_total` (rule 4).
     #[must_use]
@@ -96,7 +111,8 @@ impl RequestId {
         Self(HeaderValue::from_static("-"))
     }
 
-    /// Takes a header value as it is, if it is valid: nothing is trimmed, folded or decoded (rule 1).
+    /// Takes a header value as it is, if it is valid: nothing is trimmed, folded or decoded (rule
+    /// 1).
     ///
     /// # Errors
     /// The reason why it is not valid.
@@ -116,7 +132,8 @@ impl RequestId {
         self.0.clone()
     }
 
-    /// A copy that does not keep alive the buffer of the request that brought it: for what outlives the request.
+    /// A copy that does not keep alive the buffer of the request that brought it: for what outlives
+    /// the request.
     #[must_use]
     pub fn detached(&self) -> Self {
         Self(HeaderValue::from_bytes(self.0.as_bytes()).unwrap_or_else(|_| self.0.clone()))
@@ -159,8 +176,13 @@ pub fn check(bytes: &[u8]) -> Result<(), Invalid> {
     if bytes.len() > MAX_BYTES {
         return Err(Invalid::Oversized);
     }
-    let allowed = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'=' | b'+' | b'-');
-    if first.is_ascii_alphanumeric() && bytes.iter().all(allowed) { Ok(()) } else { Err(Invalid::Malformed) }
+    let allowed =
+        |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'=' | b'+' | b'-');
+    if first.is_ascii_alphanumeric() && bytes.iter().all(allowed) {
+        Ok(())
+    } else {
+        Err(Invalid::Malformed)
+    }
 }
 
 /// What a request brought as its identifier.
@@ -202,8 +224,14 @@ impl Policy {
     #[must_use]
     pub fn new(section: &RequestIdSection) -> Self {
         let everybody = |net: &IpNet| net.prefix_len() == 0;
-        let v4 = section.accept_from.iter().any(|net| everybody(net) && matches!(net, IpNet::V4(_)));
-        let v6 = section.accept_from.iter().any(|net| everybody(net) && matches!(net, IpNet::V6(_)));
+        let v4 = section
+            .accept_from
+            .iter()
+            .any(|net| everybody(net) && matches!(net, IpNet::V4(_)));
+        let v6 = section
+            .accept_from
+            .iter()
+            .any(|net| everybody(net) && matches!(net, IpNet::V6(_)));
         Self {
             header: section.header.clone(),
             spelled: spelling(&section.header).into(),
@@ -231,7 +259,8 @@ impl Policy {
         &self.aliases
     }
 
-    /// What the headers bring: the main header, or else the first alias that is there (rules 4 and 5).
+    /// What the headers bring: the main header, or else the first alias that is there (rules 4 and
+    /// 5).
     #[must_use]
     pub fn read(&self, headers: &HeaderMap) -> Brought {
         for name in std::iter::once(&self.header).chain(self.aliases.iter()) {
@@ -248,26 +277,37 @@ impl Policy {
         Brought::Nothing
     }
 
-    /// Whether an identifier from this peer is kept (rule 3). A peer without an address is on this host's own Unix socket: as loopback.
+    /// Whether an identifier from this peer is kept (rule 3). A peer without an address is on this
+    /// host's own Unix socket: as loopback.
     #[must_use]
     pub fn accepts(&self, peer: Option<IpAddr>) -> bool {
         if self.accepts_everybody {
             return true;
         }
-        let peer = peer.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)).to_canonical();
+        let peer = peer
+            .unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST))
+            .to_canonical();
         self.accept_from.iter().any(|net| net.contains(&peer))
     }
 
     /// Establishes the identifier of a request from `peer` (rules 1 to 5).
     #[must_use]
     pub fn establish(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Established {
-        let made = |refused, replaced| Established { id: RequestId::generate(), refused, replaced, generated: true };
+        let made = |refused, replaced| Established {
+            id: RequestId::generate(),
+            refused,
+            replaced,
+            generated: true,
+        };
         match self.read(headers) {
             Brought::Nothing => made(None, None),
             Brought::Invalid(reason, bytes) => made(None, Some((reason, bytes))),
-            Brought::Valid(id) if self.accepts(peer) => {
-                Established { id, refused: None, replaced: None, generated: false }
-            }
+            Brought::Valid(id) if self.accepts(peer) => Established {
+                id,
+                refused: None,
+                replaced: None,
+                generated: false,
+            },
             Brought::Valid(id) => made(Some(id), None),
         }
     }
@@ -280,7 +320,11 @@ fn spelling(name: &HeaderName) -> String {
         Some((first, rest)) => first.to_ascii_uppercase() + rest,
         None => String::new(),
     };
-    name.as_str().split('-').map(word).collect::<Vec<_>>().join("-")
+    name.as_str()
+        .split('-')
+        .map(word)
+        .collect::<Vec<_>>()
+        .join("-")
 }
 
 #[cfg(test)]
@@ -299,7 +343,10 @@ mod tests {
 
     #[test]
     fn clients_are_shown_the_name_as_it_is_written_everywhere() {
-        for (name, shown) in [("x-backend-request-id", "X-Backend-Request-ID"), ("x--a", "X--A")] {
+        for (name, shown) in [
+            ("x-backend-request-id", "X-Backend-Request-ID"),
+            ("x--a", "X--A"),
+        ] {
             assert_eq!(spelling(&HeaderName::from_static(name)), shown);
         }
     }
@@ -326,7 +373,9 @@ mod tests {
         }
         assert_eq!(check(b""), Err(Invalid::Empty));
         assert_eq!(check(&[b'x'; 129]), Err(Invalid::Oversized));
-        for bad in ["-a", ".a", "a b", "a,b", "a\u{e9}", " a", "a ", "a/b", "a#c1", "a\"", "a%41"] {
+        for bad in [
+            "-a", ".a", "a b", "a,b", "a\u{e9}", " a", "a ", "a/b", "a#c1", "a\"", "a%41",
+        ] {
             assert_eq!(check(bad.as_bytes()), Err(Invalid::Malformed), "{bad}");
         }
     }
@@ -338,7 +387,10 @@ mod tests {
         assert_eq!(uuid.get_version_num(), 7);
         assert_eq!(uuid.hyphenated().to_string(), id.as_str());
         assert_eq!(check(id.as_str().as_bytes()), Ok(()));
-        assert!(RequestId::generate().as_str() > id.as_str(), "identifiers sort by time");
+        assert!(
+            RequestId::generate().as_str() > id.as_str(),
+            "identifiers sort by time"
+        );
     }
 
     #[test]
@@ -359,9 +411,17 @@ mod tests {
         let policy = policy(&["0.0.0.0/0", "::/0"]);
         let long = "x".repeat(200);
         for (lines, reason, bytes) in [
-            (vec![("x-backend-request-id", "a"), ("x-backend-request-id", "a")], Invalid::Multiple, 1),
+            (
+                vec![("x-backend-request-id", "a"), ("x-backend-request-id", "a")],
+                Invalid::Multiple,
+                1,
+            ),
             (vec![("x-backend-request-id", "")], Invalid::Empty, 0),
-            (vec![("x-backend-request-id", long.as_str())], Invalid::Oversized, 200),
+            (
+                vec![("x-backend-request-id", long.as_str())],
+                Invalid::Oversized,
+                200,
+            ),
             (vec![("x-backend-request-id", "a b")], Invalid::Malformed, 3),
             (vec![("x-request-id", "a b")], Invalid::Malformed, 3),
         ] {
@@ -376,10 +436,19 @@ mod tests {
         let policy = policy(&["0.0.0.0/0", "::/0"]);
         let alias = policy.establish(&headers(&[("x-request-id", "alias")]), None);
         assert_eq!(alias.id.as_str(), "alias");
-        let both = policy.establish(&headers(&[("x-request-id", "alias"), ("x-backend-request-id", "main")]), None);
+        let both = policy.establish(
+            &headers(&[("x-request-id", "alias"), ("x-backend-request-id", "main")]),
+            None,
+        );
         assert_eq!(both.id.as_str(), "main");
-        let empty = policy.establish(&headers(&[("x-request-id", "alias"), ("x-backend-request-id", "")]), None);
-        assert!(empty.generated, "an empty header is there, so the alias is not read");
+        let empty = policy.establish(
+            &headers(&[("x-request-id", "alias"), ("x-backend-request-id", "")]),
+            None,
+        );
+        assert!(
+            empty.generated,
+            "an empty header is there, so the alias is not read"
+        );
     }
 
     proptest! {

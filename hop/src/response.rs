@@ -1,4 +1,5 @@
-//! What goes back to the client: an application's response made fit for the next hop, or an error of our own.
+//! What goes back to the client: an application's response made fit for the next hop, or an error
+//! of our own.
 
 use bytes::Bytes;
 use http::{Method, StatusCode, Version, header};
@@ -24,17 +25,28 @@ const LONG_DOWNLOAD_DIGITS: usize = 7;
 /// Informational responses other than 101 pass as they are (docs/request-id.md, rule 11).
 ///
 /// # Errors
-/// When the application switches protocols though nobody asked for a WebSocket, or a worker refuses this coordinator.
-pub fn finish_header(session: &mut HttpSession, exchange: &mut Exchange, response: &mut ResponseHeader) -> Result<()> {
+/// When the application switches protocols though nobody asked for a WebSocket, or a worker refuses
+/// this coordinator.
+pub fn finish_header(
+    session: &mut HttpSession,
+    exchange: &mut Exchange,
+    response: &mut ResponseHeader,
+) -> Result<()> {
     if is_interim(response.status) {
         return Ok(());
     }
     if response.status == StatusCode::SWITCHING_PROTOCOLS && !is_websocket(session.req_header()) {
-        return Err(raise(Failure::BadUpstreamResponse, "a 101 to a request that is no handshake"));
+        return Err(raise(
+            Failure::BadUpstreamResponse,
+            "a 101 to a request that is no handshake",
+        ));
     }
     let hop = std::sync::Arc::clone(exchange.hop());
     if hop.tier == Tier::Coordinator && response.headers.contains_key(&REFUSED) {
-        return Err(raise(Failure::Internal, "the worker refuses this coordinator's token"));
+        return Err(raise(
+            Failure::Internal,
+            "the worker refuses this coordinator's token",
+        ));
     }
     remove_not_for_client(response, &hop.identity);
     put_request_id(response, &hop.identity, exchange.id());
@@ -43,7 +55,8 @@ pub fn finish_header(session: &mut HttpSession, exchange: &mut Exchange, respons
         response.set_version(Version::HTTP_11);
     }
     if session.req_header().version == Version::HTTP_10 {
-        // An HTTP/1.0 client cannot read chunks: the body ends with the connection (RFC 9112, section 6.1).
+        // An HTTP/1.0 client cannot read chunks: the body ends with the connection (RFC 9112,
+        // section 6.1).
         response.remove_header(&header::TRANSFER_ENCODING);
     }
     if hop.drain.closes_connections() {
@@ -64,15 +77,17 @@ pub fn is_interim(status: StatusCode) -> bool {
     status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
 }
 
-/// Registers a response that is a stream or a long download, so that it can be ended from outside (phase `response_filter`, after
-/// [`finish_header`]). Says whether it is one, and was not registered before.
+/// Registers a response that is a stream or a long download, so that it can be ended from outside
+/// (phase `response_filter`, after [`finish_header`]). Says whether it is one, and was not
+/// registered before.
 pub fn register_if_long(
     session: &HttpSession,
     exchange: &mut Exchange,
     response: &ResponseHeader,
     streams: &Streams,
 ) -> bool {
-    let is_long = exchange.is_open_stream() || is_long_download(&session.req_header().method, response);
+    let is_long =
+        exchange.is_open_stream() || is_long_download(&session.req_header().method, response);
     if !is_long || exchange.opened().is_some() {
         return false;
     }
@@ -82,31 +97,54 @@ pub fn register_if_long(
 
 /// Whether a response has a body of which nobody knows the length, or a large one.
 fn is_long_download(method: &Method, response: &ResponseHeader) -> bool {
-    let bodiless = matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let bodiless = matches!(
+        response.status,
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+    );
     if bodiless || response.status.is_informational() || *method == Method::HEAD {
         return false;
     }
-    match response.headers.get(header::CONTENT_LENGTH).map(|value| value.as_bytes()) {
+    match response
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .map(|value| value.as_bytes())
+    {
         None => true,
         // Nearly all lengths have too few digits to be looked at.
         Some(digits) if digits.len() < LONG_DOWNLOAD_DIGITS => false,
-        Some(digits) => str::from_utf8(digits).ok().and_then(|text| text.parse().ok()) >= Some(LONG_DOWNLOAD_BYTES),
+        Some(digits) => {
+            str::from_utf8(digits)
+                .ok()
+                .and_then(|text| text.parse().ok())
+                >= Some(LONG_DOWNLOAD_BYTES)
+        }
     }
 }
 
 /// What kind of stream a response is, if its media type says that it is one (rule 17).
 fn stream_kind(response: &ResponseHeader) -> Option<Kind> {
     let media = response.headers.get(header::CONTENT_TYPE)?.as_bytes();
-    let media = media.split(|b| *b == b';').next().unwrap_or(media).trim_ascii();
+    let media = media
+        .split(|b| *b == b';')
+        .next()
+        .unwrap_or(media)
+        .trim_ascii();
     let is = |name: &str| media.eq_ignore_ascii_case(name.as_bytes());
     if is("text/event-stream") {
         return Some(Kind::Sse);
     }
-    if media.get(..16).is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc")) {
+    if media
+        .get(..16)
+        .is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc"))
+    {
         return Some(Kind::Grpc);
     }
-    let streams =
-        ["application/x-ndjson", "application/stream+json", "application/json-seq", "multipart/x-mixed-replace"];
+    let streams = [
+        "application/x-ndjson",
+        "application/stream+json",
+        "application/json-seq",
+        "multipart/x-mixed-replace",
+    ];
     streams.iter().any(|name| is(name)).then_some(Kind::Http)
 }
 
@@ -114,15 +152,26 @@ fn stream_kind(response: &ResponseHeader) -> Option<Kind> {
 ///
 /// # Errors
 /// When the client cannot be written to.
-pub async fn answer_failure(session: &mut HttpSession, exchange: &mut Exchange, failure: Failure) -> Result<()> {
+pub async fn answer_failure(
+    session: &mut HttpSession,
+    exchange: &mut Exchange,
+    failure: Failure,
+) -> Result<()> {
     exchange.failed(failure);
-    let already = session.response_written().is_some_and(|written| !is_interim(written.status));
+    let already = session
+        .response_written()
+        .is_some_and(|written| !is_interim(written.status));
     let Some(status) = failure.status().filter(|_| !already) else {
         session.set_keepalive(None);
         return Ok(());
     };
     let hop = std::sync::Arc::clone(exchange.hop());
-    let page = render(failure, hop.tier, exchange.id(), &session.req_header().headers);
+    let page = render(
+        failure,
+        hop.tier,
+        exchange.id(),
+        &session.req_header().headers,
+    );
     let mut response = ResponseHeader::build(status, Some(10))?;
     response.insert_header(header::CONTENT_TYPE, page.content_type)?;
     response.insert_header(header::CONTENT_LENGTH, page.body.len())?;
@@ -131,7 +180,10 @@ pub async fn answer_failure(session: &mut HttpSession, exchange: &mut Exchange, 
     match failure {
         Failure::BadHandshake(_) => response.insert_header(header::SEC_WEBSOCKET_VERSION, "13")?,
         Failure::MethodNotAllowed => {
-            response.insert_header(header::ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")?;
+            response.insert_header(
+                header::ALLOW,
+                "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+            )?;
         }
         // The coordinator must not pass this on as an answer of the application.
         Failure::Forbidden(_) => response.insert_header(REFUSED, "token")?,
@@ -140,7 +192,14 @@ pub async fn answer_failure(session: &mut HttpSession, exchange: &mut Exchange, 
     if let Some(seconds) = failure.retry_after() {
         response.insert_header(header::RETRY_AFTER, seconds)?;
     }
-    answer(session, exchange, response, page.body, failure.closes_connection()).await
+    answer(
+        session,
+        exchange,
+        response,
+        page.body,
+        failure.closes_connection(),
+    )
+    .await
 }
 
 /// Answers with a response of this tier's own; puts the identifier on it.
@@ -164,8 +223,14 @@ pub async fn answer(
         discard_small_body(session).await;
     }
     let bodiless = body.is_empty() || session.req_header().method == Method::HEAD;
-    debug!("request_id={} is answered by this tier with {}", exchange.id(), response.status);
-    session.write_response_header(Box::new(response), bodiless).await?;
+    debug!(
+        "request_id={} is answered by this tier with {}",
+        exchange.id(),
+        response.status
+    );
+    session
+        .write_response_header(Box::new(response), bodiless)
+        .await?;
     if bodiless {
         session.write_response_body(None, true).await
     } else {
@@ -173,14 +238,20 @@ pub async fn answer(
     }
 }
 
-/// Reads and drops what is left of a small request body, so that the connection can be used again: Pingora closes it when a response
-/// comes before the body's end.
+/// Reads and drops what is left of a small request body, so that the connection can be used again:
+/// Pingora closes it when a response comes before the body's end.
 async fn discard_small_body(session: &mut HttpSession) {
     const SMALL: u64 = 64 * 1024;
     let request = session.req_header();
-    let length = request.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > 0 && length <= SMALL) && !request.headers.contains_key(header::EXPECT) {
-        // Should it not arrive, the connection is closed after the answer, as it would have been without trying.
+    let length = request
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > 0 && length <= SMALL)
+        && !request.headers.contains_key(header::EXPECT)
+    {
+        // Should it not arrive, the connection is closed after the answer, as it would have been
+        // without trying.
         let _ = session.downstream_session.drain_request_body().await;
     }
 }
@@ -191,7 +262,9 @@ mod tests {
 
     fn typed(content_type: &str) -> ResponseHeader {
         let mut response = ResponseHeader::build(200, None).unwrap();
-        response.insert_header("Content-Type", content_type).unwrap();
+        response
+            .insert_header("Content-Type", content_type)
+            .unwrap();
         response
     }
 
@@ -214,17 +287,33 @@ mod tests {
             (of(304, None), false),
             (of(103, None), false),
         ] {
-            assert_eq!(is_long_download(&Method::GET, &response), long, "{response:?}");
+            assert_eq!(
+                is_long_download(&Method::GET, &response),
+                long,
+                "{response:?}"
+            );
             assert!(!is_long_download(&Method::HEAD, &response));
         }
     }
 
     #[test]
     fn streams_are_known_by_their_media_type() {
-        assert_eq!(stream_kind(&typed("text/event-stream; charset=utf-8")), Some(Kind::Sse));
-        assert_eq!(stream_kind(&typed("Application/gRPC+proto")), Some(Kind::Grpc));
-        assert_eq!(stream_kind(&typed("application/x-ndjson")), Some(Kind::Http));
+        assert_eq!(
+            stream_kind(&typed("text/event-stream; charset=utf-8")),
+            Some(Kind::Sse)
+        );
+        assert_eq!(
+            stream_kind(&typed("Application/gRPC+proto")),
+            Some(Kind::Grpc)
+        );
+        assert_eq!(
+            stream_kind(&typed("application/x-ndjson")),
+            Some(Kind::Http)
+        );
         assert_eq!(stream_kind(&typed("text/html")), None);
-        assert_eq!(stream_kind(&ResponseHeader::build(200, None).unwrap()), None);
+        assert_eq!(
+            stream_kind(&ResponseHeader::build(200, None).unwrap()),
+            None
+        );
     }
 }

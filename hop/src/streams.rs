@@ -1,7 +1,9 @@
-//! The streams of an app that are open at a tier, so that they can be ended from outside: with their session, their app or their worker.
+//! The streams of an app that are open at a tier, so that they can be ended from outside: with
+//! their session, their app or their worker.
 //!
-//! A stream registers when it opens and is taken out when it ends; both take the lock of its app's registry. A request that is no stream
-//! never comes here. Closing marks streams and wakes their tasks: each task ends its own stream, in the way that fits it.
+//! A stream registers when it opens and is taken out when it ends; both take the lock of its app's
+//! registry. A request that is no stream never comes here. Closing marks streams and wakes their
+//! tasks: each task ends its own stream, in the way that fits it.
 
 mod opened;
 mod until_closed;
@@ -46,7 +48,8 @@ impl Drop for Registration {
 }
 
 impl Streams {
-    /// Takes in a stream of a session and a worker, as far as it has them. After [`Streams::end_all`] it is closed at once.
+    /// Takes in a stream of a session and a worker, as far as it has them. After
+    /// [`Streams::end_all`] it is closed at once.
     #[must_use]
     pub fn register(&self, session: Option<&str>, worker: Option<&Arc<str>>) -> Registration {
         let opened = Arc::new(Opened::new(session, worker));
@@ -56,17 +59,28 @@ impl Streams {
             opened.close(reason);
         }
         drop(registry);
-        Registration { streams: self.clone(), opened }
+        Registration {
+            streams: self.clone(),
+            opened,
+        }
     }
 
-    /// Closes the open streams that `wanted` picks; says how many were told now. What opens later is not concerned.
+    /// Closes the open streams that `wanted` picks; says how many were told now. What opens later
+    /// is not concerned.
     pub fn close_where(&self, reason: CloseReason, wanted: impl Fn(&Opened) -> bool) -> usize {
-        let picked: Vec<_> = self.lock().open.iter().filter(|opened| wanted(opened)).cloned().collect();
+        let picked: Vec<_> = self
+            .lock()
+            .open
+            .iter()
+            .filter(|opened| wanted(opened))
+            .cloned()
+            .collect();
         // Without the lock: whoever is woken may be at work before this is done.
         picked.iter().filter(|opened| opened.close(reason)).count()
     }
 
-    /// Closes all streams, and those that open from now on: the app is gone, and what was on its way to it still may become a stream.
+    /// Closes all streams, and those that open from now on: the app is gone, and what was on its
+    /// way to it still may become a stream.
     pub fn end_all(&self, reason: CloseReason) -> usize {
         self.lock().over = Some(reason);
         self.close_where(reason, |_| true)
@@ -75,7 +89,11 @@ impl Streams {
     /// How many open streams `wanted` picks.
     #[must_use]
     pub fn count_where(&self, wanted: impl Fn(&Opened) -> bool) -> usize {
-        self.lock().open.iter().filter(|opened| wanted(opened)).count()
+        self.lock()
+            .open
+            .iter()
+            .filter(|opened| wanted(opened))
+            .count()
     }
 
     /// How many streams are open.
@@ -104,7 +122,11 @@ impl Registry {
     /// The last one takes the place that becomes free.
     fn take_out(&mut self, opened: &Arc<Opened>) {
         let place = opened.place();
-        debug_assert!(self.open.get(place).is_some_and(|there| Arc::ptr_eq(there, opened)));
+        debug_assert!(
+            self.open
+                .get(place)
+                .is_some_and(|there| Arc::ptr_eq(there, opened))
+        );
         if place < self.open.len() {
             self.open.swap_remove(place);
         }
@@ -116,7 +138,9 @@ impl Registry {
 
 impl fmt::Debug for Streams {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Streams").field("open", &self.len()).finish()
+        f.debug_struct("Streams")
+            .field("open", &self.len())
+            .finish()
     }
 }
 

@@ -86,8 +86,13 @@ pub async fn slow(arrival: Arrival, Query(Slow { ms }): Query<Slow>) -> String {
 /// Answers with the status that the path names. Only final ones: 1xx is not an answer.
 pub async fn status(arrival: Arrival, Path(code): Path<u16>) -> (StatusCode, String) {
     match StatusCode::from_u16(code) {
-        Ok(status) if (200..600).contains(&code) => (status, format!("{status} (request ID {arrival})\n")),
-        _ => (StatusCode::BAD_REQUEST, format!("400 a status is 200 to 599 (request ID {arrival})\n")),
+        Ok(status) if (200..600).contains(&code) => {
+            (status, format!("{status} (request ID {arrival})\n"))
+        }
+        _ => (
+            StatusCode::BAD_REQUEST,
+            format!("400 a status is 200 to 599 (request ID {arrival})\n"),
+        ),
     }
 }
 
@@ -102,7 +107,8 @@ fn one_mebibyte() -> u64 {
     1024 * 1024
 }
 
-/// Streams `bytes` bytes, made as they are sent: a long answer takes no more memory than a short one.
+/// Streams `bytes` bytes, made as they are sent: a long answer takes no more memory than a short
+/// one.
 pub async fn big(Query(Big { bytes }): Query<Big>) -> Response {
     let chunk = Bytes::from_static(&[b'.'; CHUNK_BYTES]);
     let chunks = stream::unfold(bytes, move |left| {
@@ -111,7 +117,10 @@ pub async fn big(Query(Big { bytes }): Query<Big>) -> Response {
         async move { (next > 0).then_some((Ok::<_, Infallible>(piece), left - next as u64)) }
     });
     (
-        [(header::CONTENT_TYPE, "application/octet-stream".to_owned()), (header::CONTENT_LENGTH, bytes.to_string())],
+        [
+            (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+            (header::CONTENT_LENGTH, bytes.to_string()),
+        ],
         Body::from_stream(chunks),
     )
         .into_response()

@@ -13,7 +13,8 @@ use axum::response::Response;
 /// The header in which App-Proxy gives an application the request ID.
 pub const REQUEST_ID: &str = "x-backend-request-id";
 
-/// The identifier with which a request arrived; absent when nobody in front of the application gave it one.
+/// The identifier with which a request arrived; absent when nobody in front of the application gave
+/// it one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Arrival(Option<String>);
 
@@ -50,7 +51,11 @@ pub fn header(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 fn visible(byte: u8) -> char {
-    if byte.is_ascii_graphic() || byte == b' ' { char::from(byte) } else { '?' }
+    if byte.is_ascii_graphic() || byte == b' ' {
+        char::from(byte)
+    } else {
+        '?'
+    }
 }
 
 /// Logs each request once its answer has begun, with its identifier.
@@ -59,6 +64,10 @@ pub async fn log_request(request: Request, next: Next) -> Response {
     let line = format!("{} {}", request.method(), request.uri().path());
     let begun = Instant::now();
     let response = next.run(request).await;
-    log::info!("[{arrival}] {line} -> {} in {} ms", response.status().as_u16(), begun.elapsed().as_millis());
+    log::info!(
+        "[{arrival}] {line} -> {} in {} ms",
+        response.status().as_u16(),
+        begun.elapsed().as_millis()
+    );
     response
 }

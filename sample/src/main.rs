@@ -7,12 +7,13 @@ use anyhow::Context;
 use clap::Parser;
 use tokio::net::TcpListener;
 
-/// A small application to try App-Proxy with: pages, a cookie, a redirect, an event stream and a WebSocket,
-/// all of which show the request ID that arrived.
+/// A small application to try App-Proxy with: pages, a cookie, a redirect, an event stream and a
+/// WebSocket, all of which show the request ID that arrived.
 #[derive(Parser)]
 #[command(name = "app-proxy-sample", version)]
 struct Flags {
-    /// The address to listen on; port 0 takes a free one, which the line "listening on ..." on standard output names.
+    /// The address to listen on; port 0 takes a free one, which the line "listening on ..." on
+    /// standard output names.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8890")]
     listen: SocketAddr,
 }
@@ -24,10 +25,12 @@ async fn main() -> anyhow::Result<()> {
         .format_timestamp_millis()
         .init();
 
-    let listener =
-        TcpListener::bind(flags.listen).await.with_context(|| format!("cannot listen on {}", flags.listen))?;
+    let listener = TcpListener::bind(flags.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", flags.listen))?;
     writeln!(io::stdout(), "listening on {}", listener.local_addr()?)?;
-    // No handler for SIGTERM: nothing here is worth finishing, and an event stream would never finish.
+    // No handler for SIGTERM: nothing here is worth finishing, and an event stream would never
+    // finish.
     axum::serve(listener, app_proxy_sample::routes::router()).await?;
     Ok(())
 }

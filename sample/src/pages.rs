@@ -1,7 +1,8 @@
 //! The pages for a person: the index, the login with its cookie and redirect, the greeting.
 //!
-//! Links in the pages are relative, as is good practice; redirects and the cookie's path are absolute, as they are in most
-//! applications. Under `upstream_path: strip` the proxy rewrites those two on the way back.
+//! Links in the pages are relative, as is good practice; redirects and the cookie's path are
+//! absolute, as they are in most applications. Under `upstream_path: strip` the proxy rewrites
+//! those two on the way back.
 
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, FromRequest, Request};
@@ -21,8 +22,14 @@ const STYLE: &str = include_str!("pages/style.css");
 const COOKIE: &str = "sample_user";
 
 /// The headers that the index page shows beside the request ID: what a proxy tells an application.
-const SHOWN: [&str; 6] =
-    ["host", "x-backend-session-id", "x-forwarded-prefix", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+const SHOWN: [&str; 6] = [
+    "host",
+    "x-backend-session-id",
+    "x-forwarded-prefix",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+];
 
 /// The index page: what arrived with this request, and something to try of everything.
 pub async fn index(arrival: Arrival, headers: HeaderMap) -> Html<String> {
@@ -46,7 +53,8 @@ pub struct Login {
 
 /// Remembers the name in a cookie for the whole application, and sends the browser to `/hello`.
 pub async fn login(request: Request) -> Response {
-    // `Form` reads the query of a GET and the body of a POST; a POST without a form has no name in it either.
+    // `Form` reads the query of a GET and the body of a POST; a POST without a form has no name in
+    // it either.
     let user = match Form::<Login>::from_request(request, &()).await {
         Ok(Form(login)) if !login.user.is_empty() => login.user,
         Ok(_) | Err(FormRejection::InvalidFormContentType(_)) => "guest".to_owned(),
@@ -62,13 +70,22 @@ pub async fn logout() -> Response {
 }
 
 fn redirect(to: &'static str, cookie: String) -> Response {
-    (StatusCode::SEE_OTHER, [(header::LOCATION, to.to_owned()), (header::SET_COOKIE, cookie)]).into_response()
+    (
+        StatusCode::SEE_OTHER,
+        [
+            (header::LOCATION, to.to_owned()),
+            (header::SET_COOKIE, cookie),
+        ],
+    )
+        .into_response()
 }
 
 /// Greets by the cookie.
 pub async fn hello(arrival: Arrival, headers: HeaderMap) -> Html<String> {
-    let greeting =
-        user(&headers).map_or_else(|| "Hello, stranger".to_owned(), |user| format!("Hello, {}", encode_safe(&user)));
+    let greeting = user(&headers).map_or_else(
+        || "Hello, stranger".to_owned(),
+        |user| format!("Hello, {}", encode_safe(&user)),
+    );
     page(HELLO, &arrival, &[("{{greeting}}", &greeting)])
 }
 
@@ -86,7 +103,9 @@ fn user(headers: &HeaderMap) -> Option<String> {
 
 /// Fills a template. The values of `more` are HTML already.
 fn page(template: &str, arrival: &Arrival, more: &[(&str, &str)]) -> Html<String> {
-    let mut html = template.replace("{{style}}", STYLE).replace("{{request_id}}", &encode_safe(&arrival.to_string()));
+    let mut html = template
+        .replace("{{style}}", STYLE)
+        .replace("{{request_id}}", &encode_safe(&arrival.to_string()));
     for (mark, value) in more {
         html = html.replace(mark, value);
     }

@@ -26,5 +26,8 @@ pub fn router() -> Router {
 }
 
 async fn not_found(arrival: Arrival) -> (StatusCode, String) {
-    (StatusCode::NOT_FOUND, format!("404 no such page (request ID {arrival})\n"))
+    (
+        StatusCode::NOT_FOUND,
+        format!("404 no such page (request ID {arrival})\n"),
+    )
 }

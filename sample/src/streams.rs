@@ -1,4 +1,5 @@
-//! What stays open: the event stream and the WebSocket. Both begin with the request ID of the request that opened them.
+//! What stays open: the event stream and the WebSocket. Both begin with the request ID of the
+//! request that opened them.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -38,13 +39,21 @@ struct Closing {
 impl Closing {
     fn of(what: &'static str, arrival: Arrival) -> Self {
         log::info!("[{arrival}] {what} opened");
-        Self { arrival, what, sent: 0 }
+        Self {
+            arrival,
+            what,
+            sent: 0,
+        }
     }
 }
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        let Self { arrival, what, sent } = self;
+        let Self {
+            arrival,
+            what,
+            sent,
+        } = self;
         log::info!("[{arrival}] {what} closed after {sent} messages");
     }
 }
@@ -61,7 +70,9 @@ pub async fn events(
         }
         closing.sent += 1;
         let data = json!({"n": closing.sent, "request_id": closing.arrival.request_id()});
-        let event = Event::default().id(closing.sent.to_string()).data(data.to_string());
+        let event = Event::default()
+            .id(closing.sent.to_string())
+            .data(data.to_string());
         Some((Ok(event), closing))
     }))
 }
@@ -95,7 +106,8 @@ async fn echo(mut socket: WebSocket, arrival: Arrival) {
     }
 }
 
-/// The next text or binary message. Pings and the closing handshake are answered below this, while it waits.
+/// The next text or binary message. Pings and the closing handshake are answered below this, while
+/// it waits.
 async fn next_message(socket: &mut WebSocket) -> Option<Result<Message, axum::Error>> {
     loop {
         match socket.recv().await? {

@@ -1,5 +1,9 @@
 //! The sample application as its clients see it, on a free port, without the proxy.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop at what it did not expect")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may stop at what it did not expect"
+)]
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -44,22 +48,36 @@ impl Answer {
 
 async fn open(address: SocketAddr, request: Request<Body>) -> hyper::Response<Incoming> {
     let stream = TcpStream::connect(address).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
     tokio::spawn(connection);
     sender.send_request(request).await.unwrap()
 }
 
 async fn send(address: SocketAddr, request: Request<Body>) -> Answer {
     let (head, body) = open(address, request).await.into_parts();
-    Answer { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes().into() }
+    Answer {
+        status: head.status,
+        headers: head.headers,
+        body: body.collect().await.unwrap().to_bytes().into(),
+    }
 }
 
 fn request(method: Method, path: &str) -> axum::http::request::Builder {
-    Request::builder().method(method).uri(path).header(header::HOST, "sample.test").header("X-Backend-Request-ID", ID)
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, "sample.test")
+        .header("X-Backend-Request-ID", ID)
 }
 
 async fn get(address: SocketAddr, path: &str) -> Answer {
-    send(address, request(Method::GET, path).body(Body::empty()).unwrap()).await
+    send(
+        address,
+        request(Method::GET, path).body(Body::empty()).unwrap(),
+    )
+    .await
 }
 
 #[tokio::test]
@@ -80,7 +98,10 @@ async fn links_in_pages_are_relative() {
     for path in ["/", "/hello"] {
         let answer = get(address, path).await;
         for absolute in [r#"href="/"#, r#"action="/"#, r#"src="/"#, r#"("/"#] {
-            assert!(!answer.text().contains(absolute), "{path} contains {absolute}");
+            assert!(
+                !answer.text().contains(absolute),
+                "{path} contains {absolute}"
+            );
         }
     }
 }
@@ -90,7 +111,11 @@ async fn page_without_the_proxy_says_that_there_is_no_request_id() {
     let address = start().await;
     let request = Request::get("/").body(Body::empty()).unwrap();
     let answer = send(address, request).await;
-    assert!(answer.text().contains(r#"<code id="request-id">none</code>"#));
+    assert!(
+        answer
+            .text()
+            .contains(r#"<code id="request-id">none</code>"#)
+    );
 }
 
 #[tokio::test]
@@ -132,7 +157,11 @@ async fn login_without_a_name_is_a_guest() {
     for (method, path) in [(Method::GET, "/login?user="), (Method::POST, "/login")] {
         let answer = send(address, request(method, path).body(Body::empty()).unwrap()).await;
         assert_eq!(answer.status, StatusCode::SEE_OTHER, "{path}");
-        assert!(answer.header(header::SET_COOKIE).starts_with("sample_user=guest;"));
+        assert!(
+            answer
+                .header(header::SET_COOKIE)
+                .starts_with("sample_user=guest;")
+        );
     }
 }
 
@@ -158,7 +187,14 @@ async fn echo_tells_the_request_as_it_arrived() {
 #[tokio::test]
 async fn status_is_the_one_asked_for() {
     let address = start().await;
-    for (asked, got) in [(204, 204), (304, 304), (404, 404), (503, 503), (101, 400), (600, 400)] {
+    for (asked, got) in [
+        (204, 204),
+        (304, 304),
+        (404, 404),
+        (503, 503),
+        (101, 400),
+        (600, 400),
+    ] {
         let answer = get(address, &format!("/status/{asked}")).await;
         assert_eq!(answer.status.as_u16(), got, "/status/{asked}");
     }
@@ -190,9 +226,14 @@ async fn unknown_page_is_404() {
 #[tokio::test]
 async fn events_come_one_by_one_with_the_request_id() {
     let address = start().await;
-    let request = request(Method::GET, "/events?ms=1").body(Body::empty()).unwrap();
+    let request = request(Method::GET, "/events?ms=1")
+        .body(Body::empty())
+        .unwrap();
     let response = open(address, request).await;
-    assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
+    assert_eq!(
+        response.headers()[header::CONTENT_TYPE],
+        "text/event-stream"
+    );
     let mut stream = response.into_body().into_data_stream();
     let mut text = String::new();
     while text.matches("\n\n").count() < 3 {
@@ -207,14 +248,22 @@ async fn events_come_one_by_one_with_the_request_id() {
 async fn websocket_tells_the_request_id_and_then_echoes() {
     let address = start().await;
     let mut request = format!("ws://{address}/ws").into_client_request().unwrap();
-    request.headers_mut().insert("X-Backend-Request-ID", ID.parse().unwrap());
+    request
+        .headers_mut()
+        .insert("X-Backend-Request-ID", ID.parse().unwrap());
     let stream = TcpStream::connect(address).await.unwrap();
-    let (mut socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
+    let (mut socket, _) = tokio_tungstenite::client_async(request, stream)
+        .await
+        .unwrap();
 
     let greeting = socket.next().await.unwrap().unwrap();
     let greeting: Value = serde_json::from_str(greeting.to_text().unwrap()).unwrap();
     assert_eq!(greeting["request_id"], ID);
-    for message in [Message::text("text"), Message::binary(vec![0; 1 << 20]), Message::text("")] {
+    for message in [
+        Message::text("text"),
+        Message::binary(vec![0; 1 << 20]),
+        Message::text(""),
+    ] {
         socket.send(message.clone()).await.unwrap();
         assert_eq!(socket.next().await.unwrap().unwrap(), message);
     }

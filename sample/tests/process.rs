@@ -1,5 +1,8 @@
 //! The sample application as a process: what it says on standard output, and its log.
-#![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may stop at what it did not expect"
+)]
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -31,18 +34,28 @@ impl Sample {
         let line = said.next_line().await.unwrap().unwrap();
         let address = line.strip_prefix("listening on ").unwrap().to_owned();
         let log = BufReader::new(process.stderr.take().unwrap()).lines();
-        Self { _process: process, address, log }
+        Self {
+            _process: process,
+            address,
+            log,
+        }
     }
 
     async fn send(&self, path: &str, request_id: &str) -> TcpStream {
         let mut stream = TcpStream::connect(&self.address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: sample.test\r\nX-Backend-Request-ID: {request_id}\r\n\r\n");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: sample.test\r\nX-Backend-Request-ID: {request_id}\r\n\r\n"
+        );
         stream.write_all(request.as_bytes()).await.unwrap();
         stream
     }
 
     async fn logged(&mut self) -> String {
-        timeout(Duration::from_secs(30), self.log.next_line()).await.unwrap().unwrap().unwrap()
+        timeout(Duration::from_secs(30), self.log.next_line())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap()
     }
 }
 
@@ -64,7 +77,14 @@ async fn event_stream_ends_when_its_client_goes_away() {
     let mut begun = [0; 64];
     client.read_exact(&mut begun).await.unwrap();
     drop(client);
-    let lines = [sample.logged().await, sample.logged().await, sample.logged().await];
-    assert!(lines.iter().all(|line| line.contains("[three]")), "{lines:?}");
+    let lines = [
+        sample.logged().await,
+        sample.logged().await,
+        sample.logged().await,
+    ];
+    assert!(
+        lines.iter().all(|line| line.contains("[three]")),
+        "{lines:?}"
+    );
     assert!(lines[2].contains("event stream closed"), "{lines:?}");
 }

@@ -1,4 +1,5 @@
-//! The admin API of a coordinator, for schedulers that change apps: with a connection for each call, or with one that is kept.
+//! The admin API of a coordinator, for schedulers that change apps: with a connection for each
+//! call, or with one that is kept.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,7 +19,10 @@ impl Api {
     /// The API at `addr`, for whoever has `token`.
     #[must_use]
     pub fn new(addr: SocketAddr, token: &str) -> Self {
-        Self { addr, authorization: format!("Bearer {token}") }
+        Self {
+            addr,
+            authorization: format!("Bearer {token}"),
+        }
     }
 
     /// A call on a connection of its own.
@@ -28,7 +32,10 @@ impl Api {
 
     /// Registers an app, or puts it in the place of the one of its name.
     pub async fn put_app(&self, name: &str, app: &Value) -> Response {
-        self.call("PUT", &path_of(name)).body(app.to_string()).send().await
+        self.call("PUT", &path_of(name))
+            .body(app.to_string())
+            .send()
+            .await
     }
 
     /// Removes an app.
@@ -54,7 +61,10 @@ impl Api {
     /// A caller that keeps its connection.
     #[must_use]
     pub fn caller(&self) -> Caller {
-        Caller { api: self.clone(), client: None }
+        Caller {
+            api: self.clone(),
+            client: None,
+        }
     }
 }
 
@@ -82,12 +92,19 @@ impl Caller {
         self.call("DELETE", &path_of(name), None).await
     }
 
-    async fn call(&mut self, method: &str, target: &str, body: Option<&Value>) -> io::Result<Response> {
+    async fn call(
+        &mut self,
+        method: &str,
+        target: &str,
+        body: Option<&Value>,
+    ) -> io::Result<Response> {
         let mut client = match self.client.take() {
             Some(client) => client,
             None => Client::try_connect(self.api.addr).await?,
         };
-        let request = client.request(method, target).header("Authorization", &self.api.authorization);
+        let request = client
+            .request(method, target)
+            .header("Authorization", &self.api.authorization);
         let request = match body {
             Some(body) => request.body(body.to_string()),
             None => request,
@@ -103,7 +120,10 @@ impl Caller {
 /// An app with these endpoints, no sessions, and defaults otherwise.
 #[must_use]
 pub fn stateless(endpoints: &[SocketAddr]) -> Value {
-    let endpoints: Vec<_> = endpoints.iter().map(|address| json!({"address": address.to_string()})).collect();
+    let endpoints: Vec<_> = endpoints
+        .iter()
+        .map(|address| json!({"address": address.to_string()}))
+        .collect();
     json!({"affinity": "none", "endpoints": endpoints})
 }
 

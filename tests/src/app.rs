@@ -20,8 +20,9 @@
 //! | `/ws/refuse/N` | refuses the handshake with status N |
 //! | `/manual/NAME` | hands the connection to the test that calls [`RecordingApp::accept`] |
 //!
-//! A path may have `/apps/<name>` in front (`upstream_path: keep`). `Expect: 100-continue` is answered with a 100
-//! (not under `/manual`). Every response that is not `/raw` has `X-Seen-Request-ID`, so that a client can compare.
+//! A path may have `/apps/<name>` in front (`upstream_path: keep`). `Expect: 100-continue` is
+//! answered with a 100 (not under `/manual`). Every response that is not `/raw` has
+//! `X-Seen-Request-ID`, so that a client can compare.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -81,7 +82,11 @@ impl SeenRequest {
     #[must_use]
     pub fn request_id(&self) -> &str {
         let ids = self.headers.all(REQUEST_ID);
-        assert_eq!(ids.len(), 1, "one {REQUEST_ID} at the application: {self:?}");
+        assert_eq!(
+            ids.len(),
+            1,
+            "one {REQUEST_ID} at the application: {self:?}"
+        );
         ids[0]
     }
 
@@ -150,7 +155,10 @@ struct Handover {
 impl Default for Handover {
     fn default() -> Self {
         let (sender, receiver) = unbounded_channel();
-        Self { sender, receiver: Arc::new(AsyncMutex::new(receiver)) }
+        Self {
+            sender,
+            receiver: Arc::new(AsyncMutex::new(receiver)),
+        }
     }
 }
 
@@ -166,7 +174,9 @@ struct State {
 impl State {
     fn gate(&self, name: &str) -> Arc<Semaphore> {
         let mut gates = self.gates.lock().expect("the gates");
-        let gate = gates.entry(name.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(0)));
+        let gate = gates
+            .entry(name.to_owned())
+            .or_insert_with(|| Arc::new(Semaphore::new(0)));
         Arc::clone(gate)
     }
 
@@ -218,11 +228,22 @@ impl RecordingApp {
     /// # Panics
     /// When the address is in use.
     pub async fn start_at(addr: SocketAddr) -> Self {
-        let listener = TcpListener::bind(addr).await.expect("an address for the application");
-        let addr = listener.local_addr().expect("the address of the application");
-        let state = Arc::new(State { address: addr.to_string(), ..State::default() });
+        let listener = TcpListener::bind(addr)
+            .await
+            .expect("an address for the application");
+        let addr = listener
+            .local_addr()
+            .expect("the address of the application");
+        let state = Arc::new(State {
+            address: addr.to_string(),
+            ..State::default()
+        });
         let acceptor = tokio::spawn(accept_all(listener, Arc::clone(&state)));
-        Self { addr, state, acceptor }
+        Self {
+            addr,
+            state,
+            acceptor,
+        }
     }
 
     /// Where it listens.
@@ -263,7 +284,10 @@ impl RecordingApp {
     #[must_use]
     pub fn with_id(&self, id: &str) -> Vec<SeenRequest> {
         let seen = self.state.seen.lock().expect("the record");
-        seen.iter().filter(|seen| seen.header(REQUEST_ID) == Some(id)).cloned().collect()
+        seen.iter()
+            .filter(|seen| seen.header(REQUEST_ID) == Some(id))
+            .cloned()
+            .collect()
     }
 
     /// Waits for a request that `wanted` accepts.
@@ -278,10 +302,14 @@ impl RecordingApp {
 
     /// Waits until a request with this identifier has reached the application.
     pub async fn wait_for_id(&self, id: &str) -> SeenRequest {
-        self.wait_for(&format!("request {id}"), |seen| seen.header(REQUEST_ID) == Some(id)).await
+        self.wait_for(&format!("request {id}"), |seen| {
+            seen.header(REQUEST_ID) == Some(id)
+        })
+        .await
     }
 
-    /// Lets whoever waits at the gate `name` go on, `times` times; it may come later than the release.
+    /// Lets whoever waits at the gate `name` go on, `times` times; it may come later than the
+    /// release.
     pub fn release(&self, name: &str, times: usize) {
         self.state.gate(name).add_permits(times);
     }
@@ -294,7 +322,9 @@ impl RecordingApp {
         };
         let mut receiver = receiver.lock().await;
         let what = format!("a connection at /manual/{name}");
-        within(&what, receiver.recv()).await.expect("the handover stays open")
+        within(&what, receiver.recv())
+            .await
+            .expect("the handover stays open")
     }
 }
 
@@ -371,7 +401,11 @@ fn unescape(text: &str) -> String {
 }
 
 fn switching_protocols(head: &Head, more: &[(&str, &str)]) -> String {
-    let key = head.headers.get("Sec-WebSocket-Key").unwrap_or_default().to_owned();
+    let key = head
+        .headers
+        .get("Sec-WebSocket-Key")
+        .unwrap_or_default()
+        .to_owned();
     let mut text = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n",
         accept_for(&key)
@@ -413,7 +447,14 @@ impl<'a> Call<'a> {
             .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        Self { head, state, index, segments, query, body: (0, Checksum::default()) }
+        Self {
+            head,
+            state,
+            index,
+            segments,
+            query,
+            body: (0, Checksum::default()),
+        }
     }
 
     fn segment(&self, at: usize) -> &str {
@@ -436,7 +477,10 @@ impl<'a> Call<'a> {
                 let name = self.segment(1).to_owned();
                 let mut handovers = self.state.handovers.lock().expect("the handovers");
                 let handover = handovers.entry(name).or_default();
-                let _ = handover.sender.send(Manual { head: self.head, wire });
+                let _ = handover.sender.send(Manual {
+                    head: self.head,
+                    wire,
+                });
                 return Ok(None);
             }
             "ws" => return self.websocket(wire).await,
@@ -449,13 +493,19 @@ impl<'a> Call<'a> {
                 let status = u16::try_from(self.number(1)).unwrap_or(500);
                 self.respond(&mut wire, status, &[], b"").await?;
             }
-            "whoami" => self.respond(&mut wire, 200, &[], self.state.address.as_bytes()).await?,
+            "whoami" => {
+                self.respond(&mut wire, 200, &[], self.state.address.as_bytes())
+                    .await?
+            }
             "respond" => self.respond_as_asked(&mut wire).await?,
             "chunked" => self.chunked(&mut wire).await?,
             "bytes" => self.bytes(&mut wire).await?,
             "sse" => self.events(&mut wire).await?,
             "early-hints" => {
-                wire.try_send(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n").await?;
+                wire.try_send(
+                    b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n",
+                )
+                .await?;
                 self.echo(&mut wire).await?;
             }
             "gate" => {
@@ -493,7 +543,13 @@ impl<'a> Call<'a> {
         text
     }
 
-    async fn respond(&self, wire: &mut Wire, status: u16, headers: &[(&str, &str)], body: &[u8]) -> io::Result<()> {
+    async fn respond(
+        &self,
+        wire: &mut Wire,
+        status: u16,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<()> {
         let mut text = self.response_head(status, headers);
         if !matches!(status, 204 | 304) {
             let _ = write!(text, "Content-Length: {}\r\n", body.len());
@@ -507,7 +563,10 @@ impl<'a> Call<'a> {
     }
 
     async fn respond_as_asked(&self, wire: &mut Wire) -> io::Result<()> {
-        let status = self.param("status").and_then(|status| status.parse().ok()).unwrap_or(200);
+        let status = self
+            .param("status")
+            .and_then(|status| status.parse().ok())
+            .unwrap_or(200);
         let headers: Vec<(String, String)> = self
             .query
             .iter()
@@ -515,7 +574,10 @@ impl<'a> Call<'a> {
             .filter_map(|(_, line)| line.split_once(':'))
             .map(|(name, value)| (unescape(name), unescape(value)))
             .collect();
-        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let headers: Vec<(&str, &str)> = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
         let body = self.param("body").unwrap_or_default();
         self.respond(wire, status, &headers, body.as_bytes()).await
     }
@@ -586,7 +648,8 @@ impl<'a> Call<'a> {
         if self.segment(1) == "refuse" {
             let status = u16::try_from(self.number(2)).unwrap_or(403);
             let headers = [("X-Refused-By", "application")];
-            self.respond(&mut wire, status, &headers, b"the application says no").await?;
+            self.respond(&mut wire, status, &headers, b"the application says no")
+                .await?;
             return Ok(Some(wire));
         }
         if self.segment(1) == "gate" {
@@ -623,7 +686,8 @@ async fn write_chunk(wire: &mut Wire, data: &[u8]) -> io::Result<()> {
     wire.try_send(&bytes).await
 }
 
-/// Sends each data frame back as it came (but unmasked), answers pings, and closes when the client does.
+/// Sends each data frame back as it came (but unmasked), answers pings, and closes when the client
+/// does.
 async fn echo_frames(mut socket: WebSocket) -> io::Result<()> {
     while let Some(frame) = Frame::read(&mut socket.wire).await? {
         let opcode = match frame.opcode {
@@ -631,7 +695,11 @@ async fn echo_frames(mut socket: WebSocket) -> io::Result<()> {
             PING => PONG,
             other => other,
         };
-        let answer = Frame { opcode, mask: None, ..frame };
+        let answer = Frame {
+            opcode,
+            mask: None,
+            ..frame
+        };
         socket.try_send(answer).await?;
         if opcode == CLOSE {
             socket.wire.finish().await;
@@ -655,7 +723,12 @@ mod tests {
     async fn responses_are_as_the_path_asks() {
         let app = RecordingApp::start().await;
         let mut client = Client::connect(app.addr()).await;
-        let echo = client.request("POST", "/apps/a/echo?x=1").id("abc").body("hello").send().await;
+        let echo = client
+            .request("POST", "/apps/a/echo?x=1")
+            .id("abc")
+            .body("hello")
+            .send()
+            .await;
         assert_eq!(echo.json()["body_bytes"], 5);
         assert_eq!(echo.json()["target"], "/apps/a/echo?x=1");
         assert_eq!(echo.headers.get(SEEN_REQUEST_ID), Some("abc"));
@@ -667,12 +740,18 @@ mod tests {
         assert_eq!(asked.text(), "x y");
         assert_eq!(client.request("HEAD", "/echo").send().await.text(), "");
         assert_eq!(client.get("/status/304").send().await.status, 304);
-        assert_eq!(client.get("/chunked/2").send().await.text(), "chunk 1\nchunk 2\n");
+        assert_eq!(
+            client.get("/chunked/2").send().await.text(),
+            "chunk 1\nchunk 2\n"
+        );
         for target in ["/bytes/100000", "/bytes/100000?chunked"] {
             let bytes = client.get(target).send().await;
             assert_eq!(bytes.checksum(), Checksum::of(&pattern(100_000)));
         }
-        assert_eq!(client.get("/early-hints").send().await.interim[0].status(), 103);
+        assert_eq!(
+            client.get("/early-hints").send().await.interim[0].status(),
+            103
+        );
         assert_eq!(app.connections(), 1);
         let short = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfour";
         let short = client.get(&raw(short, "close")).send().await;
@@ -682,7 +761,9 @@ mod tests {
     #[tokio::test]
     async fn gates_hold_responses_back_until_released() {
         let app = RecordingApp::start().await;
-        let mut client = Request::to(app.addr(), "GET", "/sse/events/2").start().await;
+        let mut client = Request::to(app.addr(), "GET", "/sse/events/2")
+            .start()
+            .await;
         client.read_head().await;
         app.release("events", 1);
         let first = client.wire.take_through(b"\n\n").await;
@@ -712,11 +793,17 @@ mod tests {
     #[tokio::test]
     async fn manual_connections_are_handed_over() {
         let app = RecordingApp::start().await;
-        let mut client = Request::to(app.addr(), "PUT", "/manual/x").id("m1").body("body").start().await;
+        let mut client = Request::to(app.addr(), "PUT", "/manual/x")
+            .id("m1")
+            .body("body")
+            .start()
+            .await;
         let mut manual = app.accept("x").await;
         assert_eq!(manual.request_id(), "m1");
         assert_eq!(manual.read_body().await.unwrap(), b"body");
-        manual.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+        manual
+            .send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .await;
         assert_eq!(client.read_response("PUT").await.text(), "ok");
     }
 }

@@ -18,8 +18,8 @@ use crate::ws::WebSocket;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// A loopback address that no other test of this machine uses: a port that was free on it stays free, so that tests
-/// may reserve one and start a daemon on it later.
+/// A loopback address that no other test of this machine uses: a port that was free on it stays
+/// free, so that tests may reserve one and start a daemon on it later.
 #[must_use]
 pub fn own_address() -> Ipv4Addr {
     let process = (std::process::id() & 0x1fff) | 0x2000;
@@ -32,20 +32,26 @@ pub fn own_address() -> Ipv4Addr {
 const RESERVED_PORTS: std::ops::Range<u16> = 10_000..30_000;
 static NEXT_PORT: AtomicU32 = AtomicU32::new(0);
 
-/// A port of `ip` on which nothing listens. Nobody else takes it when `ip` is from [`own_address`]: not by chance either, as a daemon on port 0
-/// would one that the system had given.
+/// A port of `ip` on which nothing listens. Nobody else takes it when `ip` is from [`own_address`]:
+/// not by chance either, as a daemon on port 0 would one that the system had given.
 #[must_use]
 pub fn free_address(ip: Ipv4Addr) -> SocketAddr {
     let count = u32::from(RESERVED_PORTS.end - RESERVED_PORTS.start);
     let candidates = std::iter::repeat_with(|| {
         let offset = NEXT_PORT.fetch_add(1, Ordering::Relaxed) % count;
-        SocketAddr::from((ip, RESERVED_PORTS.start + u16::try_from(offset).expect("less than 20,000")))
+        SocketAddr::from((
+            ip,
+            RESERVED_PORTS.start + u16::try_from(offset).expect("less than 20,000"),
+        ))
     });
     let mut candidates = candidates.take(count as usize);
-    candidates.find(|address| TcpListener::bind(address).is_ok()).expect("a free port")
+    candidates
+        .find(|address| TcpListener::bind(address).is_ok())
+        .expect("a free port")
 }
 
-/// Writes what `patch` says over `base`: objects are merged, anything else is replaced, `null` removes.
+/// Writes what `patch` says over `base`: objects are merged, anything else is replaced, `null`
+/// removes.
 pub fn merge(base: &mut Value, patch: &Value) {
     match (base, patch) {
         (Value::Object(base), Value::Object(patch)) => {
@@ -190,11 +196,22 @@ impl ClusterBuilder {
 
     /// Starts the daemons and waits until they listen.
     pub async fn start_unready(self) -> Cluster {
-        let folder = tempfile::Builder::new().prefix("app-proxy-").tempdir().expect("a folder");
+        let folder = tempfile::Builder::new()
+            .prefix("app-proxy-")
+            .tempdir()
+            .expect("a folder");
         let ip = own_address();
         let admin = free_address(ip);
-        let mut cluster =
-            Cluster { coordinator: None, workers: Vec::new(), plan: self, ip, public: admin, h2c: None, admin, folder };
+        let mut cluster = Cluster {
+            coordinator: None,
+            workers: Vec::new(),
+            plan: self,
+            ip,
+            public: admin,
+            h2c: None,
+            admin,
+            folder,
+        };
         for index in 0..cluster.plan.workers.len() {
             cluster.start_worker(index).await;
         }
@@ -397,7 +414,12 @@ impl Cluster {
     /// When it is not taken.
     pub async fn put_app(&self, name: &str, app: &Value) -> Value {
         let answer = self.api().put_app(name, app).await;
-        assert!(matches!(answer.status, 200 | 201), "{name}: {} {}", answer.status, answer.text());
+        assert!(
+            matches!(answer.status, 200 | 201),
+            "{name}: {} {}",
+            answer.status,
+            answer.text()
+        );
         answer.json()
     }
 
@@ -481,7 +503,11 @@ impl Cluster {
         let workers = self.workers.iter_mut().map(|worker| &mut worker.daemon);
         for daemon in workers.chain(self.coordinator.as_mut()) {
             if let Some(status) = daemon.try_status() {
-                panic!("{} has ended ({status}):\n{}", daemon.name, daemon.stderr().join("\n"));
+                panic!(
+                    "{} has ended ({status}):\n{}",
+                    daemon.name,
+                    daemon.stderr().join("\n")
+                );
             }
         }
     }
@@ -503,8 +529,11 @@ impl Cluster {
         let token = format!("Bearer {}", self.admin_token());
         let (admin, token) = (self.admin, token.as_str());
         eventually_async(&what, || async move {
-            let answer =
-                Request::to(admin, "GET", "/api/v1/workers").header("Authorization", token).try_send().await.ok()?;
+            let answer = Request::to(admin, "GET", "/api/v1/workers")
+                .header("Authorization", token)
+                .try_send()
+                .await
+                .ok()?;
             if answer.status != 200 {
                 return None;
             }
@@ -584,12 +613,14 @@ impl Cluster {
         Daemon::launch(name, program, self.folder(), &all, launch)
     }
 
-    /// Changes the coordinator's configuration file (all of it, from the top); it counts from the next start.
+    /// Changes the coordinator's configuration file (all of it, from the top); it counts from the
+    /// next start.
     pub fn patch_coordinator_config(&self, patch: &Value) {
         self.patch_config("coordinator", patch);
     }
 
-    /// Changes a worker's configuration file (all of it, from the top); it counts from the next start or reload.
+    /// Changes a worker's configuration file (all of it, from the top); it counts from the next
+    /// start or reload.
     pub fn patch_worker_config(&self, index: usize, patch: &Value) {
         self.patch_config(&self.workers[index].id, patch);
     }
@@ -612,7 +643,10 @@ impl Cluster {
         let id = format!("w{}", index + 1);
         let any = format!("{}:0", self.ip);
         let listener = if self.plan.unix {
-            format!("unix:{}", self.folder().join(format!("{id}.sock")).display())
+            format!(
+                "unix:{}",
+                self.folder().join(format!("{id}.sock")).display()
+            )
         } else {
             any.clone()
         };
@@ -654,9 +688,15 @@ impl Cluster {
         if self.plan.h2c {
             listeners.push(json!({"address": any, "h2c": true}));
         }
-        let fixed = if self.plan.registering { &[][..] } else { &self.workers[..] };
-        let workers: Vec<Value> =
-            fixed.iter().map(|worker| json!({"id": worker.id, "address": worker.address, "weight": 1})).collect();
+        let fixed = if self.plan.registering {
+            &[][..]
+        } else {
+            &self.workers[..]
+        };
+        let workers: Vec<Value> = fixed
+            .iter()
+            .map(|worker| json!({"id": worker.id, "address": worker.address, "weight": 1}))
+            .collect();
         let log = self.folder().join("coordinator.access.log");
         let mut config = json!({
             "version": 1,
@@ -693,7 +733,10 @@ impl Cluster {
 
     async fn wait_listening(&self) {
         for addr in [self.public, self.admin].into_iter().chain(self.h2c) {
-            eventually(&format!("{addr} to accept connections"), || std::net::TcpStream::connect(addr).ok()).await;
+            eventually(&format!("{addr} to accept connections"), || {
+                std::net::TcpStream::connect(addr).ok()
+            })
+            .await;
         }
     }
 }

@@ -31,7 +31,8 @@ impl Program {
         }
     }
 
-    /// Where the binary is: in `$APP_PROXY_BIN_DIR`, else two folders above the test (`target/debug`).
+    /// Where the binary is: in `$APP_PROXY_BIN_DIR`, else two folders above the test
+    /// (`target/debug`).
     ///
     /// # Panics
     /// When it is in neither place.
@@ -65,7 +66,8 @@ impl Program {
 pub struct Launch {
     /// The folder of the binaries, in place of [`Program::path`]'s.
     pub folder: Option<PathBuf>,
-    /// A program that starts the binary as the same process (valgrind, `strace -D`), with its arguments.
+    /// A program that starts the binary as the same process (valgrind, `strace -D`), with its
+    /// arguments.
     pub under: Vec<String>,
 }
 
@@ -98,7 +100,11 @@ pub fn run_to_end(program: Program, folder: &Path, args: &[&str]) -> Ended {
         let _ = child.wait();
         panic!("{} {args:?} has not ended by itself", program.name())
     });
-    Ended { code: status.code(), stdout: stdout.text(), stderr: stderr.text() }
+    Ended {
+        code: status.code(),
+        stdout: stdout.text(),
+        stderr: stderr.text(),
+    }
 }
 
 fn end_of(child: &mut Child) -> Option<ExitStatus> {
@@ -125,14 +131,16 @@ impl Drain {
         let reader = std::thread::spawn(move || {
             let mut block = [0; 4096];
             while let Ok(length @ 1..) = stream.read(&mut block) {
-                sink.lock().expect("the bytes").extend_from_slice(&block[..length]);
+                sink.lock()
+                    .expect("the bytes")
+                    .extend_from_slice(&block[..length]);
             }
         });
         Self { bytes, reader }
     }
 
-    /// What has been read. A process that detached itself may hold the stream open for as long as it lives: then its
-    /// end is not waited for.
+    /// What has been read. A process that detached itself may hold the stream open for as long as
+    /// it lives: then its end is not waited for.
     fn text(&self) -> String {
         let begin = Instant::now();
         while !self.reader.is_finished() && begin.elapsed() < Duration::from_secs(1) {
@@ -143,7 +151,10 @@ impl Drain {
 }
 
 fn command(program: Program, folder: &Path, args: &[&str], launch: &Launch) -> Command {
-    let path = launch.folder.as_ref().map_or_else(|| program.path(), |folder| program.path_in(folder));
+    let path = launch
+        .folder
+        .as_ref()
+        .map_or_else(|| program.path(), |folder| program.path_in(folder));
     let mut command = match launch.under.split_first() {
         None => Command::new(path),
         Some((tool, arguments)) => {
@@ -187,10 +198,18 @@ impl Daemon {
     /// # Panics
     /// When it cannot be started at all.
     #[must_use]
-    pub fn launch(name: &str, program: Program, folder: &Path, args: &[&str], launch: &Launch) -> Self {
+    pub fn launch(
+        name: &str,
+        program: Program,
+        folder: &Path,
+        args: &[&str],
+        launch: &Launch,
+    ) -> Self {
         let mut command = command(program, folder, args, launch);
         let child = command.stderr(Stdio::piped()).spawn();
-        let mut child = child.unwrap_or_else(|error| panic!("{:?} cannot be started: {error}", command.get_program()));
+        let mut child = child.unwrap_or_else(|error| {
+            panic!("{:?} cannot be started: {error}", command.get_program())
+        });
         let stderr = Arc::new(Mutex::new(Vec::new()));
         let lines = BufReader::new(child.stderr.take().expect("standard error"));
         let sink = Arc::clone(&stderr);
@@ -200,7 +219,12 @@ impl Daemon {
                 sink.lock().expect("the lines").push(line);
             }
         });
-        Self { name: name.to_owned(), child, status: None, stderr }
+        Self {
+            name: name.to_owned(),
+            child,
+            status: None,
+            stderr,
+        }
     }
 
     /// The process id.
@@ -215,16 +239,25 @@ impl Daemon {
         self.stderr.lock().expect("the lines").clone()
     }
 
-    /// The address of the listener that the daemon calls `listener` (`public`, `public h2c`, `admin`, `proxy`).
+    /// The address of the listener that the daemon calls `listener` (`public`, `public h2c`,
+    /// `admin`, `proxy`).
     ///
     /// # Panics
     /// When the daemon ends or says nothing of it.
     pub async fn listener(&mut self, listener: &str) -> String {
         let what = format!("{}: a line `listening on … ({listener})`", self.name);
         eventually(&what, || {
-            let found = self.stderr().iter().find_map(|line| address_in(line, listener));
+            let found = self
+                .stderr()
+                .iter()
+                .find_map(|line| address_in(line, listener));
             if found.is_none() && self.try_status().is_some() {
-                panic!("{} has ended ({:?}):\n{}", self.name, self.status, self.stderr().join("\n"));
+                panic!(
+                    "{} has ended ({:?}):\n{}",
+                    self.name,
+                    self.status,
+                    self.stderr().join("\n")
+                );
             }
             found
         })
@@ -234,7 +267,10 @@ impl Daemon {
     /// Waits for a line of standard error.
     pub async fn wait_for_stderr(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
         let what = format!("{}: {what} on standard error", self.name);
-        eventually(&what, || self.stderr().into_iter().find(|line| wanted(line))).await
+        eventually(&what, || {
+            self.stderr().into_iter().find(|line| wanted(line))
+        })
+        .await
     }
 
     /// Sends a signal, if the process is still there.
@@ -271,7 +307,12 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            eprintln!("---- {} ({:?}) said:\n{}", self.name, self.status, self.stderr().join("\n"));
+            eprintln!(
+                "---- {} ({:?}) said:\n{}",
+                self.name,
+                self.status,
+                self.stderr().join("\n")
+            );
         }
     }
 }
@@ -282,7 +323,8 @@ fn address_in(line: &str, listener: &str) -> Option<String> {
     (name.trim() == format!("({listener})")).then(|| address.to_owned())
 }
 
-/// A daemon that detached itself (`-d`), known by its process id only. Ends with the value (SIGKILL).
+/// A daemon that detached itself (`-d`), known by its process id only. Ends with the value
+/// (SIGKILL).
 #[derive(Debug)]
 pub struct Detached {
     /// The process id.

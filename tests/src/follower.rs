@@ -1,4 +1,5 @@
-//! A worker as far as a coordinator sees one: it registers and follows the app table. It serves nothing.
+//! A worker as far as a coordinator sees one: it registers and follows the app table. It serves
+//! nothing.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -26,7 +27,14 @@ impl Follower {
     /// One that holds nothing yet.
     pub async fn of(cluster: &Cluster) -> Self {
         let (admin, token) = (cluster.admin(), cluster.worker_token());
-        Self { apps: BTreeMap::new(), whole: 0, admin, token, client: Client::connect(admin).await, held: None }
+        Self {
+            apps: BTreeMap::new(),
+            whole: 0,
+            admin,
+            token,
+            client: Client::connect(admin).await,
+            held: None,
+        }
     }
 
     /// Registers as the worker `id` at an address.
@@ -35,18 +43,33 @@ impl Follower {
     /// When the coordinator does not take it.
     pub async fn register(&mut self, id: &str, address: SocketAddr) {
         let body = json!({"address": address.to_string(), "lease": "1m"}).to_string();
-        let answer = self.call("PUT", &format!("/api/v1/workers/{id}"), &body).await;
-        assert!(matches!(answer.status, 200 | 201), "{id}: {}", answer.text());
+        let answer = self
+            .call("PUT", &format!("/api/v1/workers/{id}"), &body)
+            .await;
+        assert!(
+            matches!(answer.status, 200 | 201),
+            "{id}: {}",
+            answer.text()
+        );
     }
 
-    /// Takes over what has changed since it did so last; waits for a change up to `wait`, which is less than
-    /// [`crate::wait::DEADLINE`].
+    /// Takes over what has changed since it did so last; waits for a change up to `wait`, which is
+    /// less than [`crate::wait::DEADLINE`].
     ///
     /// # Panics
     /// When what it is told does not fit what it holds.
     pub async fn follow(&mut self, wait: &str) {
-        let query = self.held.as_ref().map(|(epoch, revision)| format!("?since={revision}&epoch={epoch}&wait={wait}"));
-        let answer = self.call("GET", &format!("/api/v1/apps{}", query.unwrap_or_default()), "").await;
+        let query = self
+            .held
+            .as_ref()
+            .map(|(epoch, revision)| format!("?since={revision}&epoch={epoch}&wait={wait}"));
+        let answer = self
+            .call(
+                "GET",
+                &format!("/api/v1/apps{}", query.unwrap_or_default()),
+                "",
+            )
+            .await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         self.take_over(&answer.json());
     }
@@ -64,13 +87,22 @@ impl Follower {
 
     fn take_over(&mut self, list: &Value) {
         let text = |value: &Value| value.as_str().expect("a text").to_owned();
-        let (epoch, revision) = (text(&list["epoch"]), list["revision"].as_u64().expect("a revision"));
+        let (epoch, revision) = (
+            text(&list["epoch"]),
+            list["revision"].as_u64().expect("a revision"),
+        );
         if list["complete"] == true {
             self.apps.clear();
             self.whole += 1;
         } else {
-            let (held_epoch, held) = self.held.as_ref().expect("who holds nothing is told the whole table");
-            assert!(*held_epoch == epoch && *held <= revision, "{held} of {held_epoch}, then {revision} of {epoch}");
+            let (held_epoch, held) = self
+                .held
+                .as_ref()
+                .expect("who holds nothing is told the whole table");
+            assert!(
+                *held_epoch == epoch && *held <= revision,
+                "{held} of {held_epoch}, then {revision} of {epoch}"
+            );
         }
         for name in list["deleted"].as_array().expect("names") {
             let name = text(name);
@@ -85,6 +117,10 @@ impl Follower {
 
     async fn call(&mut self, method: &str, target: &str, body: &str) -> Response {
         let request = self.client.request(method, target);
-        request.header("Authorization", &format!("Bearer {}", self.token)).body(body).send().await
+        request
+            .header("Authorization", &format!("Bearer {}", self.token))
+            .body(body)
+            .send()
+            .await
     }
 }

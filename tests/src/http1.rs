@@ -1,4 +1,5 @@
-//! A raw HTTP/1.1 client: it sends exactly the bytes that it is given and keeps every header line that comes back.
+//! A raw HTTP/1.1 client: it sends exactly the bytes that it is given and keeps every header line
+//! that comes back.
 
 use std::fmt::Write as _;
 use std::io;
@@ -24,7 +25,11 @@ impl Headers {
     /// The values of all lines called `name`.
     #[must_use]
     pub fn all(&self, name: &str) -> Vec<&str> {
-        self.0.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect()
+        self.0
+            .iter()
+            .filter(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+            .collect()
     }
 
     /// Whether there is a line called `name`.
@@ -72,7 +77,10 @@ impl Head {
                 (name.to_owned(), value.trim_matches([' ', '\t']).to_owned())
             })
             .collect();
-        Ok(Some(Self { line, headers: Headers(headers) }))
+        Ok(Some(Self {
+            line,
+            headers: Headers(headers),
+        }))
     }
 
     /// The n-th word of the first line, from 0.
@@ -87,7 +95,9 @@ impl Head {
     /// When the first line has none.
     #[must_use]
     pub fn status(&self) -> u16 {
-        self.word(1).parse().unwrap_or_else(|_| panic!("not a status line: {:?}", self.line))
+        self.word(1)
+            .parse()
+            .unwrap_or_else(|_| panic!("not a status line: {:?}", self.line))
     }
 }
 
@@ -109,7 +119,10 @@ impl Framing {
     #[must_use]
     pub fn of_response(method: &str, head: &Head) -> Self {
         let status = head.status();
-        if method.eq_ignore_ascii_case("HEAD") || (100..200).contains(&status) || matches!(status, 204 | 304) {
+        if method.eq_ignore_ascii_case("HEAD")
+            || (100..200).contains(&status)
+            || matches!(status, 204 | 304)
+        {
             return Self::None;
         }
         match Self::of_request(head) {
@@ -124,7 +137,11 @@ impl Framing {
         if head.headers.lists("Transfer-Encoding", "chunked") {
             return Self::Chunked;
         }
-        match head.headers.get("Content-Length").and_then(|value| value.parse().ok()) {
+        match head
+            .headers
+            .get("Content-Length")
+            .and_then(|value| value.parse().ok())
+        {
             None | Some(0) => Self::None,
             Some(length) => Self::Length(length),
         }
@@ -149,7 +166,12 @@ impl BodyReader {
             Framing::Length(length) => length,
             _ => 0,
         };
-        Self { framing, left, done: framing == Framing::None, trailers: Vec::new() }
+        Self {
+            framing,
+            left,
+            done: framing == Framing::None,
+            trailers: Vec::new(),
+        }
     }
 
     /// The next bytes; `None` at the end. A body that stops short is an `UnexpectedEof`.
@@ -189,7 +211,10 @@ impl BodyReader {
 
     async fn read_trailers(&mut self, wire: &mut Wire) -> io::Result<()> {
         loop {
-            let line = wire.take_through(b"\r\n").await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            let line = wire
+                .take_through(b"\r\n")
+                .await?
+                .ok_or(io::ErrorKind::UnexpectedEof)?;
             let line = String::from_utf8_lossy(&line).trim_end().to_owned();
             if line.is_empty() {
                 return Ok(());
@@ -200,7 +225,10 @@ impl BodyReader {
 }
 
 async fn chunk_size(wire: &mut Wire) -> io::Result<u64> {
-    let line = wire.take_through(b"\r\n").await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    let line = wire
+        .take_through(b"\r\n")
+        .await?
+        .ok_or(io::ErrorKind::UnexpectedEof)?;
     let line = String::from_utf8_lossy(&line);
     let digits = line.trim().split(';').next().unwrap_or_default().trim();
     u64::from_str_radix(digits, 16).map_err(|_| io::ErrorKind::InvalidData.into())
@@ -269,7 +297,10 @@ impl Response {
     #[must_use]
     pub fn session_set_cookie(&self) -> Option<&str> {
         let prefix = format!("{SESSION_COOKIE}=");
-        self.headers.all("Set-Cookie").into_iter().find(|cookie| cookie.starts_with(&prefix))
+        self.headers
+            .all("Set-Cookie")
+            .into_iter()
+            .find(|cookie| cookie.starts_with(&prefix))
     }
 
     /// The session that this response hands out in its header: `<id>.<mac>`.
@@ -291,7 +322,11 @@ impl Response {
 /// When there are none or several.
 pub fn only_request_id(status: u16, headers: &Headers) -> String {
     let ids = headers.all(REQUEST_ID);
-    assert_eq!(ids.len(), 1, "a {status} has one {REQUEST_ID}, not {ids:?}: {headers:?}");
+    assert_eq!(
+        ids.len(),
+        1,
+        "a {status} has one {REQUEST_ID}, not {ids:?}: {headers:?}"
+    );
     ids[0].to_owned()
 }
 
@@ -310,13 +345,18 @@ impl Client {
     /// # Panics
     /// When nothing listens there.
     pub async fn connect(addr: SocketAddr) -> Self {
-        Self::try_connect(addr).await.unwrap_or_else(|error| panic!("{addr} cannot be reached: {error}"))
+        Self::try_connect(addr)
+            .await
+            .unwrap_or_else(|error| panic!("{addr} cannot be reached: {error}"))
     }
 
     /// Connects to `addr`.
     pub async fn try_connect(addr: SocketAddr) -> io::Result<Self> {
         let wire = within("a connection", Wire::connect(addr)).await?;
-        Ok(Self { wire, host: addr.to_string() })
+        Ok(Self {
+            wire,
+            host: addr.to_string(),
+        })
     }
 
     /// Connects to `addr` from the loopback address `source`.
@@ -327,7 +367,10 @@ impl Client {
         let wire = within("a connection", Wire::connect_from(source, addr))
             .await
             .unwrap_or_else(|error| panic!("{addr} cannot be reached from {source}: {error}"));
-        Self { wire, host: addr.to_string() }
+        Self {
+            wire,
+            host: addr.to_string(),
+        }
     }
 
     /// Sends bytes as they are.
@@ -362,10 +405,13 @@ impl Client {
     /// # Panics
     /// When the connection ends before the headers do.
     pub async fn read_response(&mut self, method: &str) -> Response {
-        self.try_read_response(method).await.unwrap_or_else(|error| panic!("no response: {error}"))
+        self.try_read_response(method)
+            .await
+            .unwrap_or_else(|error| panic!("no response: {error}"))
     }
 
-    /// Reads the response to a request with this `method`; fails when the connection ends before the headers do.
+    /// Reads the response to a request with this `method`; fails when the connection ends before
+    /// the headers do.
     pub async fn try_read_response(&mut self, method: &str) -> io::Result<Response> {
         within("a response", self.response(method)).await
     }
@@ -373,7 +419,9 @@ impl Client {
     async fn response(&mut self, method: &str) -> io::Result<Response> {
         let mut interim = Vec::new();
         let head = loop {
-            let head = Head::read(&mut self.wire).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            let head = Head::read(&mut self.wire)
+                .await?
+                .ok_or(io::ErrorKind::UnexpectedEof)?;
             if !(100..200).contains(&head.status()) || head.status() == 101 {
                 break head;
             }
@@ -425,7 +473,13 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    fn new(client: Option<&'a mut Client>, addr: Option<SocketAddr>, host: String, method: &str, target: &str) -> Self {
+    fn new(
+        client: Option<&'a mut Client>,
+        addr: Option<SocketAddr>,
+        host: String,
+        method: &str,
+        target: &str,
+    ) -> Self {
         Self {
             client,
             addr,
@@ -515,7 +569,9 @@ impl<'a> Request<'a> {
     /// When no response comes.
     pub async fn send(self) -> Response {
         let what = format!("{} {}", self.method, self.target);
-        self.try_send().await.unwrap_or_else(|error| panic!("{what}: no response: {error}"))
+        self.try_send()
+            .await
+            .unwrap_or_else(|error| panic!("{what}: no response: {error}"))
     }
 
     /// Sends the request and reads the response; fails when the connection does.
@@ -534,7 +590,8 @@ impl<'a> Request<'a> {
     /// Sends the request and gives back the connection with the response still on it.
     ///
     /// # Panics
-    /// When the connection fails, or the request was begun on a connection that somebody else holds.
+    /// When the connection fails, or the request was begun on a connection that somebody else
+    /// holds.
     pub async fn start(self) -> Client {
         let bytes = self.bytes();
         let mut client = self.open().await.expect("a connection");

@@ -41,7 +41,11 @@ impl H2Client {
         let driver = tokio::spawn(async move {
             let _ = connection.await;
         });
-        Self { sender, authority: addr.to_string(), driver }
+        Self {
+            sender,
+            authority: addr.to_string(),
+            driver,
+        }
     }
 
     /// Sends a request without waiting for its response.
@@ -55,8 +59,9 @@ impl H2Client {
         headers: &[(&str, &str)],
         body: Option<Bytes>,
     ) -> ResponseFuture {
-        let mut sender =
-            within("a free stream", self.sender.clone().ready()).await.expect("the connection takes requests");
+        let mut sender = within("a free stream", self.sender.clone().ready())
+            .await
+            .expect("the connection takes requests");
         let mut request = Request::builder()
             .method(Method::from_bytes(method.as_bytes()).expect("a method"))
             .version(Version::HTTP_2)
@@ -65,7 +70,9 @@ impl H2Client {
             request = request.header(*name, *value);
         }
         let request = request.body(()).expect("a request");
-        let (response, mut stream) = sender.send_request(request, body.is_none()).expect("the request goes out");
+        let (response, mut stream) = sender
+            .send_request(request, body.is_none())
+            .expect("the request goes out");
         if let Some(body) = body {
             stream.send_data(body, true).expect("the body goes out");
         }
@@ -76,7 +83,13 @@ impl H2Client {
     ///
     /// # Panics
     /// When no response comes.
-    pub async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: Option<Bytes>) -> Response {
+    pub async fn send(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: Option<Bytes>,
+    ) -> Response {
         self.try_send(method, target, headers, body)
             .await
             .unwrap_or_else(|error| panic!("{method} {target}: no response over HTTP/2: {error}"))

@@ -1,5 +1,6 @@
-//! The harness of the end-to-end tests: it starts the real daemons in a folder of their own, stands in for the
-//! applications behind them and for the clients before them, and reads what the daemons logged.
+//! The harness of the end-to-end tests: it starts the real daemons in a folder of their own, stands
+//! in for the applications behind them and for the clients before them, and reads what the daemons
+//! logged.
 //!
 //! ```no_run
 //! # async fn example() {
@@ -12,11 +13,18 @@
 //! # }
 //! ```
 //!
-//! Nothing here waits for a length of time: [`wait::eventually`] waits for a condition, [`app::RecordingApp::release`]
-//! lets an application go on, and every wait ends with a panic that names what did not happen.
+//! Nothing here waits for a length of time: [`wait::eventually`] waits for a condition,
+//! [`app::RecordingApp::release`] lets an application go on, and every wait ends with a panic that
+//! names what did not happen.
 
 // A harness reports what went wrong by panicking, and indexes JSON that it has just read.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 
 pub mod api;
 pub mod cluster;
@@ -60,7 +68,8 @@ pub fn is_generated_id(id: &str) -> bool {
         })
 }
 
-/// A checksum of bytes that arrive in pieces (FNV-1a, 64 bits): enough to see a byte lost, changed or moved.
+/// A checksum of bytes that arrive in pieces (FNV-1a, 64 bits): enough to see a byte lost, changed
+/// or moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checksum(u64);
 

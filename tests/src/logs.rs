@@ -15,7 +15,9 @@ pub struct AccessLog {
 impl AccessLog {
     /// The log at `path`, which need not exist yet.
     pub fn at(path: impl AsRef<Path>) -> Self {
-        Self { path: path.as_ref().to_owned() }
+        Self {
+            path: path.as_ref().to_owned(),
+        }
     }
 
     /// The text as it is.
@@ -36,9 +38,17 @@ impl AccessLog {
         complete
             .lines()
             .map(|line| {
-                let value: Value = serde_json::from_str(line)
-                    .unwrap_or_else(|error| panic!("{}: a line is not JSON ({error}): {line}", self.path.display()));
-                assert!(value.is_object(), "{}: a line is not an object: {line}", self.path.display());
+                let value: Value = serde_json::from_str(line).unwrap_or_else(|error| {
+                    panic!(
+                        "{}: a line is not JSON ({error}): {line}",
+                        self.path.display()
+                    )
+                });
+                assert!(
+                    value.is_object(),
+                    "{}: a line is not an object: {line}",
+                    self.path.display()
+                );
                 value
             })
             .collect()
@@ -60,7 +70,10 @@ impl AccessLog {
     /// The lines that `wanted` accepts.
     #[must_use]
     pub fn select(&self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
-        self.lines().into_iter().filter(|line| wanted(line)).collect()
+        self.lines()
+            .into_iter()
+            .filter(|line| wanted(line))
+            .collect()
     }
 
     /// The first line that `wanted` accepts, waited for.
@@ -76,12 +89,20 @@ impl AccessLog {
 
     /// The line of `id` with this `event`, waited for.
     pub async fn event(&self, id: &str, event: &str) -> Value {
-        self.wait_for_line(&format!("`{event}` of {id}"), |line| line["request_id"] == id && line["event"] == event)
-            .await
+        self.wait_for_line(&format!("`{event}` of {id}"), |line| {
+            line["request_id"] == id && line["event"] == event
+        })
+        .await
     }
 
-    /// Waits until `count` lines are accepted by `wanted`, and returns them. More than `count` come back as they are.
-    pub async fn wait_for_count(&self, what: &str, count: usize, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+    /// Waits until `count` lines are accepted by `wanted`, and returns them. More than `count` come
+    /// back as they are.
+    pub async fn wait_for_count(
+        &self,
+        what: &str,
+        count: usize,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Vec<Value> {
         let what = format!("{count} × {what} in {}", self.path.display());
         eventually(&what, || {
             let found = self.select(&wanted);

@@ -1,4 +1,5 @@
-//! A scheduler that is told of apps: it keeps every webhook that comes, and answers as the test says.
+//! A scheduler that is told of apps: it keeps every webhook that comes, and answers as the test
+//! says.
 
 use std::collections::VecDeque;
 use std::io;
@@ -44,16 +45,28 @@ impl Hook {
     /// When it is not there.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
-        self.head.headers.get(name).unwrap_or_else(|| panic!("a webhook has {name}: {:?}", self.head))
+        self.head
+            .headers
+            .get(name)
+            .unwrap_or_else(|| panic!("a webhook has {name}: {:?}", self.head))
     }
 
     /// Whether it is signed with `secret`.
     #[must_use]
     pub fn is_signed_with(&self, secret: &str) -> bool {
-        let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key of any length");
-        mac.update(format!("{}.{}.", self.header("webhook-id"), self.header("webhook-timestamp")).as_bytes());
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key of any length");
+        mac.update(
+            format!(
+                "{}.{}.",
+                self.header("webhook-id"),
+                self.header("webhook-timestamp")
+            )
+            .as_bytes(),
+        );
         mac.update(&self.body);
-        self.header("webhook-signature") == format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+        self.header("webhook-signature")
+            == format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
     }
 }
 
@@ -83,11 +96,17 @@ impl Scheduler {
     /// # Panics
     /// When there is no free port.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address for the scheduler");
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("an address for the scheduler");
         let addr = listener.local_addr().expect("the address of the scheduler");
         let state = Arc::new(State::default());
         let acceptor = tokio::spawn(accept_all(listener, Arc::clone(&state)));
-        Self { addr, state, acceptor }
+        Self {
+            addr,
+            state,
+            acceptor,
+        }
     }
 
     /// Where it listens.
@@ -107,7 +126,11 @@ impl Scheduler {
     /// # Panics
     /// When a test has panicked.
     pub fn answer_next(&self, status: u16) {
-        self.state.answers.lock().expect("the answers").push_back(status);
+        self.state
+            .answers
+            .lock()
+            .expect("the answers")
+            .push_back(status);
     }
 
     /// The webhooks about an app so far, those that were not taken too.
@@ -117,7 +140,11 @@ impl Scheduler {
     #[must_use]
     pub fn hooks_of(&self, app: &str) -> Vec<Hook> {
         let hooks = self.state.hooks.lock().expect("the webhooks");
-        hooks.iter().filter(|hook| hook.event()["data"]["app"] == app).cloned().collect()
+        hooks
+            .iter()
+            .filter(|hook| hook.event()["data"]["app"] == app)
+            .cloned()
+            .collect()
     }
 
     /// Waits until there are `count` webhooks about an app; more come back as they are.
@@ -133,7 +160,9 @@ impl Scheduler {
 async fn accept_all(listener: TcpListener, state: Arc<State>) {
     let mut connections = JoinSet::new();
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
         while connections.try_join_next().is_some() {}
         let state = Arc::clone(&state);
         connections.spawn(async move {
@@ -149,10 +178,24 @@ async fn serve(mut wire: Wire, state: &State) -> io::Result<()> {
         while let Some(piece) = reader.next(&mut wire).await? {
             body.extend_from_slice(&piece);
         }
-        let status = state.answers.lock().expect("the answers").pop_front().unwrap_or(204);
-        state.hooks.lock().expect("the webhooks").push(Hook { head, body, status });
-        let length = if status == 204 { "" } else { "Content-Length: 0\r\n" };
-        wire.try_send(format!("HTTP/1.1 {status} Answer\r\n{length}\r\n").as_bytes()).await?;
+        let status = state
+            .answers
+            .lock()
+            .expect("the answers")
+            .pop_front()
+            .unwrap_or(204);
+        state
+            .hooks
+            .lock()
+            .expect("the webhooks")
+            .push(Hook { head, body, status });
+        let length = if status == 204 {
+            ""
+        } else {
+            "Content-Length: 0\r\n"
+        };
+        wire.try_send(format!("HTTP/1.1 {status} Answer\r\n{length}\r\n").as_bytes())
+            .await?;
     }
     Ok(())
 }

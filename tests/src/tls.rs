@@ -26,7 +26,8 @@ impl Drop for TlsFront {
 }
 
 impl TlsFront {
-    /// Starts one on a free port of 127.0.0.1, in front of `server`; its certificate is for `name`, and signed by itself.
+    /// Starts one on a free port of 127.0.0.1, in front of `server`; its certificate is for `name`,
+    /// and signed by itself.
     ///
     /// # Panics
     /// When there is no free port.
@@ -34,12 +35,20 @@ impl TlsFront {
         let CertifiedKey { cert, signing_key } =
             rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
         let key = PrivateKeyDer::try_from(signing_key.serialize_der()).expect("a key");
-        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![cert.der().clone()], key);
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key);
         let tls = TlsAcceptor::from(Arc::new(config.expect("a configuration")));
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address for TLS");
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("an address for TLS");
         let addr = listener.local_addr().expect("the address of TLS");
         let acceptor = tokio::spawn(accept_all(listener, tls, server));
-        Self { addr, certificate: cert.pem(), acceptor }
+        Self {
+            addr,
+            certificate: cert.pem(),
+            acceptor,
+        }
     }
 
     /// Its port.
@@ -58,13 +67,19 @@ impl TlsFront {
 async fn accept_all(listener: TcpListener, tls: TlsAcceptor, server: SocketAddr) {
     let mut connections = JoinSet::new();
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
         while connections.try_join_next().is_some() {}
         let tls = tls.clone();
         connections.spawn(async move {
             // Who does not trust the certificate ends the handshake.
-            let Ok(mut client) = tls.accept(stream).await else { return };
-            let Ok(mut server) = TcpStream::connect(server).await else { return };
+            let Ok(mut client) = tls.accept(stream).await else {
+                return;
+            };
+            let Ok(mut server) = TcpStream::connect(server).await else {
+                return;
+            };
             let _ = copy_bidirectional(&mut client, &mut server).await;
         });
     }

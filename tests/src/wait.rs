@@ -27,7 +27,10 @@ pub async fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>)
         if let Some(found) = condition() {
             return found;
         }
-        assert!(begin.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain for: {what}");
+        assert!(
+            begin.elapsed() < DEADLINE,
+            "waited {DEADLINE:?} in vain for: {what}"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -45,7 +48,10 @@ where
         if let Some(found) = within(what, condition()).await {
             return found;
         }
-        assert!(begin.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain for: {what}");
+        assert!(
+            begin.elapsed() < DEADLINE,
+            "waited {DEADLINE:?} in vain for: {what}"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

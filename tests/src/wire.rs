@@ -1,5 +1,5 @@
-//! A TCP connection with a read buffer: what clients and applications of the tests are built on, so that they
-//! decide about every byte.
+//! A TCP connection with a read buffer: what clients and applications of the tests are built on, so
+//! that they decide about every byte.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -22,7 +22,10 @@ impl Wire {
     #[must_use]
     pub fn new(stream: TcpStream) -> Self {
         let _ = stream.set_nodelay(true);
-        Self { stream, buffer: BytesMut::new() }
+        Self {
+            stream,
+            buffer: BytesMut::new(),
+        }
     }
 
     /// Connects to `addr`.
@@ -40,13 +43,17 @@ impl Wire {
     /// The address at this end.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.stream.local_addr().expect("a connected socket has an address")
+        self.stream
+            .local_addr()
+            .expect("a connected socket has an address")
     }
 
     /// The address at the other end.
     #[must_use]
     pub fn peer_addr(&self) -> SocketAddr {
-        self.stream.peer_addr().expect("a connected socket has a peer")
+        self.stream
+            .peer_addr()
+            .expect("a connected socket has a peer")
     }
 
     /// Writes all of `bytes`.
@@ -60,7 +67,9 @@ impl Wire {
     /// When the connection does not take them.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref();
-        within("the peer to take the bytes", self.try_send(bytes)).await.expect("the connection takes bytes");
+        within("the peer to take the bytes", self.try_send(bytes))
+            .await
+            .expect("the connection takes bytes");
     }
 
     /// Reads once; `Ok(0)` is the end of the stream.
@@ -75,7 +84,8 @@ impl Wire {
         &self.buffer
     }
 
-    /// Takes up to `limit` of the bytes that arrived; reads when there are none. Empty at the end of the stream.
+    /// Takes up to `limit` of the bytes that arrived; reads when there are none. Empty at the end
+    /// of the stream.
     pub async fn take_some(&mut self, limit: usize) -> io::Result<BytesMut> {
         if self.buffer.is_empty() {
             self.fill().await?;
@@ -94,12 +104,15 @@ impl Wire {
         Ok(self.buffer.split_to(length))
     }
 
-    /// Reads up to and with the first occurrence of `end`; `None` when the stream ends before its first byte.
+    /// Reads up to and with the first occurrence of `end`; `None` when the stream ends before its
+    /// first byte.
     pub async fn take_through(&mut self, end: &[u8]) -> io::Result<Option<BytesMut>> {
         let mut searched = 0;
         loop {
             let from = searched.min(self.buffer.len());
-            let found = self.buffer[from..].windows(end.len()).position(|window| window == end);
+            let found = self.buffer[from..]
+                .windows(end.len())
+                .position(|window| window == end);
             if let Some(at) = found {
                 return Ok(Some(self.buffer.split_to(from + at + end.len())));
             }
@@ -131,7 +144,8 @@ impl Wire {
         self.buffer.split().to_vec()
     }
 
-    /// Waits until the peer ends the stream, in order or by a reset, and says how many bytes came before that.
+    /// Waits until the peer ends the stream, in order or by a reset, and says how many bytes came
+    /// before that.
     pub async fn closed(&mut self) -> usize {
         self.read_to_end().await.len()
     }
@@ -146,8 +160,8 @@ impl Wire {
         let _ = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
     }
 
-    /// Keeps the kernel's receive buffer from growing, so that a stalled reader is felt soon by the writer. Much less than this, and the
-    /// kernel reopens a closed window only bit by bit.
+    /// Keeps the kernel's receive buffer from growing, so that a stalled reader is felt soon by the
+    /// writer. Much less than this, and the kernel reopens a closed window only bit by bit.
     pub fn shrink_receive_buffer(&self) {
         let _ = socket2::SockRef::from(&self.stream).set_recv_buffer_size(256 * 1024);
     }

@@ -1,4 +1,5 @@
-//! WebSocket at the level of its frames (RFC 6455, section 5): both ends of a test decide about every bit.
+//! WebSocket at the level of its frames (RFC 6455, section 5): both ends of a test decide about
+//! every bit.
 
 use std::io;
 use std::net::SocketAddr;
@@ -53,7 +54,13 @@ impl Frame {
     /// A frame that is complete and not masked.
     #[must_use]
     pub fn new(opcode: u8, payload: impl AsRef<[u8]>) -> Self {
-        Self { fin: true, rsv: 0, opcode, mask: None, payload: payload.as_ref().to_vec() }
+        Self {
+            fin: true,
+            rsv: 0,
+            opcode,
+            mask: None,
+            payload: payload.as_ref().to_vec(),
+        }
     }
 
     /// A text message in one frame.
@@ -144,7 +151,9 @@ impl Frame {
             }
             127 => {
                 let bytes = wire.take(8).await?;
-                let wide = bytes.iter().fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
+                let wide = bytes
+                    .iter()
+                    .fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
                 usize::try_from(wide).map_err(|_| io::ErrorKind::InvalidData)?
             }
             short => usize::from(short),
@@ -159,7 +168,13 @@ impl Frame {
         if let Some(mask) = mask {
             apply_mask(&mut payload, mask);
         }
-        Ok(Some(Self { fin: start[0] & 0x80 != 0, rsv: (start[0] >> 4) & 7, opcode: start[0] & 0x0f, mask, payload }))
+        Ok(Some(Self {
+            fin: start[0] & 0x80 != 0,
+            rsv: (start[0] >> 4) & 7,
+            opcode: start[0] & 0x0f,
+            mask,
+            payload,
+        }))
     }
 }
 
@@ -183,13 +198,21 @@ impl WebSocket {
     /// The application's end.
     #[must_use]
     pub fn server(wire: Wire, head: Head) -> Self {
-        Self { wire, head, mask: None }
+        Self {
+            wire,
+            head,
+            mask: None,
+        }
     }
 
     /// The client's end, whose frames are masked.
     #[must_use]
     pub fn client(wire: Wire, head: Head) -> Self {
-        Self { wire, head, mask: Some([0x37, 0xfa, 0x21, 0x3d]) }
+        Self {
+            wire,
+            head,
+            mask: Some([0x37, 0xfa, 0x21, 0x3d]),
+        }
     }
 
     /// Connects to `addr` and shakes hands for `target`, with further header lines.
@@ -199,7 +222,11 @@ impl WebSocket {
     pub async fn connect(addr: SocketAddr, target: &str, headers: &[(&str, &str)]) -> Self {
         match Self::try_connect(addr, target, headers).await {
             Ok(socket) => socket,
-            Err(refusal) => panic!("{target}: the handshake was answered with {}: {}", refusal.status, refusal.text()),
+            Err(refusal) => panic!(
+                "{target}: the handshake was answered with {}: {}",
+                refusal.status,
+                refusal.text()
+            ),
         }
     }
 
@@ -207,7 +234,11 @@ impl WebSocket {
     ///
     /// # Panics
     /// When the connection fails.
-    pub async fn try_connect(addr: SocketAddr, target: &str, headers: &[(&str, &str)]) -> Result<Self, Box<Response>> {
+    pub async fn try_connect(
+        addr: SocketAddr,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Self, Box<Response>> {
         let client = handshake(addr, target, headers).start().await;
         Self::finish_handshake(client).await
     }
@@ -216,7 +247,11 @@ impl WebSocket {
     pub async fn finish_handshake(mut client: Client) -> Result<Self, Box<Response>> {
         let head = client.read_head().await;
         if head.status() == 101 {
-            assert_eq!(head.headers.get("Sec-WebSocket-Accept"), Some(ACCEPT), "{head:?}");
+            assert_eq!(
+                head.headers.get("Sec-WebSocket-Accept"),
+                Some(ACCEPT),
+                "{head:?}"
+            );
             assert!(head.headers.lists("Upgrade", "websocket"), "{head:?}");
             assert!(head.headers.lists("Connection", "upgrade"), "{head:?}");
             return Ok(Self::client(client.wire, head));
@@ -256,7 +291,10 @@ impl WebSocket {
 
     /// The next frame; `None` at the end of the stream, be it by FIN or by RST.
     pub async fn next(&mut self) -> Option<Frame> {
-        within("a frame", Frame::read(&mut self.wire)).await.ok().flatten()
+        within("a frame", Frame::read(&mut self.wire))
+            .await
+            .ok()
+            .flatten()
     }
 
     /// The next frame.
@@ -264,10 +302,13 @@ impl WebSocket {
     /// # Panics
     /// When the stream ends first.
     pub async fn frame(&mut self) -> Frame {
-        self.next().await.expect("a frame before the end of the stream")
+        self.next()
+            .await
+            .expect("a frame before the end of the stream")
     }
 
-    /// Sends a close frame, waits for the other end's and for the end of the stream; says which code came back.
+    /// Sends a close frame, waits for the other end's and for the end of the stream; says which
+    /// code came back.
     pub async fn close(&mut self, code: u16) -> Option<u16> {
         self.send(Frame::close(code, "")).await;
         let mut answered = None;
@@ -285,5 +326,7 @@ pub fn handshake(addr: SocketAddr, target: &str, headers: &[(&str, &str)]) -> Re
         .header("Connection", "Upgrade")
         .header("Sec-WebSocket-Version", "13")
         .header("Sec-WebSocket-Key", KEY);
-    headers.iter().fold(request, |request, (name, value)| request.header(name, value))
+    headers.iter().fold(request, |request, (name, value)| {
+        request.header(name, value)
+    })
 }

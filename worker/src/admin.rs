@@ -16,20 +16,35 @@ use crate::proxy::Worker;
 /// The router of the admin listener; its token is the one between the tiers.
 pub fn router(worker: &Arc<Worker>) -> Router {
     let apps = Arc::clone(&worker.apps);
-    let ready = Arc::new(move || if apps.load().is_loaded() { Ok(()) } else { Err("no app table".to_owned()) });
+    let ready = Arc::new(move || {
+        if apps.load().is_loaded() {
+            Ok(())
+        } else {
+            Err("no app table".to_owned())
+        }
+    });
     let guarded = Router::new()
         .route("/api/v1/requests/{request_id}", get(request))
         .with_state(Arc::clone(&worker.hop))
-        .route_layer(from_fn_with_state(Arc::from([worker.token.clone()]), require_token));
+        .route_layer(from_fn_with_state(
+            Arc::from([worker.token.clone()]),
+            require_token,
+        ));
     identified(guarded.merge(probes(&worker.hop, ready)), &worker.hop)
 }
 
-async fn request(State(hop): State<Arc<Hop>>, Name(id): Name) -> Result<Json<RequestEvents>, Problem> {
+async fn request(
+    State(hop): State<Arc<Hop>>,
+    Name(id): Name,
+) -> Result<Json<RequestEvents>, Problem> {
     let id = request_id_of(&id)?;
     Ok(Json(events(&hop, id).await))
 }
 
 /// What the worker knows of a request.
 pub async fn events(hop: &Hop, id: RequestId) -> RequestEvents {
-    RequestEvents { request_id: id.to_string(), events: hop.log.recent(id).await }
+    RequestEvents {
+        request_id: id.to_string(),
+        events: hop.log.recent(id).await,
+    }
 }

@@ -28,19 +28,31 @@ pub fn is_health_check(request: &RequestHeader) -> bool {
 /// The request that a coordinator asks about, if it does: `GET /requests/<request_id>`.
 #[must_use]
 pub fn asked_about(request: &RequestHeader) -> Option<RequestId> {
-    let id = request.uri.path().strip_prefix("/requests/").filter(|_| request.method == Method::GET)?;
+    let id = request
+        .uri
+        .path()
+        .strip_prefix("/requests/")
+        .filter(|_| request.method == Method::GET)?;
     id.parse().ok()
 }
 
-/// The app's name and the target for the application: `/proxy/<app>/rest?query` asks the application for `/rest?query`.
+/// The app's name and the target for the application: `/proxy/<app>/rest?query` asks the
+/// application for `/rest?query`.
 ///
 /// # Errors
 /// When the target is not of this form.
 pub fn app_and_target(request: &RequestHeader) -> Result<(&str, &str), Failure> {
-    let target = request.uri.path_and_query().map_or("", |target| target.as_str());
-    let rest = target.strip_prefix(PROXY_PREFIX).ok_or(Failure::AppNotFound)?;
+    let target = request
+        .uri
+        .path_and_query()
+        .map_or("", |target| target.as_str());
+    let rest = target
+        .strip_prefix(PROXY_PREFIX)
+        .ok_or(Failure::AppNotFound)?;
     let slash = rest.find('/').ok_or(Failure::AppNotFound)?;
-    rest.split_at_checked(slash).filter(|(name, _)| !name.is_empty()).ok_or(Failure::AppNotFound)
+    rest.split_at_checked(slash)
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or(Failure::AppNotFound)
 }
 
 /// The table that the request's coordinator has acted on, if it says so.
@@ -60,17 +72,39 @@ mod tests {
 
     #[test]
     fn the_target_is_what_stands_behind_the_apps_name() {
-        assert_eq!(app_and_target(&request("/proxy/a/x?y=/z")).unwrap(), ("a", "/x?y=/z"));
+        assert_eq!(
+            app_and_target(&request("/proxy/a/x?y=/z")).unwrap(),
+            ("a", "/x?y=/z")
+        );
         assert_eq!(app_and_target(&request("/proxy/a/")).unwrap(), ("a", "/"));
-        for bad in ["/proxy/a", "/proxy//x", "/other/a/", "/", "/proxy/", "/proxy/a?x=/"] {
-            assert!(app_and_target(&request(bad)).is_err() || bad.contains('?'), "{bad}");
+        for bad in [
+            "/proxy/a",
+            "/proxy//x",
+            "/other/a/",
+            "/",
+            "/proxy/",
+            "/proxy/a?x=/",
+        ] {
+            assert!(
+                app_and_target(&request(bad)).is_err() || bad.contains('?'),
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn a_coordinator_asks_about_a_request_by_a_valid_identifier() {
-        assert_eq!(asked_about(&request("/requests/a:1")).unwrap().as_str(), "a:1");
-        for other in ["/requests/", "/requests/a/b", "/requests/-a", "/proxy/requests/a", "/requests"] {
+        assert_eq!(
+            asked_about(&request("/requests/a:1")).unwrap().as_str(),
+            "a:1"
+        );
+        for other in [
+            "/requests/",
+            "/requests/a/b",
+            "/requests/-a",
+            "/proxy/requests/a",
+            "/requests",
+        ] {
             assert!(asked_about(&request(other)).is_none(), "{other}");
         }
     }

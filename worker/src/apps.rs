@@ -1,7 +1,9 @@
-//! The worker's copies of the app tables, swapped whole when one changes; reading them takes no lock.
+//! The worker's copies of the app tables, swapped whole when one changes; reading them takes no
+//! lock.
 //!
-//! There is one table for each epoch: coordinators that share an app table share a copy of it, others have one of their own, so that each
-//! request meets the table that its coordinator has acted on. A copy goes when no coordinator is followed in its epoch any more.
+//! There is one table for each epoch: coordinators that share an app table share a copy of it,
+//! others have one of their own, so that each request meets the table that its coordinator has
+//! acted on. A copy goes when no coordinator is followed in its epoch any more.
 
 mod change;
 pub mod names;
@@ -101,14 +103,18 @@ impl Tables {
     /// Whether the table that `fence` asks for is here, and as new.
     #[must_use]
     pub fn satisfy(&self, fence: Fence<'_>) -> bool {
-        self.of(fence.epoch).is_some_and(|table| fence.revision <= table.revision)
+        self.of(fence.epoch)
+            .is_some_and(|table| fence.revision <= table.revision)
     }
 
     /// The app of a name, in a table as new as `fence` asks for; without one in any table.
     #[must_use]
     pub fn look_up(&self, name: &str, fence: Option<Fence<'_>>) -> Lookup {
         let found = match fence {
-            Some(fence) => match self.of(fence.epoch).filter(|table| fence.revision <= table.revision) {
+            Some(fence) => match self
+                .of(fence.epoch)
+                .filter(|table| fence.revision <= table.revision)
+            {
                 Some(table) => table.get(name),
                 None => return Lookup::Behind,
             },
@@ -121,7 +127,8 @@ impl Tables {
     /// The app of a name, in the table of `epoch` if there is one, and otherwise in any.
     #[must_use]
     pub fn best(&self, name: &str, epoch: &str) -> Option<&Arc<ServedApp>> {
-        self.of(epoch).map_or_else(|| self.any(name), |table| table.get(name))
+        self.of(epoch)
+            .map_or_else(|| self.any(name), |table| table.get(name))
     }
 
     /// The app of a name, in any table.
@@ -132,8 +139,16 @@ impl Tables {
     /// Says where the tables are, for the log.
     #[must_use]
     pub fn summary(&self) -> String {
-        let each: Vec<_> = self.0.iter().map(|table| format!("{} of {}", table.revision, table.epoch)).collect();
-        if each.is_empty() { "nowhere".to_owned() } else { format!("at {}", each.join(", ")) }
+        let each: Vec<_> = self
+            .0
+            .iter()
+            .map(|table| format!("{} of {}", table.revision, table.epoch))
+            .collect();
+        if each.is_empty() {
+            "nowhere".to_owned()
+        } else {
+            format!("at {}", each.join(", "))
+        }
     }
 }
 

@@ -6,8 +6,8 @@ use app_proxy_control::app::{Labels, check_labels};
 use app_proxy_control::worker::{Registration, check_id};
 use app_proxy_hop::address::Address;
 use app_proxy_hop::config::{
-    AccessLogSection, ConfigError, ConfigFile, ConfigPath, DrainSection, LimitsSection, Period, RequestIdSection,
-    TimeoutsSection, WebSocketSection,
+    AccessLogSection, ConfigError, ConfigFile, ConfigPath, DrainSection, LimitsSection, Period,
+    RequestIdSection, TimeoutsSection, WebSocketSection,
 };
 use app_proxy_hop::daemon::LogFilter;
 use http::Uri;
@@ -96,7 +96,11 @@ pub struct SyncSection {
 
 impl Default for SyncSection {
     fn default() -> Self {
-        Self { wait: Period::from_secs(30), retry: Period::from_secs(1), fence: Period::from_secs(2) }
+        Self {
+            wait: Period::from_secs(30),
+            retry: Period::from_secs(1),
+            fence: Period::from_secs(2),
+        }
     }
 }
 
@@ -162,11 +166,18 @@ impl Config {
         let raw = document.worker;
         check_id(&raw.id).map_err(|e| file.fault_at("id:", &format!("id: {e}")))?;
         if raw.coordinators.is_empty() {
-            return Err(file.fault_at("coordinators", "`coordinators` is empty: whose app table would be followed?"));
+            return Err(file.fault_at(
+                "coordinators",
+                "`coordinators` is empty: whose app table would be followed?",
+            ));
         }
         let coordinators = raw.coordinators.iter().map(|text| {
-            coordinator(text)
-                .ok_or_else(|| file.fault_at(text, &format!("coordinators: `{text}` is not http://host:port")))
+            coordinator(text).ok_or_else(|| {
+                file.fault_at(
+                    text,
+                    &format!("coordinators: `{text}` is not http://host:port"),
+                )
+            })
         });
         check_profile(file, &raw)?;
         raw.timeouts.check(file)?;
@@ -199,17 +210,26 @@ impl Config {
 /// Checks what coordinators are told.
 fn check_profile(file: &ConfigFile, raw: &RawWorker) -> Result<(), ConfigError> {
     if !(1..=Registration::HEAVIEST).contains(&raw.weight) {
-        return Err(file.fault_at("weight:", &format!("weight: 1 to {}", Registration::HEAVIEST)));
+        return Err(file.fault_at(
+            "weight:",
+            &format!("weight: 1 to {}", Registration::HEAVIEST),
+        ));
     }
     check_labels("labels", &raw.labels).map_err(|e| file.fault_at("labels:", &e.to_string()))?;
-    if raw.advertise.as_ref().is_some_and(|address| address.port() == Some(0)) {
+    if raw
+        .advertise
+        .as_ref()
+        .is_some_and(|address| address.port() == Some(0))
+    {
         return Err(file.fault_at("advertise:", "advertise: port 0 cannot be reached"));
     }
     let anywhere = ["0.0.0.0", "::"].map(String::from);
-    if let (true, None, Address::Inet { host, .. }) = (raw.register, &raw.advertise, &raw.listener.address)
+    if let (true, None, Address::Inet { host, .. }) =
+        (raw.register, &raw.advertise, &raw.listener.address)
         && anywhere.contains(host)
     {
-        let text = format!("advertise: missing, and nobody can connect to the listener's address {host}");
+        let text =
+            format!("advertise: missing, and nobody can connect to the listener's address {host}");
         return Err(file.fault_at("listener", &text));
     }
     Ok(())
@@ -217,20 +237,26 @@ fn check_profile(file: &ConfigFile, raw: &RawWorker) -> Result<(), ConfigError> 
 
 fn coordinator(text: &str) -> Option<Uri> {
     let uri: Uri = text.parse().ok()?;
-    let plain = uri.scheme_str() == Some("http") && uri.authority().is_some() && matches!(uri.path(), "" | "/");
+    let plain = uri.scheme_str() == Some("http")
+        && uri.authority().is_some()
+        && matches!(uri.path(), "" | "/");
     (plain && uri.query().is_none()).then_some(uri)
 }
 
 fn headers(file: &ConfigFile, section: &HeadersSection) -> Result<RequestIdSection, ConfigError> {
     let mut names = RequestIdSection::default();
     let parse = |text: &str| {
-        text.parse().map_err(|_| file.fault_at(text, &format!("request_id: `{text}` is not a header name")))
+        text.parse()
+            .map_err(|_| file.fault_at(text, &format!("request_id: `{text}` is not a header name")))
     };
     if let Some(header) = &section.header {
         names.header = parse(header)?;
     }
     if let Some(aliases) = &section.aliases {
-        names.aliases = aliases.iter().map(|alias| parse(alias)).collect::<Result<_, _>>()?;
+        names.aliases = aliases
+            .iter()
+            .map(|alias| parse(alias))
+            .collect::<Result<_, _>>()?;
     }
     Ok(names)
 }
@@ -240,8 +266,7 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    const SMALLEST: &str =
-        "version: 1\nworker:\n  id: w\n  listener: {address: '127.0.0.1:0'}\n  admin: {address: '127.0.0.1:0'}\n";
+    const SMALLEST: &str = "version: 1\nworker:\n  id: w\n  listener: {address: '127.0.0.1:0'}\n  admin: {address: '127.0.0.1:0'}\n";
 
     fn load(more: &str) -> Result<Config, String> {
         let text = format!("{SMALLEST}{more}");
@@ -279,14 +304,33 @@ mod tests {
             ("  coordinators: []\n", 6, "coordinators"),
             ("  coordinators: ['127.0.0.1:8081']\n", 6, "coordinators"),
             ("  coordinators: ['http://c:1/path']\n", 6, "coordinators"),
-            ("  coordinators: ['http://c:1']\n  request_id: {header: 'a b'}\n", 7, "request_id"),
+            (
+                "  coordinators: ['http://c:1']\n  request_id: {header: 'a b'}\n",
+                7,
+                "request_id",
+            ),
             ("  coordinators: ['http://c:1']\n  weight: 0\n", 7, "weight"),
-            ("  coordinators: ['http://c:1']\n  labels: {zone: ''}\n", 7, "labels.zone"),
-            ("  coordinators: ['http://c:1']\n  advertise: 'h:0'\n", 7, "advertise"),
-            ("  coordinators: ['http://c:1']\n  request_id: {accept_from: []}\n", 7, "accept_from"),
+            (
+                "  coordinators: ['http://c:1']\n  labels: {zone: ''}\n",
+                7,
+                "labels.zone",
+            ),
+            (
+                "  coordinators: ['http://c:1']\n  advertise: 'h:0'\n",
+                7,
+                "advertise",
+            ),
+            (
+                "  coordinators: ['http://c:1']\n  request_id: {accept_from: []}\n",
+                7,
+                "accept_from",
+            ),
         ] {
             let text = load(more).unwrap_err();
-            assert!(text.starts_with(&format!("w.yaml:{line}: ")) && text.contains(words), "{text}");
+            assert!(
+                text.starts_with(&format!("w.yaml:{line}: ")) && text.contains(words),
+                "{text}"
+            );
         }
     }
 }

@@ -17,7 +17,8 @@ pub struct RequestContext {
     pub route: Option<Route>,
     /// The endpoints that it goes to.
     pub placement: Placement,
-    /// The WebSocket's identifier, captured when the application has answered with 101 (docs/request-id.md, rule 15).
+    /// The WebSocket's identifier, captured when the application has answered with 101
+    /// (docs/request-id.md, rule 15).
     pub websocket_id: Option<RequestId>,
     /// Body bytes that have come from the coordinator, for the limit.
     pub body_bytes: u64,
@@ -43,7 +44,8 @@ pub struct Placement {
 impl Placement {
     /// Leaves the endpoint of the current attempt out of further ones.
     pub fn give_up(&mut self) {
-        self.failed.extend(self.endpoint.take().map(|busy| Arc::clone(busy.endpoint())));
+        self.failed
+            .extend(self.endpoint.take().map(|busy| Arc::clone(busy.endpoint())));
     }
 }
 

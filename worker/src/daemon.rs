@@ -37,32 +37,58 @@ use crate::sync::Followers;
 pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     let config = Config::load(&flags.conf)?;
     if flags.test {
-        check_files(&[&config.token_file], &config.access_log).map_err(|e| config.file.fault_of(&e.path, e.key, &e))?;
+        check_files(&[&config.token_file], &config.access_log)
+            .map_err(|e| config.file.fault_of(&e.path, e.key, &e))?;
         log::info!("{} is valid", flags.conf);
         std::process::exit(0);
     }
     logging.set_level(&config.log_level);
-    let token = read_or_create(&config.token_file)
-        .map_err(|e| config.file.fault_of(&config.token_file.display().to_string(), "token_file", e))?;
+    let token = read_or_create(&config.token_file).map_err(|e| {
+        config
+            .file
+            .fault_of(&config.token_file.display().to_string(), "token_file", e)
+    })?;
     let hop = hop(&config)?;
     // Pingora's configuration cannot be copied, and reloads compare with it.
     let server = Config::from_file(config.file.clone())?.server;
-    let mut daemon = Daemon::new(hop.tier.as_str(), server, flags, hop.drain.clone(), config.drain, hop.log.clone())?;
+    let mut daemon = Daemon::new(
+        hop.tier.as_str(),
+        server,
+        flags,
+        hop.drain.clone(),
+        config.drain,
+        hop.log.clone(),
+    )?;
     let apps = Arc::new(Apps::new(config.timeouts.clone()));
-    let coordinators = config.coordinators.iter().map(|base| Client::new(base.clone(), &token)).collect();
-    let followers = background_service("app table", Followers::new(Arc::clone(&apps), coordinators, config.sync));
+    let coordinators = config
+        .coordinators
+        .iter()
+        .map(|base| Client::new(base.clone(), &token))
+        .collect();
+    let followers = background_service(
+        "app table",
+        Followers::new(Arc::clone(&apps), coordinators, config.sync),
+    );
     let worker = Arc::new(Worker {
         hop: Arc::clone(&hop),
         id: config.id.as_str().into(),
         token: Token::new(&token),
         apps: Arc::clone(&apps),
         followers: followers.task(),
-        connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(&daemon.conf()))),
+        connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(
+            &daemon.conf(),
+        ))),
     });
     listen_for_coordinators(&mut daemon, &config, &worker, flags.upgrade)?;
     listen_for_admins(&mut daemon, &config, &worker, flags.upgrade)?;
     daemon.server.add_service(followers);
-    daemon.on_reload(Arc::new(WorkerReload::new(flags.conf.clone(), config, hop, apps, logging.clone())));
+    daemon.on_reload(Arc::new(WorkerReload::new(
+        flags.conf.clone(),
+        config,
+        hop,
+        apps,
+        logging.clone(),
+    )));
     daemon.run()
 }
 
@@ -89,11 +115,15 @@ fn listen_for_coordinators(
     worker: &Arc<Worker>,
     inherited: bool,
 ) -> Result<(), ConfigError> {
-    let bound = bind(&config.listener, "proxy", inherited)
-        .map_err(|e| config.file.fault_of(&config.listener.to_string(), "listener", e))?;
+    let bound = bind(&config.listener, "proxy", inherited).map_err(|e| {
+        config
+            .file
+            .fault_of(&config.listener.to_string(), "listener", e)
+    })?;
     let mut proxy = http_proxy(&daemon.conf(), WorkerProxy(Arc::clone(worker)));
     let mut options = HttpServerOptions::default();
-    // CONNECT comes to our own code, which refuses it with an identifier (docs/request-id.md, rule 13).
+    // CONNECT comes to our own code, which refuses it with an identifier (docs/request-id.md, rule
+    // 13).
     options.allow_connect_method_proxying = true;
     proxy.server_options = Some(options);
     let mut service = Service::new(bound.name.to_owned(), Entrance::new(proxy, &worker.hop));
@@ -103,12 +133,26 @@ fn listen_for_coordinators(
         let address = match &config.advertise {
             Some(address) => address.clone(),
             // The listener's own, with the port that it has.
-            None => bound.display().parse().map_err(|e| config.file.fault_of("listener", "listener", e))?,
+            None => bound
+                .display()
+                .parse()
+                .map_err(|e| config.file.fault_of("listener", "listener", e))?,
         };
         let (id, labels) = (config.id.clone(), config.labels.clone());
-        let profile = Profile { id, address, weight: config.weight, labels };
+        let profile = Profile {
+            id,
+            address,
+            weight: config.weight,
+            labels,
+        };
         let retry = config.sync.retry.0;
-        let registrar = Registrar::new(profile, &bound.address, &worker.followers, &worker.hop, retry);
+        let registrar = Registrar::new(
+            profile,
+            &bound.address,
+            &worker.followers,
+            &worker.hop,
+            retry,
+        );
         daemon.server.add_service(registrar);
     }
     daemon.hold(bound);
@@ -123,7 +167,9 @@ fn listen_for_admins(
 ) -> Result<(), ConfigError> {
     let bound = bind(&config.admin, "admin", inherited)
         .map_err(|e| config.file.fault_of(&config.admin.to_string(), "admin", e))?;
-    daemon.server.add_service(AdminService::new(&bound, admin::router(worker)));
+    daemon
+        .server
+        .add_service(AdminService::new(&bound, admin::router(worker)));
     daemon.hold(bound);
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Which endpoint of an app a request goes to (phase `upstream_peer`): by its session, or where there is least to do.
+//! Which endpoint of an app a request goes to (phase `upstream_peer`): by its session, or where
+//! there is least to do.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -42,7 +43,12 @@ impl Endpoint {
     /// An endpoint whose load is counted in `load`.
     #[must_use]
     pub fn new(address: &str, weight: u16, peer: HttpPeer, load: Arc<AtomicUsize>) -> Self {
-        Self { address: address.into(), weight, peer, load }
+        Self {
+            address: address.into(),
+            weight,
+            peer,
+            load,
+        }
     }
 
     /// Where its load is counted.
@@ -65,18 +71,30 @@ impl Endpoint {
     }
 }
 
-/// The endpoint for a request: of a session the same each time, otherwise the freer one of two at random; `failed` ones are left out.
+/// The endpoint for a request: of a session the same each time, otherwise the freer one of two at
+/// random; `failed` ones are left out.
 #[must_use]
-pub fn select(endpoints: &[Arc<Endpoint>], session: Option<&[u8]>, failed: &[Arc<Endpoint>]) -> Option<Arc<Endpoint>> {
-    let usable = || endpoints.iter().filter(|endpoint| !failed.iter().any(|f| f.address == endpoint.address));
+pub fn select(
+    endpoints: &[Arc<Endpoint>],
+    session: Option<&[u8]>,
+    failed: &[Arc<Endpoint>],
+) -> Option<Arc<Endpoint>> {
+    let usable = || {
+        endpoints
+            .iter()
+            .filter(|endpoint| !failed.iter().any(|f| f.address == endpoint.address))
+    };
     match session {
-        Some(session) => usable().max_by(|a, b| score(session, a).total_cmp(&score(session, b))).cloned(),
+        Some(session) => usable()
+            .max_by(|a, b| score(session, a).total_cmp(&score(session, b)))
+            .cloned(),
         None => freer_of_two(usable),
     }
 }
 
-/// Weighted rendezvous hashing: each endpoint draws a number by the session, and the largest has it. A change of the endpoints
-/// moves only the sessions that it must, and workers agree without talking.
+/// Weighted rendezvous hashing: each endpoint draws a number by the session, and the largest has
+/// it. A change of the endpoints moves only the sessions that it must, and workers agree without
+/// talking.
 fn score(session: &[u8], endpoint: &Endpoint) -> f64 {
     let mut hasher = DefaultHasher::new();
     session.hash(&mut hasher);
@@ -87,7 +105,9 @@ fn score(session: &[u8], endpoint: &Endpoint) -> f64 {
     f64::from(endpoint.weight) / -unit.ln()
 }
 
-fn freer_of_two<'e, I: Iterator<Item = &'e Arc<Endpoint>>>(usable: impl Fn() -> I) -> Option<Arc<Endpoint>> {
+fn freer_of_two<'e, I: Iterator<Item = &'e Arc<Endpoint>>>(
+    usable: impl Fn() -> I,
+) -> Option<Arc<Endpoint>> {
     let count = usable().count();
     if count <= 1 {
         return usable().next().cloned();
@@ -110,8 +130,17 @@ mod tests {
         let timeouts = PeerTimeouts::new(&TimeoutsSection::default(), None, None);
         let make = |(i, weight): (usize, &u16)| {
             let address = format!("127.0.0.1:{}", 1000 + i);
-            let resolved = address.parse::<app_proxy_hop::address::Address>().unwrap().resolve().unwrap();
-            Arc::new(Endpoint::new(&address, *weight, peer(&resolved, timeouts), Arc::default()))
+            let resolved = address
+                .parse::<app_proxy_hop::address::Address>()
+                .unwrap()
+                .resolve()
+                .unwrap();
+            Arc::new(Endpoint::new(
+                &address,
+                *weight,
+                peer(&resolved, timeouts),
+                Arc::default(),
+            ))
         };
         weights.iter().enumerate().map(make).collect()
     }
@@ -122,7 +151,10 @@ mod tests {
         for session in 0..100_u32 {
             let key = session.to_be_bytes();
             let first = select(&all, Some(&key), &[]).unwrap();
-            assert_eq!(select(&all, Some(&key), &[]).unwrap().address, first.address);
+            assert_eq!(
+                select(&all, Some(&key), &[]).unwrap().address,
+                first.address
+            );
         }
     }
 
@@ -141,7 +173,9 @@ mod tests {
     fn weight_is_the_share_of_sessions() {
         let all = endpoints(&[1, 3]);
         let share = (0..2000_u32)
-            .filter(|key| &*select(&all, Some(&key.to_be_bytes()), &[]).unwrap().address == "127.0.0.1:1001")
+            .filter(|key| {
+                &*select(&all, Some(&key.to_be_bytes()), &[]).unwrap().address == "127.0.0.1:1001"
+            })
             .count();
         assert!((1400..1600).contains(&share), "{share} of 2000");
     }
@@ -162,7 +196,10 @@ mod tests {
     fn failed_endpoints_are_left_out() {
         let all = endpoints(&[1, 1]);
         for session in [Some(&b"s"[..]), None] {
-            assert_eq!(select(&all, session, &all[..1]).unwrap().address, all[1].address);
+            assert_eq!(
+                select(&all, session, &all[..1]).unwrap().address,
+                all[1].address
+            );
             assert!(select(&all, session, &all).is_none());
         }
     }

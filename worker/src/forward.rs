@@ -8,14 +8,17 @@ use pingora_http::RequestHeader;
 
 use crate::context::RequestContext;
 
-/// Makes a coordinator's request header the one for the application: what the tiers say to each other goes, the identifier is
-/// set under all its names (docs/request-id.md, rules 5 and 8).
+/// Makes a coordinator's request header the one for the application: what the tiers say to each
+/// other goes, the identifier is set under all its names (docs/request-id.md, rules 5 and 8).
 ///
 /// # Errors
 /// When the request has no route, which the phases rule out.
 pub fn request(request: &mut RequestHeader, ctx: &RequestContext, policy: &Policy) -> Result<()> {
     let Some(route) = &ctx.route else {
-        return Err(Error::explain(ErrorType::InternalError, "a request is forwarded without a route"));
+        return Err(Error::explain(
+            ErrorType::InternalError,
+            "a request is forwarded without a route",
+        ));
     };
     rewrite(request, &route.target, |headers| {
         remove_internal(headers);

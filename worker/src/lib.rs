@@ -1,6 +1,7 @@
 //! The worker: proxies to the applications next to it, for coordinators alone.
 //!
-//! The modules are listed in the order in which a request meets them; `proxy` is the table of contents.
+//! The modules are listed in the order in which a request meets them; `proxy` is the table of
+//! contents.
 
 pub mod config;
 pub mod daemon;

@@ -1,4 +1,5 @@
-//! The way of a request through the worker, phase by phase: a table of contents, each phase calls one module.
+//! The way of a request through the worker, phase by phase: a table of contents, each phase calls
+//! one module.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -56,14 +57,16 @@ pub struct WorkerProxy(pub Arc<Worker>);
 
 #[async_trait]
 impl ProxyHttp for WorkerProxy {
-    /// On the heap: Pingora moves the context with the state of its own phases, several times a request.
+    /// On the heap: Pingora moves the context with the state of its own phases, several times a
+    /// request.
     type CTX = Box<RequestContext>;
 
     fn new_ctx(&self) -> Self::CTX {
         Box::new(RequestContext::new(&self.0.hop))
     }
 
-    /// Authenticate the coordinator, take the identifier, find the app; a WebSocket leaves Pingora's loop here.
+    /// Authenticate the coordinator, take the identifier, find the app; a WebSocket leaves
+    /// Pingora's loop here.
     async fn request_filter(&self, session: &mut HttpSession, ctx: &mut Self::CTX) -> Result<bool> {
         phase::prepare(session, &self.0.hop);
         if is_health_check(session.req_header()) {
@@ -79,14 +82,29 @@ impl ProxyHttp for WorkerProxy {
             Err(failure) => Err(failure),
         };
         if let Err(failure) = entered {
-            debug!("request_id={} is refused: {} {}", ctx.exchange.id(), failure.code(), failure.detail());
-            return answer_failure(session, &mut ctx.exchange, failure).await.map(|()| true);
+            debug!(
+                "request_id={} is refused: {} {}",
+                ctx.exchange.id(),
+                failure.code(),
+                failure.detail()
+            );
+            return answer_failure(session, &mut ctx.exchange, failure)
+                .await
+                .map(|()| true);
         }
         if !is_websocket(session.req_header()) {
             forget_spelling(session.req_header_mut());
             return Ok(false);
         }
-        let served = serve(&self.0.connector, session, &mut ToApplication { worker: &self.0, ctx }).await?;
+        let served = serve(
+            &self.0.connector,
+            session,
+            &mut ToApplication {
+                worker: &self.0,
+                ctx,
+            },
+        )
+        .await?;
         if let Err(failure) = served {
             answer_failure(session, &mut ctx.exchange, failure).await?;
         }
@@ -97,7 +115,11 @@ impl ProxyHttp for WorkerProxy {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     /// Select an endpoint.
-    async fn upstream_peer(&self, _session: &mut HttpSession, ctx: &mut Self::CTX) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        _session: &mut HttpSession,
+        ctx: &mut Self::CTX,
+    ) -> Result<Box<HttpPeer>> {
         match self.0.place(ctx) {
             Ok(endpoint) => Ok(Box::new(endpoint.peer.clone())),
             Err(failure) => Err(raise(failure, "no endpoint is left to try")),
@@ -113,7 +135,11 @@ impl ProxyHttp for WorkerProxy {
         mut e: Box<Error>,
     ) -> Box<Error> {
         if let Some(busy) = &ctx.placement.endpoint {
-            phase::log_unconnected(&ctx.exchange, &format!("endpoint {}", busy.endpoint().address), &e);
+            phase::log_unconnected(
+                &ctx.exchange,
+                &format!("endpoint {}", busy.endpoint().address),
+                &e,
+            );
         }
         ctx.placement.give_up();
         e.set_retry(true);
@@ -152,7 +178,11 @@ impl ProxyHttp for WorkerProxy {
         _end_of_stream: bool,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
-        phase::count_body(&self.0.hop, &mut ctx.body_bytes, body.as_ref().map_or(0, Bytes::len))?;
+        phase::count_body(
+            &self.0.hop,
+            &mut ctx.body_bytes,
+            body.as_ref().map_or(0, Bytes::len),
+        )?;
         ctx.exchange.outcome.bytes_in = ctx.body_bytes;
         Ok(())
     }
@@ -164,7 +194,9 @@ impl ProxyHttp for WorkerProxy {
         ctx: &mut Self::CTX,
     ) -> Result<()> {
         finish_header(session, &mut ctx.exchange, response)?;
-        let RequestContext { exchange, route, .. } = &mut **ctx;
+        let RequestContext {
+            exchange, route, ..
+        } = &mut **ctx;
         if let Some(route) = route {
             register_if_long(session, exchange, response, &route.app.streams);
         }
@@ -193,7 +225,12 @@ impl ProxyHttp for WorkerProxy {
         phase::decide_retry(session, &ctx.exchange, e, client_reused, false)
     }
 
-    async fn fail_to_proxy(&self, session: &mut HttpSession, e: &Error, ctx: &mut Self::CTX) -> FailToProxy {
+    async fn fail_to_proxy(
+        &self,
+        session: &mut HttpSession,
+        e: &Error,
+        ctx: &mut Self::CTX,
+    ) -> FailToProxy {
         phase::fail(session, &mut ctx.exchange, e).await
     }
 
@@ -223,13 +260,20 @@ impl ProxyHttp for WorkerProxy {
 }
 
 impl Worker {
-    /// Takes the identifier of an authenticated coordinator; anybody else is refused under one of the worker's own (docs/request-id.md, rule 6).
+    /// Takes the identifier of an authenticated coordinator; anybody else is refused under one of
+    /// the worker's own (docs/request-id.md, rule 6).
     fn identify(&self, session: &HttpSession, ctx: &mut RequestContext) -> Result<(), Failure> {
         let request = session.req_header();
         let (peer, _) = phase::addresses(session);
-        let own = |id| Established { id, refused: None, replaced: None, generated: true };
+        let own = |id| Established {
+            id,
+            refused: None,
+            replaced: None,
+            generated: true,
+        };
         if !is_coordinator(&request.headers, &self.token) {
-            ctx.exchange.begin(request, peer, own(RequestId::generate()));
+            ctx.exchange
+                .begin(request, peer, own(RequestId::generate()));
             return Err(Failure::Forbidden("Only coordinators are served here."));
         }
         let id = match self.hop.identity.read(&request.headers) {
@@ -237,12 +281,23 @@ impl Worker {
             missing => {
                 let id = RequestId::generate();
                 self.hop.metrics.request_id_missing.inc();
-                error!("request_id={id} was made here, a coordinator sent none that is valid: {missing:?}");
+                error!(
+                    "request_id={id} was made here, a coordinator sent none that is valid: {missing:?}"
+                );
                 id
             }
         };
         let client = client(&request.headers).or(peer);
-        ctx.exchange.begin(request, client, Established { id, refused: None, replaced: None, generated: false });
+        ctx.exchange.begin(
+            request,
+            client,
+            Established {
+                id,
+                refused: None,
+                replaced: None,
+                generated: false,
+            },
+        );
         ctx.exchange.facts.worker = Some(Arc::clone(&self.id));
         ctx.exchange.facts.session_id = request.headers.get(&SESSION_ID).cloned();
         Ok(())
@@ -258,12 +313,19 @@ impl Worker {
         let (name, target) = app_and_target(request)?;
         let app = self.find(name, &request.headers, ctx.exchange.id()).await?;
         ctx.exchange.facts.app = Some(Arc::clone(&app.name));
-        let target = target.parse().map_err(|_| Failure::BadRequest("The path is not valid."))?;
+        let target = target
+            .parse()
+            .map_err(|_| Failure::BadRequest("The path is not valid."))?;
         ctx.route = Some(Route { app, target });
         Ok(())
     }
 
-    async fn find(&self, name: &str, headers: &HeaderMap, id: &RequestId) -> Result<Arc<ServedApp>, Failure> {
+    async fn find(
+        &self,
+        name: &str,
+        headers: &HeaderMap,
+        id: &RequestId,
+    ) -> Result<Arc<ServedApp>, Failure> {
         let fence = fence(headers);
         let found = self.apps.load().look_up(name, fence);
         match (found, fence) {
@@ -274,8 +336,14 @@ impl Worker {
         }
     }
 
-    /// Finds the app in a table that is not here yet; where that does not come, in the one that there is.
-    async fn find_newer(&self, name: &str, fence: Fence<'_>, id: &RequestId) -> Result<Arc<ServedApp>, Failure> {
+    /// Finds the app in a table that is not here yet; where that does not come, in the one that
+    /// there is.
+    async fn find_newer(
+        &self,
+        name: &str,
+        fence: Fence<'_>,
+        id: &RequestId,
+    ) -> Result<Arc<ServedApp>, Failure> {
         self.followers.catch_up(fence).await;
         let tables = self.apps.load();
         match tables.look_up(name, Some(fence)) {
@@ -288,7 +356,10 @@ impl Worker {
                     fence.epoch,
                     tables.summary()
                 );
-                tables.best(name, fence.epoch).cloned().ok_or(Failure::NoEndpointAvailable)
+                tables
+                    .best(name, fence.epoch)
+                    .cloned()
+                    .ok_or(Failure::NoEndpointAvailable)
             }
         }
     }
@@ -299,10 +370,23 @@ impl Worker {
     /// What to tell the client when none is left: there is none at all, or none can be connected.
     pub fn place(&self, ctx: &mut RequestContext) -> Result<Arc<Endpoint>, Failure> {
         let route = ctx.route.as_ref().ok_or(Failure::Internal)?;
-        let session = ctx.exchange.facts.session_id.as_ref().filter(|_| route.app.has_sessions());
+        let session = ctx
+            .exchange
+            .facts
+            .session_id
+            .as_ref()
+            .filter(|_| route.app.has_sessions());
         let failed = &ctx.placement.failed;
-        let Some(endpoint) = select(&route.app.endpoints, session.map(|id| id.as_bytes()), failed) else {
-            return Err(if failed.is_empty() { Failure::NoEndpointAvailable } else { Failure::EndpointUnreachable });
+        let Some(endpoint) = select(
+            &route.app.endpoints,
+            session.map(|id| id.as_bytes()),
+            failed,
+        ) else {
+            return Err(if failed.is_empty() {
+                Failure::NoEndpointAvailable
+            } else {
+                Failure::EndpointUnreachable
+            });
         };
         ctx.exchange.outcome.attempts += 1;
         ctx.exchange.facts.endpoint = Some(Arc::clone(&endpoint.address));
@@ -310,8 +394,8 @@ impl Worker {
         Ok(endpoint)
     }
 
-    /// Answers the coordinators' health check: 200, or 503 while there is no table or the daemon is ending. It is no request of a client's
-    /// and leaves no line in the access log.
+    /// Answers the coordinators' health check: 200, or 503 while there is no table or the daemon is
+    /// ending. It is no request of a client's and leaves no line in the access log.
     async fn health(&self, session: &mut HttpSession, ctx: &mut RequestContext) -> Result<bool> {
         let (status, body) = if self.hop.drain.is_draining() {
             (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
@@ -320,14 +404,35 @@ impl Worker {
         } else {
             (StatusCode::SERVICE_UNAVAILABLE, "no app table\n")
         };
-        answer_unlogged(session, ctx, status, "text/plain", Bytes::from_static(body.as_bytes())).await
+        answer_unlogged(
+            session,
+            ctx,
+            status,
+            "text/plain",
+            Bytes::from_static(body.as_bytes()),
+        )
+        .await
     }
 
-    /// Tells a coordinator what is known of a request. As the health check, this is no request of a client's.
-    async fn tell(&self, session: &mut HttpSession, ctx: &mut RequestContext, id: RequestId) -> Result<bool> {
+    /// Tells a coordinator what is known of a request. As the health check, this is no request of a
+    /// client's.
+    async fn tell(
+        &self,
+        session: &mut HttpSession,
+        ctx: &mut RequestContext,
+        id: RequestId,
+    ) -> Result<bool> {
         let events = admin::events(&self.hop, id).await;
-        let body = serde_json::to_vec(&events).or_err(ErrorType::InternalError, "events are no JSON")?;
-        answer_unlogged(session, ctx, StatusCode::OK, "application/json", body.into()).await
+        let body =
+            serde_json::to_vec(&events).or_err(ErrorType::InternalError, "events are no JSON")?;
+        answer_unlogged(
+            session,
+            ctx,
+            StatusCode::OK,
+            "application/json",
+            body.into(),
+        )
+        .await
     }
 }
 
@@ -343,10 +448,19 @@ async fn answer_unlogged(
     let mut response = ResponseHeader::build(status, Some(5))?;
     response.insert_header(header::CONTENT_TYPE, media)?;
     response.insert_header(header::CONTENT_LENGTH, body.len())?;
-    answer(session, &mut ctx.exchange, response, body, false).await.map(|()| true)
+    answer(session, &mut ctx.exchange, response, body, false)
+        .await
+        .map(|()| true)
 }
 
-/// Where the coordinator says that the request comes from. It says so by `X-Forwarded-For`, except where others have added to that.
+/// Where the coordinator says that the request comes from. It says so by `X-Forwarded-For`, except
+/// where others have added to that.
 fn client(headers: &HeaderMap) -> Option<IpAddr> {
-    headers.get(&CLIENT).or_else(|| headers.get(&X_FORWARDED_FOR))?.to_str().ok()?.parse().ok()
+    headers
+        .get(&CLIENT)
+        .or_else(|| headers.get(&X_FORWARDED_FOR))?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }

@@ -1,4 +1,5 @@
-//! Joins the pools of the coordinators: registers with each of them, renews that, and leaves them all at the end.
+//! Joins the pools of the coordinators: registers with each of them, renews that, and leaves them
+//! all at the end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,7 +61,8 @@ struct Shared {
     retry: Duration,
     /// Which coordinators drain this worker, by their number: the others have to know.
     drained_by: watch::Sender<Vec<bool>>,
-    /// How many of what is in flight are registrations, which count so that leaving is not cut short.
+    /// How many of what is in flight are registrations, which count so that leaving is not cut
+    /// short.
     own: AtomicU64,
 }
 
@@ -79,7 +81,13 @@ impl Drop for Joined<'_> {
 impl Registrar {
     /// Registers `profile` with all coordinators that are followed, once `listener` is listened on.
     #[must_use]
-    pub fn new(profile: Profile, listener: &str, followers: &Arc<Followers>, hop: &Arc<Hop>, retry: Duration) -> Self {
+    pub fn new(
+        profile: Profile,
+        listener: &str,
+        followers: &Arc<Followers>,
+        hop: &Arc<Hop>,
+        retry: Duration,
+    ) -> Self {
         let drained_by = watch::Sender::new(vec![false; followers.each().len()]);
         let shared = Shared {
             profile,
@@ -90,20 +98,36 @@ impl Registrar {
             drained_by,
             own: AtomicU64::new(0),
         };
-        Self { shared: Arc::new(shared), listener: listener.to_owned() }
+        Self {
+            shared: Arc::new(shared),
+            listener: listener.to_owned(),
+        }
     }
 }
 
 #[async_trait]
 impl Service for Registrar {
-    async fn start_service(&mut self, fds: Option<ListenFds>, _shutdown: ShutdownWatch, _listeners_per_fd: usize) {
+    async fn start_service(
+        &mut self,
+        fds: Option<ListenFds>,
+        _shutdown: ShutdownWatch,
+        _listeners_per_fd: usize,
+    ) {
         while let Some(fds) = &fds
             && fds.lock().get(&self.listener).is_none()
         {
             sleep(LISTEN_EVERY).await;
         }
         let shared = &self.shared;
-        join_all(shared.followers.each().iter().enumerate().map(|(number, one)| shared.keep(number, one))).await;
+        join_all(
+            shared
+                .followers
+                .each()
+                .iter()
+                .enumerate()
+                .map(|(number, one)| shared.keep(number, one)),
+        )
+        .await;
     }
 
     fn name(&self) -> &'static str {
@@ -126,7 +150,8 @@ impl Shared {
         tokio::select! {
             biased;
             () = self.drain().reached(Phase::HandingOver) => return,
-            // Without its table, requests of this coordinator could not be served. The followers live as long as the daemon.
+            // Without its table, requests of this coordinator could not be served. The followers
+            // live as long as the daemon.
             _ = found.wait_for(|times| *times > 0) => {}
         }
         let joined = self.join();
@@ -139,7 +164,8 @@ impl Shared {
             self.leave(follower).await;
             return;
         }
-        // The successor registers under the same identifier: until it does, the lease must not lapse, and there is nothing to leave.
+        // The successor registers under the same identifier: until it does, the lease must not
+        // lapse, and there is nothing to leave.
         drop(joined);
         tokio::select! {
             biased;
@@ -149,12 +175,21 @@ impl Shared {
     }
 
     /// Renews the registration; ends when a successor has taken it over.
-    async fn renew_forever(&self, number: usize, follower: &Follower, found: &mut watch::Receiver<u64>) {
+    async fn renew_forever(
+        &self,
+        number: usize,
+        follower: &Follower,
+        found: &mut watch::Receiver<u64>,
+    ) {
         let mut drained_by = self.drained_by.subscribe();
         let mut failing = false;
         loop {
             let said = self.registration(number, follower, &mut drained_by);
-            let pause = match follower.coordinator().register(&self.profile.id, &said).await {
+            let pause = match follower
+                .coordinator()
+                .register(&self.profile.id, &said)
+                .await
+            {
                 Ok(registered) => {
                     self.note_success(follower, &mut failing);
                     self.note_drain(number, registered.drain);
@@ -176,10 +211,21 @@ impl Shared {
 
     async fn leave(&self, follower: &Follower) {
         let base = follower.coordinator().base();
-        match timeout(LEAVING, follower.coordinator().leave(&self.profile.id, &self.instance)).await {
+        match timeout(
+            LEAVING,
+            follower
+                .coordinator()
+                .leave(&self.profile.id, &self.instance),
+        )
+        .await
+        {
             Ok(Ok(())) => info!("has left coordinator {base}"),
-            Ok(Err(e)) => warn!("coordinator {base} {e}: it will miss this worker, and take it out by itself"),
-            Err(_) => warn!("coordinator {base} does not answer: it will miss this worker, and take it out by itself"),
+            Ok(Err(e)) => {
+                warn!("coordinator {base} {e}: it will miss this worker, and take it out by itself")
+            }
+            Err(_) => warn!(
+                "coordinator {base} does not answer: it will miss this worker, and take it out by itself"
+            ),
         }
     }
 
@@ -190,11 +236,23 @@ impl Shared {
         follower: &Follower,
         drained_by: &mut watch::Receiver<Vec<bool>>,
     ) -> Registration {
-        let held = follower.position().map(|at| Held { epoch: at.epoch.as_ref().to_owned(), revision: at.revision });
+        let held = follower.position().map(|at| Held {
+            epoch: at.epoch.as_ref().to_owned(),
+            revision: at.revision,
+        });
         let others = |(other, drains): (usize, &bool)| *drains && other != number;
         // What this coordinator says of the drain is not said back to it.
-        let draining = drained_by.borrow_and_update().iter().enumerate().any(others);
-        let Profile { address, weight, labels, .. } = self.profile.clone();
+        let draining = drained_by
+            .borrow_and_update()
+            .iter()
+            .enumerate()
+            .any(others);
+        let Profile {
+            address,
+            weight,
+            labels,
+            ..
+        } = self.profile.clone();
         Registration {
             address,
             weight,
@@ -219,7 +277,10 @@ impl Shared {
     /// From now on the daemon does not end before it has left.
     fn join(&self) -> Joined<'_> {
         self.own.fetch_add(1, Ordering::Relaxed);
-        Joined { shared: self, _in_flight: self.drain().enter() }
+        Joined {
+            shared: self,
+            _in_flight: self.drain().enter(),
+        }
     }
 
     fn drain(&self) -> &Drain {
@@ -228,21 +289,28 @@ impl Shared {
 
     fn note_success(&self, follower: &Follower, failing: &mut bool) {
         if std::mem::take(failing) {
-            info!("is registered with coordinator {} again", follower.coordinator().base());
+            info!(
+                "is registered with coordinator {} again",
+                follower.coordinator().base()
+            );
         }
     }
 
     fn note_failure(&self, follower: &Follower, error: &ClientError, failing: &mut bool) {
         if !std::mem::replace(failing, true) {
-            warn!("cannot register with coordinator {}: it {error}", follower.coordinator().base());
+            warn!(
+                "cannot register with coordinator {}: it {error}",
+                follower.coordinator().base()
+            );
         }
     }
 
     fn note_drain(&self, number: usize, drains: bool) {
-        self.drained_by.send_if_modified(|all| match all.get_mut(number) {
-            Some(known) => std::mem::replace(known, drains) != drains,
-            None => false,
-        });
+        self.drained_by
+            .send_if_modified(|all| match all.get_mut(number) {
+                Some(known) => std::mem::replace(known, drains) != drains,
+                None => false,
+            });
     }
 }
 

@@ -1,4 +1,5 @@
-//! SIGHUP: the worker's file is read again. Timeouts and the log level change at once; the rest waits for a restart.
+//! SIGHUP: the worker's file is read again. Timeouts and the log level change at once; the rest
+//! waits for a restart.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,8 +27,20 @@ struct State {
 impl WorkerReload {
     /// Reloads `file`, of which `running` was read at the start.
     #[must_use]
-    pub fn new(file: ConfigPath, running: Config, hop: Arc<Hop>, apps: Arc<Apps>, logging: Logging) -> Self {
-        Self(Arc::new(State { file, running: Mutex::new(running), hop, apps, logging }))
+    pub fn new(
+        file: ConfigPath,
+        running: Config,
+        hop: Arc<Hop>,
+        apps: Arc<Apps>,
+        logging: Logging,
+    ) -> Self {
+        Self(Arc::new(State {
+            file,
+            running: Mutex::new(running),
+            hop,
+            apps,
+            logging,
+        }))
     }
 }
 
@@ -54,7 +67,12 @@ impl State {
             self.hop.set_timeouts(read.timeouts.clone());
             self.apps.set_timeouts(read.timeouts.clone());
         }
-        changes.conclude(&self.file, &self.logging, &running.log_level, &read.log_level);
+        changes.conclude(
+            &self.file,
+            &self.logging,
+            &running.log_level,
+            &read.log_level,
+        );
         running.timeouts = read.timeouts;
         running.log_level = read.log_level;
         Ok(())

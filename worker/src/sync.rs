@@ -1,4 +1,5 @@
-//! Follows the app table of every coordinator by long poll, and lets a request wait for a table that its coordinator already has.
+//! Follows the app table of every coordinator by long poll, and lets a request wait for a table
+//! that its coordinator already has.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,7 +28,8 @@ pub struct Followers {
     apps: Arc<Apps>,
     timing: SyncSection,
     each: Vec<Arc<Follower>>,
-    /// Of names that are new, and of those that are looked up again: the ones must not wait for the others.
+    /// Of names that are new, and of those that are looked up again: the ones must not wait for the
+    /// others.
     new_names: Lookups,
     again: Lookups,
     /// Counts the polls that ended.
@@ -38,13 +40,15 @@ pub struct Followers {
 pub struct Follower {
     number: usize,
     coordinator: Client,
-    /// Wakes a poll that waits for changes, or the pause after a failed one: a request knows of a change.
+    /// Wakes a poll that waits for changes, or the pause after a failed one: a request knows of a
+    /// change.
     hurry: Notify,
     /// Counts polls: how many have begun, and which one of them has ended last.
     begun: AtomicU64,
     ended: AtomicU64,
     position: Mutex<Option<Followed>>,
-    /// Counts how often the coordinator has been found: at first, after it could not be reached, with another epoch.
+    /// Counts how often the coordinator has been found: at first, after it could not be reached,
+    /// with another epoch.
     found: watch::Sender<u64>,
 }
 
@@ -58,7 +62,10 @@ impl Follower {
     /// How far its table has been followed; none before the first sync.
     #[must_use]
     pub fn position(&self) -> Option<Followed> {
-        self.position.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.position
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Follows how often the coordinator has been found.
@@ -75,12 +82,18 @@ impl Follower {
     async fn ask(&self, since: Option<&Followed>, wait: Duration) -> Result<AppList, ClientError> {
         let since = since.map(|at| (&*at.epoch, at.revision));
         let mut list = self.coordinator.apps(since, wait).await?;
-        // The table may change between two pages: what is asked next is what has changed after the first one.
+        // The table may change between two pages: what is asked next is what has changed after the
+        // first one.
         while let Some(cursor) = list.next_cursor.take() {
-            let page: AppList =
-                self.coordinator.call(Call::get(format!("/api/v1/apps?cursor={cursor}"))).await?.json()?;
+            let page: AppList = self
+                .coordinator
+                .call(Call::get(format!("/api/v1/apps?cursor={cursor}")))
+                .await?
+                .json()?;
             if page.epoch != list.epoch {
-                return Err(ClientError::Unreadable("the table was replaced between two pages".to_owned()));
+                return Err(ClientError::Unreadable(
+                    "the table was replaced between two pages".to_owned(),
+                ));
             }
             list.items.extend(page.items);
             list.next_cursor = page.next_cursor;
@@ -107,7 +120,14 @@ impl Followers {
         };
         let each = coordinators.into_iter().enumerate().map(follower).collect();
         let (new_names, again) = (Lookups::default(), Lookups::default());
-        Self { apps, timing, each, new_names, again, synced: watch::Sender::new(0) }
+        Self {
+            apps,
+            timing,
+            each,
+            new_names,
+            again,
+            synced: watch::Sender::new(0),
+        }
     }
 
     /// One for each coordinator.
@@ -116,19 +136,27 @@ impl Followers {
         &self.each
     }
 
-    /// Waits until the table that `fence` asks for is here and as new, or the time for that is over.
+    /// Waits until the table that `fence` asks for is here and as new, or the time for that is
+    /// over.
     ///
-    /// A table that nobody has is not waited for: once every coordinator was asked after the request came, and could be reached or not, these
-    /// know better than the one that sent the request.
+    /// A table that nobody has is not waited for: once every coordinator was asked after the
+    /// request came, and could be reached or not, these know better than the one that sent the
+    /// request.
     pub async fn catch_up(&self, fence: Fence<'_>) {
         let mut synced = self.synced.subscribe();
         let deadline = Instant::now() + self.timing.fence.0;
-        let before: Vec<u64> = self.each.iter().map(|follower| follower.begun.load(Ordering::Relaxed)).collect();
+        let before: Vec<u64> = self
+            .each
+            .iter()
+            .map(|follower| follower.begun.load(Ordering::Relaxed))
+            .collect();
         for follower in &self.each {
             follower.hurry.notify_one();
         }
         loop {
-            if self.has_what_there_is(fence, &before) || timeout_at(deadline, synced.changed()).await.is_err() {
+            if self.has_what_there_is(fence, &before)
+                || timeout_at(deadline, synced.changed()).await.is_err()
+            {
                 return;
             }
         }
@@ -139,7 +167,9 @@ impl Followers {
         if tables.of(fence.epoch).is_some() {
             return tables.satisfy(fence);
         }
-        let asked = |(follower, before): (&Arc<Follower>, &u64)| follower.ended.load(Ordering::Acquire) > *before;
+        let asked = |(follower, before): (&Arc<Follower>, &u64)| {
+            follower.ended.load(Ordering::Acquire) > *before
+        };
         self.each.iter().zip(before).all(asked)
     }
 
@@ -149,14 +179,20 @@ impl Followers {
             match self.poll(follower, failing).await {
                 Ok(()) => {
                     if failing {
-                        info!("coordinator {} is followed again", follower.coordinator.base());
+                        info!(
+                            "coordinator {} is followed again",
+                            follower.coordinator.base()
+                        );
                         follower.found.send_modify(|count| *count += 1);
                     }
                     failing = false;
                 }
                 Err(e) => {
                     if !failing {
-                        warn!("coordinator {} {e}; the table in memory serves on", follower.coordinator.base());
+                        warn!(
+                            "coordinator {} {e}; the table in memory serves on",
+                            follower.coordinator.base()
+                        );
                     }
                     failing = true;
                     self.pause(follower).await;
@@ -176,10 +212,15 @@ impl Followers {
         }
     }
 
-    /// One poll: waits for a change unless the table has never been synced, a request knows of one, or the last poll failed.
+    /// One poll: waits for a change unless the table has never been synced, a request knows of one,
+    /// or the last poll failed.
     async fn poll(&self, follower: &Follower, failing: bool) -> Result<(), ClientError> {
         let at = follower.position();
-        let wait = if failing { Duration::ZERO } else { self.timing.wait.0 };
+        let wait = if failing {
+            Duration::ZERO
+        } else {
+            self.timing.wait.0
+        };
         let begun = Instant::now();
         let mut number = follower.begin();
         let (answer, waited) = tokio::select! {
@@ -223,11 +264,17 @@ impl Followers {
     /// Makes an answer the table. Nothing interrupts this.
     async fn take_over(&self, follower: &Follower, list: AppList) {
         let changed = list.has_news();
-        let at = Followed { epoch: list.epoch.as_str().into(), revision: list.revision };
+        let at = Followed {
+            epoch: list.epoch.as_str().into(),
+            revision: list.revision,
+        };
         if !changed {
             self.look_names_up();
         } else {
-            let names = self.new_names.of(Names::of(list.items.iter().map(|app| &**app)), PATIENCE).await;
+            let names = self
+                .new_names
+                .of(Names::of(list.items.iter().map(|app| &**app)), PATIENCE)
+                .await;
             let (apps, number) = (Arc::clone(&self.apps), follower.number);
             // A whole table takes long enough to hold others up.
             let applied = tokio::task::spawn_blocking(move || {
@@ -242,10 +289,18 @@ impl Followers {
                 Err(e) => return warn!("the app table was not taken over: {e}"),
             }
             let base = follower.coordinator.base();
-            info!("the app table is at revision {} of epoch {} now, from {base}", at.revision, at.epoch);
+            info!(
+                "the app table is at revision {} of epoch {} now, from {base}",
+                at.revision, at.epoch
+            );
         }
-        let mut position = follower.position.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_other = position.as_ref().is_none_or(|before| before.epoch != at.epoch);
+        let mut position = follower
+            .position
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let is_other = position
+            .as_ref()
+            .is_none_or(|before| before.epoch != at.epoch);
         *position = Some(at);
         drop(position);
         if is_other {
@@ -256,7 +311,10 @@ impl Followers {
 
 /// Takes names in that took longer than a change of the tables waits, when they are there.
 async fn take_late(apps: &Apps, names: Names) {
-    names.late().for_each(async |late| apps.take_names(&late)).await;
+    names
+        .late()
+        .for_each(async |late| apps.take_names(&late))
+        .await;
 }
 
 #[async_trait]

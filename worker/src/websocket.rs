@@ -37,12 +37,16 @@ impl NextHop for ToApplication<'_> {
     }
 
     fn place(&mut self) -> Result<HttpPeer, Failure> {
-        self.worker.place(self.ctx).map(|endpoint| endpoint.peer.clone())
+        self.worker
+            .place(self.ctx)
+            .map(|endpoint| endpoint.peer.clone())
     }
 
     fn name(&self) -> String {
         let endpoint = self.ctx.placement.endpoint.as_ref();
-        endpoint.map_or_else(String::new, |busy| format!("endpoint {}", busy.endpoint().address))
+        endpoint.map_or_else(String::new, |busy| {
+            format!("endpoint {}", busy.endpoint().address)
+        })
     }
 
     fn unconnected(&mut self) {
@@ -58,6 +62,8 @@ impl NextHop for ToApplication<'_> {
         if let Some(route) = &self.ctx.route {
             self.ctx.exchange.register(&route.app.streams);
         }
-        Box::new(AtEndpoint { _busy: self.ctx.placement.endpoint.take() })
+        Box::new(AtEndpoint {
+            _busy: self.ctx.placement.endpoint.take(),
+        })
     }
 }

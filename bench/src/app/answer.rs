@@ -29,12 +29,16 @@ async fn serve(stream: &mut TcpStream) -> io::Result<()> {
     let mut buffer = vec![0; 16 << 10];
     let mut end = 0;
     loop {
-        let read = stream.read(buffer.get_mut(end..).unwrap_or_default()).await?;
+        let read = stream
+            .read(buffer.get_mut(end..).unwrap_or_default())
+            .await?;
         if read == 0 {
             return Ok(());
         }
         end += read;
-        while let Some((length, request)) = parse(buffer.get(..end).unwrap_or_default()).map_err(io::Error::other)? {
+        while let Some((length, request)) =
+            parse(buffer.get(..end).unwrap_or_default()).map_err(io::Error::other)?
+        {
             buffer.copy_within(length..end, 0);
             end -= length;
             if request.key.is_some() {
@@ -58,9 +62,19 @@ async fn answer(stream: &mut TcpStream, request: &Request) -> io::Result<()> {
     match request.path.as_str() {
         "/1k" => bytes(stream, 1 << 10).await,
         "/64k" => bytes(stream, 64 << 10).await,
-        "/id" => body(stream, "200 OK", request.id.as_deref().unwrap_or("none").as_bytes()).await,
+        "/id" => {
+            body(
+                stream,
+                "200 OK",
+                request.id.as_deref().unwrap_or("none").as_bytes(),
+            )
+            .await
+        }
         "/sse" => events(stream).await,
-        path => match path.strip_prefix("/bytes/").and_then(|length| length.parse().ok()) {
+        path => match path
+            .strip_prefix("/bytes/")
+            .and_then(|length| length.parse().ok())
+        {
             Some(length) => bytes(stream, length).await,
             None => body(stream, "404 Not Found", b"no such path").await,
         },
@@ -105,7 +119,9 @@ async fn upload(stream: &mut TcpStream, request: &Request, early: &[u8]) -> io::
         while more {
             out.clear();
             let read = some(stream, &mut buffer).await?;
-            more = decoder.decode(buffer.get(..read).unwrap_or_default(), &mut out).map_err(io::Error::other)?;
+            more = decoder
+                .decode(buffer.get(..read).unwrap_or_default(), &mut out)
+                .map_err(io::Error::other)?;
             taken += out.len() as u64;
         }
     }
@@ -127,7 +143,8 @@ async fn events(stream: &mut TcpStream) -> io::Result<()> {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).await?;
     // Streams that are opened together do not send together.
-    let phase = Duration::from_nanos(monotonic_ns().wrapping_mul(0x9e37_79b9_7f4a_7c15) % 100_000_000);
+    let phase =
+        Duration::from_nanos(monotonic_ns().wrapping_mul(0x9e37_79b9_7f4a_7c15) % 100_000_000);
     let mut clock = interval_at(Instant::now() + phase, EVERY);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ignored = [0; 64];

@@ -22,7 +22,9 @@ pub(super) async fn serve(stream: &mut TcpStream, request: &Request) -> io::Resu
         if end == buffer.len() {
             buffer.resize(end * 2, 0);
         }
-        let read = stream.read(buffer.get_mut(end..).unwrap_or_default()).await?;
+        let read = stream
+            .read(buffer.get_mut(end..).unwrap_or_default())
+            .await?;
         if read == 0 {
             return Ok(());
         }
@@ -57,7 +59,10 @@ impl<'a> Frame<'a> {
     fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (&first, &second) = (bytes.first()?, bytes.get(1)?);
         let (payload, header) = match second & 0x7f {
-            126 => (usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?])), 4),
+            126 => (
+                usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?])),
+                4,
+            ),
             short => (usize::from(short), 2),
         };
         let length = header + 4 + payload;
@@ -76,10 +81,19 @@ impl<'a> Frame<'a> {
             Ok(short) if short < 126 => out.push(short),
             _ => {
                 out.push(126);
-                out.extend(u16::try_from(self.payload.len()).unwrap_or(u16::MAX).to_be_bytes());
+                out.extend(
+                    u16::try_from(self.payload.len())
+                        .unwrap_or(u16::MAX)
+                        .to_be_bytes(),
+                );
             }
         }
-        out.extend(self.payload.iter().zip(self.mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        out.extend(
+            self.payload
+                .iter()
+                .zip(self.mask.iter().cycle())
+                .map(|(byte, mask)| byte ^ mask),
+        );
     }
 }
 

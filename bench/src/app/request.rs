@@ -23,8 +23,13 @@ pub(super) struct Request {
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<(usize, Request)>, httparse::Error> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut parsed = httparse::Request::new(&mut headers);
-    let httparse::Status::Complete(length) = parsed.parse(bytes)? else { return Ok(None) };
-    let mut request = Request { path: own_path(parsed.path.unwrap_or("/")).to_owned(), ..Request::default() };
+    let httparse::Status::Complete(length) = parsed.parse(bytes)? else {
+        return Ok(None);
+    };
+    let mut request = Request {
+        path: own_path(parsed.path.unwrap_or("/")).to_owned(),
+        ..Request::default()
+    };
     for header in parsed.headers.iter() {
         let value = || std::str::from_utf8(header.value).unwrap_or_default();
         // Most headers are told apart by their length.
@@ -32,10 +37,16 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(usize, Request)>, httparse::
             10 if header.name.eq_ignore_ascii_case("connection") => {
                 request.close = header.value.eq_ignore_ascii_case(b"close");
             }
-            14 if header.name.eq_ignore_ascii_case("content-length") => request.length = value().parse().unwrap_or(0),
+            14 if header.name.eq_ignore_ascii_case("content-length") => {
+                request.length = value().parse().unwrap_or(0)
+            }
             17 if header.name.eq_ignore_ascii_case("transfer-encoding") => request.chunked = true,
-            17 if header.name.eq_ignore_ascii_case("sec-websocket-key") => request.key = Some(value().to_owned()),
-            20 if header.name.eq_ignore_ascii_case(REQUEST_ID) => request.id = Some(value().to_owned()),
+            17 if header.name.eq_ignore_ascii_case("sec-websocket-key") => {
+                request.key = Some(value().to_owned())
+            }
+            20 if header.name.eq_ignore_ascii_case(REQUEST_ID) => {
+                request.id = Some(value().to_owned())
+            }
             _ => {}
         }
     }
@@ -44,8 +55,12 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(usize, Request)>, httparse::
 
 /// The path without `/apps/NAME`.
 fn own_path(path: &str) -> &str {
-    let Some(rest) = path.strip_prefix("/apps/") else { return path };
-    rest.find('/').and_then(|slash| rest.get(slash..)).unwrap_or("/")
+    let Some(rest) = path.strip_prefix("/apps/") else {
+        return path;
+    };
+    rest.find('/')
+        .and_then(|slash| rest.get(slash..))
+        .unwrap_or("/")
 }
 
 #[cfg(test)]

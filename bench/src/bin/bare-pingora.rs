@@ -1,6 +1,7 @@
-//! One tier of the bare Pingora chain: `bare-pingora LISTEN NEXT LOG`. It forwards over kept connections, makes a request ID
-//! where there is none, passes it on, answers with it, and logs a line. The allocator is the system's, the line is written
-//! when the request ends, and everything else is as the framework has it by default.
+//! One tier of the bare Pingora chain: `bare-pingora LISTEN NEXT LOG`. It forwards over kept
+//! connections, makes a request ID where there is none, passes it on, answers with it, and logs a
+//! line. The allocator is the system's, the line is written when the request ends, and everything
+//! else is as the framework has it by default.
 
 use std::fs::File;
 use std::io::Write;
@@ -33,19 +34,31 @@ impl ProxyHttp for Bare {
     type CTX = Context;
 
     fn new_ctx(&self) -> Self::CTX {
-        Context { id: HeaderValue::from_static(""), begun: Instant::now() }
+        Context {
+            id: HeaderValue::from_static(""),
+            begun: Instant::now(),
+        }
     }
 
-    async fn request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> pingora::Result<bool> {
+    async fn request_filter(
+        &self,
+        session: &mut Session,
+        ctx: &mut Self::CTX,
+    ) -> pingora::Result<bool> {
         ctx.id = match session.get_header(REQUEST_ID) {
             Some(id) => id.clone(),
-            None => HeaderValue::from_str(&uuid::Uuid::now_v7().to_string())
-                .map_err(|e| pingora::Error::because(pingora::ErrorType::InternalError, "no ID", e))?,
+            None => HeaderValue::from_str(&uuid::Uuid::now_v7().to_string()).map_err(|e| {
+                pingora::Error::because(pingora::ErrorType::InternalError, "no ID", e)
+            })?,
         };
         Ok(false)
     }
 
-    async fn upstream_peer(&self, _: &mut Session, _: &mut Self::CTX) -> pingora::Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        _: &mut Session,
+        _: &mut Self::CTX,
+    ) -> pingora::Result<Box<HttpPeer>> {
         // A socket address resolves to itself, so neither DNS nor a panic is possible here.
         #[allow(clippy::disallowed_methods)]
         let peer = HttpPeer::new(self.next, false, String::new());
@@ -70,16 +83,26 @@ impl ProxyHttp for Bare {
         response.insert_header(REQUEST_ID, ctx.id.clone())
     }
 
-    async fn logging(&self, session: &mut Session, _: Option<&pingora::Error>, ctx: &mut Self::CTX) {
+    async fn logging(
+        &self,
+        session: &mut Session,
+        _: Option<&pingora::Error>,
+        ctx: &mut Self::CTX,
+    ) {
         let line = format!(
             "{{\"ts\":\"{}\",\"request_id\":\"{}\",\"client\":\"{}\",\"method\":\"{}\",\"path\":\"{}\",\"status\":{},\"bytes_out\":{},\
              \"duration_ms\":{:.3},\"upstream\":\"{}\"}}\n",
             chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
             ctx.id.to_str().unwrap_or_default(),
-            session.client_addr().map(ToString::to_string).unwrap_or_default(),
+            session
+                .client_addr()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             session.req_header().method,
             session.req_header().uri.path(),
-            session.response_written().map_or(0, |response| response.status.as_u16()),
+            session
+                .response_written()
+                .map_or(0, |response| response.status.as_u16()),
             session.body_bytes_sent(),
             ctx.begun.elapsed().as_secs_f64() * 1000.0,
             self.next,
@@ -90,12 +113,29 @@ impl ProxyHttp for Bare {
 }
 
 fn main() -> Result<()> {
-    let [_, listen, next, log] = std::env::args().collect::<Vec<_>>().try_into().map_err(|args: Vec<_>| {
-        anyhow::anyhow!("bare-pingora takes LISTEN NEXT LOG, not {} arguments", args.len().saturating_sub(1))
-    })?;
-    let next = next.parse().with_context(|| format!("{next} is no address"))?;
-    let log = File::options().create(true).append(true).open(&log).with_context(|| log.clone())?;
-    let conf = ServerConf { threads: 1, upstream_keepalive_pool_size: 512, ..ServerConf::default() };
+    let [_, listen, next, log] =
+        std::env::args()
+            .collect::<Vec<_>>()
+            .try_into()
+            .map_err(|args: Vec<_>| {
+                anyhow::anyhow!(
+                    "bare-pingora takes LISTEN NEXT LOG, not {} arguments",
+                    args.len().saturating_sub(1)
+                )
+            })?;
+    let next = next
+        .parse()
+        .with_context(|| format!("{next} is no address"))?;
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(&log)
+        .with_context(|| log.clone())?;
+    let conf = ServerConf {
+        threads: 1,
+        upstream_keepalive_pool_size: 512,
+        ..ServerConf::default()
+    };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let mut service = http_proxy_service(&server.configuration, Bare { next, log });

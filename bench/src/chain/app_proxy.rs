@@ -1,5 +1,5 @@
-//! App-Proxy: a coordinator and one worker, as their configuration is by default. Only ports, files, apps and the one
-//! thread are set.
+//! App-Proxy: a coordinator and one worker, as their configuration is by default. Only ports,
+//! files, apps and the one thread are set.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -28,7 +28,8 @@ impl AppProxy {
     fn daemon(site: &Site, folder: &Path, tier: &str, config: &Value) -> Result<Process> {
         let file = folder.join(format!("{tier}.yaml"));
         // JSON is YAML too.
-        fs::write(&file, serde_json::to_string_pretty(config)?).with_context(|| file.display().to_string())?;
+        fs::write(&file, serde_json::to_string_pretty(config)?)
+            .with_context(|| file.display().to_string())?;
         Program {
             name: &format!("app-proxy-{tier}"),
             folder,
@@ -47,7 +48,9 @@ impl Chain for AppProxy {
 
     fn missing(&self, site: &Site) -> Option<String> {
         let missing = |name: &&str| !site.bin.join(name).is_file();
-        let name = ["app-proxy-coordinator", "app-proxy-worker"].into_iter().find(missing)?;
+        let name = ["app-proxy-coordinator", "app-proxy-worker"]
+            .into_iter()
+            .find(missing)?;
         Some(format!("{} is not built", site.bin.join(name).display()))
     }
 
@@ -64,8 +67,9 @@ impl Chain for AppProxy {
         let (entry, admin) = (site.ports.free()?, site.ports.free()?);
         let (worker, worker_admin) = (site.ports.free()?, site.ports.free()?);
         let app = site.app.to_string();
-        let apps: Vec<Value> =
-            (0..self.apps).map(|index| json!({"name": app_name(index), "endpoints": [{"address": app}]})).collect();
+        let apps: Vec<Value> = (0..self.apps)
+            .map(|index| json!({"name": app_name(index), "endpoints": [{"address": app}]}))
+            .collect();
         let coordinator = json!({
             "version": 1,
             "threads": 1,
@@ -84,15 +88,22 @@ impl Chain for AppProxy {
         let config = worker_config(worker, worker_admin, admin, &json!({"path": "worker.log"}));
         let mut processes = vec![Self::daemon(site, &folder, "coordinator", &coordinator)?];
         // It makes the token that both know each other by.
-        super::running::wait_until(&mut processes, "the coordinator to write worker.token", || {
-            fs::metadata(folder.join("worker.token")).is_ok_and(|file| file.len() > 0)
-        })?;
+        super::running::wait_until(
+            &mut processes,
+            "the coordinator to write worker.token",
+            || fs::metadata(folder.join("worker.token")).is_ok_and(|file| file.len() > 0),
+        )?;
         processes.push(Self::daemon(site, &folder, "worker", &config)?);
-        Ok(Started { entry, processes, logs: vec![folder.join("coordinator.log"), folder.join("worker.log")] })
+        Ok(Started {
+            entry,
+            processes,
+            logs: vec![folder.join("coordinator.log"), folder.join("worker.log")],
+        })
     }
 }
 
-/// The configuration of the one worker that serves, before the coordinator whose admin listener is `coordinator`.
+/// The configuration of the one worker that serves, before the coordinator whose admin listener is
+/// `coordinator`.
 pub(crate) fn worker_config(
     proxy: SocketAddr,
     admin: SocketAddr,

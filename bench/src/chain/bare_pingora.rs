@@ -1,4 +1,5 @@
-//! Pingora → Pingora: `src/bin/bare-pingora.rs`, which does nothing but what the chains have in common.
+//! Pingora → Pingora: `src/bin/bare-pingora.rs`, which does nothing but what the chains have in
+//! common.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,13 +14,25 @@ use crate::process::{Process, Program};
 pub(super) struct BarePingora;
 
 impl BarePingora {
-    fn tier(site: &Site, folder: &Path, tier: &str, listen: SocketAddr, next: SocketAddr) -> Result<Process> {
+    fn tier(
+        site: &Site,
+        folder: &Path,
+        tier: &str,
+        listen: SocketAddr,
+        next: SocketAddr,
+    ) -> Result<Process> {
         Program {
             name: &format!("bare-pingora-{tier}"),
             folder,
             core: site.core,
             file: &site.bin.join("bare-pingora"),
-            args: [&listen.to_string(), &next.to_string(), &format!("{tier}.log")].map(Into::into).into(),
+            args: [
+                &listen.to_string(),
+                &next.to_string(),
+                &format!("{tier}.log"),
+            ]
+            .map(Into::into)
+            .into(),
         }
         .start()
     }
@@ -37,7 +50,10 @@ impl Chain for BarePingora {
 
     fn version(&self, _site: &Site) -> Option<String> {
         let lock = include_str!("../../../Cargo.lock");
-        let version = lock.lines().skip_while(|line| *line != "name = \"pingora\"").nth(1)?;
+        let version = lock
+            .lines()
+            .skip_while(|line| *line != "name = \"pingora\"")
+            .nth(1)?;
         Some(format!("Pingora {}", version.split('"').nth(1)?))
     }
 

@@ -1,5 +1,5 @@
-//! configurable-http-proxy → configurable-http-proxy. It has neither a request ID nor an access log, so it does less than
-//! the others.
+//! configurable-http-proxy → configurable-http-proxy. It has neither a request ID nor an access
+//! log, so it does less than the others.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -23,16 +23,46 @@ impl Chp {
         Self::package(site).join("bin/configurable-http-proxy")
     }
 
-    fn tier(site: &Site, folder: &Path, tier: &str, addresses: [SocketAddr; 2], next: SocketAddr) -> Result<Process> {
+    fn tier(
+        site: &Site,
+        folder: &Path,
+        tier: &str,
+        addresses: [SocketAddr; 2],
+        next: SocketAddr,
+    ) -> Result<Process> {
         let [listen, api] = addresses;
         let (port, api_port) = (listen.port().to_string(), api.port().to_string());
         let mut args = vec![Self::script(site).into_os_string()];
         args.extend(
-            ["--ip", "127.0.0.1", "--port", &port, "--api-ip", "127.0.0.1", "--api-port", &api_port].map(Into::into),
+            [
+                "--ip",
+                "127.0.0.1",
+                "--port",
+                &port,
+                "--api-ip",
+                "127.0.0.1",
+                "--api-port",
+                &api_port,
+            ]
+            .map(Into::into),
         );
-        args.extend(["--default-target", &format!("http://{next}"), "--log-level", "warn"].map(Into::into));
-        Program { name: &format!("chp-{tier}"), folder, core: site.core, file: &find("node").unwrap_or_default(), args }
-            .start()
+        args.extend(
+            [
+                "--default-target",
+                &format!("http://{next}"),
+                "--log-level",
+                "warn",
+            ]
+            .map(Into::into),
+        );
+        Program {
+            name: &format!("chp-{tier}"),
+            folder,
+            core: site.core,
+            file: &find("node").unwrap_or_default(),
+            args,
+        }
+        .start()
     }
 }
 
@@ -53,7 +83,10 @@ impl Chain for Chp {
         let package = fs::read_to_string(Self::package(site).join("package.json")).ok()?;
         let package: serde_json::Value = serde_json::from_str(&package).ok()?;
         let node = first_line(&find("node")?, "--version")?;
-        Some(format!("configurable-http-proxy {}, node {node}", package.get("version")?.as_str()?))
+        Some(format!(
+            "configurable-http-proxy {}, node {node}",
+            package.get("version")?.as_str()?
+        ))
     }
 
     fn request_id(&self) -> bool {
@@ -68,6 +101,10 @@ impl Chain for Chp {
             Self::tier(site, &folder, "first", first, second[0])?,
             Self::tier(site, &folder, "second", second, site.app)?,
         ];
-        Ok(Started { entry: first[0], processes, logs: Vec::new() })
+        Ok(Started {
+            entry: first[0],
+            processes,
+            logs: Vec::new(),
+        })
     }
 }

@@ -26,6 +26,10 @@ impl Chain for Direct {
     }
 
     fn start(&self, site: &mut Site, _folder: &str) -> Result<Started> {
-        Ok(Started { entry: site.app, processes: Vec::new(), logs: Vec::new() })
+        Ok(Started {
+            entry: site.app,
+            processes: Vec::new(),
+            logs: Vec::new(),
+        })
     }
 }

@@ -1,5 +1,5 @@
-//! Whether a chain has what the comparison is about: a request ID from the first tier to the application and back, and in
-//! both access logs.
+//! Whether a chain has what the comparison is about: a request ID from the first tier to the
+//! application and back, and in both access logs.
 
 use std::fs;
 use std::net::SocketAddr;

@@ -17,8 +17,16 @@ pub(super) struct Haproxy;
 const CONFIG: &str = include_str!("haproxy/haproxy.cfg");
 
 impl Haproxy {
-    fn tier(site: &Site, folder: &Path, tier: &str, listen: SocketAddr, next: SocketAddr) -> Result<Process> {
-        let config = CONFIG.replace("LISTEN", &listen.to_string()).replace("NEXT", &next.to_string());
+    fn tier(
+        site: &Site,
+        folder: &Path,
+        tier: &str,
+        listen: SocketAddr,
+        next: SocketAddr,
+    ) -> Result<Process> {
+        let config = CONFIG
+            .replace("LISTEN", &listen.to_string())
+            .replace("NEXT", &next.to_string());
         fs::write(folder.join(format!("{tier}.cfg")), config)?;
         Program {
             name: &format!("haproxy-{tier}"),
@@ -37,7 +45,9 @@ impl Chain for Haproxy {
     }
 
     fn missing(&self, _site: &Site) -> Option<String> {
-        find("haproxy").is_none().then(|| "haproxy is not installed".to_owned())
+        find("haproxy")
+            .is_none()
+            .then(|| "haproxy is not installed".to_owned())
     }
 
     fn version(&self, _site: &Site) -> Option<String> {
@@ -47,6 +57,9 @@ impl Chain for Haproxy {
     fn start(&self, site: &mut Site, folder: &str) -> Result<Started> {
         let started = start_pair(site, folder, Self::tier)?;
         // It logs to standard output.
-        Ok(Started { logs: started.processes.iter().map(Process::output).collect(), ..started })
+        Ok(Started {
+            logs: started.processes.iter().map(Process::output).collect(),
+            ..started
+        })
     }
 }

@@ -17,16 +17,26 @@ pub(super) struct Nginx;
 const CONFIG: &str = include_str!("nginx/nginx.conf");
 
 impl Nginx {
-    fn tier(site: &Site, folder: &Path, tier: &str, listen: SocketAddr, next: SocketAddr) -> Result<Process> {
-        let config =
-            CONFIG.replace("LISTEN", &listen.to_string()).replace("NEXT", &next.to_string()).replace("TIER", tier);
+    fn tier(
+        site: &Site,
+        folder: &Path,
+        tier: &str,
+        listen: SocketAddr,
+        next: SocketAddr,
+    ) -> Result<Process> {
+        let config = CONFIG
+            .replace("LISTEN", &listen.to_string())
+            .replace("NEXT", &next.to_string())
+            .replace("TIER", tier);
         fs::write(folder.join(format!("{tier}.conf")), config)?;
         Program {
             name: &format!("nginx-{tier}"),
             folder,
             core: site.core,
             file: &find("nginx").unwrap_or_default(),
-            args: ["-p", ".", "-e", "stderr", "-c", &format!("{tier}.conf")].map(Into::into).into(),
+            args: ["-p", ".", "-e", "stderr", "-c", &format!("{tier}.conf")]
+                .map(Into::into)
+                .into(),
         }
         .start()
     }
@@ -38,7 +48,9 @@ impl Chain for Nginx {
     }
 
     fn missing(&self, _site: &Site) -> Option<String> {
-        find("nginx").is_none().then(|| "nginx is not installed".to_owned())
+        find("nginx")
+            .is_none()
+            .then(|| "nginx is not installed".to_owned())
     }
 
     fn version(&self, _site: &Site) -> Option<String> {

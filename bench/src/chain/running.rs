@@ -36,8 +36,13 @@ impl Target {
     /// The visitor of the connection with this number.
     #[must_use]
     pub fn visitor(&self, index: usize) -> &Visitor {
-        const NOBODY: &Visitor = &Visitor { base: String::new(), cookie: String::new() };
-        self.visitors.get(index % self.visitors.len().max(1)).unwrap_or(NOBODY)
+        const NOBODY: &Visitor = &Visitor {
+            base: String::new(),
+            cookie: String::new(),
+        };
+        self.visitors
+            .get(index % self.visitors.len().max(1))
+            .unwrap_or(NOBODY)
     }
 }
 
@@ -51,17 +56,34 @@ pub struct Running {
 }
 
 impl Running {
-    /// Waits until a started chain serves, gets the session cookies, and checks that it has the features.
+    /// Waits until a started chain serves, gets the session cookies, and checks that it has the
+    /// features.
     ///
     /// # Errors
     /// Which process is at fault, and the end of what it said.
-    pub async fn ready(started: Started, chain: &dyn Chain, name: &str, visits: Visits) -> Result<Self> {
-        let Started { entry, mut processes, logs } = started;
+    pub async fn ready(
+        started: Started,
+        chain: &dyn Chain,
+        name: &str,
+        visits: Visits,
+    ) -> Result<Self> {
+        let Started {
+            entry,
+            mut processes,
+            logs,
+        } = started;
         match Self::target(&mut processes, &logs, entry, chain, name, visits).await {
-            Ok(target) => Ok(Self { target, processes, logs }),
+            Ok(target) => Ok(Self {
+                target,
+                processes,
+                logs,
+            }),
             Err(fault) => {
                 let said: Vec<String> = processes.iter().map(Process::last_words).collect();
-                Err(fault.context(format!("the chain {name} does not serve\n{}", said.join("\n"))))
+                Err(fault.context(format!(
+                    "the chain {name} does not serve\n{}",
+                    said.join("\n")
+                )))
             }
         }
     }
@@ -82,7 +104,13 @@ impl Running {
         }
         let roots: Vec<Pid> = processes.iter().map(Process::pid).collect();
         let pids = with_descendants(&roots);
-        Ok(Target { name: name.to_owned(), entry, pids, visitors, request_id: chain.request_id() })
+        Ok(Target {
+            name: name.to_owned(),
+            entry,
+            pids,
+            visitors,
+            request_id: chain.request_id(),
+        })
     }
 
     /// Fails when one of its processes has ended.
@@ -93,7 +121,8 @@ impl Running {
         self.processes.iter_mut().try_for_each(Process::check)
     }
 
-    /// Empties the access logs, so that they do not fill the disk. The daemons go on at the new end.
+    /// Empties the access logs, so that they do not fill the disk. The daemons go on at the new
+    /// end.
     pub fn empty_logs(&self) {
         for log in &self.logs {
             // A log that stays long costs room and nothing else.
@@ -127,19 +156,34 @@ async fn answers(processes: &mut [Process], entry: SocketAddr) -> Result<()> {
 }
 
 async fn ask(entry: SocketAddr) -> Result<(), Failure> {
-    let visitor = Visitor { base: format!("/apps/{}", visitors::app_name(0)), cookie: String::new() };
+    let visitor = Visitor {
+        base: format!("/apps/{}", visitors::app_name(0)),
+        cookie: String::new(),
+    };
     let mut connection = Connection::open(entry).await?;
-    let expected = Expected { length: 1 << 10, request_id: false };
-    connection.exchange(&Request::get(&visitor, "/1k").into_bytes(), expected).await
+    let expected = Expected {
+        length: 1 << 10,
+        request_id: false,
+    };
+    connection
+        .exchange(&Request::get(&visitor, "/1k").into_bytes(), expected)
+        .await
 }
 
 /// Waits for what a process does when it starts.
-pub(super) fn wait_until(processes: &mut [Process], what: &str, done: impl Fn() -> bool) -> Result<()> {
+pub(super) fn wait_until(
+    processes: &mut [Process],
+    what: &str,
+    done: impl Fn() -> bool,
+) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while !done() {
         processes.iter_mut().try_for_each(Process::check)?;
         if Instant::now() > deadline {
-            let said: Vec<String> = processes.iter().map(|process| process.last_words()).collect();
+            let said: Vec<String> = processes
+                .iter()
+                .map(|process| process.last_words())
+                .collect();
             bail!("waited in vain for {what}\n{}", said.join("\n"));
         }
         std::thread::sleep(Duration::from_millis(10));

@@ -23,7 +23,9 @@ pub struct Chunked {
 
 impl Default for Chunked {
     fn default() -> Self {
-        Self { state: State::Size(0) }
+        Self {
+            state: State::Size(0),
+        }
     }
 }
 
@@ -40,7 +42,11 @@ impl Chunked {
                 out.extend_from_slice(data);
                 bytes = rest;
                 let left = left - here as u64;
-                self.state = if left == 0 { State::Gap } else { State::Data(left) };
+                self.state = if left == 0 {
+                    State::Gap
+                } else {
+                    State::Data(left)
+                };
                 continue;
             }
             bytes = rest;
@@ -80,6 +86,10 @@ mod tests {
 
     #[test]
     fn what_is_not_chunked_is_refused() {
-        assert!(Chunked::default().decode(b"data: 1\n\n", &mut Vec::new()).is_err());
+        assert!(
+            Chunked::default()
+                .decode(b"data: 1\n\n", &mut Vec::new())
+                .is_err()
+        );
     }
 }

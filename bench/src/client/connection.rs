@@ -58,7 +58,12 @@ impl Connection {
     pub async fn open_with(address: SocketAddr, buffer: usize) -> Result<Self, Failure> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: vec![0; buffer], start: 0, end: 0 })
+        Ok(Self {
+            stream,
+            buffer: vec![0; buffer],
+            start: 0,
+            end: 0,
+        })
     }
 
     /// Sends bytes.
@@ -82,14 +87,21 @@ impl Connection {
     ///
     /// # Errors
     /// The answer is not as expected.
-    pub async fn answer(&mut self, expected: Expected, header: impl FnMut(&str, &[u8])) -> Result<(), Failure> {
+    pub async fn answer(
+        &mut self,
+        expected: Expected,
+        header: impl FnMut(&str, &[u8]),
+    ) -> Result<(), Failure> {
         let head = self.head(header).await?;
         if head.status != 200 {
             return Err(Failure::Status(head.status));
         }
         let found = head.length.ok_or(Failure::Malformed("no Content-Length"))?;
         if found != expected.length {
-            return Err(Failure::Length { expected: expected.length, found });
+            return Err(Failure::Length {
+                expected: expected.length,
+                found,
+            });
         }
         if expected.request_id && !head.request_id {
             return Err(Failure::NoRequestId);
@@ -119,7 +131,9 @@ impl Connection {
     /// The connection ends before.
     pub async fn discard(&mut self, mut length: u64) -> Result<(), Failure> {
         loop {
-            let here = usize::try_from(length).unwrap_or(usize::MAX).min(self.end - self.start);
+            let here = usize::try_from(length)
+                .unwrap_or(usize::MAX)
+                .min(self.end - self.start);
             self.consume(here);
             length -= here as u64;
             if length == 0 {
@@ -196,7 +210,10 @@ impl Connection {
 }
 
 /// The head at the beginning of the bytes with its length, if all of it is there.
-fn parse(bytes: &[u8], header: &mut impl FnMut(&str, &[u8])) -> Result<Option<(usize, Head)>, Failure> {
+fn parse(
+    bytes: &[u8],
+    header: &mut impl FnMut(&str, &[u8]),
+) -> Result<Option<(usize, Head)>, Failure> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut headers);
     let length = match response.parse(bytes) {
@@ -204,10 +221,15 @@ fn parse(bytes: &[u8], header: &mut impl FnMut(&str, &[u8])) -> Result<Option<(u
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(_) => return Err(Failure::Malformed("no HTTP response")),
     };
-    let mut head = Head { status: response.code.unwrap_or(0), ..Head::default() };
+    let mut head = Head {
+        status: response.code.unwrap_or(0),
+        ..Head::default()
+    };
     for field in response.headers.iter() {
         if field.name.eq_ignore_ascii_case("content-length") {
-            head.length = std::str::from_utf8(field.value).ok().and_then(|value| value.parse().ok());
+            head.length = std::str::from_utf8(field.value)
+                .ok()
+                .and_then(|value| value.parse().ok());
         } else if field.name.eq_ignore_ascii_case("transfer-encoding") {
             head.chunked = field.value.eq_ignore_ascii_case(b"chunked");
         } else if field.name.eq_ignore_ascii_case(REQUEST_ID) {
@@ -227,15 +249,25 @@ mod tests {
         let whole = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nx-backend-request-id: a\r\n\r\nhello";
         assert!(parse(&whole[..40], &mut |_, _| ()).unwrap().is_none());
         let mut names = Vec::new();
-        let (length, head) = parse(whole, &mut |name, _| names.push(name.to_owned())).unwrap().unwrap();
+        let (length, head) = parse(whole, &mut |name, _| names.push(name.to_owned()))
+            .unwrap()
+            .unwrap();
         assert_eq!(&whole[length..], b"hello");
-        assert_eq!((head.status, head.length, head.chunked, head.request_id), (200, Some(5), false, true));
+        assert_eq!(
+            (head.status, head.length, head.chunked, head.request_id),
+            (200, Some(5), false, true)
+        );
         assert_eq!(names, ["Content-Length", "x-backend-request-id"]);
     }
 
     #[test]
     fn an_empty_request_id_is_none_and_nonsense_is_an_error() {
-        let (_, head) = parse(b"HTTP/1.1 204 No\r\nX-Backend-Request-ID:\r\n\r\n", &mut |_, _| ()).unwrap().unwrap();
+        let (_, head) = parse(
+            b"HTTP/1.1 204 No\r\nX-Backend-Request-ID:\r\n\r\n",
+            &mut |_, _| (),
+        )
+        .unwrap()
+        .unwrap();
         assert!(!head.request_id);
         assert!(parse(b"nonsense\r\n\r\n", &mut |_, _| ()).is_err());
     }

@@ -21,10 +21,12 @@ impl Request {
     /// A request of a visitor, with the headers that ordinary clients send.
     #[must_use]
     pub fn new(method: &str, visitor: &Visitor, path: &str) -> Self {
-        let mut request = Self { text: format!("{method} {}{path} HTTP/1.1\r\n", visitor.base) }
-            .header("Host", "bench.test")
-            .header("User-Agent", "app-proxy-bench")
-            .header("Accept", "*/*");
+        let mut request = Self {
+            text: format!("{method} {}{path} HTTP/1.1\r\n", visitor.base),
+        }
+        .header("Host", "bench.test")
+        .header("User-Agent", "app-proxy-bench")
+        .header("Accept", "*/*");
         if !visitor.cookie.is_empty() {
             request = request.header("Cookie", &visitor.cookie);
         }

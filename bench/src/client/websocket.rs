@@ -23,7 +23,11 @@ impl WebSocket {
     ///
     /// # Errors
     /// The answer is not 101.
-    pub async fn open(entry: SocketAddr, visitor: &Visitor, request_id: bool) -> Result<Self, Failure> {
+    pub async fn open(
+        entry: SocketAddr,
+        visitor: &Visitor,
+        request_id: bool,
+    ) -> Result<Self, Failure> {
         let handshake = Request::get(visitor, "/ws")
             .header("Connection", "Upgrade")
             .header("Upgrade", "websocket")
@@ -80,10 +84,20 @@ impl Message {
     pub fn new(opcode: u8, payload: &[u8]) -> Self {
         let first = 0x80 | opcode;
         let length = u8::try_from(payload.len().min(125)).unwrap_or(125);
-        let masked = payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask);
+        let masked = payload
+            .iter()
+            .zip(MASK.iter().cycle())
+            .map(|(byte, mask)| byte ^ mask);
         Self {
-            sent: [first, 0x80 | length].into_iter().chain(MASK).chain(masked).collect(),
-            echoed: [first, length].into_iter().chain(payload.iter().copied()).collect(),
+            sent: [first, 0x80 | length]
+                .into_iter()
+                .chain(MASK)
+                .chain(masked)
+                .collect(),
+            echoed: [first, length]
+                .into_iter()
+                .chain(payload.iter().copied())
+                .collect(),
         }
     }
 }

@@ -20,8 +20,11 @@ const SIZE: (u32, u32) = (1200, 560);
 const MARGINS: (i32, i32, i32, i32) = (60, 20, 90, 60);
 
 /// Whose bars are drawn, in which colour.
-const SERIES: [(&str, RGBColor); 3] =
-    [("app-proxy", RGBColor(33, 102, 172)), ("haproxy", RGBColor(146, 197, 222)), ("pingora", RGBColor(188, 188, 188))];
+const SERIES: [(&str, RGBColor); 3] = [
+    ("app-proxy", RGBColor(33, 102, 172)),
+    ("haproxy", RGBColor(146, 197, 222)),
+    ("pingora", RGBColor(188, 188, 188)),
+];
 const AT_LEAST: RGBColor = RGBColor(178, 24, 43);
 const GOAL: RGBColor = RGBColor(27, 120, 55);
 const INK: RGBColor = RGBColor(51, 51, 51);
@@ -35,7 +38,8 @@ pub(super) fn svg(report: &Report) -> Result<String> {
     {
         let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
         draw(&area, report).map_err(|fault| anyhow!("the chart cannot be drawn: {fault}"))?;
-        area.present().map_err(|fault| anyhow!("the chart cannot be drawn: {fault}"))?;
+        area.present()
+            .map_err(|fault| anyhow!("the chart cannot be drawn: {fault}"))?;
     }
     Ok(text)
 }
@@ -44,7 +48,11 @@ type Drawn = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 fn draw(area: &Area<'_>, report: &Report) -> Drawn {
     area.fill(&WHITE)?;
-    let groups: Vec<&Summary> = report.workloads.iter().filter(|summary| belongs(summary)).collect();
+    let groups: Vec<&Summary> = report
+        .workloads
+        .iter()
+        .filter(|summary| belongs(summary))
+        .collect();
     let top = scale(&groups);
     let (width, height) = (i32::try_from(SIZE.0)?, i32::try_from(SIZE.1)?);
     let (left, right, above, below) = MARGINS;
@@ -62,7 +70,11 @@ fn draw(area: &Area<'_>, report: &Report) -> Drawn {
     let line = [(0.0, 1.0), (f64::from(u32::try_from(groups.len())?), 1.0)];
     plot.draw(&PathElement::new(line, INK.stroke_width(2)))?;
     for (index, summary) in groups.iter().enumerate() {
-        marks(&plot, f64::from(u32::try_from(index)?) + (1.0 - BAR * 3.0) / 2.0, summary)?;
+        marks(
+            &plot,
+            f64::from(u32::try_from(index)?) + (1.0 - BAR * 3.0) / 2.0,
+            summary,
+        )?;
     }
     Ok(())
 }
@@ -75,8 +87,13 @@ fn belongs(summary: &Summary) -> bool {
 /// Where the axis ends: above every bar and mark.
 fn scale(groups: &[&Summary]) -> f64 {
     let bars = groups.iter().flat_map(|summary| {
-        let drawn = summary.rows.iter().filter(|row| SERIES.iter().any(|(name, _)| *name == row.name));
-        drawn.filter_map(|row| row.ratios.get(&summary.main_metric())).map(|spread| spread.median)
+        let drawn = summary
+            .rows
+            .iter()
+            .filter(|row| SERIES.iter().any(|(name, _)| *name == row.name));
+        drawn
+            .filter_map(|row| row.ratios.get(&summary.main_metric()))
+            .map(|spread| spread.median)
     });
     (bars.fold(2.0, f64::max) * 1.08 * 2.0).ceil() / 2.0
 }
@@ -93,14 +110,25 @@ fn legend(area: &Area<'_>, report: &Report) -> Drawn {
         x += 110;
     }
     for (name, colour) in [("at least", AT_LEAST), ("goal", GOAL), ("nginx = 1", INK)] {
-        area.draw(&PathElement::new([(x, 59), (x + 24, 59)], colour.stroke_width(3)))?;
+        area.draw(&PathElement::new(
+            [(x, 59), (x + 24, 59)],
+            colour.stroke_width(3),
+        ))?;
         area.draw(&Text::new(name, (x + 30, 59), style(14).pos(at)))?;
         x += 110;
     }
     let machine = &report.machine;
-    let text = format!("{}, {}", machine.cpu, machine.date.get(..10).unwrap_or_default());
+    let text = format!(
+        "{}, {}",
+        machine.cpu,
+        machine.date.get(..10).unwrap_or_default()
+    );
     let right = Pos::new(HPos::Right, VPos::Center);
-    area.draw(&Text::new(text, (i32::try_from(SIZE.0)? - 20, 59), style(13).pos(right)))?;
+    area.draw(&Text::new(
+        text,
+        (i32::try_from(SIZE.0)? - 20, 59),
+        style(13).pos(right),
+    ))?;
     Ok(())
 }
 
@@ -108,9 +136,13 @@ fn grid(plot: &Plot<'_>, groups: usize, top: f64) -> Drawn {
     let end = f64::from(u32::try_from(groups)?);
     let mut y = 0.0;
     while y <= top {
-        plot.draw(&PathElement::new([(0.0, y), (end, y)], RGBColor(225, 225, 225)))?;
+        plot.draw(&PathElement::new(
+            [(0.0, y), (end, y)],
+            RGBColor(225, 225, 225),
+        ))?;
         let label = Pos::new(HPos::Right, VPos::Center);
-        let beside = EmptyElement::at((0.0, y)) + Text::new(format!("{y:.1}"), (-8, 0), style(13).pos(label));
+        let beside = EmptyElement::at((0.0, y))
+            + Text::new(format!("{y:.1}"), (-8, 0), style(13).pos(label));
         plot.draw(&beside)?;
         y += 0.5;
     }
@@ -124,18 +156,32 @@ fn group(plot: &Plot<'_>, left: f64, summary: &Summary) -> Drawn {
     for (name, colour) in SERIES {
         let row = summary.rows.iter().find(|row| row.name == name);
         if let Some(spread) = row.and_then(|row| row.ratios.get(&metric)) {
-            plot.draw(&Rectangle::new([(x, 0.0), (x + BAR, spread.median)], colour.filled()))?;
+            plot.draw(&Rectangle::new(
+                [(x, 0.0), (x + BAR, spread.median)],
+                colour.filled(),
+            ))?;
             let middle = x + BAR / 2.0;
-            plot.draw(&PathElement::new([(middle, spread.q1), (middle, spread.q3)], INK.stroke_width(1)))?;
+            plot.draw(&PathElement::new(
+                [(middle, spread.q1), (middle, spread.q3)],
+                INK.stroke_width(1),
+            ))?;
             let above = Pos::new(HPos::Center, VPos::Bottom);
-            let text = Text::new(format!("{:.2}", spread.median), (0, -4), style(11).pos(above));
+            let text = Text::new(
+                format!("{:.2}", spread.median),
+                (0, -4),
+                style(11).pos(above),
+            );
             plot.draw(&(EmptyElement::at((middle, spread.median.max(spread.q3))) + text))?;
         }
         x += BAR;
     }
     let below = Pos::new(HPos::Center, VPos::Top);
     let void = if summary.valid == 0 { " (void)" } else { "" };
-    let name = Text::new(format!("{}{void}", summary.name), (0, 10), style(13).pos(below));
+    let name = Text::new(
+        format!("{}{void}", summary.name),
+        (0, 10),
+        style(13).pos(below),
+    );
     plot.draw(&(EmptyElement::at((left + 0.5, 0.0)) + name))?;
     Ok(())
 }
@@ -143,9 +189,15 @@ fn group(plot: &Plot<'_>, left: f64, summary: &Summary) -> Drawn {
 /// What App-Proxy is to reach, across its bar.
 fn marks(plot: &Plot<'_>, x: f64, summary: &Summary) -> Drawn {
     let metric = summary.main_metric();
-    for goal in GOALS.iter().filter(|goal| goal.workload == summary.name && goal.metric == metric) {
+    for goal in GOALS
+        .iter()
+        .filter(|goal| goal.workload == summary.name && goal.metric == metric)
+    {
         for (limit, colour) in [(goal.at_least, AT_LEAST), (goal.goal, GOAL)] {
-            plot.draw(&PathElement::new([(x - 0.06, limit), (x + BAR + 0.06, limit)], colour.stroke_width(3)))?;
+            plot.draw(&PathElement::new(
+                [(x - 0.06, limit), (x + BAR + 0.06, limit)],
+                colour.stroke_width(3),
+            ))?;
         }
     }
     Ok(())

@@ -56,20 +56,44 @@ pub(super) struct Verdict {
 
 impl Summary {
     pub(super) fn of(workload: &dyn Workload, batches: &[Batch]) -> Self {
-        let own: Vec<&Batch> = batches.iter().filter(|batch| batch.workload == workload.name()).collect();
-        let valid: Vec<&Batch> = own.iter().copied().filter(|batch| batch.void.is_empty()).collect();
+        let own: Vec<&Batch> = batches
+            .iter()
+            .filter(|batch| batch.workload == workload.name())
+            .collect();
+        let valid: Vec<&Batch> = own
+            .iter()
+            .copied()
+            .filter(|batch| batch.void.is_empty())
+            .collect();
         // Where none counts, what the last attempts said is shown, and marked.
         let counted = if valid.is_empty() { &own } else { &valid };
-        let rounds: Vec<Round> = counted.iter().flat_map(|batch| batch.rounds.iter().cloned()).collect();
-        let names: Vec<String> =
-            rounds.first().map(|round| round.iter().map(|(name, _)| name.clone()).collect()).unwrap_or_default();
+        let rounds: Vec<Round> = counted
+            .iter()
+            .flat_map(|batch| batch.rounds.iter().cloned())
+            .collect();
+        let names: Vec<String> = rounds
+            .first()
+            .map(|round| round.iter().map(|(name, _)| name.clone()).collect())
+            .unwrap_or_default();
         let first = names.first().cloned().unwrap_or_default();
-        let baseline = if workload.has_variants() { first } else { BASELINE.to_owned() };
-        let rows: Vec<Row> = names.iter().map(|name| Row::of(name, &baseline, workload.metrics(), &rounds)).collect();
-        let mut void: Vec<String> = own.iter().flat_map(|batch| batch.void.iter().cloned()).collect();
+        let baseline = if workload.has_variants() {
+            first
+        } else {
+            BASELINE.to_owned()
+        };
+        let rows: Vec<Row> = names
+            .iter()
+            .map(|name| Row::of(name, &baseline, workload.metrics(), &rounds))
+            .collect();
+        let mut void: Vec<String> = own
+            .iter()
+            .flat_map(|batch| batch.void.iter().cloned())
+            .collect();
         void.dedup();
-        let mut failures: Vec<String> =
-            own.iter().flat_map(|batch| batch.conditions.failures.iter().cloned()).collect();
+        let mut failures: Vec<String> = own
+            .iter()
+            .flat_map(|batch| batch.conditions.failures.iter().cloned())
+            .collect();
         failures.sort();
         failures.dedup();
         Self {
@@ -81,7 +105,11 @@ impl Summary {
             restarts: own.iter().map(|batch| batch.restart).max().unwrap_or(0),
             void,
             failures,
-            verdicts: if valid.is_empty() { Vec::new() } else { verdicts(workload, &rows) },
+            verdicts: if valid.is_empty() {
+                Vec::new()
+            } else {
+                verdicts(workload, &rows)
+            },
             baseline,
             rows,
             saturates: workload.saturates(),
@@ -97,7 +125,10 @@ impl Summary {
 impl Row {
     fn of(name: &str, baseline: &str, metrics: &[Metric], rounds: &[Round]) -> Self {
         let all = |of: &dyn Fn(Metric) -> Option<Spread>| {
-            metrics.iter().filter_map(|&metric| Some((metric, of(metric)?))).collect()
+            metrics
+                .iter()
+                .filter_map(|&metric| Some((metric, of(metric)?)))
+                .collect()
         };
         Self {
             name: name.to_owned(),
@@ -108,7 +139,11 @@ impl Row {
 }
 
 fn verdicts(workload: &dyn Workload, rows: &[Row]) -> Vec<Verdict> {
-    let ours = if workload.has_variants() { rows.last() } else { rows.iter().find(|row| row.name == "app-proxy") };
+    let ours = if workload.has_variants() {
+        rows.last()
+    } else {
+        rows.iter().find(|row| row.name == "app-proxy")
+    };
     let Some(row) = ours else { return Vec::new() };
     let verdict = |goal: &Goal| {
         let figure = goal.figure_of(row.values.get(&goal.metric), row.ratios.get(&goal.metric))?;
@@ -123,5 +158,9 @@ fn verdicts(workload: &dyn Workload, rows: &[Row]) -> Vec<Verdict> {
             goal_met: figure <= goal.goal,
         })
     };
-    GOALS.iter().filter(|goal| goal.workload == workload.name()).filter_map(verdict).collect()
+    GOALS
+        .iter()
+        .filter(|goal| goal.workload == workload.name())
+        .filter_map(verdict)
+        .collect()
 }

@@ -25,17 +25,33 @@ pub(super) fn text(report: &Report) -> String {
 
 fn head(out: &mut String, report: &Report) -> std::fmt::Result {
     let machine = &report.machine;
-    writeln!(out, "\n{}, {} cores, {} MiB, Linux {}", machine.cpu, machine.cores, machine.memory_mib, machine.kernel)?;
-    writeln!(out, "commit {}, {}, measured for {} min", machine.commit, machine.date, report.seconds / 60)?;
+    writeln!(
+        out,
+        "\n{}, {} cores, {} MiB, Linux {}",
+        machine.cpu, machine.cores, machine.memory_mib, machine.kernel
+    )?;
+    writeln!(
+        out,
+        "commit {}, {}, measured for {} min",
+        machine.commit,
+        machine.date,
+        report.seconds / 60
+    )?;
     for (chain, version) in &machine.versions {
         writeln!(out, "  {chain:<10} {version}")?;
     }
     for (chain, why) in &report.skipped {
         writeln!(out, "  {chain:<10} left out: {why}")?;
     }
-    writeln!(out, "chp has neither a request ID nor an access log. Figures are medians over the rounds.")?;
+    writeln!(
+        out,
+        "chp has neither a request ID nor an access log. Figures are medians over the rounds."
+    )?;
     if report.quick {
-        writeln!(out, "A QUICK RUN: it shows that everything works; the figures mean little.")?;
+        writeln!(
+            out,
+            "A QUICK RUN: it shows that everything works; the figures mean little."
+        )?;
     }
     Ok(())
 }
@@ -44,8 +60,16 @@ fn block(out: &mut String, summary: &Summary) -> std::fmt::Result {
     let main = summary.main_metric();
     writeln!(out, "\n{} (a unit: {})", summary.title, summary.unit)?;
     if summary.valid < summary.restarts {
-        let none = if summary.valid == 0 { "VOID, the figures prove nothing" } else { "some are void" };
-        writeln!(out, "  {} of {} batches count: {none}", summary.valid, summary.restarts)?;
+        let none = if summary.valid == 0 {
+            "VOID, the figures prove nothing"
+        } else {
+            "some are void"
+        };
+        writeln!(
+            out,
+            "  {} of {} batches count: {none}",
+            summary.valid, summary.restarts
+        )?;
     }
     for why in &summary.void {
         writeln!(out, "  void: {why}")?;
@@ -57,7 +81,13 @@ fn block(out: &mut String, summary: &Summary) -> std::fmt::Result {
     for metric in &summary.metrics {
         write!(out, "{:>11}", metric.title())?;
     }
-    writeln!(out, "{:>22} {:>13} {:>13}", format!("{} ÷ {}", main.title(), summary.baseline), "quartiles", "from, to")?;
+    writeln!(
+        out,
+        "{:>22} {:>13} {:>13}",
+        format!("{} ÷ {}", main.title(), summary.baseline),
+        "quartiles",
+        "from, to"
+    )?;
     for row in &summary.rows {
         line(out, summary, row, main)?;
     }
@@ -67,11 +97,27 @@ fn block(out: &mut String, summary: &Summary) -> std::fmt::Result {
 fn line(out: &mut String, summary: &Summary, row: &Row, main: Metric) -> std::fmt::Result {
     write!(out, "  {:<16}", row.name)?;
     for &metric in &summary.metrics {
-        let value = row.values.get(&metric).map_or_else(|| "-".to_owned(), |s| number(metric, s.median, &summary.unit));
+        let value = row.values.get(&metric).map_or_else(
+            || "-".to_owned(),
+            |s| number(metric, s.median, &summary.unit),
+        );
         write!(out, "{value:>11}")?;
     }
-    if let Some(Spread { median, q1, q3, min, max, .. }) = row.ratios.get(&main).filter(|_| row.name != "direct") {
-        write!(out, "{median:>22.2} {:>13} {:>13}", format!("{q1:.2}-{q3:.2}"), format!("{min:.2}-{max:.2}"))?;
+    if let Some(Spread {
+        median,
+        q1,
+        q3,
+        min,
+        max,
+        ..
+    }) = row.ratios.get(&main).filter(|_| row.name != "direct")
+    {
+        write!(
+            out,
+            "{median:>22.2} {:>13} {:>13}",
+            format!("{q1:.2}-{q3:.2}"),
+            format!("{min:.2}-{max:.2}")
+        )?;
     }
     let busy = row.values.get(&Metric::Busy).map(|spread| spread.median);
     if summary.saturates && row.name != "direct" && busy.is_some_and(|busy| busy < SATURATED) {
@@ -91,14 +137,23 @@ fn number(metric: Metric, value: f64, unit: &str) -> String {
 }
 
 fn goals(out: &mut String, report: &Report) -> std::fmt::Result {
-    writeln!(out, "\n{:<18} {:<16} {:>9} {:>15} {:>15}", "goals", "", "app-proxy", "at least", "goal")?;
+    writeln!(
+        out,
+        "\n{:<18} {:<16} {:>9} {:>15} {:>15}",
+        "goals", "", "app-proxy", "at least", "goal"
+    )?;
     for summary in &report.workloads {
         if summary.valid == 0 && GOALS.iter().any(|goal| goal.workload == summary.name) {
             writeln!(out, "{:<18} void", summary.name)?;
         }
         for verdict in &summary.verdicts {
-            let what = format!("{}{}", verdict.metric.title(), if verdict.ratio { " ratio" } else { "" });
-            let said = |limit: f64, met| format!("{limit:.2} {}", if met { "met" } else { "not met" });
+            let what = format!(
+                "{}{}",
+                verdict.metric.title(),
+                if verdict.ratio { " ratio" } else { "" }
+            );
+            let said =
+                |limit: f64, met| format!("{limit:.2} {}", if met { "met" } else { "not met" });
             writeln!(
                 out,
                 "{:<18} {what:<16} {:>9.2} {:>15} {:>15}",

@@ -35,13 +35,23 @@ pub struct Plan {
 
 impl Plan {
     pub(super) fn new(args: &RunArgs, site: &Site) -> Result<Self> {
-        let default = |given: Option<usize>, full, quick| given.unwrap_or(if args.quick { quick } else { full });
+        let default = |given: Option<usize>, full, quick| {
+            given.unwrap_or(if args.quick { quick } else { full })
+        };
         let (chains, skipped) = chains(&args.chains, site)?;
         Ok(Self {
             chains,
             skipped,
-            workloads: named(workload::all(), &args.only, |workload| workload.name(), "workload")?,
-            pace: Pace { quick: args.quick, rounds: default(args.rounds, 4, 2) },
+            workloads: named(
+                workload::all(),
+                &args.only,
+                |workload| workload.name(),
+                "workload",
+            )?,
+            pace: Pace {
+                quick: args.quick,
+                rounds: default(args.rounds, 4, 2),
+            },
             restarts: default(args.restarts, 3, 1),
             attempts: 1 + default(args.retries, 2, 0),
             limits: args.limits(),
@@ -62,11 +72,21 @@ impl Plan {
 
     fn places(&self, first: bool) -> Vec<usize> {
         let places = self.workloads.iter().enumerate();
-        places.filter(|(_, workload)| workload.comes_first() == first).map(|(place, _)| place).collect()
+        places
+            .filter(|(_, workload)| workload.comes_first() == first)
+            .map(|(place, _)| place)
+            .collect()
     }
 
-    /// Whether there is time for a batch to be measured again, when what is to come takes as long as what was.
-    pub(super) fn allows_another(&self, elapsed: Duration, batch: Duration, restart: usize, before: usize) -> bool {
+    /// Whether there is time for a batch to be measured again, when what is to come takes as long
+    /// as what was.
+    pub(super) fn allows_another(
+        &self,
+        elapsed: Duration,
+        batch: Duration,
+        restart: usize,
+        before: usize,
+    ) -> bool {
         let in_all = u32::try_from(self.restarts * self.workloads.len()).unwrap_or(1);
         let done = u32::try_from((restart - 1) * self.workloads.len() + before + 1).unwrap_or(1);
         let to_come = elapsed / done.max(1) * in_all.saturating_sub(done);
@@ -91,10 +111,24 @@ fn chains(asked: &[String], site: &Site) -> Result<(Vec<Box<dyn Chain>>, Skipped
 }
 
 /// Those with these names, or all.
-fn named<T>(all: Vec<T>, names: &[String], name: impl Fn(&T) -> &'static str, what: &str) -> Result<Vec<T>> {
-    if let Some(unknown) = names.iter().find(|asked| !all.iter().any(|one| name(one) == asked.as_str())) {
+fn named<T>(
+    all: Vec<T>,
+    names: &[String],
+    name: impl Fn(&T) -> &'static str,
+    what: &str,
+) -> Result<Vec<T>> {
+    if let Some(unknown) = names
+        .iter()
+        .find(|asked| !all.iter().any(|one| name(one) == asked.as_str()))
+    {
         let known: Vec<&str> = all.iter().map(&name).collect();
-        bail!("there is no {what} {unknown}; there are {}", known.join(", "));
+        bail!(
+            "there is no {what} {unknown}; there are {}",
+            known.join(", ")
+        );
     }
-    Ok(all.into_iter().filter(|one| names.is_empty() || names.iter().any(|asked| asked == name(one))).collect())
+    Ok(all
+        .into_iter()
+        .filter(|one| names.is_empty() || names.iter().any(|asked| asked == name(one)))
+        .collect())
 }

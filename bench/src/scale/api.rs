@@ -26,17 +26,34 @@ impl Api {
     const KEPT: usize = 64 << 10;
 
     pub(super) async fn open(address: SocketAddr, token: &str) -> Result<Self, Failure> {
-        Ok(Self { connection: Connection::open_with(address, BLOCK).await?, token: token.to_owned() })
+        Ok(Self {
+            connection: Connection::open_with(address, BLOCK).await?,
+            token: token.to_owned(),
+        })
     }
 
     /// Makes a call, and takes the answer that has to be a success.
-    pub(super) async fn call(&mut self, method: &str, path: &str, body: &str) -> Result<Answer, Failure> {
+    pub(super) async fn call(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> Result<Answer, Failure> {
         let answer = self.try_call(method, path, body).await?;
-        if (200..300).contains(&answer.status) { Ok(answer) } else { Err(Failure::Status(answer.status)) }
+        if (200..300).contains(&answer.status) {
+            Ok(answer)
+        } else {
+            Err(Failure::Status(answer.status))
+        }
     }
 
     /// Makes a call, whatever it is answered.
-    pub(super) async fn try_call(&mut self, method: &str, path: &str, body: &str) -> Result<Answer, Failure> {
+    pub(super) async fn try_call(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> Result<Answer, Failure> {
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: bench.test\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n{body}",
             self.token,
@@ -49,21 +66,27 @@ impl Api {
         let mut left = usize::try_from(length).unwrap_or(usize::MAX);
         while left > 0 {
             let piece = self.connection.next().await?;
-            left = left.checked_sub(piece.len()).ok_or(Failure::Malformed("more than the answer"))?;
+            left = left
+                .checked_sub(piece.len())
+                .ok_or(Failure::Malformed("more than the answer"))?;
             if end.len() > Self::KEPT {
                 end.drain(..end.len() - Self::KEPT);
             }
             end.extend_from_slice(piece);
         }
-        Ok(Answer { status: head.status, length, end })
+        Ok(Answer {
+            status: head.status,
+            length,
+            end,
+        })
     }
 }
 
 impl Answer {
     /// The revision and the epoch of an app list, which stand behind its items.
     pub(super) fn state(&self) -> Result<(u64, String), Failure> {
-        let text =
-            str::from_utf8(&self.end).or_else(|e| str::from_utf8(self.end.get(..e.valid_up_to()).unwrap_or_default()));
+        let text = str::from_utf8(&self.end)
+            .or_else(|e| str::from_utf8(self.end.get(..e.valid_up_to()).unwrap_or_default()));
         let text = text.unwrap_or_default();
         let behind = |name: &str| text.rsplit_once(name).map(|(_, rest)| rest);
         let state = || {
@@ -79,7 +102,9 @@ impl Answer {
     /// The `revision` of an app.
     pub(super) fn revision(&self) -> Result<u64, Failure> {
         let app: serde_json::Value = serde_json::from_slice(&self.end).unwrap_or_default();
-        app.get("revision").and_then(serde_json::Value::as_u64).ok_or(Failure::Malformed("an app without a revision"))
+        app.get("revision")
+            .and_then(serde_json::Value::as_u64)
+            .ok_or(Failure::Malformed("an app without a revision"))
     }
 }
 
@@ -90,8 +115,19 @@ mod tests {
     #[test]
     fn the_state_of_a_list_is_read_from_its_end() {
         let body = br#"me":"a","revision":3}],"next_cursor":null,"revision":17,"epoch":"e-1","deleted":["b"],"complete":false}"#;
-        let answer = Answer { status: 200, length: 1 << 20, end: body.to_vec() };
+        let answer = Answer {
+            status: 200,
+            length: 1 << 20,
+            end: body.to_vec(),
+        };
         assert_eq!(answer.state().unwrap(), (17, "e-1".to_owned()));
-        assert!(Answer { end: b"{}".to_vec(), ..answer }.state().is_err());
+        assert!(
+            Answer {
+                end: b"{}".to_vec(),
+                ..answer
+            }
+            .state()
+            .is_err()
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The daemons that are measured: a coordinator with its store in a file, one worker, and the application.
+//! The daemons that are measured: a coordinator with its store in a file, one worker, and the
+//! application.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -44,12 +45,24 @@ struct Place {
 impl Place {
     fn start(&self, name: &str, core: usize, file: &Path, args: &[&str]) -> Result<Process> {
         let args = args.iter().map(Into::into).collect();
-        Program { name, folder: &self.folder, core, file, args }.start()
+        Program {
+            name,
+            folder: &self.folder,
+            core,
+            file,
+            args,
+        }
+        .start()
     }
 
     fn daemon(&self, tier: &str, core: usize) -> Result<Process> {
         let program = format!("app-proxy-{tier}");
-        self.start(&program, core, &self.bin.join(&program), &["-c", &format!("{tier}.yaml")])
+        self.start(
+            &program,
+            core,
+            &self.bin.join(&program),
+            &["-c", &format!("{tier}.yaml")],
+        )
     }
 
     fn coordinator(&self) -> Result<Process> {
@@ -62,7 +75,10 @@ impl Place {
 
     fn write(&self, tier: &str, config: &Value) -> Result<()> {
         // JSON is YAML too.
-        Ok(fs::write(self.folder.join(format!("{tier}.yaml")), serde_json::to_string_pretty(config)?)?)
+        Ok(fs::write(
+            self.folder.join(format!("{tier}.yaml")),
+            serde_json::to_string_pretty(config)?,
+        )?)
     }
 }
 
@@ -86,21 +102,44 @@ impl Cluster {
         let [entry, admin, app] = [ports.free()?, ports.free()?, ports.free()?];
         let [proxy, worker_admin] = [ports.free()?, ports.free()?];
         place.write("coordinator", &coordinator(entry, admin, proxy, args))?;
-        place
-            .write("worker", &worker_config(proxy, worker_admin, admin, &json!({"path": "worker.log", "recent": 0})))?;
-        let app_process = place.start("app", args.client_core, &program, &["app", "--listen", &app.to_string()])?;
+        place.write(
+            "worker",
+            &worker_config(
+                proxy,
+                worker_admin,
+                admin,
+                &json!({"path": "worker.log", "recent": 0}),
+            ),
+        )?;
+        let app_process = place.start(
+            "app",
+            args.client_core,
+            &program,
+            &["app", "--listen", &app.to_string()],
+        )?;
         let mut coordinator = place.coordinator()?;
         // It makes the token that both know each other by.
         answers(&mut coordinator, admin, "/healthz").await?;
         let mut worker = place.worker()?;
         answers(&mut worker, worker_admin, "/readyz").await?;
         answers(&mut coordinator, admin, "/readyz").await?;
-        Ok(Self { coordinator, worker, entry, admin, app, worker_admin, app_process, place })
+        Ok(Self {
+            coordinator,
+            worker,
+            entry,
+            admin,
+            app,
+            worker_admin,
+            app_process,
+            place,
+        })
     }
 
     /// The token of the admin API.
     pub(super) fn token(&self) -> Result<String> {
-        Ok(fs::read_to_string(self.place.folder.join("admin.token"))?.trim().to_owned())
+        Ok(fs::read_to_string(self.place.folder.join("admin.token"))?
+            .trim()
+            .to_owned())
     }
 
     /// A connection to the admin API.
@@ -122,7 +161,8 @@ impl Cluster {
         Ok(begun.elapsed())
     }
 
-    /// Ends the coordinator and starts it again; how long it took until it answered, and until it could serve.
+    /// Ends the coordinator and starts it again; how long it took until it answered, and until it
+    /// could serve.
     pub(super) async fn restart_coordinator(&mut self) -> Result<(Duration, Duration)> {
         end(&mut self.coordinator)?;
         let begun = Instant::now();
@@ -136,7 +176,10 @@ impl Cluster {
     /// The size of the store's files.
     pub(super) fn store_bytes(&self) -> u64 {
         let files = ["run/coordinator.db", "run/coordinator.db-wal"];
-        files.iter().filter_map(|file| Some(fs::metadata(self.place.folder.join(file)).ok()?.len())).sum()
+        files
+            .iter()
+            .filter_map(|file| Some(fs::metadata(self.place.folder.join(file)).ok()?.len()))
+            .sum()
     }
 
     /// Fails when one of them has ended.
@@ -148,13 +191,21 @@ impl Cluster {
 
     /// The end of what the daemons said.
     pub(super) fn last_words(&self) -> String {
-        format!("{}\n{}", self.coordinator.last_words(), self.worker.last_words())
+        format!(
+            "{}\n{}",
+            self.coordinator.last_words(),
+            self.worker.last_words()
+        )
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for process in [&mut self.coordinator, &mut self.worker, &mut self.app_process] {
+        for process in [
+            &mut self.coordinator,
+            &mut self.worker,
+            &mut self.app_process,
+        ] {
             process.ask_to_end();
         }
         // What it was for is on standard output.
@@ -171,7 +222,8 @@ fn coordinator(entry: SocketAddr, admin: SocketAddr, proxy: SocketAddr, args: &S
         "coordinator": {
             "listeners": [{"address": entry.to_string()}],
             "admin": {"address": admin.to_string(), "token_file": "admin.token"},
-            // Sessions are spread over parts of the table by chance: with no room to spare some would push others out.
+            // Sessions are spread over parts of the table by chance: with no room to spare some
+            // would push others out.
             "sessions": {"secret_file": "session.key", "max": args.sessions + args.sessions / 5},
             "store": {"kind": "sqlite", "path": "run/coordinator.db"},
             "worker_token_file": "worker.token",

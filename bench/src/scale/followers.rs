@@ -1,5 +1,5 @@
-//! Workers that are only played: each registers, renews its registration and follows the app table by long poll. Nothing listens where
-//! they say that they do, so that no session comes to them.
+//! Workers that are only played: each registers, renews its registration and follows the app table
+//! by long poll. Nothing listens where they say that they do, so that no session comes to them.
 
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -46,17 +46,21 @@ pub(super) struct Begun {
 }
 
 impl Followers {
-    /// Registers so many workers, all at once, and lets them take the table, all at once; they follow it then.
+    /// Registers so many workers, all at once, and lets them take the table, all at once; they
+    /// follow it then.
     pub(super) async fn begin(admin: SocketAddr, token: &str, count: usize) -> Result<Begun> {
         let mut clients = Vec::new();
         for _ in 0..count {
             clients.push(Api::open(admin, token).await?);
         }
         let now = Instant::now();
-        let registered = all(clients.into_iter().enumerate().map(|(number, mut api)| async move {
-            register(&mut api, number).await?;
-            Ok(api)
-        }));
+        let registered = all(clients
+            .into_iter()
+            .enumerate()
+            .map(|(number, mut api)| async move {
+                register(&mut api, number).await?;
+                Ok(api)
+            }));
         let clients = registered.await.context("workers cannot register")?;
         let registrations = now.elapsed();
 
@@ -67,19 +71,35 @@ impl Followers {
         }));
         let synced = synced.await.context("the table cannot be taken")?;
 
-        let held = synced.iter().map(|(_, _, (revision, _), _)| (*revision, Instant::now())).collect();
-        let progress =
-            Rc::new(Progress { held: RefCell::new(held), fault: RefCell::default(), changed: Notify::new() });
+        let held = synced
+            .iter()
+            .map(|(_, _, (revision, _), _)| (*revision, Instant::now()))
+            .collect();
+        let progress = Rc::new(Progress {
+            held: RefCell::new(held),
+            fault: RefCell::default(),
+            changed: Notify::new(),
+        });
         let syncs = synced.iter().map(|(took, ..)| *took).collect();
         let table_bytes = synced.first().map_or(0, |(_, length, ..)| *length);
         let mut tasks = JoinSet::new();
         for (number, (_, _, state, api)) in synced.into_iter().enumerate() {
             let progress = Rc::clone(&progress);
-            tasks.spawn_local(async move { progress.note(follow(api, number, state, &progress).await) });
+            tasks.spawn_local(
+                async move { progress.note(follow(api, number, state, &progress).await) },
+            );
         }
         let (renewing, mut api) = (Rc::clone(&progress), Api::open(admin, token).await?);
         tasks.spawn_local(async move { renewing.note(renew(&mut api, count).await) });
-        Ok(Begun { followers: Self { progress, _tasks: tasks }, registrations, syncs, table_bytes })
+        Ok(Begun {
+            followers: Self {
+                progress,
+                _tasks: tasks,
+            },
+            registrations,
+            syncs,
+            table_bytes,
+        })
     }
 
     /// When each of them had a revision, once all have it.
@@ -96,7 +116,9 @@ impl Followers {
                 changed.await;
             }
         };
-        let times = timeout(PATIENCE, all_there).await.context("not all workers have learnt of a change")?;
+        let times = timeout(PATIENCE, all_there)
+            .await
+            .context("not all workers have learnt of a change")?;
         times.context("a worker does not follow any more")
     }
 }
@@ -104,7 +126,9 @@ impl Followers {
 impl Progress {
     fn at(&self, revision: u64) -> Option<Vec<Instant>> {
         let held = self.held.borrow();
-        held.iter().all(|(has, _)| *has >= revision).then(|| held.iter().map(|(_, since)| *since).collect())
+        held.iter()
+            .all(|(has, _)| *has >= revision)
+            .then(|| held.iter().map(|(_, since)| *since).collect())
     }
 
     fn note(&self, ended: Result<(), Failure>) {
@@ -123,15 +147,22 @@ async fn all<T: 'static, F: Future<Output = Result<T, Failure>> + 'static>(
     }
     let mut done = timeout(PATIENCE, tasks.join_all()).await?;
     done.sort_by_key(|(number, _)| *number);
-    done.into_iter().map(|(_, outcome)| outcome.map_err(Into::into)).collect()
+    done.into_iter()
+        .map(|(_, outcome)| outcome.map_err(Into::into))
+        .collect()
 }
 
 /// Registers a worker at an address of its own, or renews that.
 async fn register(api: &mut Api, number: usize) -> Result<(), Failure> {
     let [.., high, low] = (number + 1).to_be_bytes();
     let address = SocketAddr::from((Ipv4Addr::new(127, 200, high, low), 9));
-    let body = format!(r#"{{"address": "{address}", "lease": "{}s"}}"#, LEASE.as_secs());
-    api.call("PUT", &format!("/api/v1/workers/played-{number}"), &body).await.map(drop)
+    let body = format!(
+        r#"{{"address": "{address}", "lease": "{}s"}}"#,
+        LEASE.as_secs()
+    );
+    api.call("PUT", &format!("/api/v1/workers/played-{number}"), &body)
+        .await
+        .map(drop)
 }
 
 /// Renews the registrations of all, one after the other.
@@ -144,7 +175,12 @@ async fn renew(api: &mut Api, count: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn follow(mut api: Api, number: usize, state: (u64, String), progress: &Progress) -> Result<(), Failure> {
+async fn follow(
+    mut api: Api,
+    number: usize,
+    state: (u64, String),
+    progress: &Progress,
+) -> Result<(), Failure> {
     let (mut revision, mut epoch) = state;
     loop {
         let path = format!("/api/v1/apps?since={revision}&epoch={epoch}&wait={WAIT}");

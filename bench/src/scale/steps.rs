@@ -35,19 +35,39 @@ impl Scale {
         let alone = ONE_BY_ONE.min(apps);
         for number in 0..alone {
             let begun = Instant::now();
-            api.call("PUT", &path_of(number), &app(&endpoint, 1)).await?;
+            api.call("PUT", &path_of(number), &app(&endpoint, 1))
+                .await?;
             times.push(begun.elapsed());
         }
-        self.table.times("registering an app, one after the other", times);
+        self.table
+            .times("registering an app, one after the other", times);
         let begun = Instant::now();
         let numbers = (alone..apps).collect::<Vec<_>>();
-        self.callers(numbers.into_iter().map(move |number| (path_of(number), app(&endpoint, 1)))).await?;
+        self.callers(
+            numbers
+                .into_iter()
+                .map(move |number| (path_of(number), app(&endpoint, 1))),
+        )
+        .await?;
         let rate = (apps - alone) as f64 / begun.elapsed().as_secs_f64();
-        self.table.add(&format!("registering apps, {CALLERS} callers"), format!("{rate:.0} a second"));
-        self.serves(apps.saturating_sub(1)).await.context("the app that was registered last is not served")?;
+        self.table.add(
+            &format!("registering apps, {CALLERS} callers"),
+            format!("{rate:.0} a second"),
+        );
+        self.serves(apps.saturating_sub(1))
+            .await
+            .context("the app that was registered last is not served")?;
         let after = self.settled(&format!("{apps} apps")).await?;
-        self.table.bytes_each("coordinator's memory for each app", (before.coordinator, after.coordinator), apps);
-        self.table.bytes_each("worker's memory for each app", (before.worker, after.worker), apps);
+        self.table.bytes_each(
+            "coordinator's memory for each app",
+            (before.coordinator, after.coordinator),
+            apps,
+        );
+        self.table.bytes_each(
+            "worker's memory for each app",
+            (before.worker, after.worker),
+            apps,
+        );
         self.idle(&format!("idle, {apps} apps")).await?;
         Ok(after)
     }
@@ -61,7 +81,9 @@ impl Scale {
             callers.spawn_local(async move {
                 loop {
                     let next = puts.borrow_mut().next();
-                    let Some((path, body)) = next else { return Ok::<_, Failure>(()) };
+                    let Some((path, body)) = next else {
+                        return Ok::<_, Failure>(());
+                    };
                     api.call("PUT", &path, &body).await?;
                 }
             });
@@ -74,19 +96,35 @@ impl Scale {
 
     /// Asks an app once, by both tiers.
     async fn serves(&self, number: usize) -> Result<()> {
-        let visitor = Visitor { base: format!("/apps/{}", app_name(number)), cookie: String::new() };
+        let visitor = Visitor {
+            base: format!("/apps/{}", app_name(number)),
+            cookie: String::new(),
+        };
         let mut connection = Connection::open(self.cluster.entry).await?;
-        let expected = Expected { length: 1 << 10, request_id: true };
-        Ok(connection.exchange(&Request::get(&visitor, "/1k").into_bytes(), expected).await?)
+        let expected = Expected {
+            length: 1 << 10,
+            request_id: true,
+        };
+        Ok(connection
+            .exchange(&Request::get(&visitor, "/1k").into_bytes(), expected)
+            .await?)
     }
 
     /// Makes the sessions, each with two requests.
     pub(super) async fn sessions(&mut self, before: Memory) -> Result<()> {
-        let apps = (self.args.sessions / SESSIONS_EACH).min(self.args.apps).max(1);
-        let visits = Visits { apps, each: self.args.sessions / apps };
+        let apps = (self.args.sessions / SESSIONS_EACH)
+            .min(self.args.apps)
+            .max(1);
+        let visits = Visits {
+            apps,
+            each: self.args.sessions / apps,
+        };
         let begun = Instant::now();
         let sessions = self.cluster.visit(visits).await?.len();
-        self.table.add("making the sessions", format!("{:.1} s", begun.elapsed().as_secs_f64()));
+        self.table.add(
+            "making the sessions",
+            format!("{:.1} s", begun.elapsed().as_secs_f64()),
+        );
         let when = format!("{} apps and {sessions} sessions", self.args.apps);
         let after = self.settled(&when).await?;
         self.table.bytes_each(
@@ -94,7 +132,11 @@ impl Scale {
             (before.coordinator, after.coordinator),
             sessions,
         );
-        self.table.bytes_each("worker's memory for each session", (before.worker, after.worker), sessions);
+        self.table.bytes_each(
+            "worker's memory for each session",
+            (before.worker, after.worker),
+            sessions,
+        );
         self.table.bytes("store", self.cluster.store_bytes());
         self.idle(&format!("idle, {when}")).await
     }
@@ -108,16 +150,25 @@ impl Scale {
             api.call("GET", "/api/v1/apps", "").await?;
             times.push(begun.elapsed());
         }
-        self.table.times("first sync of one worker: the table over the wire", times);
+        self.table
+            .times("first sync of one worker: the table over the wire", times);
         let workers = self.args.workers;
         let cpu = self.cpu();
         let begun = Followers::begin(self.cluster.admin, &self.cluster.token()?, workers).await?;
         let spent = self.cpu().since(&cpu);
-        self.table.times(&format!("{workers} workers register at once, until the last has"), vec![begun.registrations]);
-        self.table.times(&format!("first sync of {workers} workers at once"), begun.syncs);
-        self.table.bytes("the whole table as one answer", begun.table_bytes);
+        self.table.times(
+            &format!("{workers} workers register at once, until the last has"),
+            vec![begun.registrations],
+        );
+        self.table.times(
+            &format!("first sync of {workers} workers at once"),
+            begun.syncs,
+        );
+        self.table
+            .bytes("the whole table as one answer", begun.table_bytes);
         self.table.times("coordinator's CPU for both", vec![spent]);
-        self.idle(&format!("idle, with {workers} workers too")).await?;
+        self.idle(&format!("idle, with {workers} workers too"))
+            .await?;
         Ok(begun.followers)
     }
 
@@ -132,20 +183,32 @@ impl Scale {
             // A stride that meets all apps, not neighbours.
             let app_number = number * 7919 % self.args.apps;
             let weight = 2 + number / self.args.apps % 2;
-            let answer = api.call("PUT", &path_of(app_number), &app(&endpoint, weight)).await?;
+            let answer = api
+                .call("PUT", &path_of(app_number), &app(&endpoint, weight))
+                .await?;
             let ack = Instant::now();
             acknowledged.push(ack - begun);
             let there = followers.at(answer.revision()?).await?;
-            let after: Vec<Duration> = there.iter().map(|at| at.saturating_duration_since(ack)).collect();
+            let after: Vec<Duration> = there
+                .iter()
+                .map(|at| at.saturating_duration_since(ack))
+                .collect();
             all.push(after.iter().max().copied().unwrap_or_default());
             each.extend(after);
         }
         let spent = self.cpu().since(&cpu) / u32::try_from(self.args.changes.max(1))?;
         let workers = self.args.workers;
-        self.table.times(&format!("a change, until it is acknowledged, {workers} workers"), acknowledged);
+        self.table.times(
+            &format!("a change, until it is acknowledged, {workers} workers"),
+            acknowledged,
+        );
         self.table.times("from there until one worker has it", each);
-        self.table.times(&format!("from there until all {workers} workers have it"), all);
-        self.table.times("coordinator's CPU for a change", vec![spent]);
+        self.table.times(
+            &format!("from there until all {workers} workers have it"),
+            all,
+        );
+        self.table
+            .times("coordinator's CPU for a change", vec![spent]);
         Ok(())
     }
 
@@ -156,21 +219,34 @@ impl Scale {
         let (count, until, begun) = (Rc::clone(&made), Instant::now() + STORM, Instant::now());
         let puts = (0_usize..).map_while(move |number| {
             count.set(number);
-            (Instant::now() < until).then(|| (path_of(number % apps), app(&endpoint, 4 + number / apps % 2)))
+            (Instant::now() < until).then(|| {
+                (
+                    path_of(number % apps),
+                    app(&endpoint, 4 + number / apps % 2),
+                )
+            })
         });
         self.callers(puts).await?;
         let rate = made.get() as f64 / begun.elapsed().as_secs_f64();
         let end = Instant::now();
         let mut api = self.cluster.api().await?;
-        let last = api.call("PUT", &path_of(0), &app(&self.cluster.app.to_string(), 6)).await?.revision()?;
+        let last = api
+            .call("PUT", &path_of(0), &app(&self.cluster.app.to_string(), 6))
+            .await?
+            .revision()?;
         let there = followers.at(last).await?;
-        let lag = there.iter().map(|at| at.saturating_duration_since(end)).max().unwrap_or_default();
+        let lag = there
+            .iter()
+            .map(|at| at.saturating_duration_since(end))
+            .max()
+            .unwrap_or_default();
         let workers = self.args.workers;
         self.table.add(
             &format!("changes as fast as can be, {CALLERS} callers, {workers} workers"),
             format!("{rate:.0} a second"),
         );
-        self.table.times("from the end of that until all workers have all", vec![lag]);
+        self.table
+            .times("from the end of that until all workers have all", vec![lag]);
         Ok(())
     }
 
@@ -198,7 +274,8 @@ impl Scale {
         let mut times = Vec::new();
         for id in ids.iter().take(CALLS) {
             let begun = Instant::now();
-            api.call("DELETE", &format!("/api/v1/sessions/{id}"), "").await?;
+            api.call("DELETE", &format!("/api/v1/sessions/{id}"), "")
+                .await?;
             times.push(begun.elapsed());
         }
         self.table.times("deleting a session", times);
@@ -215,22 +292,34 @@ impl Scale {
     /// Starts the worker anew: it has its table when it is ready.
     pub(super) async fn first_sync_of_a_worker(&mut self) -> Result<()> {
         let took = self.cluster.restart_worker().await?;
-        self.table.times("a worker's start, until it has taken the table over", vec![took]);
+        self.table.times(
+            "a worker's start, until it has taken the table over",
+            vec![took],
+        );
         Ok(())
     }
 
     /// Starts the coordinator anew, with all of it in its store.
     pub(super) async fn restart(&mut self) -> Result<()> {
         let (alive, ready) = self.cluster.restart_coordinator().await?;
-        self.table.times("a coordinator's start, until it answers", vec![alive]);
-        self.table.times("a coordinator's start, until it is ready", vec![ready]);
-        // The workers that are only played are taken for alive until they are checked, and most attempts meet one of them.
+        self.table
+            .times("a coordinator's start, until it answers", vec![alive]);
+        self.table
+            .times("a coordinator's start, until it is ready", vec![ready]);
+        // The workers that are only played are taken for alive until they are checked, and most
+        // attempts meet one of them.
         let begun = Instant::now();
         while let Err(e) = self.serves(0).await {
-            ensure!(begun.elapsed() < FOUND, e.context("an app is not served after a restart"));
+            ensure!(
+                begun.elapsed() < FOUND,
+                e.context("an app is not served after a restart")
+            );
             sleep(Duration::from_millis(20)).await;
         }
-        self.table.times("from there until it has found the one worker that lives among 201", vec![begun.elapsed()]);
+        self.table.times(
+            "from there until it has found the one worker that lives among 201",
+            vec![begun.elapsed()],
+        );
         self.settled("after a restart").await?;
         Ok(())
     }
@@ -247,6 +336,12 @@ fn app(endpoint: &str, weight: usize) -> String {
 /// The identifiers of a page of sessions.
 fn sessions(page: &[u8]) -> Result<Vec<String>> {
     let page: serde_json::Value = serde_json::from_slice(page)?;
-    let items = page.get("items").and_then(serde_json::Value::as_array).context("a page without items")?;
-    Ok(items.iter().filter_map(|item| Some(item.get("id")?.as_str()?.to_owned())).collect())
+    let items = page
+        .get("items")
+        .and_then(serde_json::Value::as_array)
+        .context("a page without items")?;
+    Ok(items
+        .iter()
+        .filter_map(|item| Some(item.get("id")?.as_str()?.to_owned()))
+        .collect())
 }

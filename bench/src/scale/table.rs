@@ -17,7 +17,10 @@ pub(super) struct Table {
 impl Table {
     /// No row; notes what the machine does beside this.
     pub(super) fn begin() -> Self {
-        Self { rows: Vec::new(), load_at_begin: load() }
+        Self {
+            rows: Vec::new(),
+            load_at_begin: load(),
+        }
     }
 
     /// A row, which is said at once as well: the whole takes some minutes.
@@ -48,8 +51,18 @@ impl Table {
     /// Standard output is closed.
     pub(super) fn print(&self) -> Result<()> {
         let mut out = stdout().lock();
-        let width = self.rows.iter().map(|(what, _)| what.chars().count()).max().unwrap_or_default();
-        writeln!(out, "load of the machine: {} at the begin, {} at the end", self.load_at_begin, load())?;
+        let width = self
+            .rows
+            .iter()
+            .map(|(what, _)| what.chars().count())
+            .max()
+            .unwrap_or_default();
+        writeln!(
+            out,
+            "load of the machine: {} at the begin, {} at the end",
+            self.load_at_begin,
+            load()
+        )?;
         for (what, figure) in &self.rows {
             writeln!(out, "{what:<width$}  {figure}")?;
         }
@@ -69,13 +82,21 @@ fn spread(times: Vec<Duration>) -> String {
     let at = |q| quantile(&ms, q).unwrap_or_default();
     match ms.as_slice() {
         [one] => format!("{one:.1} ms"),
-        _ => format!("p50 {:.1} ms, p99 {:.1} ms, most {:.1} ms", at(0.5), at(0.99), at(1.0)),
+        _ => format!(
+            "p50 {:.1} ms, p99 {:.1} ms, most {:.1} ms",
+            at(0.5),
+            at(0.99),
+            at(1.0)
+        ),
     }
 }
 
 fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split_ascii_whitespace().next().unwrap_or("?").to_owned()
+    text.split_ascii_whitespace()
+        .next()
+        .unwrap_or("?")
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -86,6 +107,9 @@ mod tests {
     fn one_time_is_itself_and_many_are_a_spread() {
         let ms = Duration::from_millis;
         assert_eq!(spread(vec![ms(7)]), "7.0 ms");
-        assert_eq!(spread((1..=101).map(ms).collect()), "p50 51.0 ms, p99 100.0 ms, most 101.0 ms");
+        assert_eq!(
+            spread((1..=101).map(ms).collect()),
+            "p50 51.0 ms, p99 100.0 ms, most 101.0 ms"
+        );
     }
 }

@@ -33,15 +33,26 @@ impl Bulk {
         let visitor = target.visitor(0);
         if !self.up {
             let request = Request::get(visitor, &format!("/bytes/{length}")).into_bytes();
-            return connection.exchange(&request, Expected { length, request_id: target.request_id }).await;
+            return connection
+                .exchange(
+                    &request,
+                    Expected {
+                        length,
+                        request_id: target.request_id,
+                    },
+                )
+                .await;
         }
-        let request = Request::new("POST", visitor, "/upload").header("Content-Length", &length.to_string());
+        let request =
+            Request::new("POST", visitor, "/upload").header("Content-Length", &length.to_string());
         connection.send(&request.into_bytes()).await?;
         let block = vec![b'x'; BLOCK];
         let mut left = length;
         while left > 0 {
             let here = usize::try_from(left).unwrap_or(usize::MAX).min(BLOCK);
-            connection.send(block.get(..here).unwrap_or_default()).await?;
+            connection
+                .send(block.get(..here).unwrap_or_default())
+                .await?;
             left -= here as u64;
         }
         // The application answers how much it got, in 20 digits.
@@ -50,9 +61,18 @@ impl Bulk {
             return Err(Failure::Status(head.status));
         }
         let taken = connection.at_least(20).await?;
-        let found = std::str::from_utf8(taken).ok().and_then(|digits| digits.parse().ok());
+        let found = std::str::from_utf8(taken)
+            .ok()
+            .and_then(|digits| digits.parse().ok());
         let found = found.ok_or(Failure::Malformed("no length"))?;
-        if found == length { Ok(()) } else { Err(Failure::Length { expected: length, found }) }
+        if found == length {
+            Ok(())
+        } else {
+            Err(Failure::Length {
+                expected: length,
+                found,
+            })
+        }
     }
 }
 
@@ -92,9 +112,16 @@ impl Workload for Bulk {
         let values = [
             (Metric::CpuGib, cpu / gib),
             (Metric::Rate, gib / wall),
-            (Metric::Peak, memory_kib(&target.pids, "VmHWM") as f64 / 1024.0),
+            (
+                Metric::Peak,
+                memory_kib(&target.pids, "VmHWM") as f64 / 1024.0,
+            ),
             (Metric::Busy, 100.0 * cpu / wall),
         ];
-        Sample { count: 1, values: values.into(), ..Sample::default() }
+        Sample {
+            count: 1,
+            values: values.into(),
+            ..Sample::default()
+        }
     }
 }

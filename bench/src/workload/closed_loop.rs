@@ -31,7 +31,10 @@ pub(super) async fn slice<R: Requests>(
     connections: impl Iterator<Item = R>,
 ) -> Sample {
     let meter = Rc::new(Meter::default());
-    let expected = Expected { length, request_id: target.request_id };
+    let expected = Expected {
+        length,
+        request_id: target.request_id,
+    };
     let mut clients = JoinSet::new();
     for requests in connections {
         let (meter, entry) = (Rc::clone(&meter), target.entry);
@@ -50,7 +53,11 @@ async fn client(
     expected: Expected,
 ) -> Result<(), Failure> {
     // Larger answers are read in pieces, as by any client.
-    let buffer = if expected.length > 4096 { 64 << 10 } else { 8 << 10 };
+    let buffer = if expected.length > 4096 {
+        64 << 10
+    } else {
+        8 << 10
+    };
     let mut connection = Connection::open_with(entry, buffer).await?;
     while meter.goes_on() {
         let begun = Instant::now();

@@ -38,7 +38,13 @@ impl Workload for Events {
     }
 
     fn metrics(&self) -> &'static [Metric] {
-        &[Metric::Cpu, Metric::P50, Metric::P99, Metric::Rate, Metric::Busy]
+        &[
+            Metric::Cpu,
+            Metric::P50,
+            Metric::P99,
+            Metric::Rate,
+            Metric::Busy,
+        ]
     }
 
     async fn slice(&self, target: &Target, pace: Pace) -> Sample {
@@ -47,15 +53,25 @@ impl Workload for Events {
         for i in 0..STREAMS {
             let (meter, entry, request_id) = (Rc::clone(&meter), target.entry, target.request_id);
             let request = Request::get(target.visitor(i), "/sse").into_bytes();
-            clients.spawn_local(async move { meter.check(client(&meter, entry, &request, request_id).await) });
+            clients.spawn_local(async move {
+                meter.check(client(&meter, entry, &request, request_id).await)
+            });
         }
         // The streams take some time to be opened.
-        let timing = Timing { warmup: Duration::from_millis(400), ..pace.timing(1_000) };
+        let timing = Timing {
+            warmup: Duration::from_millis(400),
+            ..pace.timing(1_000)
+        };
         measure(&meter, target, timing, clients).await
     }
 }
 
-async fn client(meter: &Meter, entry: SocketAddr, request: &[u8], request_id: bool) -> Result<(), Failure> {
+async fn client(
+    meter: &Meter,
+    entry: SocketAddr,
+    request: &[u8],
+    request_id: bool,
+) -> Result<(), Failure> {
     let mut connection = Connection::open(entry).await?;
     connection.send(request).await?;
     let head = connection.head(|_, _| ()).await?;
@@ -71,7 +87,9 @@ async fn client(meter: &Meter, entry: SocketAddr, request: &[u8], request_id: bo
     let (mut decoder, mut text) = (Chunked::default(), Vec::new());
     while meter.goes_on() {
         // An event is due every 100 ms.
-        let bytes = timeout(Duration::from_secs(5), connection.next()).await.map_err(|_| Failure::Late)??;
+        let bytes = timeout(Duration::from_secs(5), connection.next())
+            .await
+            .map_err(|_| Failure::Late)??;
         if !decoder.decode(bytes, &mut text)? {
             return Err(Failure::Closed);
         }
@@ -89,7 +107,10 @@ async fn client(meter: &Meter, entry: SocketAddr, request: &[u8], request_id: bo
 fn event(text: &[u8]) -> Option<(usize, Option<u64>)> {
     let end = text.windows(2).position(|two| two == b"\n\n")?;
     let sent = || {
-        let digits = text.get(..end)?.strip_prefix(b"data: {\"sent\":")?.strip_suffix(b"}")?;
+        let digits = text
+            .get(..end)?
+            .strip_prefix(b"data: {\"sent\":")?
+            .strip_suffix(b"}")?;
         std::str::from_utf8(digits).ok()?.parse().ok()
     };
     Some((end + 2, sent()))

@@ -20,8 +20,8 @@ use crate::meter::{Meter, measure};
 use crate::metric::{Metric, Sample};
 use crate::monotonic_ns;
 
-/// So many requests a second over 64 connections. A request that is due while all of them are busy waits for one, and that
-/// time counts: the latency is from the moment when it was due.
+/// So many requests a second over 64 connections. A request that is due while all of them are busy
+/// waits for one, and that time counts: the latency is from the moment when it was due.
 #[derive(Debug)]
 pub(super) struct FixedRate {
     per_second: u64,
@@ -36,11 +36,19 @@ impl FixedRate {
 #[async_trait(?Send)]
 impl Workload for FixedRate {
     fn name(&self) -> &'static str {
-        if self.per_second == 2_500 { "rate-2500" } else { "rate-8000" }
+        if self.per_second == 2_500 {
+            "rate-2500"
+        } else {
+            "rate-8000"
+        }
     }
 
     fn title(&self) -> &'static str {
-        if self.per_second == 2_500 { "keep-alive 1 KiB, 2,500/s" } else { "keep-alive 1 KiB, 8,000/s" }
+        if self.per_second == 2_500 {
+            "keep-alive 1 KiB, 2,500/s"
+        } else {
+            "keep-alive 1 KiB, 8,000/s"
+        }
     }
 
     fn unit(&self) -> &'static str {
@@ -48,12 +56,20 @@ impl Workload for FixedRate {
     }
 
     fn metrics(&self) -> &'static [Metric] {
-        &[Metric::Cpu, Metric::P50, Metric::P99, Metric::Rate, Metric::Busy]
+        &[
+            Metric::Cpu,
+            Metric::P50,
+            Metric::P99,
+            Metric::Rate,
+            Metric::Busy,
+        ]
     }
 
     async fn slice(&self, target: &Target, pace: Pace) -> Sample {
         let meter = Rc::new(Meter::default());
-        let due = Rc::new(Due::new(Duration::from_nanos(1_000_000_000 / self.per_second)));
+        let due = Rc::new(Due::new(Duration::from_nanos(
+            1_000_000_000 / self.per_second,
+        )));
         let mut clients = JoinSet::new();
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS {
@@ -65,8 +81,13 @@ impl Workload for FixedRate {
         for (i, connection) in connections.into_iter().enumerate() {
             let (meter, due) = (Rc::clone(&meter), Rc::clone(&due));
             let request = Request::get(target.visitor(i), "/1k").into_bytes();
-            let expected = Expected { length: 1 << 10, request_id: target.request_id };
-            clients.spawn_local(async move { meter.check(client(&meter, &due, connection, &request, expected).await) });
+            let expected = Expected {
+                length: 1 << 10,
+                request_id: target.request_id,
+            };
+            clients.spawn_local(async move {
+                meter.check(client(&meter, &due, connection, &request, expected).await)
+            });
         }
         let clock = tokio::task::spawn_local({
             let (meter, due) = (Rc::clone(&meter), Rc::clone(&due));
@@ -107,7 +128,12 @@ struct Due {
 
 impl Due {
     fn new(every: Duration) -> Self {
-        Self { start: monotonic_ns() + 20_000_000, every, ready: Semaphore::new(0), taken: Cell::new(0) }
+        Self {
+            start: monotonic_ns() + 20_000_000,
+            every,
+            ready: Semaphore::new(0),
+            taken: Cell::new(0),
+        }
     }
 
     /// Waits for the next request, and says when it was due.
@@ -120,18 +146,24 @@ impl Due {
 
     /// Lets each request go when it is due. By the kernel's timer: the runtime's has steps of 1 ms.
     async fn release(&self, meter: &Meter) -> Result<(), Failure> {
-        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK).map_err(std::io::Error::from)?;
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK)
+            .map_err(std::io::Error::from)?;
         let start = TimeSpec::from_duration(Duration::from_nanos(self.start));
         let expiration = Expiration::IntervalDelayed(start, TimeSpec::from_duration(self.every));
-        timer.set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME).map_err(std::io::Error::from)?;
-        // Deprecated for types whose descriptor is not their own; this one's is. What replaces it is `unsafe`.
+        timer
+            .set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME)
+            .map_err(std::io::Error::from)?;
+        // Deprecated for types whose descriptor is not their own; this one's is. What replaces it
+        // is `unsafe`.
         #[allow(deprecated)]
         let timer = AsyncFd::new(OwnedFd::from(timer))?;
         while meter.goes_on() {
             let mut ready = timer.readable().await?;
             let mut count = [0; 8];
             match nix::unistd::read(timer.get_ref(), &mut count) {
-                Ok(_) => self.ready.add_permits(usize::try_from(u64::from_ne_bytes(count)).unwrap_or(0)),
+                Ok(_) => self
+                    .ready
+                    .add_permits(usize::try_from(u64::from_ne_bytes(count)).unwrap_or(0)),
                 Err(nix::errno::Errno::EAGAIN) => ready.clear_ready(),
                 Err(errno) => return Err(std::io::Error::from(errno).into()),
             }

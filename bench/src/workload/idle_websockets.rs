@@ -34,7 +34,8 @@ pub(super) async fn open_many(target: &Target, count: usize) -> Result<Vec<WebSo
         {
             opened.push(done.map_err(std::io::Error::from)??);
         }
-        let (entry, visitor, request_id) = (target.entry, target.visitor(i).clone(), target.request_id);
+        let (entry, visitor, request_id) =
+            (target.entry, target.visitor(i).clone(), target.request_id);
         opening.spawn_local(async move { WebSocket::open(entry, &visitor, request_id).await });
     }
     while let Some(done) = opening.join_next().await {
@@ -50,7 +51,8 @@ async fn close_all(sockets: Vec<WebSocket>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Anonymous memory in KiB: what the processes have allocated. Their programs' pages, which are files, are not in it.
+/// Anonymous memory in KiB: what the processes have allocated. Their programs' pages, which are
+/// files, are not in it.
 #[allow(clippy::cast_precision_loss)]
 fn memory(target: &Target) -> f64 {
     memory_kib(&target.pids, "RssAnon") as f64
@@ -86,7 +88,11 @@ impl Workload for IdleWebSockets {
     async fn slice(&self, target: &Target, pace: Pace) -> Sample {
         let count = pace.pick(2_000, 200);
         let settle = Duration::from_millis(pace.pick(700, 200));
-        let before = *self.before.borrow_mut().entry(target.pids.clone()).or_insert_with(|| memory(target));
+        let before = *self
+            .before
+            .borrow_mut()
+            .entry(target.pids.clone())
+            .or_insert_with(|| memory(target));
         let sockets = match open_many(target, count).await {
             Ok(sockets) => sockets,
             Err(failure) => return Sample::failed(&failure),
@@ -98,7 +104,14 @@ impl Workload for IdleWebSockets {
         }
         sleep(settle).await;
         let for_each = |memory: f64| (memory - before) / count as f64;
-        let values = [(Metric::Open, for_each(open)), (Metric::Left, for_each(memory(target)))];
-        Sample { count: count as u64, values: values.into(), ..Sample::default() }
+        let values = [
+            (Metric::Open, for_each(open)),
+            (Metric::Left, for_each(memory(target))),
+        ];
+        Sample {
+            count: count as u64,
+            values: values.into(),
+            ..Sample::default()
+        }
     }
 }

@@ -35,7 +35,13 @@ impl Workload for NewConnection {
     }
 
     fn metrics(&self) -> &'static [Metric] {
-        &[Metric::Cpu, Metric::P50, Metric::P99, Metric::Rate, Metric::Busy]
+        &[
+            Metric::Cpu,
+            Metric::P50,
+            Metric::P99,
+            Metric::Rate,
+            Metric::Busy,
+        ]
     }
 
     async fn slice(&self, target: &Target, pace: Pace) -> Sample {
@@ -43,15 +49,27 @@ impl Workload for NewConnection {
         let mut clients = JoinSet::new();
         for i in 0..CLIENTS {
             let (meter, entry) = (Rc::clone(&meter), target.entry);
-            let request = Request::get(target.visitor(i), "/1k").header("Connection", "close").into_bytes();
-            let expected = Expected { length: 1 << 10, request_id: target.request_id };
-            clients.spawn_local(async move { meter.check(client(&meter, entry, &request, expected).await) });
+            let request = Request::get(target.visitor(i), "/1k")
+                .header("Connection", "close")
+                .into_bytes();
+            let expected = Expected {
+                length: 1 << 10,
+                request_id: target.request_id,
+            };
+            clients.spawn_local(async move {
+                meter.check(client(&meter, entry, &request, expected).await)
+            });
         }
         measure(&meter, target, pace.timing(400), clients).await
     }
 }
 
-async fn client(meter: &Meter, entry: SocketAddr, request: &[u8], expected: Expected) -> Result<(), Failure> {
+async fn client(
+    meter: &Meter,
+    entry: SocketAddr,
+    request: &[u8],
+    expected: Expected,
+) -> Result<(), Failure> {
     while meter.goes_on() {
         let begun = Instant::now();
         let mut connection = Connection::open(entry).await?;

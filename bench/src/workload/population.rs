@@ -43,7 +43,11 @@ impl Population {
 #[async_trait(?Send)]
 impl Workload for Population {
     fn name(&self) -> &'static str {
-        if self.apps { "many-apps" } else { "many-sessions" }
+        if self.apps {
+            "many-apps"
+        } else {
+            "many-sessions"
+        }
     }
 
     fn title(&self) -> &'static str {
@@ -59,7 +63,13 @@ impl Workload for Population {
     }
 
     fn metrics(&self) -> &'static [Metric] {
-        &[Metric::Cpu, Metric::P50, Metric::P99, Metric::Rate, Metric::Busy]
+        &[
+            Metric::Cpu,
+            Metric::P50,
+            Metric::P99,
+            Metric::Rate,
+            Metric::Busy,
+        ]
     }
 
     fn has_variants(&self) -> bool {
@@ -83,7 +93,11 @@ impl Workload for Population {
     }
 
     async fn slice(&self, target: &Target, pace: Pace) -> Sample {
-        let all: Rc<[Vec<u8>]> = target.visitors.iter().map(|v| Request::get(v, "/1k").into_bytes()).collect();
+        let all: Rc<[Vec<u8>]> = target
+            .visitors
+            .iter()
+            .map(|v| Request::get(v, "/1k").into_bytes())
+            .collect();
         let connections = (1..=CONNECTIONS as u64).map(|seed| Drawn::new(Rc::clone(&all), seed));
         closed_loop::slice(target, pace.timing(400), 1 << 10, connections).await
     }
@@ -97,7 +111,10 @@ struct Drawn {
 
 impl Drawn {
     fn new(all: Rc<[Vec<u8>]>, seed: u64) -> Self {
-        Self { all, state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) }
+        Self {
+            all,
+            state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        }
     }
 }
 

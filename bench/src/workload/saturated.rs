@@ -24,18 +24,29 @@ impl Saturated {
     /// Bodies of 1 KiB.
     #[must_use]
     pub fn keepalive() -> Self {
-        Self { name: "keepalive", title: "keep-alive 1 KiB, saturated", path: "/1k", length: 1 << 10 }
+        Self {
+            name: "keepalive",
+            title: "keep-alive 1 KiB, saturated",
+            path: "/1k",
+            length: 1 << 10,
+        }
     }
 
     /// Bodies of 64 KiB.
     #[must_use]
     pub fn body_64k() -> Self {
-        Self { name: "body-64k", title: "64 KiB bodies, saturated", path: "/64k", length: 64 << 10 }
+        Self {
+            name: "body-64k",
+            title: "64 KiB bodies, saturated",
+            path: "/64k",
+            length: 64 << 10,
+        }
     }
 
     /// A slice of another length.
     pub async fn slice_of(&self, target: &Target, timing: Timing) -> Sample {
-        let requests = (0..CONNECTIONS).map(|i| Request::get(target.visitor(i), self.path).into_bytes());
+        let requests =
+            (0..CONNECTIONS).map(|i| Request::get(target.visitor(i), self.path).into_bytes());
         closed_loop::slice(target, timing, self.length, requests).await
     }
 }
@@ -55,7 +66,13 @@ impl Workload for Saturated {
     }
 
     fn metrics(&self) -> &'static [Metric] {
-        &[Metric::Cpu, Metric::P50, Metric::P99, Metric::Rate, Metric::Busy]
+        &[
+            Metric::Cpu,
+            Metric::P50,
+            Metric::P99,
+            Metric::Rate,
+            Metric::Busy,
+        ]
     }
 
     fn saturates(&self) -> bool {

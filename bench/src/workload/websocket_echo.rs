@@ -36,7 +36,13 @@ impl Workload for WebSocketEcho {
     }
 
     fn metrics(&self) -> &'static [Metric] {
-        &[Metric::Cpu, Metric::P50, Metric::P99, Metric::Rate, Metric::Busy]
+        &[
+            Metric::Cpu,
+            Metric::P50,
+            Metric::P99,
+            Metric::Rate,
+            Metric::Busy,
+        ]
     }
 
     fn saturates(&self) -> bool {

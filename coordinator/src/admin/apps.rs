@@ -22,8 +22,8 @@ use utoipa::IntoParams;
 
 use super::input::{Asked, Sent, bad_request};
 use super::problems::{
-    AppConflict, AppNotFound, AppOwnedByFile, BadRequest, PreconditionFailed, StoreUnavailable, TooLarge,
-    Unauthenticated,
+    AppConflict, AppNotFound, AppOwnedByFile, BadRequest, PreconditionFailed, StoreUnavailable,
+    TooLarge, Unauthenticated,
 };
 use super::{AdminState, Paging, store_problem};
 use crate::apps::edit::{Condition, Edit, EditError, Outcome};
@@ -55,18 +55,37 @@ pub(super) struct Changes {
 
 /// The app table, or what changed in it
 ///
-/// With `since` and `wait` a long poll: it is answered as soon as something has changed, or with no items after `wait`. Workers follow the
-/// table with it, so that their token is good for this call too.
+/// With `since` and `wait` a long poll: it is answered as soon as something has changed, or with no
+/// items after `wait`. Workers follow the table with it, so that their token is good for this call
+/// too.
 #[utoipa::path(get, path = "/api/v1/apps", operation_id = "list_apps", tag = "apps", params(Changes), responses(
     (status = 200, description = "Apps, the table's revision and its epoch.", body = AppList), BadRequest, Unauthenticated,
 ))]
-pub(super) async fn list(State(state): State<AdminState>, Asked(changes): Asked<Changes>) -> Result<Response, Problem> {
+pub(super) async fn list(
+    State(state): State<AdminState>,
+    Asked(changes): Asked<Changes>,
+) -> Result<Response, Problem> {
     if changes.limit.is_some() || changes.cursor.is_some() {
-        let limit = Paging { limit: changes.limit, cursor: None }.limit()?;
-        return Ok(Json(state.apps.load().table.page(changes.cursor.as_deref(), limit)).into_response());
+        let limit = Paging {
+            limit: changes.limit,
+            cursor: None,
+        }
+        .limit()?;
+        return Ok(Json(
+            state
+                .apps
+                .load()
+                .table
+                .page(changes.cursor.as_deref(), limit),
+        )
+        .into_response());
     }
     let mut revision = state.apps.watch();
-    let wait = changes.since.and(changes.wait).map_or(Duration::ZERO, |wait| wait.0).min(LONGEST_WAIT);
+    let wait = changes
+        .since
+        .and(changes.wait)
+        .map_or(Duration::ZERO, |wait| wait.0)
+        .min(LONGEST_WAIT);
     let mut over = std::pin::pin!(async {
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
@@ -76,7 +95,11 @@ pub(super) async fn list(State(state): State<AdminState>, Asked(changes): Asked<
     });
     loop {
         revision.mark_unchanged();
-        let list = state.lists.answer(&state.apps.load().table, changes.since, changes.epoch.as_deref());
+        let list = state.lists.answer(
+            &state.apps.load().table,
+            changes.since,
+            changes.epoch.as_deref(),
+        );
         if list.has_news || changes.since.is_none() {
             return Ok(json(list.body));
         }
@@ -96,15 +119,20 @@ pub(super) async fn list(State(state): State<AdminState>, Asked(changes): Asked<
         BadRequest, Unauthenticated, AppNotFound,
     ),
 )]
-pub(super) async fn one(State(state): State<AdminState>, Name(name): Name) -> Result<Response, Problem> {
+pub(super) async fn one(
+    State(state): State<AdminState>,
+    Name(name): Name,
+) -> Result<Response, Problem> {
     let found = state.apps.load().table.get(&name).cloned();
-    found.map(|app| stored(StatusCode::OK, &app)).ok_or_else(not_found)
+    found
+        .map(|app| stored(StatusCode::OK, &app))
+        .ok_or_else(not_found)
 }
 
 /// Register an app, or put it in the place of the one of its name
 ///
-/// Idempotent: the same app again changes nothing and is answered with 200. When this is answered, the app is on disk, and the next
-/// request is served by it, through any worker.
+/// Idempotent: the same app again changes nothing and is answered with 200. When this is answered,
+/// the app is on disk, and the next request is served by it, through any worker.
 #[utoipa::path(put, path = "/api/v1/apps/{name}", operation_id = "put_app", tag = "apps",
     params(
         ("name" = AppName, Path, description = "The app's name."),
@@ -134,7 +162,12 @@ pub(super) async fn put(
 ) -> Result<Response, Problem> {
     let app = body::read_app(&name, &body)?;
     let edit = Edit::Put(Box::new(app), condition(&headers)?);
-    match state.editor.edit(edit, Some(request)).await.map_err(problem)? {
+    match state
+        .editor
+        .edit(edit, Some(request))
+        .await
+        .map_err(problem)?
+    {
         Outcome::Created(app) => Ok(stored(StatusCode::CREATED, &app)),
         Outcome::Updated(app) | Outcome::Unchanged(app) => Ok(stored(StatusCode::OK, &app)),
         Outcome::Deleted | Outcome::Taken { .. } => Ok(StatusCode::NO_CONTENT.into_response()),
@@ -143,7 +176,8 @@ pub(super) async fn put(
 
 /// Remove an app
 ///
-/// Its streams are closed and its sessions dropped, at every worker. Deleting again what was deleted is answered with 204 too.
+/// Its streams are closed and its sessions dropped, at every worker. Deleting again what was
+/// deleted is answered with 204 too.
 #[utoipa::path(delete, path = "/api/v1/apps/{name}", operation_id = "delete_app", tag = "apps",
     params(
         ("name" = AppName, Path, description = "The app's name."),
@@ -161,7 +195,11 @@ pub(super) async fn delete(
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     let condition = condition(&headers)?;
-    state.editor.edit(Edit::Delete(name, condition), Some(request)).await.map_err(problem)?;
+    state
+        .editor
+        .edit(Edit::Delete(name, condition), Some(request))
+        .await
+        .map_err(problem)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -175,30 +213,59 @@ fn stored(status: StatusCode, app: &Arc<StoredApp>) -> Response {
 }
 
 fn json(body: Bytes) -> Response {
-    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+    (
+        [(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        )],
+        body,
+    )
+        .into_response()
 }
 
 /// What `If-Match` and `If-None-Match` ask for.
 fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
-    let text = |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default().trim());
+    let text = |name: header::HeaderName| {
+        headers
+            .get(name)
+            .map(|value| value.to_str().unwrap_or_default().trim())
+    };
     let wrong = |name: &str, what: &str| bad_request(what).with_field(name);
     match (text(header::IF_MATCH), text(header::IF_NONE_MATCH)) {
         (None, None) => Ok(Condition::None),
         (Some("*"), None) => Ok(Condition::Exists),
         (Some(tags), None) => {
-            let revision = |tag: &str| tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok();
+            let revision = |tag: &str| {
+                tag.trim()
+                    .strip_prefix('"')?
+                    .strip_suffix('"')?
+                    .parse()
+                    .ok()
+            };
             let revisions = tags.split(',').map(revision).collect::<Option<Vec<_>>>();
             let what = "If-Match is `*`, or the revision in quotes as ETag says it.";
-            revisions.map(Condition::Revisions).ok_or_else(|| wrong("If-Match", what))
+            revisions
+                .map(Condition::Revisions)
+                .ok_or_else(|| wrong("If-Match", what))
         }
         (None, Some("*")) => Ok(Condition::Absent),
-        (None, Some(_)) => Err(wrong("If-None-Match", "If-None-Match can only be `*` here.")),
-        (Some(_), Some(_)) => Err(wrong("If-None-Match", "If-Match and If-None-Match exclude each other.")),
+        (None, Some(_)) => Err(wrong(
+            "If-None-Match",
+            "If-None-Match can only be `*` here.",
+        )),
+        (Some(_), Some(_)) => Err(wrong(
+            "If-None-Match",
+            "If-Match and If-None-Match exclude each other.",
+        )),
     }
 }
 
 fn not_found() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "app_not_found", "There is no app of this name.")
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "app_not_found",
+        "There is no app of this name.",
+    )
 }
 
 /// What the caller is told of a change that was refused.
@@ -209,11 +276,17 @@ fn problem(error: EditError) -> Problem {
         EditError::NotFound(_) => not_found(),
         EditError::OwnedByFile(_) => conflict("app_owned_by_file", error.to_string()),
         EditError::MatchTaken(_) => conflict("match_taken", error.to_string()).with_field("match"),
-        EditError::Precondition(_) => {
-            Problem::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", error.to_string())
-        }
+        EditError::Precondition(_) => Problem::new(
+            StatusCode::PRECONDITION_FAILED,
+            "precondition_failed",
+            error.to_string(),
+        ),
         EditError::Store(cause) => store_problem(&cause),
-        EditError::Ending => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", error.to_string())
-            .with_header(header::RETRY_AFTER, HeaderValue::from_static("1")),
+        EditError::Ending => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "draining",
+            error.to_string(),
+        )
+        .with_header(header::RETRY_AFTER, HeaderValue::from_static("1")),
     }
 }

@@ -1,4 +1,5 @@
-//! What a call brings in its query and its body. What cannot be read is a problem that names the field.
+//! What a call brings in its query and its body. What cannot be read is a problem that names the
+//! field.
 
 use std::error::Error;
 use std::iter::successors;
@@ -16,14 +17,16 @@ pub(super) fn bad_request(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "bad_request", detail)
 }
 
-/// A query. A parameter that the call does not know is refused rather than ignored: misspelt, it would ask for something else.
+/// A query. A parameter that the call does not know is refused rather than ignored: misspelt, it
+/// would ask for something else.
 pub(super) struct Asked<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        let Query(query) = Query::try_from_uri(&parts.uri).map_err(|rejection| bad_query(&rejection))?;
+        let Query(query) =
+            Query::try_from_uri(&parts.uri).map_err(|rejection| bad_query(&rejection))?;
         Ok(Self(query))
     }
 }
@@ -48,7 +51,10 @@ impl<S: Send + Sync> FromRequest<S> for Sent {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        Bytes::from_request(request, state).await.map(Self).map_err(|rejection| unreadable(&rejection))
+        Bytes::from_request(request, state)
+            .await
+            .map(Self)
+            .map_err(|rejection| unreadable(&rejection))
     }
 }
 
@@ -90,7 +96,8 @@ fn read<'de, T: DeserializeOwned, R: serde_json::de::Read<'de>>(
             path => problem.with_field(path),
         }
     })?;
-    json.end().map_err(|e| bad_request(format!("The body cannot be read: {e}")))?;
+    json.end()
+        .map_err(|e| bad_request(format!("The body cannot be read: {e}")))?;
     Ok(said)
 }
 
@@ -112,10 +119,15 @@ mod tests {
 
     fn field_of(problem: &Problem) -> Option<String> {
         let text = format!("{problem:?}");
-        text.split("field: Some(\"").nth(1)?.split('"').next().map(str::to_owned)
+        text.split("field: Some(\"")
+            .nth(1)?
+            .split('"')
+            .next()
+            .map(str::to_owned)
     }
 
-    /// The parameter is found by looking into what axum wraps; this tells when axum wraps something else.
+    /// The parameter is found by looking into what axum wraps; this tells when axum wraps something
+    /// else.
     #[test]
     fn a_wrong_parameter_is_named() {
         for (query, field) in [
@@ -129,7 +141,10 @@ mod tests {
             let uri = format!("/x?{query}").parse().unwrap();
             let problem = bad_query(&Query::<Some>::try_from_uri(&uri).unwrap_err());
             assert_eq!(field_of(&problem).as_deref(), field, "{query}: {problem:?}");
-            assert!(!format!("{problem:?}").contains("cannot be read"), "{query}: {problem:?}");
+            assert!(
+                !format!("{problem:?}").contains("cannot be read"),
+                "{query}: {problem:?}"
+            );
         }
     }
 
@@ -137,7 +152,10 @@ mod tests {
     fn a_wrong_member_of_a_body_is_named() {
         for (body, field) in [
             (r#"{"address": 1}"#, Some("address")),
-            (r#"{"address": "h:1", "load": {"in_flight": -1}}"#, Some("load.in_flight")),
+            (
+                r#"{"address": "h:1", "load": {"in_flight": -1}}"#,
+                Some("load.in_flight"),
+            ),
             (r#"{"address": "h:1", "lod": {}}"#, Some("lod")),
             (r#"{"address": "h:1"} x"#, None),
             (r#"["h:1"]"#, None),

@@ -1,4 +1,5 @@
-//! The description of the API at `/openapi.json`, made from its handlers and types, and a page that renders it at `/docs/`.
+//! The description of the API at `/openapi.json`, made from its handlers and types, and a page that
+//! renders it at `/docs/`.
 
 mod page;
 mod probes;
@@ -59,8 +60,12 @@ impl Modify for BearerToken {
 }
 
 /// The router of described calls, and their description.
-pub(super) fn described(calls: OpenApiRouter<AdminState>) -> (Router<AdminState>, utoipa::openapi::OpenApi) {
-    let (router, mut description) = OpenApiRouter::with_openapi(Frame::openapi()).merge(calls).split_for_parts();
+pub(super) fn described(
+    calls: OpenApiRouter<AdminState>,
+) -> (Router<AdminState>, utoipa::openapi::OpenApi) {
+    let (router, mut description) = OpenApiRouter::with_openapi(Frame::openapi())
+        .merge(calls)
+        .split_for_parts();
     whole::complete(&mut description);
     (router, description)
 }
@@ -75,7 +80,8 @@ pub fn description() -> utoipa::openapi::OpenApi {
 mod tests {
     use super::*;
 
-    /// The file is a contract: `UPDATE_GOLDEN=1 cargo test -p app-proxy-coordinator openapi` writes it anew.
+    /// The file is a contract: `UPDATE_GOLDEN=1 cargo test -p app-proxy-coordinator openapi` writes
+    /// it anew.
     #[test]
     fn the_description_is_the_golden_one() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");

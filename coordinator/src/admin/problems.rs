@@ -1,4 +1,5 @@
-//! What calls may be refused with, for the description of the API: one type for each status of each kind of thing.
+//! What calls may be refused with, for the description of the API: one type for each status of each
+//! kind of thing.
 
 use std::collections::BTreeMap;
 
@@ -57,5 +58,8 @@ problems! {
 fn problem(description: &str) -> Response {
     let schema = Ref::from_schema_name(ProblemBody::name());
     let content = ContentBuilder::new().schema(Some(schema)).build();
-    ResponseBuilder::new().description(description).content("application/problem+json", content).build()
+    ResponseBuilder::new()
+        .description(description)
+        .content("application/problem+json", content)
+        .build()
 }

@@ -20,8 +20,9 @@ use crate::pool::{Pool, PoolWorker};
 
 /// The story of one request
 ///
-/// Lines of both access logs, oldest first: the coordinator's own, and those of the workers that the request may have gone to. They are kept in memory,
-/// and in the end of the log's file where it has one (`access_log.recent`), so that a request of long ago is not known.
+/// Lines of both access logs, oldest first: the coordinator's own, and those of the workers that
+/// the request may have gone to. They are kept in memory, and in the end of the log's file where it
+/// has one (`access_log.recent`), so that a request of long ago is not known.
 #[utoipa::path(get, path = "/api/v1/requests/{request_id}", operation_id = "get_request", tag = "requests",
     params(("request_id" = String, Path, description = "The request's identifier, or the one that its client brought.",
         pattern = "^[A-Za-z0-9][A-Za-z0-9._:=+-]{0,127}$", example = "01J9ZX3V5T8K2M4N6P8R0S2T4V")),
@@ -30,18 +31,29 @@ use crate::pool::{Pool, PoolWorker};
         BadRequest, Unauthenticated, RequestNotFound,
     ),
 )]
-pub(super) async fn one(State(state): State<AdminState>, Name(id): Name) -> Result<Json<RequestTrace>, Problem> {
+pub(super) async fn one(
+    State(state): State<AdminState>,
+    Name(id): Name,
+) -> Result<Json<RequestTrace>, Problem> {
     let id = request_id_of(&id)?;
     let own = state.log.recent(id.clone()).await;
-    let mut trace =
-        RequestTrace { request_id: id.to_string(), events: own, workers_asked: Vec::new(), workers_failed: Vec::new() };
-    let answers = join_all(candidates(&state.pool, &trace.events).into_iter().map(async |(name, worker)| {
-        let answer = match worker {
-            Some(worker) => ask::events(&worker, &state.worker_token, &id).await.map_err(|e| e.to_string()),
-            None => Err("is not in the pool any more".to_owned()),
-        };
-        (name, answer)
-    }));
+    let mut trace = RequestTrace {
+        request_id: id.to_string(),
+        events: own,
+        workers_asked: Vec::new(),
+        workers_failed: Vec::new(),
+    };
+    let answers = join_all(candidates(&state.pool, &trace.events).into_iter().map(
+        async |(name, worker)| {
+            let answer = match worker {
+                Some(worker) => ask::events(&worker, &state.worker_token, &id)
+                    .await
+                    .map_err(|e| e.to_string()),
+                None => Err("is not in the pool any more".to_owned()),
+            };
+            (name, answer)
+        },
+    ));
     for (worker, answer) in answers.await {
         match answer {
             Ok(events) => {
@@ -58,11 +70,16 @@ pub(super) async fn one(State(state): State<AdminState>, Name(id): Name) -> Resu
     Ok(Json(trace))
 }
 
-/// The workers that may know the request: those that its lines name; all healthy ones as well where there is no line, or where one says
-/// that it was tried more than once, since a line names the last worker alone.
+/// The workers that may know the request: those that its lines name; all healthy ones as well where
+/// there is no line, or where one says that it was tried more than once, since a line names the
+/// last worker alone.
 fn candidates(pool: &Pool, own: &[Value]) -> Vec<(String, Option<Arc<PoolWorker>>)> {
     let named: BTreeSet<_> = own.iter().filter_map(|line| text(line, "worker")).collect();
-    let repeated = own.iter().any(|line| line.get("attempts").and_then(Value::as_u64).is_some_and(|n| n > 1));
+    let repeated = own.iter().any(|line| {
+        line.get("attempts")
+            .and_then(Value::as_u64)
+            .is_some_and(|n| n > 1)
+    });
     let everybody = own.is_empty() || repeated;
     let workers = pool.workers();
     let mut found: Vec<_> = workers
@@ -70,7 +87,9 @@ fn candidates(pool: &Pool, own: &[Value]) -> Vec<(String, Option<Arc<PoolWorker>
         .filter(|worker| named.contains(&*worker.id) || (everybody && pool.is_healthy(worker)))
         .map(|worker| (worker.id.to_string(), Some(Arc::clone(worker))))
         .collect();
-    let gone = named.into_iter().filter(|name| !workers.iter().any(|worker| &*worker.id == *name));
+    let gone = named
+        .into_iter()
+        .filter(|name| !workers.iter().any(|worker| &*worker.id == *name));
     found.extend(gone.map(|name| (name.to_owned(), None)));
     found
 }

@@ -48,17 +48,36 @@ pub(super) async fn list(
     State(state): State<AdminState>,
     Asked(filter): Asked<Filter>,
 ) -> Result<Json<Page<SessionView>>, Problem> {
-    let limit = Paging { limit: filter.limit, cursor: None }.limit()?;
+    let limit = Paging {
+        limit: filter.limit,
+        cursor: None,
+    }
+    .limit()?;
     let wanted = |record: &SessionRecord| {
-        let is_at = |id: &str| record.with_worker(|worker| worker.is_some_and(|worker| *worker.id == *id));
-        filter.app.as_deref().is_none_or(|app| app == &**record.app())
+        let is_at =
+            |id: &str| record.with_worker(|worker| worker.is_some_and(|worker| *worker.id == *id));
+        filter
+            .app
+            .as_deref()
+            .is_none_or(|app| app == &**record.app())
             && filter.worker.as_deref().is_none_or(is_at)
-            && filter.idle_for.is_none_or(|period| record.idle_for() >= period.0)
+            && filter
+                .idle_for
+                .is_none_or(|period| record.idle_for() >= period.0)
     };
-    let (records, more) = state.sessions.table().page(filter.cursor.as_deref(), limit, wanted);
-    let next_cursor = records.last().filter(|_| more).map(|record| record.id().to_string());
+    let (records, more) = state
+        .sessions
+        .table()
+        .page(filter.cursor.as_deref(), limit, wanted);
+    let next_cursor = records
+        .last()
+        .filter(|_| more)
+        .map(|record| record.id().to_string());
     // Only what is on the page is rendered.
-    Ok(Json(Page { items: records.iter().map(|record| record.view()).collect(), next_cursor }))
+    Ok(Json(Page {
+        items: records.iter().map(|record| record.view()).collect(),
+        next_cursor,
+    }))
 }
 
 /// One session
@@ -69,14 +88,21 @@ pub(super) async fn list(
         BadRequest, Unauthenticated, SessionNotFound,
     ),
 )]
-pub(super) async fn one(State(state): State<AdminState>, Name(id): Name) -> Result<Json<SessionView>, Problem> {
-    let record = id.parse::<SessionId>().ok().and_then(|id| state.sessions.table().get(&id));
+pub(super) async fn one(
+    State(state): State<AdminState>,
+    Name(id): Name,
+) -> Result<Json<SessionView>, Problem> {
+    let record = id
+        .parse::<SessionId>()
+        .ok()
+        .and_then(|id| state.sessions.table().get(&id));
     record.map(|record| Json(record.view())).ok_or_else(missing)
 }
 
 /// Delete a session
 ///
-/// Its streams end within a second, WebSockets with close code 1008. A client that still shows it begins another one.
+/// Its streams end within a second, WebSockets with close code 1008. A client that still shows it
+/// begins another one.
 #[utoipa::path(delete, path = "/api/v1/sessions/{id}", operation_id = "delete_session", tag = "sessions",
     params(("id" = String, Path, description = "The session's identifier.")),
     responses(
@@ -84,7 +110,10 @@ pub(super) async fn one(State(state): State<AdminState>, Name(id): Name) -> Resu
         BadRequest, Unauthenticated, SessionNotFound, Internal, StoreUnavailable,
     ),
 )]
-pub(super) async fn delete(State(state): State<AdminState>, Name(id): Name) -> Result<StatusCode, Problem> {
+pub(super) async fn delete(
+    State(state): State<AdminState>,
+    Name(id): Name,
+) -> Result<StatusCode, Problem> {
     let id = id.parse::<SessionId>().map_err(|_| missing())?;
     state.sessions.table().get(&id).ok_or_else(missing)?;
     to_the_end(delete_everywhere(state, id)).await
@@ -92,11 +121,23 @@ pub(super) async fn delete(State(state): State<AdminState>, Name(id): Name) -> R
 
 /// Deletes a session in the store first: what is answered is so after a restart too.
 async fn delete_everywhere(state: AdminState, id: SessionId) -> Result<StatusCode, Problem> {
-    state.store.delete_sessions(&[id.to_string()], now_ms()).await.map_err(|e| store_problem(&e))?;
+    state
+        .store
+        .delete_sessions(&[id.to_string()], now_ms())
+        .await
+        .map_err(|e| store_problem(&e))?;
     let streams_of = |app: &str| state.apps.load().get(app).map(|app| app.streams.clone());
-    state.sessions.delete(&id, streams_of).map(|_| StatusCode::NO_CONTENT).ok_or_else(missing)
+    state
+        .sessions
+        .delete(&id, streams_of)
+        .map(|_| StatusCode::NO_CONTENT)
+        .ok_or_else(missing)
 }
 
 fn missing() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "session_not_found", "There is no session of this identifier.")
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "session_not_found",
+        "There is no session of this identifier.",
+    )
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use app_proxy_control::list::Page;
-use app_proxy_control::worker::{DrainRequest, Registered, Registration, WorkerId, WorkerView, check_id};
+use app_proxy_control::worker::{
+    DrainRequest, Registered, Registration, WorkerId, WorkerView, check_id,
+};
 use app_proxy_hop::admin::{Name, Problem, Routine};
 use app_proxy_hop::config::Period;
 use axum::extract::State;
@@ -15,8 +17,8 @@ use utoipa::IntoParams;
 
 use super::input::{Asked, Sent, bad_request};
 use super::problems::{
-    BadRegistration, BadRequest, Internal, StoreUnavailable, TooLarge, Unauthenticated, WorkerConflict, WorkerNotFound,
-    WorkerOwnedByFile,
+    BadRegistration, BadRequest, Internal, StoreUnavailable, TooLarge, Unauthenticated,
+    WorkerConflict, WorkerNotFound, WorkerOwnedByFile,
 };
 use super::{AdminState, Paging, store_problem, to_the_end};
 use crate::pool::PoolError;
@@ -52,14 +54,18 @@ pub(super) async fn list(
         BadRequest, Unauthenticated, WorkerNotFound,
     ),
 )]
-pub(super) async fn one(State(state): State<AdminState>, Name(id): Name) -> Result<Json<WorkerView>, Problem> {
+pub(super) async fn one(
+    State(state): State<AdminState>,
+    Name(id): Name,
+) -> Result<Json<WorkerView>, Problem> {
     show(&state, &id).await
 }
 
 /// Register a worker, or renew its registration
 ///
-/// The worker is in the pool at once, and for as long as it says this again within `lease`. A worker that the configuration file names only
-/// adds what it says of its load, table and version. Workers do this by themselves, with their own token.
+/// The worker is in the pool at once, and for as long as it says this again within `lease`. A
+/// worker that the configuration file names only adds what it says of its load, table and version.
+/// Workers do this by themselves, with their own token.
 #[utoipa::path(put, path = "/api/v1/workers/{id}", operation_id = "put_worker", tag = "workers",
     params(("id" = WorkerId, Path, description = "The worker's identifier.")),
     request_body(content = Registration, description = "What the worker says of itself."),
@@ -74,10 +80,15 @@ pub(super) async fn one(State(state): State<AdminState>, Name(id): Name) -> Resu
         BadRegistration, Unauthenticated, WorkerConflict, TooLarge, Internal,
     ),
 )]
-pub(super) async fn put(State(state): State<AdminState>, Name(id): Name, body: Sent) -> Result<Response, Problem> {
+pub(super) async fn put(
+    State(state): State<AdminState>,
+    Name(id): Name,
+    body: Sent,
+) -> Result<Response, Problem> {
     check_id(&id).map_err(|e| bad_request(e.to_string()).with_field("id"))?;
     let said: Registration = body.read()?;
-    said.validate().map_err(|e| bad_request(e.to_string()).with_field(e.field))?;
+    said.validate()
+        .map_err(|e| bad_request(e.to_string()).with_field(e.field))?;
     let work = async move { state.pool.register(&id, said).await.map_err(refused) };
     let (registered, is_new) = to_the_end(work).await?;
     Ok(match is_new {
@@ -91,13 +102,15 @@ pub(super) async fn put(State(state): State<AdminState>, Name(id): Name, body: S
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Leaving {
-    /// The process that leaves; when another one has registered since, nothing happens. Without it an operator takes the worker out.
+    /// The process that leaves; when another one has registered since, nothing happens. Without it
+    /// an operator takes the worker out.
     instance: Option<String>,
 }
 
 /// Take a worker out of the pool
 ///
-/// A worker that still runs registers again: drain it, or end it, instead. Workers say this by themselves when they end, with their own token.
+/// A worker that still runs registers again: drain it, or end it, instead. Workers say this by
+/// themselves when they end, with their own token.
 #[utoipa::path(delete, path = "/api/v1/workers/{id}", operation_id = "delete_worker", tag = "workers",
     params(("id" = WorkerId, Path, description = "The worker's identifier."), Leaving),
     responses(
@@ -123,8 +136,8 @@ pub(super) async fn delete(
 
 /// Drain a worker
 ///
-/// It gets no new sessions, those that it has move with their next request, and its streams go on until the deadline. To drain it again sets
-/// another deadline.
+/// It gets no new sessions, those that it has move with their next request, and its streams go on
+/// until the deadline. To drain it again sets another deadline.
 #[utoipa::path(post, path = "/api/v1/workers/{id}/drain", operation_id = "drain_worker", tag = "workers",
     params(("id" = WorkerId, Path, description = "The worker's identifier.")),
     request_body(content = Option<DrainRequest>, description = "How long streams may go on; without a body 5 minutes."),
@@ -143,7 +156,9 @@ pub(super) async fn drain(
     body: Sent,
 ) -> Result<Json<WorkerView>, Problem> {
     let asked: Option<DrainRequest> = if body.is_blank() { None } else { body.read()? };
-    let deadline = asked.and_then(|asked| asked.deadline).map_or(DEFAULT_DEADLINE, |deadline| deadline.0);
+    let deadline = asked
+        .and_then(|asked| asked.deadline)
+        .map_or(DEFAULT_DEADLINE, |deadline| deadline.0);
     if deadline > LONGEST_DEADLINE {
         let longest = String::from(Period(LONGEST_DEADLINE));
         return Err(bad_request(format!("deadline: at most {longest}")).with_field("deadline"));
@@ -165,7 +180,10 @@ pub(super) async fn drain(
         BadRequest, Unauthenticated, WorkerNotFound, StoreUnavailable,
     ),
 )]
-pub(super) async fn undrain(State(state): State<AdminState>, Name(id): Name) -> Result<Json<WorkerView>, Problem> {
+pub(super) async fn undrain(
+    State(state): State<AdminState>,
+    Name(id): Name,
+) -> Result<Json<WorkerView>, Problem> {
     to_the_end(async move {
         state.pool.undrain(&id).await.map_err(refused)?;
         show(&state, &id).await
@@ -174,7 +192,11 @@ pub(super) async fn undrain(State(state): State<AdminState>, Name(id): Name) -> 
 }
 
 async fn show(state: &AdminState, id: &str) -> Result<Json<WorkerView>, Problem> {
-    let mut view = state.pool.view(id).await.ok_or_else(|| refused(PoolError::Unknown))?;
+    let mut view = state
+        .pool
+        .view(id)
+        .await
+        .ok_or_else(|| refused(PoolError::Unknown))?;
     let sessions = state.sessions.table().by_worker(|worker| worker == id);
     view.sessions = Some(sessions.get(&view.id).copied().unwrap_or_default());
     Ok(Json(view))

@@ -1,4 +1,5 @@
-//! What a change makes of a snapshot of the app table, and why it may be refused. Nothing here waits or writes.
+//! What a change makes of a snapshot of the app table, and why it may be refused. Nothing here
+//! waits or writes.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -111,8 +112,17 @@ impl Draft {
     /// A draft on top of `snapshot`.
     #[must_use]
     pub fn of(snapshot: &Snapshot) -> Self {
-        let base = (snapshot.table.epoch().to_string(), snapshot.table.revision());
-        Self { snapshot: snapshot.clone(), base, changes: Vec::new(), gone: Vec::new(), put: Vec::new() }
+        let base = (
+            snapshot.table.epoch().to_string(),
+            snapshot.table.revision(),
+        );
+        Self {
+            snapshot: snapshot.clone(),
+            base,
+            changes: Vec::new(),
+            gone: Vec::new(),
+            put: Vec::new(),
+        }
     }
 
     /// Makes a change.
@@ -120,7 +130,12 @@ impl Draft {
     /// # Errors
     /// [`EditError`]; the draft is then as it was before.
     pub fn apply(&mut self, edit: &Edit) -> Result<Outcome, EditError> {
-        let before = (self.snapshot.clone(), self.changes.len(), self.gone.len(), self.put.len());
+        let before = (
+            self.snapshot.clone(),
+            self.changes.len(),
+            self.gone.len(),
+            self.put.len(),
+        );
         let outcome = match edit {
             Edit::Put(app, condition) => self.put(app, condition),
             Edit::Delete(name, condition) => self.delete(name, condition),
@@ -145,7 +160,11 @@ impl Draft {
         let routed = self.snapshot.unroute(&app.name);
         let now = timestamp(SystemTime::now());
         let stored = self.insert(app.clone(), Source::Api, Some(now), routed.as_deref())?;
-        Ok(if before.is_some() { Outcome::Updated(stored) } else { Outcome::Created(stored) })
+        Ok(if before.is_some() {
+            Outcome::Updated(stored)
+        } else {
+            Outcome::Created(stored)
+        })
     }
 
     fn delete(&mut self, name: &str, condition: &Condition) -> Result<Outcome, EditError> {
@@ -154,7 +173,11 @@ impl Draft {
         if before.is_none() {
             // Whoever repeats a call whose answer was lost is told that it has worked.
             let repeated = self.snapshot.table.is_deleted(name);
-            return if repeated { Ok(Outcome::Deleted) } else { Err(EditError::NotFound(name.to_owned())) };
+            return if repeated {
+                Ok(Outcome::Deleted)
+            } else {
+                Err(EditError::NotFound(name.to_owned()))
+            };
         }
         self.begin_own_epoch()?;
         self.drop_app(name);
@@ -169,8 +192,8 @@ impl Draft {
         }
     }
 
-    /// Takes over what the file says: apps of the file that it does not name any more go, those that it has changed are put. Apps
-    /// of the API stay, unless the file has one of the name.
+    /// Takes over what the file says: apps of the file that it does not name any more go, those
+    /// that it has changed are put. Apps of the API stay, unless the file has one of the name.
     fn take_file(&mut self, apps: &[App]) -> Result<Outcome, EditError> {
         let lost: Vec<String> = self.lost_by(apps);
         let differs = |app: &&App| {
@@ -178,7 +201,10 @@ impl Draft {
             before.is_none_or(|before| before.source != Source::File || before.app != **app)
         };
         let differing: Vec<App> = apps.iter().filter(differs).cloned().collect();
-        let taken = Outcome::Taken { put: differing.len(), deleted: lost.len() };
+        let taken = Outcome::Taken {
+            put: differing.len(),
+            deleted: lost.len(),
+        };
         if self.is_of_file() {
             self.replace_by_file(apps, &lost)?;
             return Ok(taken);
@@ -201,16 +227,27 @@ impl Draft {
     /// Apps of the file that it does not name any more.
     fn lost_by(&self, apps: &[App]) -> Vec<String> {
         let named: HashSet<&str> = apps.iter().map(|app| app.name.as_str()).collect();
-        let of_file = self.snapshot.table.iter().filter(|app| app.source == Source::File);
-        of_file.map(|app| app.app.name.clone()).filter(|name| !named.contains(name.as_str())).collect()
+        let of_file = self
+            .snapshot
+            .table
+            .iter()
+            .filter(|app| app.source == Source::File);
+        of_file
+            .map(|app| app.app.name.clone())
+            .filter(|name| !named.contains(name.as_str()))
+            .collect()
     }
 
-    /// A table that is what the file says is made anew when the file changes, in the file's own epoch.
+    /// A table that is what the file says is made anew when the file changes, in the file's own
+    /// epoch.
     fn replace_by_file(&mut self, apps: &[App], lost: &[String]) -> Result<(), EditError> {
         if **self.snapshot.table.epoch() == *file_epoch(apps) {
             return Ok(());
         }
-        self.gone.extend(lost.iter().filter_map(|name| self.snapshot.get(name).cloned()));
+        self.gone.extend(
+            lost.iter()
+                .filter_map(|name| self.snapshot.get(name).cloned()),
+        );
         self.snapshot = self.snapshot.remade(AppTable::from_file(apps.to_vec()))?;
         self.put.extend(apps.iter().map(|app| app.name.clone()));
         Ok(())
@@ -221,8 +258,8 @@ impl Draft {
         is_file_epoch(self.snapshot.table.epoch())
     }
 
-    /// A table that was the file's alone until now gets an epoch of its own: from here on it has another history than that of coordinators
-    /// with the same file.
+    /// A table that was the file's alone until now gets an epoch of its own: from here on it has
+    /// another history than that of coordinators with the same file.
     fn begin_own_epoch(&mut self) -> Result<(), EditError> {
         if self.is_of_file() {
             let epoch = uuid::Uuid::now_v7().to_string();
@@ -248,7 +285,10 @@ impl Draft {
     fn drop_app(&mut self, name: &str) {
         self.gone.extend(self.snapshot.unroute(name));
         if let Some(revision) = self.snapshot.table.delete(name) {
-            self.changes.push(AppChange::Delete { name: name.to_owned(), revision });
+            self.changes.push(AppChange::Delete {
+                name: name.to_owned(),
+                revision,
+            });
         }
     }
 
@@ -260,9 +300,16 @@ impl Draft {
         if news.complete {
             let before = self.snapshot.clone();
             self.snapshot = before.remade(AppTable::restore(news.state))?;
-            let gone = before.apps().filter(|app| self.snapshot.get(&app.name).is_none());
+            let gone = before
+                .apps()
+                .filter(|app| self.snapshot.get(&app.name).is_none());
             self.gone.extend(gone.map(Arc::clone));
-            self.put.extend(self.snapshot.table.iter().map(|stored| stored.app.name.clone()));
+            self.put.extend(
+                self.snapshot
+                    .table
+                    .iter()
+                    .map(|stored| stored.app.name.clone()),
+            );
         } else {
             for (name, revision) in &news.state.deleted {
                 self.gone.extend(self.snapshot.unroute(name));
@@ -280,8 +327,15 @@ impl Draft {
             }
         }
         // What others have written is written.
-        let (gone, put) = (std::mem::take(&mut self.gone), std::mem::take(&mut self.put));
-        *self = Self { gone, put, ..Self::of(&self.snapshot) };
+        let (gone, put) = (
+            std::mem::take(&mut self.gone),
+            std::mem::take(&mut self.put),
+        );
+        *self = Self {
+            gone,
+            put,
+            ..Self::of(&self.snapshot)
+        };
         Ok(())
     }
 
@@ -297,9 +351,18 @@ impl Draft {
             self.changes.clone()
         } else {
             // Another epoch: all of it.
-            table.iter().map(|app| AppChange::Put(Arc::clone(app))).collect()
+            table
+                .iter()
+                .map(|app| AppChange::Put(Arc::clone(app)))
+                .collect()
         };
-        Some(AppCommit { base: self.base.clone(), epoch, revision, horizon: table.horizon(), changes })
+        Some(AppCommit {
+            base: self.base.clone(),
+            epoch,
+            revision,
+            horizon: table.horizon(),
+            changes,
+        })
     }
 }
 
@@ -309,9 +372,17 @@ impl Condition {
             Self::None => true,
             Self::Exists => before.is_some(),
             Self::Absent => before.is_none(),
-            Self::Revisions(wanted) => before.is_some_and(|before| wanted.contains(&before.revision)),
+            Self::Revisions(wanted) => {
+                before.is_some_and(|before| wanted.contains(&before.revision))
+            }
         };
-        if holds { Ok(()) } else { Err(EditError::Precondition(before.map(|before| before.revision))) }
+        if holds {
+            Ok(())
+        } else {
+            Err(EditError::Precondition(
+                before.map(|before| before.revision),
+            ))
+        }
     }
 }
 

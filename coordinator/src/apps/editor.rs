@@ -1,7 +1,9 @@
-//! Carries out changes of the app table, one after the other: in the store first, then for requests, then the caller is told.
+//! Carries out changes of the app table, one after the other: in the store first, then for
+//! requests, then the caller is told.
 //!
-//! Calls that come while a change is being written are written together, so that a storm of them costs a few writes. The same task
-//! follows what another process writes: two of them have one store during a graceful upgrade.
+//! Calls that come while a change is being written are written together, so that a storm of them
+//! costs a few writes. The same task follows what another process writes: two of them have one
+//! store during a graceful upgrade.
 
 mod overlap;
 #[cfg(test)]
@@ -66,13 +68,21 @@ impl Editor {
         (Self { jobs }, Queue(queue))
     }
 
-    /// Makes a change for `request`, which is named in the log. When this returns, it is in the store, and requests see it.
+    /// Makes a change for `request`, which is named in the log. When this returns, it is in the
+    /// store, and requests see it.
     ///
     /// # Errors
     /// [`EditError`]; nothing has changed then.
     pub async fn edit(&self, edit: Edit, request: Option<RequestId>) -> Result<Outcome, EditError> {
         let (done, answer) = oneshot::channel();
-        self.jobs.send(Job { edit, request, done }).await.map_err(|_| EditError::Ending)?;
+        self.jobs
+            .send(Job {
+                edit,
+                request,
+                done,
+            })
+            .await
+            .map_err(|_| EditError::Ending)?;
         answer.await.unwrap_or(Err(EditError::Ending))
     }
 }
@@ -117,8 +127,8 @@ impl EditorTask {
         }
     }
 
-    /// Takes over what has changed since the store was read, and then the apps of the file, and says that requests are served from here:
-    /// before any is.
+    /// Takes over what has changed since the store was read, and then the apps of the file, and
+    /// says that requests are served from here: before any is.
     pub async fn begin(&mut self, file: Vec<App>) {
         if let Err(e) = self.follow().await {
             warn!("what other processes have changed cannot be read: {e}");
@@ -134,22 +144,34 @@ impl EditorTask {
     /// # Errors
     /// [`EditError`]; nothing has changed then.
     async fn take_file(&mut self, file: &[App]) -> Result<(), EditError> {
-        let job = Job { edit: Edit::File(file.to_vec()), request: None, done: oneshot::channel().0 };
-        self.commit(&[job]).await.into_iter().try_for_each(|answer| answer.map(drop))
+        let job = Job {
+            edit: Edit::File(file.to_vec()),
+            request: None,
+            done: oneshot::channel().0,
+        };
+        self.commit(&[job])
+            .await
+            .into_iter()
+            .try_for_each(|answer| answer.map(drop))
     }
 
     /// The same, in `store`, where the one that will be used is not open yet.
     ///
     /// # Errors
     /// [`EditError`]; nothing has changed then.
-    pub async fn take_file_in(&mut self, store: Arc<dyn Store>, file: &[App]) -> Result<(), EditError> {
+    pub async fn take_file_in(
+        &mut self,
+        store: Arc<dyn Store>,
+        file: &[App],
+    ) -> Result<(), EditError> {
         let later = std::mem::replace(&mut self.store, store);
         let taken = self.take_file(file).await;
         self.store = later;
         taken
     }
 
-    /// Takes the apps of the file over; where the store does not take them, later: the table that is there serves until then.
+    /// Takes the apps of the file over; where the store does not take them, later: the table that
+    /// is there serves until then.
     async fn take_file_or_wait(&mut self, file: Vec<App>) {
         self.waiting = None;
         if let Err(e) = self.take_file(&file).await {
@@ -169,7 +191,8 @@ impl EditorTask {
         loop {
             tokio::select! {
                 biased;
-                // In turn with the changes, so that a storm of them does not hide what another process has written.
+                // In turn with the changes, so that a storm of them does not hide what another
+                // process has written.
                 _ = due.tick() => {
                     match self.keep_up().await {
                         Ok(()) => failing = false,
@@ -191,7 +214,8 @@ impl EditorTask {
         }
     }
 
-    /// Asks the store again to take the apps of the file. A process that has handed over does not: its successor has another file.
+    /// Asks the store again to take the apps of the file. A process that has handed over does not:
+    /// its successor has another file.
     async fn take_waiting_file(&mut self) {
         if matches!((self.overlap)(), Overlap::Predecessor | Overlap::Leaving) {
             self.waiting = None;
@@ -224,7 +248,9 @@ impl EditorTask {
         loop {
             let mut draft = Draft::of(&self.apps.load());
             let answers: Vec<_> = jobs.iter().map(|job| draft.apply(&job.edit)).collect();
-            let Some(commit) = draft.commit() else { return answers };
+            let Some(commit) = draft.commit() else {
+                return answers;
+            };
             let (epoch, revision) = (commit.epoch.clone(), commit.revision);
             let failed = match self.store.commit_apps(commit).await {
                 Ok(()) => {
@@ -241,14 +267,19 @@ impl EditorTask {
                 }
                 Err(e) => e,
             };
-            error!("the app table stays at revision {}: {failed}", self.cursor.revision);
+            error!(
+                "the app table stays at revision {}: {failed}",
+                self.cursor.revision
+            );
             return refuse(jobs, &self.apps.load(), failed);
         }
     }
 
     async fn publish(&self, draft: Draft) {
         self.apps.publish(draft.snapshot.clone(), &draft.put);
-        self.observer.table_changed(&draft.snapshot, &draft.gone).await;
+        self.observer
+            .table_changed(&draft.snapshot, &draft.gone)
+            .await;
     }
 
     /// Follows what other processes write, and tells them so.
@@ -259,7 +290,9 @@ impl EditorTask {
 
     /// Takes over what another process has written.
     async fn follow(&mut self) -> Result<(), StoreError> {
-        let Some(mut news) = self.store.news(&self.cursor).await? else { return Ok(()) };
+        let Some(mut news) = self.store.news(&self.cursor).await? else {
+            return Ok(());
+        };
         self.cursor = news.cursor.clone();
         if let Some(apps) = news.apps.take() {
             let mut draft = Draft::of(&self.apps.load());
@@ -275,7 +308,9 @@ impl EditorTask {
                     self.publish(draft).await;
                 }
                 Err(e) => {
-                    error!("what another process has written of the app table cannot be taken over: {e}");
+                    error!(
+                        "what another process has written of the app table cannot be taken over: {e}"
+                    );
                     if !was_complete {
                         // All of it, the next time.
                         self.cursor.epoch.clear();
@@ -292,24 +327,36 @@ impl EditorTask {
 fn log_outcome(request: &RequestId, edit: &Edit, outcome: &Outcome) {
     match (edit, outcome) {
         (_, Outcome::Created(app)) => {
-            info!("request_id={request} app {} is new at revision {}", app.app.name, app.revision);
+            info!(
+                "request_id={request} app {} is new at revision {}",
+                app.app.name, app.revision
+            );
         }
         (_, Outcome::Updated(app)) => {
-            info!("request_id={request} app {} is changed at revision {}", app.app.name, app.revision);
+            info!(
+                "request_id={request} app {} is changed at revision {}",
+                app.app.name, app.revision
+            );
         }
-        (Edit::Delete(name, _), Outcome::Deleted) => info!("request_id={request} app {name} is deleted"),
+        (Edit::Delete(name, _), Outcome::Deleted) => {
+            info!("request_id={request} app {name} is deleted")
+        }
         _ => {}
     }
 }
 
-/// What the callers are told when nothing could be written: each what is true of the table as it is. Whoever wants nothing new has it, and
-/// what is refused anyway is refused for that reason.
+/// What the callers are told when nothing could be written: each what is true of the table as it
+/// is. Whoever wants nothing new has it, and what is refused anyway is refused for that reason.
 fn refuse(jobs: &[Job], current: &Snapshot, failed: StoreError) -> Vec<Result<Outcome, EditError>> {
     let failed = Arc::new(failed);
     let answer = |job: &Job| {
         let mut draft = Draft::of(current);
         let outcome = draft.apply(&job.edit)?;
-        if draft.commit().is_none() { Ok(outcome) } else { Err(EditError::Store(Arc::clone(&failed))) }
+        if draft.commit().is_none() {
+            Ok(outcome)
+        } else {
+            Err(EditError::Store(Arc::clone(&failed)))
+        }
     };
     jobs.iter().map(answer).collect()
 }

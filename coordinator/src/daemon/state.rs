@@ -1,4 +1,5 @@
-//! The coordinator's state at the start: what the store has, with the file taken over; and what keeps it from then on.
+//! The coordinator's state at the start: what the store has, with the file taken over; and what
+//! keeps it from then on.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,32 +20,59 @@ use crate::proxy::Coordinator;
 use crate::sessions::journal::Journal;
 use crate::store::{Contents, Cursor, Store};
 
-/// The app table as the store has it, and all else that is there. It only looks: this start may still come to nothing, and another process
-/// may be at work with the store.
-pub(super) fn first_state(config: &Config, place: &Place, is_successor: bool) -> Result<(Snapshot, Contents)> {
-    let mut contents = place.look().map_err(|e| config.file.fault_of("store", "store", e))?.unwrap_or_default();
+/// The app table as the store has it, and all else that is there. It only looks: this start may
+/// still come to nothing, and another process may be at work with the store.
+pub(super) fn first_state(
+    config: &Config,
+    place: &Place,
+    is_successor: bool,
+) -> Result<(Snapshot, Contents)> {
+    let mut contents = place
+        .look()
+        .map_err(|e| config.file.fault_of("store", "store", e))?
+        .unwrap_or_default();
     if !is_successor {
-        // Nobody hands over to this process: whoever had these streams has ended, and may have been killed. One that still drains, of a
-        // coordinator that was killed since, tells of them when data flows in them.
-        contents.sessions.iter_mut().for_each(|session| session.draining_streams = 0);
+        // Nobody hands over to this process: whoever had these streams has ended, and may have been
+        // killed. One that still drains, of a coordinator that was killed since, tells of them when
+        // data flows in them.
+        contents
+            .sessions
+            .iter_mut()
+            .for_each(|session| session.draining_streams = 0);
     }
-    let snapshot = snapshot_of(&contents, config).map_err(|e| config.file.fault_of("apps", "apps", e))?;
+    let snapshot =
+        snapshot_of(&contents, config).map_err(|e| config.file.fault_of("apps", "apps", e))?;
     Ok((snapshot, contents))
 }
 
-/// What a store has of the app table, provided that the apps of the file can be taken over on top of it: they are not yet.
+/// What a store has of the app table, provided that the apps of the file can be taken over on top
+/// of it: they are not yet.
 fn snapshot_of(contents: &Contents, config: &Config) -> Result<Snapshot, EditError> {
-    let kept = Snapshot::new(AppTable::restore(contents.apps.clone()), config.domain.clone())?;
+    let kept = Snapshot::new(
+        AppTable::restore(contents.apps.clone()),
+        config.domain.clone(),
+    )?;
     Draft::of(&kept).apply(&Edit::File(config.apps.clone()))?;
     Ok(kept)
 }
 
-/// Takes the apps of the file over before the daemon forks, so that whoever starts it learns why that cannot be.
-pub(super) async fn take_file(config: &Config, place: &Place, editor: &mut EditorTask) -> Result<()> {
-    let store = place.open().map_err(|e| config.file.fault_of("store", "store", e))?;
+/// Takes the apps of the file over before the daemon forks, so that whoever starts it learns why
+/// that cannot be.
+pub(super) async fn take_file(
+    config: &Config,
+    place: &Place,
+    editor: &mut EditorTask,
+) -> Result<()> {
+    let store = place
+        .open()
+        .map_err(|e| config.file.fault_of("store", "store", e))?;
     let taken = editor.take_file_in(store, &config.apps).await;
     Ok(taken.map_err(|e| {
-        let key = if matches!(e, EditError::Store(_)) { "store" } else { "apps" };
+        let key = if matches!(e, EditError::Store(_)) {
+            "store"
+        } else {
+            "apps"
+        };
         config.file.fault_of(key, key, e)
     })?)
 }
@@ -58,23 +86,39 @@ pub(super) async fn restore(coordinator: &Coordinator, contents: &mut Contents) 
     if let Err(e) = pool.want_selectors(pools).await {
         log::warn!("the pools that apps ask for have no rings: {e}");
     }
-    effects_of(coordinator).take_in(&contents.deleted_sessions, &contents.sessions, &contents.activity);
+    effects_of(coordinator).take_in(
+        &contents.deleted_sessions,
+        &contents.sessions,
+        &contents.activity,
+    );
 }
 
 /// What changes do to a coordinator.
 fn effects_of(coordinator: &Coordinator) -> Effects {
-    let Coordinator { apps, sessions, pool, .. } = coordinator;
-    Effects { apps: Arc::clone(apps), sessions: Arc::clone(sessions), pool: Arc::clone(pool) }
+    let Coordinator {
+        apps,
+        sessions,
+        pool,
+        ..
+    } = coordinator;
+    Effects {
+        apps: Arc::clone(apps),
+        sessions: Arc::clone(sessions),
+        pool: Arc::clone(pool),
+    }
 }
 
 /// Closes what is open at a worker whose drain is over.
 fn close_streams_at(apps: &Apps, worker: &str) -> usize {
     let at = |stream: &Opened| stream.worker() == Some(worker);
-    apps.load().apps().map(|app| app.streams.close_where(CloseReason::WorkerDraining, at)).sum()
+    apps.load()
+        .apps()
+        .map(|app| app.streams.close_where(CloseReason::WorkerDraining, at))
+        .sum()
 }
 
-/// How long after its start a successor takes its predecessor for alive: that takes connections for some 5 s after the hand-over, which
-/// is some seconds after the start.
+/// How long after its start a successor takes its predecessor for alive: that takes connections for
+/// some 5 s after the hand-over, which is some seconds after the start.
 pub(super) const PREDECESSOR: Duration = Duration::from_secs(30);
 
 /// What keeps the state once the store is open, and the handle by which it is changed.
@@ -86,13 +130,21 @@ pub(super) fn work(
     predecessor: Option<Duration>,
 ) -> (Work, Editor) {
     let (editor, queue) = Editor::new();
-    let Coordinator { hop, apps, sessions, pool, .. } = coordinator;
+    let Coordinator {
+        hop,
+        apps,
+        sessions,
+        pool,
+        ..
+    } = coordinator;
     pool.keep_in(Arc::clone(store));
     let streams = Arc::clone(apps);
     pool.on_deadline(Arc::new(move |worker| close_streams_at(&streams, worker)));
     let (drain, started) = (hop.drain.clone(), Instant::now());
     let overlap = move || match drain.phase() {
-        Phase::Serving if predecessor.is_some() && started.elapsed() < PREDECESSOR => Overlap::Successor,
+        Phase::Serving if predecessor.is_some() && started.elapsed() < PREDECESSOR => {
+            Overlap::Successor
+        }
         Phase::Serving => Overlap::None,
         Phase::HandingOver => Overlap::Predecessor,
         _ => Overlap::Leaving,
@@ -103,5 +155,13 @@ pub(super) fn work(
         Some(longest) => journal.after(PREDECESSOR + longest),
         None => journal,
     };
-    (Work { editor: task, queue, file, journal }, editor)
+    (
+        Work {
+            editor: task,
+            queue,
+            file,
+            journal,
+        },
+        editor,
+    )
 }

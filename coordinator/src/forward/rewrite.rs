@@ -1,4 +1,5 @@
-//! Gives the paths of a response the prefix back that was removed from the request, so that an application that knows nothing of the proxy works.
+//! Gives the paths of a response the prefix back that was removed from the request, so that an
+//! application that knows nothing of the proxy works.
 
 use app_proxy_control::app::Endpoint;
 use http::{HeaderValue, header};
@@ -6,13 +7,23 @@ use pingora_http::ResponseHeader;
 
 use super::Origin;
 
-/// Rewrites `Location`: an absolute path, or a URL of the host that the client asked for or of one of the app's endpoints.
+/// Rewrites `Location`: an absolute path, or a URL of the host that the client asked for or of one
+/// of the app's endpoints.
 ///
-/// A path that has the prefix already is of an application that heeds `X-Forwarded-Prefix`, and stays. So does a relative path: the client resolves
-/// it against the prefixed one.
-pub(super) fn location(response: &mut ResponseHeader, prefix: &str, origin: &Origin, endpoints: &[Endpoint]) {
-    let Some(value) = response.headers.get(header::LOCATION).and_then(text) else { return };
-    let Some((start, path)) = own_path(value, origin, endpoints).filter(|(_, path)| !has_prefix(path, prefix)) else {
+/// A path that has the prefix already is of an application that heeds `X-Forwarded-Prefix`, and
+/// stays. So does a relative path: the client resolves it against the prefixed one.
+pub(super) fn location(
+    response: &mut ResponseHeader,
+    prefix: &str,
+    origin: &Origin,
+    endpoints: &[Endpoint],
+) {
+    let Some(value) = response.headers.get(header::LOCATION).and_then(text) else {
+        return;
+    };
+    let Some((start, path)) =
+        own_path(value, origin, endpoints).filter(|(_, path)| !has_prefix(path, prefix))
+    else {
         return;
     };
     let rewritten = format!("{start}{prefix}{path}");
@@ -21,17 +32,30 @@ pub(super) fn location(response: &mut ResponseHeader, prefix: &str, origin: &Ori
     }
 }
 
-/// A location within the application, in two: what stays before the prefix (scheme and host, where they are the client's), and the path with
-/// what follows it. None for a location that is elsewhere or relative.
-fn own_path<'l>(location: &'l str, origin: &Origin, endpoints: &[Endpoint]) -> Option<(&'l str, &'l str)> {
-    let after_scheme = ["http://", "https://"].iter().find_map(|scheme| strip_ignoring_case(location, scheme));
+/// A location within the application, in two: what stays before the prefix (scheme and host, where
+/// they are the client's), and the path with what follows it. None for a location that is elsewhere
+/// or relative.
+fn own_path<'l>(
+    location: &'l str,
+    origin: &Origin,
+    endpoints: &[Endpoint],
+) -> Option<(&'l str, &'l str)> {
+    let after_scheme = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| strip_ignoring_case(location, scheme));
     let Some(rest) = after_scheme.or_else(|| location.strip_prefix("//")) else {
         return location.starts_with('/').then_some(("", location));
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    let is_client_host = origin.host().is_some_and(|host| host.eq_ignore_ascii_case(authority));
-    let is_endpoint = || endpoints.iter().any(|endpoint| endpoint.address.to_string().eq_ignore_ascii_case(authority));
+    let is_client_host = origin
+        .host()
+        .is_some_and(|host| host.eq_ignore_ascii_case(authority));
+    let is_endpoint = || {
+        endpoints
+            .iter()
+            .any(|endpoint| endpoint.address.to_string().eq_ignore_ascii_case(authority))
+    };
     let start = if is_client_host {
         location.strip_suffix(path)?
     } else if is_endpoint() {
@@ -51,17 +75,21 @@ fn strip_ignoring_case<'t>(text: &'t str, start: &str) -> Option<&'t str> {
 
 /// Whether a path has the prefix as whole segments.
 fn has_prefix(path: &str, prefix: &str) -> bool {
-    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']))
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']))
 }
 
-/// Rewrites the `Path` of each `Set-Cookie`. A `__Host-` cookie must have `Path=/` (RFC 6265bis, section 4.1.3.2) and stays.
+/// Rewrites the `Path` of each `Set-Cookie`. A `__Host-` cookie must have `Path=/` (RFC 6265bis,
+/// section 4.1.3.2) and stays.
 pub(super) fn cookie_paths(response: &mut ResponseHeader, prefix: &str) {
     each_cookie(response, |cookie| {
         if cookie.starts_with("__Host-") {
             return Some(cookie.to_owned());
         }
         let parts = cookie.split(';').map(|part| match path_attribute(part) {
-            Some(path) if path.starts_with('/') && !has_prefix(path, prefix) => format!(" Path={prefix}{path}"),
+            Some(path) if path.starts_with('/') && !has_prefix(path, prefix) => {
+                format!(" Path={prefix}{path}")
+            }
             _ => part.to_owned(),
         });
         Some(parts.collect::<Vec<_>>().join(";"))
@@ -71,7 +99,9 @@ pub(super) fn cookie_paths(response: &mut ResponseHeader, prefix: &str) {
 /// Removes the session's cookie from what the application sets: it is not the application's.
 pub(super) fn drop_cookie(response: &mut ResponseHeader, name: &str) {
     each_cookie(response, |cookie| {
-        let own = cookie.split_once('=').is_some_and(|(start, _)| start.trim() == name);
+        let own = cookie
+            .split_once('=')
+            .is_some_and(|(start, _)| start.trim() == name);
         (!own).then(|| cookie.to_owned())
     });
 }
@@ -83,7 +113,9 @@ fn text(value: &HeaderValue) -> Option<&str> {
 
 fn path_attribute(part: &str) -> Option<&str> {
     let (name, value) = part.split_once('=')?;
-    name.trim().eq_ignore_ascii_case("path").then_some(value.trim())
+    name.trim()
+        .eq_ignore_ascii_case("path")
+        .then_some(value.trim())
 }
 
 /// Replaces each `Set-Cookie` by what `change` makes of it; one that is not text stays.
@@ -94,7 +126,9 @@ fn each_cookie(response: &mut ResponseHeader, change: impl Fn(&str) -> Option<St
         .get_all(header::SET_COOKIE)
         .iter()
         .filter_map(|value| {
-            let Some(text) = text(value) else { return Some(value.clone()) };
+            let Some(text) = text(value) else {
+                return Some(value.clone());
+            };
             let new = change(text);
             changed |= new.as_deref() != Some(text);
             HeaderValue::try_from(new?).ok()
@@ -118,8 +152,18 @@ mod tests {
 
     fn relocated(value: &str) -> String {
         let request = pingora_http::RequestHeader::build("GET", b"/", None).unwrap();
-        let origin = Origin::of(&request, "proxy.example:8080", None, None, false, &Networks::new(&[]));
-        let endpoints = [Endpoint { address: "127.0.0.1:8888".parse().unwrap(), weight: 1 }];
+        let origin = Origin::of(
+            &request,
+            "proxy.example:8080",
+            None,
+            None,
+            false,
+            &Networks::new(&[]),
+        );
+        let endpoints = [Endpoint {
+            address: "127.0.0.1:8888".parse().unwrap(),
+            weight: 1,
+        }];
         let mut response = ResponseHeader::build(302, None).unwrap();
         response.insert_header("Location", value).unwrap();
         location(&mut response, PREFIX, &origin, &endpoints);
@@ -132,8 +176,14 @@ mod tests {
             ("/", "/apps/a/"),
             ("/x?y#z", "/apps/a/x?y#z"),
             ("/caf\u{e9}", "/apps/a/caf\u{e9}"),
-            ("http://proxy.example:8080/x", "http://proxy.example:8080/apps/a/x"),
-            ("HTTP://Proxy.Example:8080", "HTTP://Proxy.Example:8080/apps/a/"),
+            (
+                "http://proxy.example:8080/x",
+                "http://proxy.example:8080/apps/a/x",
+            ),
+            (
+                "HTTP://Proxy.Example:8080",
+                "HTTP://Proxy.Example:8080/apps/a/",
+            ),
             ("http://127.0.0.1:8888/x", "/apps/a/x"),
             ("//proxy.example:8080/x", "//proxy.example:8080/apps/a/x"),
             ("/apps/ab", "/apps/a/apps/ab"),
@@ -144,9 +194,16 @@ mod tests {
 
     #[test]
     fn other_locations_stay() {
-        for value in
-            ["x", "../x", "?x", "http://other.example/x", "//other.example/x", "/apps/a/x", "/apps/a", "mailto:a@b"]
-        {
+        for value in [
+            "x",
+            "../x",
+            "?x",
+            "http://other.example/x",
+            "//other.example/x",
+            "/apps/a/x",
+            "/apps/a",
+            "mailto:a@b",
+        ] {
             assert_eq!(relocated(value), value);
         }
     }
@@ -158,7 +215,12 @@ mod tests {
         }
         drop_cookie(&mut response, "app_proxy_session");
         cookie_paths(&mut response, PREFIX);
-        response.headers.get_all("set-cookie").iter().map(|v| v.to_str().unwrap().to_owned()).collect()
+        response
+            .headers
+            .get_all("set-cookie")
+            .iter()
+            .map(|v| v.to_str().unwrap().to_owned())
+            .collect()
     }
 
     #[test]

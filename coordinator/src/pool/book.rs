@@ -1,4 +1,5 @@
-//! What is known of the workers: by the file, by their own registration, by operators. The rules of who may change what.
+//! What is known of the workers: by the file, by their own registration, by operators. The rules of
+//! who may change what.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use crate::clock::now_ms;
 use crate::config::WorkerSection;
 use crate::store::{StoredDrain, StoredWorker};
 
-/// For how long it is remembered which process of a worker has left, at least: what that one said before may come late.
+/// For how long it is remembered which process of a worker has left, at least: what that one said
+/// before may come late.
 const LEFT_REMEMBERED: Duration = Duration::from_secs(60);
 /// For how long the drain of a worker is kept that is missed; at least until its deadline.
 const MISSED_REMEMBERED: Duration = Duration::from_secs(24 * 3600);
@@ -32,7 +34,8 @@ pub(super) struct Book {
     pub(super) edition: u64,
     /// Of workers that have left, which process that was, and until when this matters.
     left: HashMap<String, (String, Instant)>,
-    /// How workers were drained whose registration has lapsed: a network that fails for a moment must not put one back into service.
+    /// How workers were drained whose registration has lapsed: a network that fails for a moment
+    /// must not put one back into service.
     missed: BTreeMap<String, Missed>,
 }
 
@@ -86,13 +89,18 @@ pub(super) struct Changed {
 
 impl Member {
     pub(super) fn is_registered_as(&self, instance: &str) -> bool {
-        self.lease.as_ref().is_some_and(|lease| lease.said.instance.as_deref() == Some(instance))
+        self.lease
+            .as_ref()
+            .is_some_and(|lease| lease.said.instance.as_deref() == Some(instance))
     }
 
     /// Tells requests whether it takes new sessions.
     fn show_draining(&self) {
         let reported = self.lease.as_ref().is_some_and(|lease| lease.said.draining);
-        self.worker.load.draining.store(self.drain.is_some() || reported, Ordering::Relaxed);
+        self.worker
+            .load
+            .draining
+            .store(self.drain.is_some() || reported, Ordering::Relaxed);
     }
 
     pub(super) fn set_drain(&mut self, drain: Option<StoredDrain>) {
@@ -112,7 +120,11 @@ impl Member {
 
 /// What of a registration is worth remembering: not what changes with each renewal.
 pub(super) fn lasting(said: &Registration) -> Registration {
-    Registration { held: None, load: Load::default(), ..said.clone() }
+    Registration {
+        held: None,
+        load: Load::default(),
+        ..said.clone()
+    }
 }
 
 impl Book {
@@ -128,7 +140,10 @@ impl Book {
     }
 
     pub(super) fn workers(&self) -> Vec<Arc<PoolWorker>> {
-        self.members.values().map(|member| Arc::clone(&member.worker)).collect()
+        self.members
+            .values()
+            .map(|member| Arc::clone(&member.worker))
+            .collect()
     }
 
     /// What a restart has to know of a worker; nothing of one that only the file knows, or nobody.
@@ -137,7 +152,11 @@ impl Book {
             Some(member) => member.stored(),
             None => {
                 let drain = self.missed.get(id)?.drain;
-                Some(StoredWorker { id: id.to_owned(), registration: None, drain: Some(drain) })
+                Some(StoredWorker {
+                    id: id.to_owned(),
+                    registration: None,
+                    drain: Some(drain),
+                })
             }
         }
     }
@@ -152,69 +171,126 @@ impl Book {
     ) -> Result<Changed, PoolError> {
         self.check_instance(id, said.instance.as_deref())?;
         let is = Description::of(&said, resolved);
-        let fixed = self.members.get(id).and_then(|member| member.fixed.as_ref());
+        let fixed = self
+            .members
+            .get(id)
+            .and_then(|member| member.fixed.as_ref());
         if fixed.is_some_and(|fixed| ring_address(&fixed.resolved) != ring_address(&is.resolved)) {
             return Err(PoolError::OwnedByFile);
         }
         // Of a worker that the file names the file says the rest.
         let is_fixed = fixed.is_some();
         self.check_address(id, &is.resolved)?;
-        let Changed { is_new, members, .. } = if is_fixed { Changed::default() } else { self.describe(id, is) };
-        let Some(member) = self.members.get_mut(id) else { return Err(PoolError::Unknown) };
-        let stored = member.lease.as_ref().is_none_or(|before| lasting(&before.said) != lasting(&said));
-        member.lease = Some(Lease { said, lasts, until: Instant::now() + lasts });
+        let Changed {
+            is_new, members, ..
+        } = if is_fixed {
+            Changed::default()
+        } else {
+            self.describe(id, is)
+        };
+        let Some(member) = self.members.get_mut(id) else {
+            return Err(PoolError::Unknown);
+        };
+        let stored = member
+            .lease
+            .as_ref()
+            .is_none_or(|before| lasting(&before.said) != lasting(&said));
+        member.lease = Some(Lease {
+            said,
+            lasts,
+            until: Instant::now() + lasts,
+        });
         member.show_draining();
         self.left.remove(id);
-        Ok(Changed { is_new, members, stored })
+        Ok(Changed {
+            is_new,
+            members,
+            stored,
+        })
     }
 
-    /// Refuses a process that a later one has taken the place of. Processes are told apart by UUIDs that grow with time; other texts have no
-    /// order, and the last one counts.
+    /// Refuses a process that a later one has taken the place of. Processes are told apart by UUIDs
+    /// that grow with time; other texts have no order, and the last one counts.
     fn check_instance(&self, id: &str, instance: Option<&str>) -> Result<(), PoolError> {
         let uuid = |text: &str| Uuid::parse_str(text).ok();
-        let Some(said) = instance.and_then(uuid) else { return Ok(()) };
+        let Some(said) = instance.and_then(uuid) else {
+            return Ok(());
+        };
         let now = Instant::now();
-        let left = self.left.get(id).filter(|(_, until)| *until > now).and_then(|(left, _)| uuid(left));
-        let lease = self.members.get(id).and_then(|member| member.lease.as_ref());
+        let left = self
+            .left
+            .get(id)
+            .filter(|(_, until)| *until > now)
+            .and_then(|(left, _)| uuid(left));
+        let lease = self
+            .members
+            .get(id)
+            .and_then(|member| member.lease.as_ref());
         let registered = lease.and_then(|lease| uuid(lease.said.instance.as_deref()?));
-        let late = left.is_some_and(|left| said <= left) || registered.is_some_and(|registered| said < registered);
-        if late { Err(PoolError::Superseded) } else { Ok(()) }
+        let late = left.is_some_and(|left| said <= left)
+            || registered.is_some_and(|registered| said < registered);
+        if late {
+            Err(PoolError::Superseded)
+        } else {
+            Ok(())
+        }
     }
 
     fn check_address(&self, id: &str, resolved: &PeerAddr) -> Result<(), PoolError> {
         let address = ring_address(resolved);
-        let has = |member: &&Member| member.worker.backend.addr == address && *member.worker.id != *id;
+        let has =
+            |member: &&Member| member.worker.backend.addr == address && *member.worker.id != *id;
         match self.members.values().find(has) {
             Some(other) => Err(PoolError::AddressTaken(Arc::clone(&other.worker.id))),
             None => Ok(()),
         }
     }
 
-    /// Makes a worker what it is said to be. One that already is stays the same, so that what is pinned to it stays pinned.
+    /// Makes a worker what it is said to be. One that already is stays the same, so that what is
+    /// pinned to it stays pinned.
     fn describe(&mut self, id: &str, is: Description) -> Changed {
         let Some(member) = self.members.get_mut(id) else {
-            let worker = PoolWorker::new(&id.into(), is, &self.timeouts, Arc::<WorkerLoad>::default());
+            let worker =
+                PoolWorker::new(&id.into(), is, &self.timeouts, Arc::<WorkerLoad>::default());
             let worker = Arc::new(worker);
             let drain = self.missed.remove(id).map(|missed| missed.drain);
-            let member =
-                Member { worker: Arc::clone(&worker), fixed: None, lease: None, drain, is_stored: drain.is_some() };
+            let member = Member {
+                worker: Arc::clone(&worker),
+                fixed: None,
+                lease: None,
+                drain,
+                is_stored: drain.is_some(),
+            };
             member.show_draining();
             self.members.insert(Arc::clone(&worker.id), member);
             self.edition += 1;
-            return Changed { is_new: true, members: true, stored: true };
+            return Changed {
+                is_new: true,
+                members: true,
+                stored: true,
+            };
         };
         if member.worker.description() == is {
             return Changed::default();
         }
-        let (id, load) = (Arc::clone(&member.worker.id), Arc::clone(&member.worker.load));
+        let (id, load) = (
+            Arc::clone(&member.worker.id),
+            Arc::clone(&member.worker.load),
+        );
         let moved = member.worker.backend.addr != ring_address(&is.resolved);
         let worker = PoolWorker::new(&id, is, &self.timeouts, load);
         if !moved {
-            worker.checked.store(member.worker.checked.load(Ordering::Relaxed), Ordering::Relaxed);
+            worker.checked.store(
+                member.worker.checked.load(Ordering::Relaxed),
+                Ordering::Relaxed,
+            );
         }
         member.worker = Arc::new(worker);
         self.edition += 1;
-        Changed { members: true, ..Changed::default() }
+        Changed {
+            members: true,
+            ..Changed::default()
+        }
     }
 
     /// Says for which selectors there are rings; whether these are others than before.
@@ -231,17 +307,30 @@ impl Book {
         self.edition += 1;
         for member in self.members.values_mut() {
             let before = &member.worker;
-            let worker = PoolWorker::new(&before.id, before.description(), timeouts, Arc::clone(&before.load));
-            worker.checked.store(before.checked.load(Ordering::Relaxed), Ordering::Relaxed);
+            let worker = PoolWorker::new(
+                &before.id,
+                before.description(),
+                timeouts,
+                Arc::clone(&before.load),
+            );
+            worker
+                .checked
+                .store(before.checked.load(Ordering::Relaxed), Ordering::Relaxed);
             member.worker = Arc::new(worker);
         }
     }
 
-    /// Takes a worker's registration out; all of the worker, unless the file has it. What the process that has `left` said before, and comes
-    /// later, does not count. Says whether requests have to see it.
+    /// Takes a worker's registration out; all of the worker, unless the file has it. What the
+    /// process that has `left` said before, and comes later, does not count. Says whether requests
+    /// have to see it.
     pub(super) fn unregister(&mut self, id: &str, left: Option<&str>) -> bool {
-        let Some(member) = self.members.get_mut(id) else { return false };
-        let lasts = member.lease.take().map_or(Duration::ZERO, |lease| lease.lasts);
+        let Some(member) = self.members.get_mut(id) else {
+            return false;
+        };
+        let lasts = member
+            .lease
+            .take()
+            .map_or(Duration::ZERO, |lease| lease.lasts);
         member.show_draining();
         let gone = member.fixed.is_none();
         if gone {
@@ -251,7 +340,10 @@ impl Book {
         let now = Instant::now();
         self.left.retain(|_, (_, until)| *until > now);
         if let Some(instance) = left {
-            self.left.insert(id.to_owned(), (instance.to_owned(), now + lasts.max(LEFT_REMEMBERED)));
+            self.left.insert(
+                id.to_owned(),
+                (instance.to_owned(), now + lasts.max(LEFT_REMEMBERED)),
+            );
         }
         gone
     }
@@ -269,8 +361,12 @@ impl Book {
         match (self.members.get_mut(id), drain) {
             (Some(member), drain) => member.set_drain(drain),
             (None, Some(drain)) => {
-                let since_ms = self.missed.get(id).map_or_else(now_ms, |missed| missed.since_ms);
-                self.missed.insert(id.to_owned(), Missed { drain, since_ms });
+                let since_ms = self
+                    .missed
+                    .get(id)
+                    .map_or_else(now_ms, |missed| missed.since_ms);
+                self.missed
+                    .insert(id.to_owned(), Missed { drain, since_ms });
             }
             (None, None) => drop(self.missed.remove(id)),
         }
@@ -288,7 +384,13 @@ impl Book {
     /// Ends the drains of workers that are missed and do not come back; says of which.
     pub(super) fn give_up_overdue(&mut self, now_ms: u64) -> Vec<String> {
         let kept = u64::try_from(MISSED_REMEMBERED.as_millis()).unwrap_or(u64::MAX);
-        let is_overdue = |missed: &Missed| missed.since_ms.saturating_add(kept).max(missed.drain.deadline_ms) < now_ms;
+        let is_overdue = |missed: &Missed| {
+            missed
+                .since_ms
+                .saturating_add(kept)
+                .max(missed.drain.deadline_ms)
+                < now_ms
+        };
         let overdue = self.missed.extract_if(.., |_, missed| is_overdue(missed));
         overdue.map(|(id, _)| id).collect()
     }
@@ -311,7 +413,8 @@ impl Book {
         added
     }
 
-    /// Takes workers out again that [`Book::add_fixed`] has taken in, unless they have registered since.
+    /// Takes workers out again that [`Book::add_fixed`] has taken in, unless they have registered
+    /// since.
     pub(super) fn drop_fixed(&mut self, added: &[String]) {
         for id in added {
             if let Some(member) = self.members.get_mut(id.as_str()) {
@@ -337,17 +440,24 @@ impl Book {
         }
     }
 
-    /// Makes these the workers of the file. A worker that registered at an address of one of them goes. Says who is gone.
+    /// Makes these the workers of the file. A worker that registered at an address of one of them
+    /// goes. Says who is gone.
     pub(super) fn set_fixed(&mut self, fixed: &[(WorkerSection, PeerAddr)]) -> Vec<String> {
-        let addresses: HashMap<_, _> =
-            fixed.iter().map(|(w, address)| (ring_address(address), w.id.as_str())).collect();
+        let addresses: HashMap<_, _> = fixed
+            .iter()
+            .map(|(w, address)| (ring_address(address), w.id.as_str()))
+            .collect();
         self.edition += 1;
         let goes = |id: &Arc<str>, member: &mut Member| {
             let named = fixed.iter().any(|(worker, _)| worker.id == **id);
             let owner = addresses.get(&member.worker.backend.addr);
             !named && (member.lease.is_none() || owner.is_some())
         };
-        let gone = self.members.extract_if(.., goes).map(|(id, _)| id.as_ref().to_owned()).collect();
+        let gone = self
+            .members
+            .extract_if(.., goes)
+            .map(|(id, _)| id.as_ref().to_owned())
+            .collect();
         self.release(&fixed.iter().map(|(worker, _)| worker.id.as_str()).collect());
         for (worker, resolved) in fixed {
             self.fix(worker, resolved);
@@ -374,12 +484,25 @@ impl Book {
 
     /// Workers whose registration has not been renewed in time.
     pub(super) fn lapsed(&self, now: Instant) -> Vec<Arc<str>> {
-        let lapsed = |member: &&Member| member.lease.as_ref().is_some_and(|lease| lease.until <= now);
-        self.members.values().filter(lapsed).map(|member| Arc::clone(&member.worker.id)).collect()
+        let lapsed = |member: &&Member| {
+            member
+                .lease
+                .as_ref()
+                .is_some_and(|lease| lease.until <= now)
+        };
+        self.members
+            .values()
+            .filter(lapsed)
+            .map(|member| Arc::clone(&member.worker.id))
+            .collect()
     }
 
     /// When the next registration lapses.
     pub(super) fn next_lapse(&self) -> Option<Instant> {
-        self.members.values().filter_map(|member| member.lease.as_ref()).map(|lease| lease.until).min()
+        self.members
+            .values()
+            .filter_map(|member| member.lease.as_ref())
+            .map(|lease| lease.until)
+            .min()
     }
 }

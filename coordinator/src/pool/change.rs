@@ -1,4 +1,5 @@
-//! Changes of the pool: by the file, by workers, by operators, by what the store remembers. One at a time, none for a request.
+//! Changes of the pool: by the file, by workers, by operators, by what the store remembers. One at
+//! a time, none for a request.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use crate::clock::now_ms;
 use crate::config::WorkerSection;
 use crate::store::{StoreError, StoredDrain, StoredWorker};
 
-/// Most selectors that have a ring of their own; the others share the ring of all workers, which takes longer.
+/// Most selectors that have a ring of their own; the others share the ring of all workers, which
+/// takes longer.
 const MOST_RINGS: usize = 256;
 
 /// Workers of the file with where they are.
@@ -39,7 +41,8 @@ impl Resolved {
 }
 
 impl Pool {
-    /// Takes in those workers of the file that are new, before an app asks for them; gives back what [`Pool::drop_fixed`] takes out again.
+    /// Takes in those workers of the file that are new, before an app asks for them; gives back
+    /// what [`Pool::drop_fixed`] takes out again.
     ///
     /// # Errors
     /// [`PoolError::Internal`].
@@ -80,26 +83,42 @@ impl Pool {
         self.publish().await
     }
 
-    /// Makes rings for the selectors that apps have, and for no others. Does nothing when these are known.
+    /// Makes rings for the selectors that apps have, and for no others. Does nothing when these are
+    /// known.
     ///
     /// # Errors
     /// [`PoolError::Internal`].
-    pub async fn want_selectors(&self, selectors: impl IntoIterator<Item = Labels>) -> Result<(), PoolError> {
-        let selectors = selectors.into_iter().filter(|selector| !selector.is_empty());
+    pub async fn want_selectors(
+        &self,
+        selectors: impl IntoIterator<Item = Labels>,
+    ) -> Result<(), PoolError> {
+        let selectors = selectors
+            .into_iter()
+            .filter(|selector| !selector.is_empty());
         let mut wanted: BTreeSet<_> = selectors.collect();
         while wanted.len() > MOST_RINGS {
             wanted.pop_last();
         }
-        if self.book.lock().await.set_selectors(wanted) { self.publish().await } else { Ok(()) }
+        if self.book.lock().await.set_selectors(wanted) {
+            self.publish().await
+        } else {
+            Ok(())
+        }
     }
 
-    /// Takes in what a worker says of itself; it is in the pool at once. Says whether it was not known before.
+    /// Takes in what a worker says of itself; it is in the pool at once. Says whether it was not
+    /// known before.
     ///
-    /// A store that does not take it is no error: traffic goes on, and the worker says it again by itself.
+    /// A store that does not take it is no error: traffic goes on, and the worker says it again by
+    /// itself.
     ///
     /// # Errors
     /// When its address does not resolve, or somebody else owns the address or the identifier.
-    pub async fn register(&self, id: &str, said: Registration) -> Result<(Registered, bool), PoolError> {
+    pub async fn register(
+        &self,
+        id: &str,
+        said: Registration,
+    ) -> Result<(Registered, bool), PoolError> {
         let lasts = self.lease(said.lease.map(|lease| lease.0));
         let (registered, changed) = self.take_in(id, said, lasts).await?;
         if changed.stored
@@ -110,7 +129,12 @@ impl Pool {
         Ok((registered, changed.is_new))
     }
 
-    async fn take_in(&self, id: &str, said: Registration, lasts: Duration) -> Result<(Registered, Changed), PoolError> {
+    async fn take_in(
+        &self,
+        id: &str,
+        said: Registration,
+        lasts: Duration,
+    ) -> Result<(Registered, Changed), PoolError> {
         let taken = self.write_down(id, said, lasts).await?;
         if taken.1.members {
             self.publish().await?;
@@ -130,25 +154,44 @@ impl Pool {
         let described = said.address.to_string();
         let mut book = self.book.lock().await;
         let changed = book.register(id, said, address, lasts)?;
-        let drain = book.members.get(id).is_some_and(|member| member.drain.is_some());
+        let drain = book
+            .members
+            .get(id)
+            .is_some_and(|member| member.drain.is_some());
         drop(book);
         if changed.is_new {
             info!("worker {id} at {described} has joined the pool");
         } else if changed.members {
             info!("worker {id} at {described} has registered anew");
         }
-        Ok((Registered { lease: Period(lasts), drain }, changed))
+        Ok((
+            Registered {
+                lease: Period(lasts),
+                drain,
+            },
+            changed,
+        ))
     }
 
-    /// Where a worker is reached. A name is looked up again when another process of the worker registers, or when it is not reached
-    /// any more: one with several addresses must not change with each renewal.
+    /// Where a worker is reached. A name is looked up again when another process of the worker
+    /// registers, or when it is not reached any more: one with several addresses must not change
+    /// with each renewal.
     async fn address_of(&self, id: &str, said: &Registration) -> Result<PeerAddr, PoolError> {
         let known = {
             let book = self.book.lock().await;
-            let member = book.members.get(id).filter(|member| member.worker.address == said.address);
+            let member = book
+                .members
+                .get(id)
+                .filter(|member| member.worker.address == said.address);
             member.map(|member| {
-                let same = said.instance.as_deref().is_some_and(|instance| member.is_registered_as(instance));
-                (member.worker.peer._address.clone(), same && self.is_healthy(&member.worker))
+                let same = said
+                    .instance
+                    .as_deref()
+                    .is_some_and(|instance| member.is_registered_as(instance));
+                (
+                    member.worker.peer._address.clone(),
+                    same && self.is_healthy(&member.worker),
+                )
             })
         };
         match known {
@@ -158,14 +201,19 @@ impl Pool {
         }
     }
 
-    /// Takes a worker out that its process `instance` leaves. Has no effect when another process of the worker has registered since. A store
-    /// that does not take it is no error: the worker is gone.
+    /// Takes a worker out that its process `instance` leaves. Has no effect when another process of
+    /// the worker has registered since. A store that does not take it is no error: the worker is
+    /// gone.
     ///
     /// # Errors
     /// [`PoolError::Internal`].
     pub async fn leave(&self, id: &str, instance: &str) -> Result<(), PoolError> {
         let mut book = self.book.lock().await;
-        if !book.members.get(id).is_some_and(|member| member.is_registered_as(instance)) {
+        if !book
+            .members
+            .get(id)
+            .is_some_and(|member| member.is_registered_as(instance))
+        {
             return Ok(());
         }
         let visible = book.unregister(id, Some(instance));
@@ -178,7 +226,8 @@ impl Pool {
         Ok(())
     }
 
-    /// Takes a worker out for an operator, also one that is missed; its drain ends with that. It is so in the store before this returns.
+    /// Takes a worker out for an operator, also one that is missed; its drain ends with that. It is
+    /// so in the store before this returns.
     ///
     /// # Errors
     /// [`PoolError::Unknown`], [`PoolError::OwnedByFile`] and [`PoolError::Store`].
@@ -204,16 +253,30 @@ impl Pool {
         Ok(())
     }
 
-    /// Begins to drain a worker, or says anew until when streams may go on there. It is in the store before this returns.
+    /// Begins to drain a worker, or says anew until when streams may go on there. It is in the
+    /// store before this returns.
     ///
     /// # Errors
     /// [`PoolError::Unknown`] and [`PoolError::Store`].
     pub async fn drain(&self, id: &str, streams: Duration) -> Result<(), PoolError> {
         let now = now_ms();
         let streams = u64::try_from(streams.as_millis()).unwrap_or(u64::MAX);
-        let before = self.book.lock().await.members.get(id).and_then(|member| member.drain);
+        let before = self
+            .book
+            .lock()
+            .await
+            .members
+            .get(id)
+            .and_then(|member| member.drain);
         let since_ms = before.map_or(now, |drain| drain.since_ms);
-        self.set_drain(id, Some(StoredDrain { since_ms, deadline_ms: now.saturating_add(streams) })).await?;
+        self.set_drain(
+            id,
+            Some(StoredDrain {
+                since_ms,
+                deadline_ms: now.saturating_add(streams),
+            }),
+        )
+        .await?;
         info!("worker {id} drains");
         Ok(())
     }
@@ -223,7 +286,14 @@ impl Pool {
     /// # Errors
     /// As [`Pool::drain`].
     pub async fn undrain(&self, id: &str) -> Result<(), PoolError> {
-        if self.book.lock().await.members.get(id).is_some_and(|member| member.drain.is_none()) {
+        if self
+            .book
+            .lock()
+            .await
+            .members
+            .get(id)
+            .is_some_and(|member| member.drain.is_none())
+        {
             return Ok(());
         }
         self.set_drain(id, None).await?;
@@ -245,7 +315,13 @@ impl Pool {
             if registration.is_none() && drain.is_none() {
                 store.remove_worker(id).await?;
             } else {
-                store.save_worker(StoredWorker { id: id.to_owned(), registration, drain }).await?;
+                store
+                    .save_worker(StoredWorker {
+                        id: id.to_owned(),
+                        registration,
+                        drain,
+                    })
+                    .await?;
             }
         }
         let mut book = self.book.lock().await;
@@ -259,7 +335,8 @@ impl Pool {
         Ok(())
     }
 
-    /// Takes over what the store remembers: registrations hold for their lease from now, and drains go on.
+    /// Takes over what the store remembers: registrations hold for their lease from now, and drains
+    /// go on.
     pub async fn restore(&self, workers: Vec<StoredWorker>) {
         for worker in workers {
             self.restore_one(worker).await;
@@ -271,26 +348,45 @@ impl Pool {
         self.changed.notify_one();
     }
 
-    /// Takes over what another process has changed in the store: `workers` is all that is there now.
+    /// Takes over what another process has changed in the store: `workers` is all that is there
+    /// now.
     pub async fn follow(&self, workers: Vec<StoredWorker>) {
         let named: BTreeSet<String> = workers.iter().map(|worker| worker.id.clone()).collect();
         for worker in workers {
             let same = {
                 let book = self.book.lock().await;
-                let lease = book.members.get(worker.id.as_str()).and_then(|member| member.lease.as_ref());
+                let lease = book
+                    .members
+                    .get(worker.id.as_str())
+                    .and_then(|member| member.lease.as_ref());
                 lease.map(|lease| lasting(&lease.said)) == worker.registration
             };
             // One that says the same renews it by itself.
-            self.restore_one(if same { StoredWorker { registration: None, ..worker } } else { worker }).await;
+            self.restore_one(if same {
+                StoredWorker {
+                    registration: None,
+                    ..worker
+                }
+            } else {
+                worker
+            })
+            .await;
         }
         self.changed.notify_one();
         let mut book = self.book.lock().await;
         let gone = |id: &str, stored: bool| stored && !named.contains(id);
-        let members = book.members.iter().filter(|(id, member)| gone(id, member.is_stored));
+        let members = book
+            .members
+            .iter()
+            .filter(|(id, member)| gone(id, member.is_stored));
         let ids: Vec<Arc<str>> = members.map(|(id, _)| Arc::clone(id)).collect();
         for id in ids {
             book.set_drain(&id, None);
-            if book.members.get(&id).is_some_and(|member| member.lease.is_some()) {
+            if book
+                .members
+                .get(&id)
+                .is_some_and(|member| member.lease.is_some())
+            {
                 book.unregister(&id, None);
                 info!("worker {id} has left the pool, says the store");
             }
@@ -304,7 +400,11 @@ impl Pool {
 
     /// Takes over what is remembered of a worker, without telling requests of it.
     async fn restore_one(&self, worker: StoredWorker) {
-        let StoredWorker { id, registration, drain } = worker;
+        let StoredWorker {
+            id,
+            registration,
+            drain,
+        } = worker;
         if let Some(said) = registration {
             let lasts = self.lease(said.lease.map(|lease| lease.0));
             if let Err(e) = self.write_down(&id, said, lasts).await {
@@ -320,7 +420,9 @@ impl Pool {
 
     /// Writes what is known of a worker now.
     pub(super) async fn save(&self, id: &str) -> Result<(), StoreError> {
-        let Some(store) = self.store.get() else { return Ok(()) };
+        let Some(store) = self.store.get() else {
+            return Ok(());
+        };
         let _saving = self.saving.lock().await;
         let stored = self.book.lock().await.stored(id);
         let is_stored = stored.is_some();
@@ -337,12 +439,15 @@ impl Pool {
     /// Writes that a worker is not here any more.
     pub(super) async fn forget(&self, id: &str) {
         if let Err(e) = self.save(id).await {
-            warn!("worker {id} would be back after a restart, for as long as it is not missed: {e}");
+            warn!(
+                "worker {id} would be back after a restart, for as long as it is not missed: {e}"
+            );
         }
     }
 
-    /// Makes what the book says visible to requests, if it is not. Changes that come while rings are built are made visible together, so
-    /// that two hundred workers that register at once cost a few rings of them and not two hundred.
+    /// Makes what the book says visible to requests, if it is not. Changes that come while rings
+    /// are built are made visible together, so that two hundred workers that register at once cost
+    /// a few rings of them and not two hundred.
     pub(super) async fn publish(&self) -> Result<(), PoolError> {
         let mut published = self.published.lock().await;
         let (edition, workers, selectors) = {
@@ -359,10 +464,14 @@ impl Pool {
             spawn_blocking(move || before.next(&registry, &workers, &selectors)).await
         };
         let next = next.map_err(|e| PoolError::Internal(e.to_string()))?;
-        // Whoever still holds one of these asks by its identifier who is in its place; first of all this, so that nobody takes a worker
-        // that is not on the rings any more for an unhealthy one.
+        // Whoever still holds one of these asks by its identifier who is in its place; first of all
+        // this, so that nobody takes a worker that is not on the rings any more for an unhealthy
+        // one.
         for worker in before.iter() {
-            if !next.by_id(&worker.id).is_some_and(|present| Arc::ptr_eq(present, worker)) {
+            if !next
+                .by_id(&worker.id)
+                .is_some_and(|present| Arc::ptr_eq(present, worker))
+            {
                 worker.retire();
             }
         }
@@ -374,7 +483,10 @@ impl Pool {
 
 /// The socket address that an address names.
 async fn look_up(address: &Address) -> Result<PeerAddr, PoolError> {
-    let unresolved = |cause| PoolError::Unresolved { address: address.clone(), cause };
+    let unresolved = |cause| PoolError::Unresolved {
+        address: address.clone(),
+        cause,
+    };
     if !address.is_name() {
         return address.resolve().map_err(unresolved);
     }

@@ -13,7 +13,8 @@ use pingora_load_balancing::health_check::{HealthCheck, HttpHealthCheck};
 use super::members::Members;
 use super::{Backend, HealthCheckSection};
 
-/// What a worker's health is known by: its address alone, so that another weight does not make it forgotten.
+/// What a worker's health is known by: its address alone, so that another weight does not make it
+/// forgotten.
 pub(super) fn key_of(backend: &Backend) -> u64 {
     let mut hasher = DefaultHasher::new();
     backend.addr.hash(&mut hasher);
@@ -41,7 +42,10 @@ impl WorkerCheck {
         options.total_connection_timeout = Some(section.timeout.0);
         options.read_timeout = Some(section.timeout.0);
         options.write_timeout = Some(section.timeout.0);
-        Self { http, members: Arc::clone(members) }
+        Self {
+            http,
+            members: Arc::clone(members),
+        }
     }
 }
 
@@ -49,19 +53,27 @@ impl WorkerCheck {
 impl HealthCheck for WorkerCheck {
     async fn check(&self, target: &Backend) -> Result<()> {
         // One that has just come or gone has no health yet, or none any more.
-        let Some(worker) = self.members.load().by_ring_address(&target.addr).cloned() else { return Ok(()) };
+        let Some(worker) = self.members.load().by_ring_address(&target.addr).cloned() else {
+            return Ok(());
+        };
         // The ring's address may be a stand-in; what is checked is where the worker listens.
-        let listener = Backend { addr: worker.peer._address.clone(), ..target.clone() };
+        let listener = Backend {
+            addr: worker.peer._address.clone(),
+            ..target.clone()
+        };
         let result = self.http.check(&listener).await;
         worker.checked.store(true, Ordering::Relaxed);
         result
     }
 
     fn backend_summary(&self, target: &Backend) -> String {
-        self.members.load().by_ring_address(&target.addr).map_or_else(
-            || format!("worker {}", target.addr),
-            |worker| format!("worker {} ({})", worker.id, worker.address),
-        )
+        self.members
+            .load()
+            .by_ring_address(&target.addr)
+            .map_or_else(
+                || format!("worker {}", target.addr),
+                |worker| format!("worker {} ({})", worker.id, worker.address),
+            )
     }
 
     fn health_threshold(&self, success: bool) -> usize {

@@ -1,7 +1,9 @@
-//! The members of the pool as requests see them: a snapshot with its rings, swapped whole when the pool changes.
+//! The members of the pool as requests see them: a snapshot with its rings, swapped whole when the
+//! pool changes.
 //!
-//! There is a ring for all workers and one for each selector of labels in use. A ring is a load balancer of Pingora's; all of
-//! them share one registry of health, so that a worker is checked once however many rings it is on.
+//! There is a ring for all workers and one for each selector of labels in use. A ring is a load
+//! balancer of Pingora's; all of them share one registry of health, so that a worker is checked
+//! once however many rings it is on.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -58,8 +60,15 @@ impl Ring {
         if let Some(Err(e)) = balancer.update().now_or_never() {
             error!("the workers' ring was not built: {e}");
         }
-        let points = backends.iter().map(|backend| backend.weight * POINTS_PER_WEIGHT).sum();
-        Self { balancer, backends, points }
+        let points = backends
+            .iter()
+            .map(|backend| backend.weight * POINTS_PER_WEIGHT)
+            .sum();
+        Self {
+            balancer,
+            backends,
+            points,
+        }
     }
 
     /// What `wanted` makes of the first worker for `key`, in ketama's order, that it wants at all.
@@ -70,8 +79,9 @@ impl Ring {
             left.set(left.get().saturating_sub(1));
             let is_wanted = this.is_some();
             found.set(this);
-            // Each worker comes once. When none is left there is nobody, and no reason to walk on over points of those that were met: with
-            // two hundred workers these are most of 64,000.
+            // Each worker comes once. When none is left there is nobody, and no reason to walk on
+            // over points of those that were met: with two hundred workers these are most of
+            // 64,000.
             is_wanted || left.get() == 0
         };
         // Twice the ring: the walk may begin anywhere and meets each point once.
@@ -84,10 +94,16 @@ impl Members {
     /// No member.
     pub(super) fn none(registry: &Arc<HealthRegistry>) -> Self {
         let all = Arc::new(Ring::new(registry, BTreeSet::new()));
-        Self { by_id: HashMap::new(), by_address: HashMap::new(), all, of_selectors: BTreeMap::new() }
+        Self {
+            by_id: HashMap::new(),
+            by_address: HashMap::new(),
+            all,
+            of_selectors: BTreeMap::new(),
+        }
     }
 
-    /// The state with these workers, and with a ring for each of these selectors. Rings that are the same as in this state are taken over.
+    /// The state with these workers, and with a ring for each of these selectors. Rings that are
+    /// the same as in this state are taken over.
     pub(super) fn next(
         &self,
         registry: &Arc<HealthRegistry>,
@@ -103,14 +119,24 @@ impl Members {
             }
         };
         Self {
-            by_id: workers.iter().map(|worker| (Arc::clone(&worker.id), Arc::clone(worker))).collect(),
-            by_address: workers.iter().map(|worker| (worker.backend.addr.clone(), Arc::clone(worker))).collect(),
+            by_id: workers
+                .iter()
+                .map(|worker| (Arc::clone(&worker.id), Arc::clone(worker)))
+                .collect(),
+            by_address: workers
+                .iter()
+                .map(|worker| (worker.backend.addr.clone(), Arc::clone(worker)))
+                .collect(),
             all: ring(Some(&self.all), &Labels::new()),
-            of_selectors: selectors.iter().map(|s| (s.clone(), ring(self.of_selectors.get(s), s))).collect(),
+            of_selectors: selectors
+                .iter()
+                .map(|s| (s.clone(), ring(self.of_selectors.get(s), s)))
+                .collect(),
         }
     }
 
-    /// The worker for `key`: the pinned one while it may be used, or else ketama's choice among those that may, those that `failed` left out.
+    /// The worker for `key`: the pinned one while it may be used, or else ketama's choice among
+    /// those that may, those that `failed` left out.
     pub(super) fn select(
         &self,
         selector: &Labels,
@@ -119,7 +145,9 @@ impl Members {
         failed: &[Arc<PoolWorker>],
     ) -> Option<Arc<PoolWorker>> {
         let usable = |worker: &Arc<PoolWorker>| {
-            !worker.is_draining() && worker.has(selector) && !failed.iter().any(|f| Arc::ptr_eq(f, worker))
+            !worker.is_draining()
+                && worker.has(selector)
+                && !failed.iter().any(|f| Arc::ptr_eq(f, worker))
         };
         let present = pinned.and_then(|pinned| self.present(pinned));
         if let Some(worker) = present.filter(|worker| usable(worker) && self.is_healthy(worker)) {
@@ -133,13 +161,21 @@ impl Members {
 
     /// The ring of a selector; the one of all workers where there is none of its own yet.
     fn ring(&self, selector: &Labels) -> &Ring {
-        let own = if selector.is_empty() { None } else { self.of_selectors.get(selector) };
+        let own = if selector.is_empty() {
+            None
+        } else {
+            self.of_selectors.get(selector)
+        };
         own.unwrap_or(&self.all)
     }
 
     /// The worker itself, or who is in its place now.
     fn present<'w>(&'w self, worker: &'w Arc<PoolWorker>) -> Option<&'w Arc<PoolWorker>> {
-        if worker.is_retired() { self.by_id.get(&worker.id) } else { Some(worker) }
+        if worker.is_retired() {
+            self.by_id.get(&worker.id)
+        } else {
+            Some(worker)
+        }
     }
 
     /// Whether a worker answers its health checks.

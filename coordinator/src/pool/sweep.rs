@@ -1,4 +1,5 @@
-//! What happens to workers by itself: registrations lapse that are not renewed, and drains come to their end.
+//! What happens to workers by itself: registrations lapse that are not renewed, and drains come to
+//! their end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use tokio::time::Instant;
 use super::Pool;
 use crate::clock::now_ms;
 
-/// How often streams are closed at a worker whose drain is over: requests that came before may become some.
+/// How often streams are closed at a worker whose drain is over: requests that came before may
+/// become some.
 const CLOSE_EVERY: Duration = Duration::from_secs(1);
 /// How long the sweep sleeps when nothing is due.
 const NOTHING_DUE: Duration = Duration::from_secs(3600);
@@ -27,11 +29,15 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    /// Sweeps `pool`, of the daemon that `drain` is of. For `patience` after the start no registration lapses: it may be renewed where this
-    /// process does not hear of it.
+    /// Sweeps `pool`, of the daemon that `drain` is of. For `patience` after the start no
+    /// registration lapses: it may be renewed where this process does not hear of it.
     #[must_use]
     pub fn new(pool: &Arc<Pool>, drain: &Drain, patience: Duration) -> Self {
-        Self { pool: Arc::clone(pool), drain: drain.clone(), patience }
+        Self {
+            pool: Arc::clone(pool),
+            drain: drain.clone(),
+            patience,
+        }
     }
 }
 
@@ -40,13 +46,17 @@ impl BackgroundService for Sweep {
     async fn start(&self, _shutdown: ShutdownWatch) {
         let patient_until = Instant::now() + self.patience;
         loop {
-            // Workers renew at the successor once there is one: here they would only seem to be gone, and be taken out of the store
-            // that both share.
+            // Workers renew at the successor once there is one: here they would only seem to be
+            // gone, and be taken out of the store that both share.
             let mut due = self.pool.close_overdue().await;
             if Instant::now() < patient_until {
                 due = due.min(patient_until);
             } else if self.drain.phase() == Phase::Serving {
-                due = self.pool.take_out_lapsed().await.map_or(due, |lapse| due.min(lapse));
+                due = self
+                    .pool
+                    .take_out_lapsed()
+                    .await
+                    .map_or(due, |lapse| due.min(lapse));
             }
             tokio::select! {
                 () = tokio::time::sleep_until(due) => {}
@@ -57,7 +67,8 @@ impl BackgroundService for Sweep {
 }
 
 impl Pool {
-    /// Takes out the workers that have not renewed their registration in time; says when the next one has to.
+    /// Takes out the workers that have not renewed their registration in time; says when the next
+    /// one has to.
     pub(super) async fn take_out_lapsed(&self) -> Option<Instant> {
         let mut book = self.book.lock().await;
         let lapsed = book.lapsed(Instant::now());
@@ -71,7 +82,11 @@ impl Pool {
         if let Err(e) = self.publish().await {
             error!("workers that are gone stay in the pool: {e}");
         }
-        for id in lapsed.iter().map(AsRef::as_ref).chain(overdue.iter().map(String::as_str)) {
+        for id in lapsed
+            .iter()
+            .map(AsRef::as_ref)
+            .chain(overdue.iter().map(String::as_str))
+        {
             self.forget(id).await;
         }
         next

@@ -10,31 +10,50 @@ use serde_json::json;
 
 use super::*;
 use crate::clock::now_ms;
-use crate::store::{ActivityBatch, AppCommit, Contents, Cursor, News, StoredDrain, StoredWebhook, StoredWorker};
+use crate::store::{
+    ActivityBatch, AppCommit, Contents, Cursor, News, StoredDrain, StoredWebhook, StoredWorker,
+};
 
 fn section(id: &str, port: u16, weight: u16) -> WorkerSection {
     let address = format!("127.0.0.1:{port}").parse().unwrap();
-    WorkerSection { id: id.to_owned(), address, weight, labels: Labels::new() }
+    WorkerSection {
+        id: id.to_owned(),
+        address,
+        weight,
+        labels: Labels::new(),
+    }
 }
 
 async fn pool_of(fixed: &[WorkerSection]) -> Arc<Pool> {
-    let (check, registration) = (HealthCheckSection::default(), RegistrationSection::default());
-    Pool::new(fixed, check, registration, &TimeoutsSection::default()).await.unwrap().0
+    let (check, registration) = (
+        HealthCheckSection::default(),
+        RegistrationSection::default(),
+    );
+    Pool::new(fixed, check, registration, &TimeoutsSection::default())
+        .await
+        .unwrap()
+        .0
 }
 
 async fn set_fixed(pool: &Pool, fixed: &[WorkerSection]) {
-    pool.set_fixed(&Resolved::of(fixed).await.unwrap()).await.unwrap();
+    pool.set_fixed(&Resolved::of(fixed).await.unwrap())
+        .await
+        .unwrap();
 }
 
 async fn pool(weights: &[u16]) -> Arc<Pool> {
-    let fixed: Vec<_> =
-        (0_u16..).zip(weights).map(|(i, weight)| section(&format!("w{i}"), 1000 + i, *weight)).collect();
+    let fixed: Vec<_> = (0_u16..)
+        .zip(weights)
+        .map(|(i, weight)| section(&format!("w{i}"), 1000 + i, *weight))
+        .collect();
     pool_of(&fixed).await
 }
 
 fn said(port: u16, more: serde_json::Value) -> Registration {
     let mut said = json!({"address": format!("127.0.0.1:{port}")});
-    said.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    said.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     serde_json::from_value(said).unwrap()
 }
 
@@ -43,11 +62,16 @@ fn labels(zone: &str) -> Labels {
 }
 
 fn select(pool: &Pool, key: &[u8]) -> Option<String> {
-    pool.select(&Labels::new(), key, None, &[]).map(|worker| worker.id.to_string())
+    pool.select(&Labels::new(), key, None, &[])
+        .map(|worker| worker.id.to_string())
 }
 
 fn ids(pool: &Pool) -> Vec<String> {
-    let mut ids: Vec<_> = pool.workers().iter().map(|worker| worker.id.to_string()).collect();
+    let mut ids: Vec<_> = pool
+        .workers()
+        .iter()
+        .map(|worker| worker.id.to_string())
+        .collect();
     ids.sort();
     ids
 }
@@ -70,7 +94,10 @@ impl Shelf {
         self.workers.lock().unwrap().get(id).cloned()
     }
 
-    fn write(&self, change: impl FnOnce(&mut BTreeMap<String, StoredWorker>)) -> Result<(), StoreError> {
+    fn write(
+        &self,
+        change: impl FnOnce(&mut BTreeMap<String, StoredWorker>),
+    ) -> Result<(), StoreError> {
         if *self.is_full.lock().unwrap() {
             return Err(StoreError::Full("no room".to_owned()));
         }
@@ -122,7 +149,10 @@ impl Store for Shelf {
 async fn coordinators_with_the_same_pool_agree() {
     let (one, other) = (pool(&[1, 1, 1]).await, pool(&[1]).await);
     for id in [1, 2] {
-        other.register(&format!("w{id}"), said(1000 + id, json!({}))).await.unwrap();
+        other
+            .register(&format!("w{id}"), said(1000 + id, json!({})))
+            .await
+            .unwrap();
     }
     for key in 0..100_u32 {
         let key = key.to_be_bytes();
@@ -133,7 +163,9 @@ async fn coordinators_with_the_same_pool_agree() {
 #[tokio::test]
 async fn weight_is_the_share_of_sessions() {
     let pool = pool(&[1, 3]).await;
-    let share = (0..1000_u32).filter(|key| select(&pool, &key.to_be_bytes()).unwrap() == "w1").count();
+    let share = (0..1000_u32)
+        .filter(|key| select(&pool, &key.to_be_bytes()).unwrap() == "w1")
+        .count();
     assert!((600..900).contains(&share), "{share} of 1000");
 }
 
@@ -142,10 +174,24 @@ async fn the_pin_holds_until_the_worker_has_failed() {
     let pool = pool(&[1, 1]).await;
     let (all, pinned) = (Labels::new(), pool.by_id("w1").unwrap());
     for key in 0..50_u32 {
-        assert_eq!(pool.select(&all, &key.to_be_bytes(), Some(&pinned), &[]).unwrap().id, pinned.id);
+        assert_eq!(
+            pool.select(&all, &key.to_be_bytes(), Some(&pinned), &[])
+                .unwrap()
+                .id,
+            pinned.id
+        );
     }
-    assert_eq!(pool.select(&all, b"k", Some(&pinned), std::slice::from_ref(&pinned)).unwrap().id.as_ref(), "w0");
-    assert!(pool.select(&all, b"k", Some(&pinned), &pool.workers()).is_none());
+    assert_eq!(
+        pool.select(&all, b"k", Some(&pinned), std::slice::from_ref(&pinned))
+            .unwrap()
+            .id
+            .as_ref(),
+        "w0"
+    );
+    assert!(
+        pool.select(&all, b"k", Some(&pinned), &pool.workers())
+            .is_none()
+    );
 }
 
 #[tokio::test]
@@ -160,7 +206,10 @@ async fn the_only_worker_that_may_be_used_is_found_and_none_where_there_is_none(
     let (one, others) = all.split_first().unwrap();
     for key in 0..100_u32 {
         let key = key.to_be_bytes();
-        assert_eq!(pool.select(&Labels::new(), &key, None, others).unwrap().id, one.id);
+        assert_eq!(
+            pool.select(&Labels::new(), &key, None, others).unwrap().id,
+            one.id
+        );
         assert!(pool.select(&Labels::new(), &key, None, &all).is_none());
         assert!(pool.select(&labels("nowhere"), &key, None, &[]).is_none());
     }
@@ -175,7 +224,10 @@ async fn the_only_worker_that_may_be_used_is_found_and_none_where_there_is_none(
 async fn a_worker_is_in_the_pool_at_once_and_until_it_leaves() {
     let pool = pool(&[]).await;
     let [one, two, _] = instances();
-    let (registered, is_new) = pool.register("w", said(1, json!({"instance": one, "lease": "3s"}))).await.unwrap();
+    let (registered, is_new) = pool
+        .register("w", said(1, json!({"instance": one, "lease": "3s"})))
+        .await
+        .unwrap();
     assert!(is_new && !registered.drain);
     assert_eq!(registered.lease, Period::from_secs(3));
     assert_eq!(select(&pool, b"k").as_deref(), Some("w"));
@@ -184,20 +236,37 @@ async fn a_worker_is_in_the_pool_at_once_and_until_it_leaves() {
     pool.leave("w", &one).await.unwrap();
     assert!(ids(&pool).is_empty() && select(&pool, b"k").is_none());
     // It left: what it said before that, and comes late, does not count.
-    assert!(matches!(pool.register("w", said(1, json!({"instance": one}))).await, Err(PoolError::Superseded)));
-    pool.register("w", said(1, json!({"instance": two}))).await.unwrap();
+    assert!(matches!(
+        pool.register("w", said(1, json!({"instance": one}))).await,
+        Err(PoolError::Superseded)
+    ));
+    pool.register("w", said(1, json!({"instance": two})))
+        .await
+        .unwrap();
     pool.take_out("w").await.unwrap();
     assert!(matches!(pool.take_out("w").await, Err(PoolError::Unknown)));
-    assert!(pool.register("w", said(1, json!({"instance": two}))).await.unwrap().1);
+    assert!(
+        pool.register("w", said(1, json!({"instance": two})))
+            .await
+            .unwrap()
+            .1
+    );
 }
 
 #[tokio::test]
 async fn a_later_process_takes_the_place_of_an_earlier_one_and_never_the_other_way_round() {
     let pool = pool(&[]).await;
     let [one, two, three] = instances();
-    pool.register("w", said(1, json!({"instance": two}))).await.unwrap();
-    assert!(matches!(pool.register("w", said(1, json!({"instance": one}))).await, Err(PoolError::Superseded)));
-    pool.register("w", said(2, json!({"instance": three}))).await.unwrap();
+    pool.register("w", said(1, json!({"instance": two})))
+        .await
+        .unwrap();
+    assert!(matches!(
+        pool.register("w", said(1, json!({"instance": one}))).await,
+        Err(PoolError::Superseded)
+    ));
+    pool.register("w", said(2, json!({"instance": three})))
+        .await
+        .unwrap();
     assert_eq!(pool.by_id("w").unwrap().address.to_string(), "127.0.0.1:2");
     pool.leave("w", &two).await.unwrap();
     assert_eq!(ids(&pool), ["w"]);
@@ -206,10 +275,14 @@ async fn a_later_process_takes_the_place_of_an_earlier_one_and_never_the_other_w
 #[tokio::test(start_paused = true)]
 async fn a_registration_that_is_not_renewed_lapses() {
     let pool = pool(&[]).await;
-    pool.register("short", said(1, json!({"lease": "1s"}))).await.unwrap();
+    pool.register("short", said(1, json!({"lease": "1s"})))
+        .await
+        .unwrap();
     pool.register("long", said(2, json!({}))).await.unwrap();
     tokio::time::advance(Duration::from_millis(900)).await;
-    pool.register("short", said(1, json!({"lease": "1s"}))).await.unwrap();
+    pool.register("short", said(1, json!({"lease": "1s"})))
+        .await
+        .unwrap();
     tokio::time::advance(Duration::from_millis(900)).await;
     pool.take_out_lapsed().await;
     assert_eq!(ids(&pool), ["long", "short"]);
@@ -239,7 +312,10 @@ async fn a_missed_worker_comes_back_drained_and_one_that_has_left_does_not() {
     pool.drain("w", Duration::from_secs(60)).await.unwrap();
     lapse(&pool).await;
     let kept = shelf.get("w").unwrap();
-    assert!(kept.registration.is_none() && kept.drain.is_some(), "{kept:?}");
+    assert!(
+        kept.registration.is_none() && kept.drain.is_some(),
+        "{kept:?}"
+    );
     assert!(register(&pool).await);
     assert!(pool.by_id("w").unwrap().is_draining());
     // Also when the coordinator restarts meanwhile.
@@ -266,7 +342,13 @@ fn the_drain_of_a_worker_that_does_not_come_back_is_given_up() {
     let (now, day) = (now_ms(), 24 * 3600 * 1000);
     // However long ago it was drained: it is missed since now.
     for (id, deadline_ms) in [("over", 1000), ("long", now + 3 * day)] {
-        book.set_drain(id, Some(StoredDrain { since_ms: 1, deadline_ms }));
+        book.set_drain(
+            id,
+            Some(StoredDrain {
+                since_ms: 1,
+                deadline_ms,
+            }),
+        );
     }
     assert!(book.give_up_overdue(now + day - 1000).is_empty());
     assert_eq!(book.give_up_overdue(now + 2 * day), ["over"]);
@@ -279,15 +361,21 @@ async fn what_is_pinned_to_a_worker_stays_when_it_registers_anew() {
     let pool = pool(&[1, 1, 1]).await;
     pool.register("w", said(1, json!({}))).await.unwrap();
     let first = pool.by_id("w").unwrap();
-    pool.register("w", said(1, json!({"load": {"in_flight": 7}}))).await.unwrap();
+    pool.register("w", said(1, json!({"load": {"in_flight": 7}})))
+        .await
+        .unwrap();
     assert!(Arc::ptr_eq(&first, &pool.by_id("w").unwrap()));
     let busy = Busy::new(Arc::clone(&first));
-    pool.register("w", said(9, json!({"weight": 2, "labels": {"zone": "a"}}))).await.unwrap();
+    pool.register("w", said(9, json!({"weight": 2, "labels": {"zone": "a"}})))
+        .await
+        .unwrap();
     let second = pool.by_id("w").unwrap();
     assert!(first.is_retired() && !second.is_retired() && !Arc::ptr_eq(&first, &second));
     assert_eq!(second.in_flight(), 1);
     for key in 0..50_u32 {
-        let chosen = pool.select(&Labels::new(), &key.to_be_bytes(), Some(&first), &[]).unwrap();
+        let chosen = pool
+            .select(&Labels::new(), &key.to_be_bytes(), Some(&first), &[])
+            .unwrap();
         assert!(Arc::ptr_eq(&chosen, &second));
     }
     drop(busy);
@@ -297,26 +385,44 @@ async fn what_is_pinned_to_a_worker_stays_when_it_registers_anew() {
 #[tokio::test]
 async fn the_file_owns_its_workers_and_an_address_has_one_worker() {
     let pool = pool(&[1]).await;
-    let (_, is_new) = pool.register("w0", said(1000, json!({"weight": 5, "version": "1.2"}))).await.unwrap();
+    let (_, is_new) = pool
+        .register("w0", said(1000, json!({"weight": 5, "version": "1.2"})))
+        .await
+        .unwrap();
     assert!(!is_new);
-    assert!(matches!(pool.register("w0", said(1, json!({}))).await, Err(PoolError::OwnedByFile)));
-    assert!(matches!(pool.register("w", said(1000, json!({}))).await, Err(PoolError::AddressTaken(_))));
-    assert!(matches!(pool.take_out("w0").await, Err(PoolError::OwnedByFile)));
+    assert!(matches!(
+        pool.register("w0", said(1, json!({}))).await,
+        Err(PoolError::OwnedByFile)
+    ));
+    assert!(matches!(
+        pool.register("w", said(1000, json!({}))).await,
+        Err(PoolError::AddressTaken(_))
+    ));
+    assert!(matches!(
+        pool.take_out("w0").await,
+        Err(PoolError::OwnedByFile)
+    ));
     let view = pool.view("w0").await.unwrap();
     assert_eq!((view.weight, view.version.as_deref()), (1, Some("1.2")));
     let name = serde_json::from_value(json!({"address": "nowhere.invalid:1"})).unwrap();
-    assert!(matches!(pool.register("w", name).await, Err(PoolError::Unresolved { .. })));
+    assert!(matches!(
+        pool.register("w", name).await,
+        Err(PoolError::Unresolved { .. })
+    ));
 }
 
 #[tokio::test]
 async fn a_reload_changes_the_fixed_workers_and_leaves_the_registered_ones() {
     let pool = pool_of(&[section("a", 1, 1), section("b", 2, 1), section("c", 3, 1)]).await;
-    pool.register("b", said(2, json!({"weight": 7}))).await.unwrap();
+    pool.register("b", said(2, json!({"weight": 7})))
+        .await
+        .unwrap();
     pool.register("w", said(4, json!({}))).await.unwrap();
     pool.register("x", said(5, json!({}))).await.unwrap();
     let kept = pool.by_id("a").unwrap();
     set_fixed(&pool, &[section("a", 1, 1), section("d", 5, 1)]).await;
-    // `c` is gone, `b` stays because it has registered, `x` is at an address that the file gives to another one.
+    // `c` is gone, `b` stays because it has registered, `x` is at an address that the file gives to
+    // another one.
     assert_eq!(ids(&pool), ["a", "b", "d", "w"]);
     assert!(Arc::ptr_eq(&kept, &pool.by_id("a").unwrap()));
     assert_eq!(pool.by_id("b").unwrap().weight, 7);
@@ -327,22 +433,43 @@ async fn apps_get_workers_with_all_their_labels() {
     let pool = pool(&[1]).await;
     for (id, zone) in [("a1", "a"), ("a2", "a"), ("b1", "b")] {
         let port = 1 + u16::from(id.as_bytes()[0]) * 10 + u16::from(id.as_bytes()[1]);
-        pool.register(id, said(port, json!({"labels": {"zone": zone, "disk": "ssd"}}))).await.unwrap();
+        pool.register(
+            id,
+            said(port, json!({"labels": {"zone": zone, "disk": "ssd"}})),
+        )
+        .await
+        .unwrap();
     }
     let used = |zone: &str| {
-        let chosen = (0..200_u32).filter_map(|key| pool.select(&labels(zone), &key.to_be_bytes(), None, &[]));
+        let chosen = (0..200_u32)
+            .filter_map(|key| pool.select(&labels(zone), &key.to_be_bytes(), None, &[]));
         let mut used: Vec<_> = chosen.map(|worker| worker.id.to_string()).collect();
         used.sort();
         used.dedup();
         used
     };
     // At first from the ring of all workers, then from rings of their own.
-    assert_eq!((used("a"), used("b"), used("c")), (vec!["a1".into(), "a2".into()], vec!["b1".into()], vec![]));
-    pool.want_selectors([labels("a"), labels("c"), Labels::new()]).await.unwrap();
-    assert_eq!((used("a"), used("b"), used("c")), (vec!["a1".into(), "a2".into()], vec!["b1".into()], vec![]));
+    assert_eq!(
+        (used("a"), used("b"), used("c")),
+        (vec!["a1".into(), "a2".into()], vec!["b1".into()], vec![])
+    );
+    pool.want_selectors([labels("a"), labels("c"), Labels::new()])
+        .await
+        .unwrap();
+    assert_eq!(
+        (used("a"), used("b"), used("c")),
+        (vec!["a1".into(), "a2".into()], vec!["b1".into()], vec![])
+    );
     let pinned = pool.by_id("b1").unwrap();
-    assert_ne!(pool.select(&labels("a"), b"k", Some(&pinned), &[]).unwrap().id, pinned.id);
-    pool.register("c1", said(9, json!({"labels": {"zone": "c"}}))).await.unwrap();
+    assert_ne!(
+        pool.select(&labels("a"), b"k", Some(&pinned), &[])
+            .unwrap()
+            .id,
+        pinned.id
+    );
+    pool.register("c1", said(9, json!({"labels": {"zone": "c"}})))
+        .await
+        .unwrap();
     assert_eq!(used("c"), ["c1"]);
 }
 
@@ -354,21 +481,44 @@ async fn a_draining_worker_gets_nothing_new_and_says_what_is_left() {
     stream.becomes_stream();
     pool.drain("w1", Duration::from_secs(60)).await.unwrap();
     for key in 0..50_u32 {
-        assert_eq!(pool.select(&all, &key.to_be_bytes(), Some(&pinned), &[]).unwrap().id.as_ref(), "w0");
+        assert_eq!(
+            pool.select(&all, &key.to_be_bytes(), Some(&pinned), &[])
+                .unwrap()
+                .id
+                .as_ref(),
+            "w0"
+        );
     }
     let view = pool.view("w1").await.unwrap();
-    assert_eq!((view.in_flight, view.open_streams, view.drain.unwrap().done), (1, 1, false));
-    assert!(pool.register("w1", said(1001, json!({}))).await.unwrap().0.drain);
+    assert_eq!(
+        (view.in_flight, view.open_streams, view.drain.unwrap().done),
+        (1, 1, false)
+    );
+    assert!(
+        pool.register("w1", said(1001, json!({})))
+            .await
+            .unwrap()
+            .0
+            .drain
+    );
     drop(stream);
     assert!(pool.view("w1").await.unwrap().drain.unwrap().done);
     pool.drain("w0", Duration::ZERO).await.unwrap();
     assert!(select(&pool, b"k").is_none());
     pool.undrain("w1").await.unwrap();
-    assert_eq!(pool.select(&all, b"k", Some(&pinned), &[]).unwrap().id, pinned.id);
+    assert_eq!(
+        pool.select(&all, b"k", Some(&pinned), &[]).unwrap().id,
+        pinned.id
+    );
     // Another coordinator may drain it too: the worker says so.
-    pool.register("w1", said(1001, json!({"draining": true}))).await.unwrap();
+    pool.register("w1", said(1001, json!({"draining": true})))
+        .await
+        .unwrap();
     assert!(select(&pool, b"k").is_none());
-    assert!(matches!(pool.drain("nobody", Duration::ZERO).await, Err(PoolError::Unknown)));
+    assert!(matches!(
+        pool.drain("nobody", Duration::ZERO).await,
+        Err(PoolError::Unknown)
+    ));
 }
 
 #[tokio::test]
@@ -396,10 +546,32 @@ async fn streams_are_closed_when_the_drain_is_over() {
 async fn registrations_and_drains_survive_a_restart() {
     let (before, shelf) = (pool(&[1]).await, Arc::new(Shelf::default()));
     before.keep_in(Arc::clone(&shelf) as Arc<dyn Store>);
-    before.register("w", said(1, json!({"labels": {"zone": "a"}, "load": {"in_flight": 3}}))).await.unwrap();
+    before
+        .register(
+            "w",
+            said(
+                1,
+                json!({"labels": {"zone": "a"}, "load": {"in_flight": 3}}),
+            ),
+        )
+        .await
+        .unwrap();
     let writes = *shelf.writes.lock().unwrap();
-    before.register("w", said(1, json!({"labels": {"zone": "a"}, "load": {"in_flight": 4}}))).await.unwrap();
-    assert_eq!(*shelf.writes.lock().unwrap(), writes, "a renewal was written");
+    before
+        .register(
+            "w",
+            said(
+                1,
+                json!({"labels": {"zone": "a"}, "load": {"in_flight": 4}}),
+            ),
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        *shelf.writes.lock().unwrap(),
+        writes,
+        "a renewal was written"
+    );
     before.drain("w0", Duration::from_secs(60)).await.unwrap();
     let after = pool(&[1]).await;
     let kept = shelf.workers.lock().unwrap().values().cloned().collect();
@@ -433,11 +605,20 @@ async fn a_full_store_keeps_nobody_out_and_lets_no_drain_begin() {
     *shelf.is_full.lock().unwrap() = true;
     pool.register("w", said(1, json!({}))).await.unwrap();
     assert_eq!(select(&pool, b"k").as_deref(), Some("w"));
-    assert!(matches!(pool.drain("w", Duration::ZERO).await, Err(PoolError::Store(_))));
+    assert!(matches!(
+        pool.drain("w", Duration::ZERO).await,
+        Err(PoolError::Store(_))
+    ));
     assert!(matches!(pool.undrain("w0").await, Err(PoolError::Store(_))));
     assert!(matches!(pool.take_out("w").await, Err(PoolError::Store(_))));
     assert_eq!(ids(&pool), ["w", "w0"]);
-    assert_eq!((pool.by_id("w").unwrap().is_draining(), pool.by_id("w0").unwrap().is_draining()), (false, true));
+    assert_eq!(
+        (
+            pool.by_id("w").unwrap().is_draining(),
+            pool.by_id("w0").unwrap().is_draining()
+        ),
+        (false, true)
+    );
 }
 
 #[tokio::test]
@@ -449,11 +630,29 @@ async fn what_another_process_has_changed_is_followed() {
     pool.drain("w0", Duration::from_secs(60)).await.unwrap();
     *shelf.is_full.lock().unwrap() = true;
     pool.register("unsaved", said(4, json!({}))).await.unwrap();
-    let drain = Some(StoredDrain { since_ms: 1, deadline_ms: u64::MAX });
-    let stays = StoredWorker { drain, ..shelf.get("stays").unwrap() };
-    let comes = StoredWorker { id: "comes".to_owned(), registration: Some(said(3, json!({}))), drain: None };
+    let drain = Some(StoredDrain {
+        since_ms: 1,
+        deadline_ms: u64::MAX,
+    });
+    let stays = StoredWorker {
+        drain,
+        ..shelf.get("stays").unwrap()
+    };
+    let comes = StoredWorker {
+        id: "comes".to_owned(),
+        registration: Some(said(3, json!({}))),
+        drain: None,
+    };
     pool.follow(vec![stays, comes]).await;
     assert_eq!(ids(&pool), ["comes", "stays", "unsaved", "w0"]);
     assert!(pool.by_id("stays").unwrap().is_draining() && !pool.by_id("w0").unwrap().is_draining());
-    assert!(pool.view("stays").await.unwrap().drain.unwrap().deadline.starts_with("9999"));
+    assert!(
+        pool.view("stays")
+            .await
+            .unwrap()
+            .drain
+            .unwrap()
+            .deadline
+            .starts_with("9999")
+    );
 }

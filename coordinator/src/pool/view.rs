@@ -17,13 +17,18 @@ impl Pool {
     pub async fn views(&self) -> Vec<WorkerView> {
         let book = self.book.lock().await;
         let members = self.members.load();
-        book.members.values().map(|member| view(member, &members)).collect()
+        book.members
+            .values()
+            .map(|member| view(member, &members))
+            .collect()
     }
 
     /// One worker.
     pub async fn view(&self, id: &str) -> Option<WorkerView> {
         let book = self.book.lock().await;
-        book.members.get(id).map(|member| view(member, &self.members.load()))
+        book.members
+            .get(id)
+            .map(|member| view(member, &self.members.load()))
     }
 }
 
@@ -37,7 +42,11 @@ fn view(member: &Member, members: &Members) -> WorkerView {
         labels: worker.labels.clone(),
         healthy: members.is_healthy(worker),
         draining: worker.is_draining(),
-        source: if member.fixed.is_some() { WorkerSource::File } else { WorkerSource::Api },
+        source: if member.fixed.is_some() {
+            WorkerSource::File
+        } else {
+            WorkerSource::Api
+        },
         lease_until: member.lease.as_ref().map(lease_until),
         held: said.and_then(|said| said.held.clone()),
         load: said.map(|said| said.load),
@@ -45,13 +54,19 @@ fn view(member: &Member, members: &Members) -> WorkerView {
         in_flight: worker.in_flight() as u64,
         open_streams: worker.open_streams() as u64,
         sessions: None,
-        drain: member.drain.map(|drain| drain_view(drain, worker.in_flight() == 0)),
+        drain: member
+            .drain
+            .map(|drain| drain_view(drain, worker.in_flight() == 0)),
     }
 }
 
 fn drain_view(drain: StoredDrain, done: bool) -> DrainView {
     let time = |ms: u64| timestamp(UNIX_EPOCH + Duration::from_millis(ms.min(LATEST_MS)));
-    DrainView { since: time(drain.since_ms), deadline: time(drain.deadline_ms), done }
+    DrainView {
+        since: time(drain.since_ms),
+        deadline: time(drain.deadline_ms),
+        done,
+    }
 }
 
 fn lease_until(lease: &Lease) -> String {

@@ -15,8 +15,8 @@ use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 use pingora_load_balancing::Backend;
 use sha2::{Digest, Sha256};
 
-/// A worker of the pool. It never changes: a worker that registers with another address, weight or labels is a new one under the same
-/// identifier, and the old one is retired.
+/// A worker of the pool. It never changes: a worker that registers with another address, weight or
+/// labels is a new one under the same identifier, and the old one is retired.
 pub struct PoolWorker {
     /// Its identifier.
     pub id: Arc<str>,
@@ -29,7 +29,8 @@ pub struct PoolWorker {
     /// How it is connected to; made once and cloned for each request.
     pub peer: HttpPeer,
     pub(super) backend: Backend,
-    /// Whether it has been checked at all: the load balancer takes a new worker for healthy before the first check.
+    /// Whether it has been checked at all: the load balancer takes a new worker for healthy before
+    /// the first check.
     pub(super) checked: AtomicBool,
     retired: AtomicBool,
     pub(super) load: Arc<WorkerLoad>,
@@ -56,12 +57,22 @@ pub(super) struct Description {
 impl Description {
     /// What a worker says of itself, at the address that was looked up.
     pub(super) fn of(said: &Registration, resolved: PeerAddr) -> Self {
-        Self { address: said.address.clone(), resolved, weight: said.weight, labels: said.labels.clone() }
+        Self {
+            address: said.address.clone(),
+            resolved,
+            weight: said.weight,
+            labels: said.labels.clone(),
+        }
     }
 }
 
 impl PoolWorker {
-    pub(super) fn new(id: &Arc<str>, is: Description, timeouts: &TimeoutsSection, load: Arc<WorkerLoad>) -> Self {
+    pub(super) fn new(
+        id: &Arc<str>,
+        is: Description,
+        timeouts: &TimeoutsSection,
+        load: Arc<WorkerLoad>,
+    ) -> Self {
         Self {
             id: Arc::clone(id),
             address: is.address,
@@ -91,7 +102,9 @@ impl PoolWorker {
     /// Whether it has all labels that an app asks for.
     #[must_use]
     pub fn has(&self, selector: &Labels) -> bool {
-        selector.iter().all(|(key, value)| self.labels.get(key) == Some(value))
+        selector
+            .iter()
+            .all(|(key, value)| self.labels.get(key) == Some(value))
     }
 
     /// Whether it takes no new sessions.
@@ -134,7 +147,10 @@ impl Busy {
     #[must_use]
     pub fn new(worker: Arc<PoolWorker>) -> Self {
         worker.load.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { worker, is_stream: false }
+        Self {
+            worker,
+            is_stream: false,
+        }
     }
 
     /// The worker.
@@ -146,7 +162,10 @@ impl Busy {
     /// Counts the request as a stream from now on.
     pub fn becomes_stream(&mut self) {
         if !std::mem::replace(&mut self.is_stream, true) {
-            self.worker.load.open_streams.fetch_add(1, Ordering::Relaxed);
+            self.worker
+                .load
+                .open_streams
+                .fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -155,17 +174,26 @@ impl Drop for Busy {
     fn drop(&mut self) {
         self.worker.load.in_flight.fetch_sub(1, Ordering::Relaxed);
         if self.is_stream {
-            self.worker.load.open_streams.fetch_sub(1, Ordering::Relaxed);
+            self.worker
+                .load
+                .open_streams
+                .fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
-/// What stands for a worker on the ring, where Pingora's ketama takes internet addresses only: a Unix path becomes an address that is
-/// made of it, the same at every coordinator, and never connected to.
+/// What stands for a worker on the ring, where Pingora's ketama takes internet addresses only: a
+/// Unix path becomes an address that is made of it, the same at every coordinator, and never
+/// connected to.
 pub(super) fn ring_address(address: &PeerAddr) -> PeerAddr {
-    let Some(path) = address.as_unix().and_then(|unix| unix.as_pathname()) else { return address.clone() };
+    let Some(path) = address.as_unix().and_then(|unix| unix.as_pathname()) else {
+        return address.clone();
+    };
     let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
     let mut octets = [0; 16];
-    octets.iter_mut().zip(digest).for_each(|(octet, byte)| *octet = byte);
+    octets
+        .iter_mut()
+        .zip(digest)
+        .for_each(|(octet, byte)| *octet = byte);
     PeerAddr::Inet((Ipv6Addr::from(octets), 1).into())
 }

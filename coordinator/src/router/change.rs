@@ -6,7 +6,9 @@ use std::sync::Arc;
 use app_proxy_control::app::AppError;
 use rpds::HashTrieMapSync;
 
-use super::{AppRoutes, HostError, HostName, HostRoutes, PrefixTable, Route, Router, Rule, segments};
+use super::{
+    AppRoutes, HostError, HostName, HostRoutes, PrefixTable, Route, Router, Rule, segments,
+};
 
 /// Two apps want the same requests.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,20 +67,32 @@ impl<T> Router<T> {
         self.check(name, rules, own.as_ref())?;
 
         let value = Arc::new(value);
-        let route = |prefix: &str| Route { prefix: prefix.into(), app: Arc::clone(&app), value: Arc::clone(&value) };
+        let route = |prefix: &str| Route {
+            prefix: prefix.into(),
+            app: Arc::clone(&app),
+            value: Arc::clone(&value),
+        };
         for rule in rules {
             self.change_table(rule, |table| table.insert(route(rule.prefix())));
         }
         if let Some(host) = &own {
             self.change_host(host, |routes| routes.own = Some(route("")));
         }
-        self.apps.insert_mut(app, Arc::new(AppRoutes { rules: rules.to_vec(), own }));
+        self.apps.insert_mut(
+            app,
+            Arc::new(AppRoutes {
+                rules: rules.to_vec(),
+                own,
+            }),
+        );
         Ok(())
     }
 
     /// Takes an app out; says whether it was there.
     pub fn remove_app(&mut self, name: &str) -> bool {
-        let Some(routes) = self.apps.get(name).map(Arc::clone) else { return false };
+        let Some(routes) = self.apps.get(name).map(Arc::clone) else {
+            return false;
+        };
         for rule in &routes.rules {
             self.change_table(rule, |table| table.remove(rule.prefix().as_bytes()));
         }
@@ -94,7 +108,10 @@ impl<T> Router<T> {
             return Ok(None);
         };
         let host = HostName::parse(&format!("{name}.{domain}"));
-        host.map(Some).map_err(|error| RouteError::NameInHost { app: name.to_owned(), error })
+        host.map(Some).map_err(|error| RouteError::NameInHost {
+            app: name.to_owned(),
+            error,
+        })
     }
 
     /// Finds what stands in the way of an app before anything of it is added.
@@ -102,7 +119,9 @@ impl<T> Router<T> {
         if self.apps.contains_key(app) {
             return Err(RouteError::Duplicate(app.to_owned()));
         }
-        let taken = rules.iter().find_map(|rule| Some((rule.clone(), self.owner(rule)?)));
+        let taken = rules
+            .iter()
+            .find_map(|rule| Some((rule.clone(), self.owner(rule)?)));
         let taken = taken.or_else(|| {
             let own = own?;
             let route = self.hosts.get(own.as_str())?.own.as_ref()?;
@@ -166,7 +185,8 @@ impl<T> PrefixTable<T> {
     }
 
     fn measure(&mut self) {
-        let largest = |counts: &BTreeMap<usize, usize>| counts.last_key_value().map_or(0, |(size, _)| *size);
+        let largest =
+            |counts: &BTreeMap<usize, usize>| counts.last_key_value().map_or(0, |(size, _)| *size);
         self.longest_bytes = largest(&self.lengths);
         self.deepest_segments = largest(&self.depths);
         debug_assert_eq!(self.lengths.values().sum::<usize>(), self.routes.size());
@@ -195,7 +215,10 @@ impl<T> Clone for Router<T> {
 
 impl<T> Clone for HostRoutes<T> {
     fn clone(&self) -> Self {
-        Self { rules: self.rules.clone(), own: self.own.clone() }
+        Self {
+            rules: self.rules.clone(),
+            own: self.own.clone(),
+        }
     }
 }
 
@@ -213,7 +236,11 @@ impl<T> Clone for PrefixTable<T> {
 
 impl<T> Clone for Route<T> {
     fn clone(&self) -> Self {
-        Self { prefix: Arc::clone(&self.prefix), app: Arc::clone(&self.app), value: Arc::clone(&self.value) }
+        Self {
+            prefix: Arc::clone(&self.prefix),
+            app: Arc::clone(&self.app),
+            value: Arc::clone(&self.value),
+        }
     }
 }
 
@@ -231,7 +258,10 @@ impl<T> Default for PrefixTable<T> {
 
 impl<T> Default for HostRoutes<T> {
     fn default() -> Self {
-        Self { rules: PrefixTable::default(), own: None }
+        Self {
+            rules: PrefixTable::default(),
+            own: None,
+        }
     }
 }
 

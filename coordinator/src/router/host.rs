@@ -27,8 +27,8 @@ pub enum HostError {
     Address,
 }
 
-/// A host name, an IPv4 address or an IPv6 address in brackets, in the one spelling that is compared:
-/// lower case, without a port and a trailing dot.
+/// A host name, an IPv4 address or an IPv6 address in brackets, in the one spelling that is
+/// compared: lower case, without a port and a trailing dot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HostName(String);
 
@@ -72,8 +72,8 @@ impl fmt::Display for HostName {
     }
 }
 
-/// The host of a request in the spelling of [`HostName`]; whatever is not a host stays something that
-/// no rule has.
+/// The host of a request in the spelling of [`HostName`]; whatever is not a host stays something
+/// that no rule has.
 pub(super) fn canonical(host: &str) -> Cow<'_, str> {
     if let Some(rest) = host.strip_prefix('[') {
         let address = rest.split_once(']').map_or(rest, |(address, _)| address);

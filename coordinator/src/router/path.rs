@@ -20,8 +20,8 @@ pub enum PathError {
     /// A NUL byte, as it is or as `%00`: servers in C end the path there.
     #[error("the path has a NUL byte")]
     Nul,
-    /// It leads to the prefix, but by escaped slashes or dot segments, so that the prefix cannot be told
-    /// from the rest in the client's own bytes.
+    /// It leads to the prefix, but by escaped slashes or dot segments, so that the prefix cannot be
+    /// told from the rest in the client's own bytes.
     #[error("the path does not spell the prefix of the app literally")]
     NotLiteral,
     /// What follows the prefix climbs above it.
@@ -65,8 +65,16 @@ impl<'a> NormalisedPath<'a> {
             last = byte;
         }
         let dots = dot_begins && raw.split('/').any(|segment| matches!(segment, "." | ".."));
-        let normalised = if escaped || dots { Cow::Owned(normalise(raw)?) } else { Cow::Borrowed(raw.as_bytes()) };
-        Ok(Self { raw, normalised, may_climb: escaped || backslash || dot_begins })
+        let normalised = if escaped || dots {
+            Cow::Owned(normalise(raw)?)
+        } else {
+            Cow::Borrowed(raw.as_bytes())
+        };
+        Ok(Self {
+            raw,
+            normalised,
+            may_climb: escaped || backslash || dot_begins,
+        })
     }
 
     /// The normalised path, for matching; it begins with `/`.
@@ -76,14 +84,15 @@ impl<'a> NormalisedPath<'a> {
 
     /// The client's own bytes behind `prefix`, for forwarding: empty, or beginning with `/`.
     ///
-    /// `prefix` is whole segments without a trailing `/`, as a rule has it; `""` is every path.
-    /// The check is deliberately broader than RFC 3986 and takes the least favourable reading of what
-    /// servers disagree on: `\` and `%2F` may separate or not, `..;x` may be `..` (path parameters),
-    /// and an empty segment may be no depth (merged slashes).
+    /// `prefix` is whole segments without a trailing `/`, as a rule has it; `""` is every path. The
+    /// check is deliberately broader than RFC 3986 and takes the least favourable reading of what
+    /// servers disagree on: `\` and `%2F` may separate or not, `..;x` may be `..` (path
+    /// parameters), and an empty segment may be no depth (merged slashes).
     ///
     /// # Errors
     /// [`PathError::NotLiteral`] when the path does not begin with `prefix`, whose letters may be
-    /// escaped, and a literal `/` or nothing, [`PathError::Escapes`] when the rest is above `prefix` at any point.
+    /// escaped, and a literal `/` or nothing, [`PathError::Escapes`] when the rest is above
+    /// `prefix` at any point.
     pub fn remainder(&self, prefix: &str) -> Result<&'a str, PathError> {
         let rest = strip_spelled(self.raw, prefix)
             .filter(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -60,7 +60,10 @@ impl Rule {
         }
         let host = host.map(parse_host).transpose()?;
         let prefix = path.map(parse_prefix).transpose()?.unwrap_or_default();
-        Ok(Self { host, prefix: prefix.to_owned() })
+        Ok(Self {
+            host,
+            prefix: prefix.to_owned(),
+        })
     }
 
     /// The rule of an app that has none: `/apps/<name>` on every host.
@@ -70,7 +73,10 @@ impl Rule {
 
     /// The rule that is all of a host.
     pub(super) fn of_host(host: HostName) -> Self {
-        Self { host: Some(host), prefix: String::new() }
+        Self {
+            host: Some(host),
+            prefix: String::new(),
+        }
     }
 
     /// The host, where it matters.
@@ -91,7 +97,11 @@ impl Rule {
 pub fn rules(app: &App) -> Result<Vec<Rule>, AppError> {
     let rule = |(index, rule): (usize, &app_proxy_control::app::MatchRule)| {
         Rule::new(rule.host.as_deref(), rule.path.as_deref()).map_err(|error| {
-            let key = if matches!(error, RuleError::Host { .. }) { "host" } else { "path" };
+            let key = if matches!(error, RuleError::Host { .. }) {
+                "host"
+            } else {
+                "path"
+            };
             AppError::new(format!("match[{index}].{key}"), error.to_string())
         })
     };
@@ -103,16 +113,25 @@ impl fmt::Display for Rule {
         if let Some(host) = &self.host {
             write!(f, "{host}")?;
         }
-        f.write_str(if self.prefix.is_empty() { "/" } else { &self.prefix })
+        f.write_str(if self.prefix.is_empty() {
+            "/"
+        } else {
+            &self.prefix
+        })
     }
 }
 
 fn parse_host(host: &str) -> Result<HostName, RuleError> {
-    HostName::parse(host).map_err(|error| RuleError::Host { host: host.to_owned(), error })
+    HostName::parse(host).map_err(|error| RuleError::Host {
+        host: host.to_owned(),
+        error,
+    })
 }
 
 fn parse_prefix(path: &str) -> Result<&str, RuleError> {
-    let segments = path.strip_prefix('/').ok_or_else(|| RuleError::NoLeadingSlash(path.to_owned()))?;
+    let segments = path
+        .strip_prefix('/')
+        .ok_or_else(|| RuleError::NoLeadingSlash(path.to_owned()))?;
     if segments.is_empty() {
         return Ok("");
     }
@@ -121,7 +140,10 @@ fn parse_prefix(path: &str) -> Result<&str, RuleError> {
         return Err(RuleError::Segment(path.to_owned()));
     }
     if let Some(character) = segments.chars().find(|&c| !is_literal(c)) {
-        return Err(RuleError::Character { path: path.to_owned(), character });
+        return Err(RuleError::Character {
+            path: path.to_owned(),
+            character,
+        });
     }
     let prefix = path.strip_suffix('/').unwrap_or(path);
     if is_reserved(prefix.as_bytes()) {
@@ -179,7 +201,10 @@ mod tests {
     #[test]
     fn a_rule_needs_a_host_or_a_path() {
         assert_eq!(Rule::new(None, None), Err(RuleError::Nothing));
-        assert_eq!(Rule::new(Some("a:80"), None).unwrap_err().to_string(), "`a:80` is not a host: it has a port");
+        assert_eq!(
+            Rule::new(Some("a:80"), None).unwrap_err().to_string(),
+            "`a:80` is not a host: it has a port"
+        );
     }
 
     #[test]

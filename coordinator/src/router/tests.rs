@@ -26,7 +26,11 @@ fn host(host: &str) -> Rule {
 }
 
 /// The app, its prefix and the remainder of a lookup that finds.
-fn found<'a>(router: &'a Router<&'static str>, host: &str, path: &'a str) -> Option<(&'a str, &'a str, &'a str)> {
+fn found<'a>(
+    router: &'a Router<&'static str>,
+    host: &str,
+    path: &'a str,
+) -> Option<(&'a str, &'a str, &'a str)> {
     match router.lookup(host, path) {
         Lookup::Found(found) => {
             assert_eq!(*found.value, found.app);
@@ -40,9 +44,22 @@ fn found<'a>(router: &'a Router<&'static str>, host: &str, path: &'a str) -> Opt
 #[test]
 fn an_app_without_rules_answers_on_its_name() {
     let router = router(None, &[("jupyter", &[]), ("jupyterlab", &[])]);
-    assert_eq!(found(&router, "any", "/apps/jupyter/api"), Some(("jupyter", "/apps/jupyter", "/api")));
-    assert_eq!(found(&router, "", "/apps/jupyterlab/"), Some(("jupyterlab", "/apps/jupyterlab", "/")));
-    for path in ["/", "/apps", "/apps/", "/apps/jupyte/", "/apps//jupyter/", "/Apps/jupyter/"] {
+    assert_eq!(
+        found(&router, "any", "/apps/jupyter/api"),
+        Some(("jupyter", "/apps/jupyter", "/api"))
+    );
+    assert_eq!(
+        found(&router, "", "/apps/jupyterlab/"),
+        Some(("jupyterlab", "/apps/jupyterlab", "/"))
+    );
+    for path in [
+        "/",
+        "/apps",
+        "/apps/",
+        "/apps/jupyte/",
+        "/apps//jupyter/",
+        "/Apps/jupyter/",
+    ] {
         assert_eq!(found(&router, "any", path), None, "{path}");
     }
 }
@@ -57,7 +74,11 @@ fn an_app_with_rules_answers_on_them_only() {
 
 #[test]
 fn the_longest_prefix_wins_on_whole_segments() {
-    let apps: &[(_, &[Rule])] = &[("root", &[path("/")]), ("a", &[path("/a")]), ("deep", &[path("/a/b/c")])];
+    let apps: &[(_, &[Rule])] = &[
+        ("root", &[path("/")]),
+        ("a", &[path("/a")]),
+        ("deep", &[path("/a/b/c")]),
+    ];
     let router = router(None, apps);
     for (path, app) in [
         ("/", "root"),
@@ -76,8 +97,11 @@ fn the_longest_prefix_wins_on_whole_segments() {
 
 #[test]
 fn a_host_rule_beats_the_domain_and_the_domain_beats_a_path() {
-    let apps: &[(_, &[Rule])] =
-        &[("a", &[]), ("b", &[rule(Some("a.example.com"), Some("/b"))]), ("c", &[path("/b/deeper")])];
+    let apps: &[(_, &[Rule])] = &[
+        ("a", &[]),
+        ("b", &[rule(Some("a.example.com"), Some("/b"))]),
+        ("c", &[path("/b/deeper")]),
+    ];
     let router = router(Some("Example.com"), apps);
     let app = |host, path| found(&router, host, path).map(|(app, _, rest)| (app, rest));
     assert_eq!(app("a.example.com", "/b/deeper/"), Some(("b", "/deeper/")));
@@ -89,7 +113,10 @@ fn a_host_rule_beats_the_domain_and_the_domain_beats_a_path() {
 
 #[test]
 fn a_host_whose_rules_do_not_fit_the_path_falls_through() {
-    let apps: &[(_, &[Rule])] = &[("a", &[rule(Some("h.test"), Some("/a"))]), ("b", &[path("/b")])];
+    let apps: &[(_, &[Rule])] = &[
+        ("a", &[rule(Some("h.test"), Some("/a"))]),
+        ("b", &[path("/b")]),
+    ];
     let router = router(None, apps);
     let app = |path| found(&router, "h.test", path).map(|(app, _, _)| app);
     assert_eq!(app("/a/"), Some("a"));
@@ -100,9 +127,13 @@ fn a_host_whose_rules_do_not_fit_the_path_falls_through() {
 #[test]
 fn case_port_and_dot_of_the_host_do_not_matter() {
     let router = router(None, &[("a", &[host("H.Test")]), ("six", &[host("[::1]")])]);
-    for (host, app) in
-        [("h.test", "a"), ("H.TEST:8080", "a"), ("h.test.", "a"), ("[::1]", "six"), ("[0:0::1]:8080", "six")]
-    {
+    for (host, app) in [
+        ("h.test", "a"),
+        ("H.TEST:8080", "a"),
+        ("h.test.", "a"),
+        ("[::1]", "six"),
+        ("[0:0::1]:8080", "six"),
+    ] {
         let app_found = found(&router, host, "/").map(|(app, _, _)| app);
         assert_eq!(app_found, Some(app), "{host}");
     }
@@ -124,7 +155,10 @@ fn a_rule_for_all_paths_never_redirects() {
     let router = router(Some("d.test"), &[("a", &[host("h.test")]), ("b", &[])]);
     assert_eq!(found(&router, "h.test", "/"), Some(("a", "", "/")));
     assert_eq!(found(&router, "b.d.test", "/"), Some(("b", "", "/")));
-    assert_eq!(found(&router, "b.d.test", "/apps/b"), Some(("b", "", "/apps/b")));
+    assert_eq!(
+        found(&router, "b.d.test", "/apps/b"),
+        Some(("b", "", "/apps/b"))
+    );
 }
 
 #[test]
@@ -142,13 +176,21 @@ fn a_path_that_leads_out_of_its_prefix_is_refused() {
     ] {
         assert_eq!(router.lookup(host, path), Lookup::Refused(error), "{path}");
     }
-    assert_eq!(found(&router, "h.test", "/x/../y"), Some(("all", "", "/x/../y")));
+    assert_eq!(
+        found(&router, "h.test", "/x/../y"),
+        Some(("all", "", "/x/../y"))
+    );
 }
 
 #[test]
 fn what_the_coordinator_keeps_for_itself_is_no_apps() {
     let router = router(None, &[("all", &[path("/")])]);
-    for path in ["/.app-proxy", "/.app-proxy/healthz", "/%2eapp-proxy/x", "/x/../.app-proxy/"] {
+    for path in [
+        "/.app-proxy",
+        "/.app-proxy/healthz",
+        "/%2eapp-proxy/x",
+        "/x/../.app-proxy/",
+    ] {
         assert_eq!(found(&router, "", path), None, "{path}");
     }
     assert!(found(&router, "", "/.app-proxyx").is_some());
@@ -159,20 +201,32 @@ fn two_apps_cannot_have_the_same_match() {
     let domain = HostName::parse("d.test").unwrap();
     let mut router = Router::new(Some(domain));
     router.add_app("a", &[], ()).unwrap();
-    router.add_app("b", &[rule(Some("h.test"), Some("/x"))], ()).unwrap();
+    router
+        .add_app("b", &[rule(Some("h.test"), Some("/x"))], ())
+        .unwrap();
     for (app, rules, text, owner) in [
         ("c", vec![path("/free"), path("/apps/a/")], "/apps/a", "a"),
-        ("c", vec![rule(Some("H.test."), Some("/x/"))], "h.test/x", "b"),
+        (
+            "c",
+            vec![rule(Some("H.test."), Some("/x/"))],
+            "h.test/x",
+            "b",
+        ),
         ("A", vec![path("/free")], "a.d.test/", "a"),
     ] {
         let Err(RouteError::Conflict(conflict)) = router.add_app(app, &rules, ()) else {
             panic!("no conflict for {text}");
         };
-        assert_eq!((conflict.app.as_str(), conflict.owner.as_str()), (app, owner));
+        assert_eq!(
+            (conflict.app.as_str(), conflict.owner.as_str()),
+            (app, owner)
+        );
         assert_eq!(conflict.rule.to_string(), text);
     }
     // What was refused has left nothing behind, and an app may repeat itself.
-    router.add_app("c", &[path("/free"), path("/free/")], ()).unwrap();
+    router
+        .add_app("c", &[path("/free"), path("/free/")], ())
+        .unwrap();
     let again = router.add_app("c", &[path("/other")], ());
     assert_eq!(again, Err(RouteError::Duplicate("c".into())));
 }
@@ -196,7 +250,9 @@ fn an_app_name_that_no_path_or_host_can_have_is_refused() {
 fn a_hundred_thousand_apps_are_told_apart() {
     let mut router = Router::new(None);
     for number in 0..100_000 {
-        router.add_app(&format!("app-{number}"), &[], number).unwrap();
+        router
+            .add_app(&format!("app-{number}"), &[], number)
+            .unwrap();
     }
     for number in [0, 1, 99_999] {
         let path = format!("/apps/app-{number}/x");
@@ -210,15 +266,25 @@ fn a_hundred_thousand_apps_are_told_apart() {
 #[test]
 fn what_an_app_answered_on_is_free_again_once_it_is_gone() {
     let mut router = Router::new(Some(HostName::parse("d.test").unwrap()));
-    router.add_app("a", &[path("/x"), rule(Some("h.test"), Some("/y/z"))], "a").unwrap();
+    router
+        .add_app("a", &[path("/x"), rule(Some("h.test"), Some("/y/z"))], "a")
+        .unwrap();
     let before = router.clone();
     assert!(router.remove_app("a") && !router.remove_app("a"));
-    router.add_app("b", &[path("/x"), rule(Some("h.test"), Some("/y/z"))], "b").unwrap();
+    router
+        .add_app("b", &[path("/x"), rule(Some("h.test"), Some("/y/z"))], "b")
+        .unwrap();
     let app = |router, host, path| found(router, host, path).map(|(app, _, _)| app);
     for (host, path) in [("", "/x/1"), ("h.test", "/y/z/1")] {
-        assert_eq!((app(&router, host, path), app(&before, host, path)), (Some("b"), Some("a")));
+        assert_eq!(
+            (app(&router, host, path), app(&before, host, path)),
+            (Some("b"), Some("a"))
+        );
     }
-    assert_eq!((app(&router, "a.d.test", "/"), app(&before, "a.d.test", "/")), (None, Some("a")));
+    assert_eq!(
+        (app(&router, "a.d.test", "/"), app(&before, "a.d.test", "/")),
+        (None, Some("a"))
+    );
 }
 
 /// The rules, searched one by one.
@@ -255,7 +321,13 @@ impl Linear {
 }
 
 fn hosts() -> impl Strategy<Value = &'static str> {
-    prop::sample::select(vec!["h.test", "i.test", "app0.d.test", "app1.d.test", "[::1]"])
+    prop::sample::select(vec![
+        "h.test",
+        "i.test",
+        "app0.d.test",
+        "app1.d.test",
+        "[::1]",
+    ])
 }
 
 fn rules() -> impl Strategy<Value = Rule> {

@@ -69,12 +69,14 @@ impl SessionKey {
     pub fn sign(&self, app: &str, id: &SessionId) -> MacText {
         let mac = self.mac_of(app, id).finalize().into_bytes();
         let mut text = MacText::default();
-        let written = URL_SAFE_NO_PAD.encode_slice(mac.get(..MAC_BYTES).unwrap_or_default(), &mut text);
+        let written =
+            URL_SAFE_NO_PAD.encode_slice(mac.get(..MAC_BYTES).unwrap_or_default(), &mut text);
         debug_assert_eq!(written, Ok(text.len()));
         text
     }
 
-    /// What a value of the right form claims: a session, and the MAC that shows it. Nothing is verified.
+    /// What a value of the right form claims: a session, and the MAC that shows it. Nothing is
+    /// verified.
     pub fn claim(value: &[u8]) -> Option<(SessionId, MacText)> {
         let (id, mac) = value.split_at_checked(SessionId::LENGTH)?;
         let mac = MacText::try_from(mac.strip_prefix(b".")?).ok()?;
@@ -107,7 +109,8 @@ impl SessionKey {
     }
 }
 
-/// The value that the client of a session keeps: `<id>.<mac>`, 45 characters that need no quoting in a cookie (RFC 6265 section 4.1.1).
+/// The value that the client of a session keeps: `<id>.<mac>`, 45 characters that need no quoting
+/// in a cookie (RFC 6265 section 4.1.1).
 pub fn session_value(id: &SessionId, mac: &MacText) -> String {
     let mut value = String::with_capacity(SessionId::LENGTH + 1 + mac.len());
     value.push_str(id.as_str());

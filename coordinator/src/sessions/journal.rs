@@ -1,4 +1,5 @@
-//! Writes the activity of sessions and apps behind: what has happened since the last time, in batches, and never for a request.
+//! Writes the activity of sessions and apps behind: what has happened since the last time, in
+//! batches, and never for a request.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,25 +32,49 @@ pub struct Journal {
     most: u64,
     /// How long a process that has handed over to this one may go on, if there is one.
     predecessor: Option<Duration>,
-    /// Use of apps that is not written yet: of each app the last, however long the store takes nothing.
+    /// Use of apps that is not written yet: of each app the last, however long the store takes
+    /// nothing.
     left: HashMap<String, AppActivity>,
 }
 
 impl Journal {
     /// A journal of sessions and of the use of apps, of which `most` sessions are kept at most.
     #[must_use]
-    pub fn new(table: &SessionTable, apps: &Arc<Apps>, store: &Arc<dyn Store>, drain: &Drain, most: u64) -> Self {
-        let (table, apps, store, drain) = (table.clone(), Arc::clone(apps), Arc::clone(store), drain.clone());
-        Self { table, apps, store, drain, most, predecessor: None, left: HashMap::new() }
+    pub fn new(
+        table: &SessionTable,
+        apps: &Arc<Apps>,
+        store: &Arc<dyn Store>,
+        drain: &Drain,
+        most: u64,
+    ) -> Self {
+        let (table, apps, store, drain) = (
+            table.clone(),
+            Arc::clone(apps),
+            Arc::clone(store),
+            drain.clone(),
+        );
+        Self {
+            table,
+            apps,
+            store,
+            drain,
+            most,
+            predecessor: None,
+            left: HashMap::new(),
+        }
     }
 
     /// The journal of a successor, whose predecessor goes on for `longest` at most.
     #[must_use]
     pub fn after(self, longest: Duration) -> Self {
-        Self { predecessor: Some(longest), ..self }
+        Self {
+            predecessor: Some(longest),
+            ..self
+        }
     }
 
-    /// Writes until the daemon has ended: what is in flight may still be active, and is written last.
+    /// Writes until the daemon has ended: what is in flight may still be active, and is written
+    /// last.
     pub async fn run(mut self) {
         let mut failing = false;
         let mut trimmed = Instant::now();
@@ -67,12 +92,19 @@ impl Journal {
             if trimmed.elapsed() >= TRIM {
                 trimmed = Instant::now();
                 note(&mut failing, self.trim().await);
-                if self.predecessor.take_if(|longest| began.elapsed() > *longest).is_some() {
-                    self.table.iter().for_each(|record| record.forget_elsewhere());
+                if self
+                    .predecessor
+                    .take_if(|longest| began.elapsed() > *longest)
+                    .is_some()
+                {
+                    self.table
+                        .iter()
+                        .for_each(|record| record.forget_elsewhere());
                 }
             }
         }
-        // The process must not end before the last of it is written; nothing else in flight waits for this.
+        // The process must not end before the last of it is written; nothing else in flight waits
+        // for this.
         let _in_flight = self.drain.enter();
         loop {
             let last = self.drain.in_flight() <= 1;
@@ -95,12 +127,19 @@ impl Journal {
 
     async fn write_sessions(&self) -> Result<(), StoreError> {
         let draining = self.drain.closes_connections();
-        let unsaved =
-            self.table.iter().filter_map(|record| record.unsaved(draining).map(|activity| (record, activity)));
+        let unsaved = self
+            .table
+            .iter()
+            .filter_map(|record| record.unsaved(draining).map(|activity| (record, activity)));
         let unsaved: Vec<_> = unsaved.collect();
         for part in unsaved.chunks(ActivityBatch::LARGEST) {
             let sessions = part.iter().map(|(_, activity)| activity.clone()).collect();
-            self.store.save_activity(&ActivityBatch { sessions, apps: Vec::new() }).await?;
+            self.store
+                .save_activity(&ActivityBatch {
+                    sessions,
+                    apps: Vec::new(),
+                })
+                .await?;
             for (record, activity) in part {
                 record.note_saved(activity);
             }
@@ -110,11 +149,25 @@ impl Journal {
 
     async fn write_apps(&mut self) -> Result<(), StoreError> {
         let now = Now::read();
-        let used: Vec<_> = self.apps.load().apps().filter_map(|app| app.usage.unsaved(&app.name, now)).collect();
-        self.left.extend(used.into_iter().map(|used| (used.app.clone(), used)));
+        let used: Vec<_> = self
+            .apps
+            .load()
+            .apps()
+            .filter_map(|app| app.usage.unsaved(&app.name, now))
+            .collect();
+        self.left
+            .extend(used.into_iter().map(|used| (used.app.clone(), used)));
         while !self.left.is_empty() {
-            let apps: Vec<_> = self.left.values().take(ActivityBatch::LARGEST).cloned().collect();
-            let batch = ActivityBatch { sessions: Vec::new(), apps };
+            let apps: Vec<_> = self
+                .left
+                .values()
+                .take(ActivityBatch::LARGEST)
+                .cloned()
+                .collect();
+            let batch = ActivityBatch {
+                sessions: Vec::new(),
+                apps,
+            };
             self.store.save_activity(&batch).await?;
             for saved in &batch.apps {
                 self.left.remove(&saved.app);
@@ -126,7 +179,10 @@ impl Journal {
     /// Takes out of the store what is forgotten here.
     async fn trim(&self) -> Result<(), StoreError> {
         let ttl = u64::try_from(self.table.ttl().as_millis()).unwrap_or(u64::MAX);
-        let gone = self.store.trim_sessions(now_ms().saturating_sub(ttl), self.most).await?;
+        let gone = self
+            .store
+            .trim_sessions(now_ms().saturating_sub(ttl), self.most)
+            .await?;
         if gone > 0 {
             info!("{gone} sessions are forgotten");
         }
@@ -156,8 +212,9 @@ mod tests {
 
     #[tokio::test]
     async fn of_an_app_the_last_use_waits_for_a_store_that_takes_nothing() {
-        let apps =
-            serde_json::from_value(serde_json::json!([{"name": "a", "endpoints": []}, {"name": "b", "endpoints": []}]));
+        let apps = serde_json::from_value(
+            serde_json::json!([{"name": "a", "endpoints": []}, {"name": "b", "endpoints": []}]),
+        );
         let apps = Arc::new(Apps::from_file(apps.unwrap(), None).unwrap());
         let table = SessionTable::new(10, Duration::from_secs(60));
         let mut journal = Journal::new(&table, &apps, &LateStore::broken(), &Drain::default(), 10);

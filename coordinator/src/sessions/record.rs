@@ -19,10 +19,12 @@ use super::table::SessionTable;
 use crate::clock::{now_ms, rfc3339};
 use crate::pool::PoolWorker;
 
-/// A session's record, all in one place: where there are many, each further place that a request looks at is a miss.
+/// A session's record, all in one place: where there are many, each further place that a request
+/// looks at is a miss.
 pub struct SessionRecord {
     id: SessionId,
-    /// The MAC that its client shows, verified when the record was made: a request that shows the same needs no hashing.
+    /// The MAC that its client shows, verified when the record was made: a request that shows the
+    /// same needs no hashing.
     mac: MacText,
     app: Arc<str>,
     origin_request_id: KeptId,
@@ -91,7 +93,8 @@ impl SessionRecord {
         &self.id
     }
 
-    /// Whether it is a session of `app` whose client shows `mac`; takes as long whichever byte differs.
+    /// Whether it is a session of `app` whose client shows `mac`; takes as long whichever byte
+    /// differs.
     pub(super) fn is_shown_by(&self, app: &str, mac: &MacText) -> bool {
         self.mac.ct_eq(mac).into() && *self.app == *app
     }
@@ -125,12 +128,21 @@ impl SessionRecord {
         show(self.worker.load().as_deref())
     }
 
-    /// Pins it to a worker; says which one it had, if it was another. A worker that has registered anew is no other.
+    /// Pins it to a worker; says which one it had, if it was another. A worker that has registered
+    /// anew is no other.
     pub fn pin(&self, worker: &Arc<PoolWorker>) -> Option<Arc<PoolWorker>> {
-        if self.worker.load().as_ref().is_some_and(|pinned| Arc::ptr_eq(pinned, worker)) {
+        if self
+            .worker
+            .load()
+            .as_ref()
+            .is_some_and(|pinned| Arc::ptr_eq(pinned, worker))
+        {
             return None;
         }
-        let before = self.worker.swap(Some(Arc::clone(worker))).filter(|before| before.id != worker.id)?;
+        let before = self
+            .worker
+            .swap(Some(Arc::clone(worker)))
+            .filter(|before| before.id != worker.id)?;
         self.moves.fetch_add(1, Ordering::Relaxed);
         Some(before)
     }
@@ -138,7 +150,10 @@ impl SessionRecord {
     pub(super) fn begin_request(&self, id: &RequestId) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.touch();
-        *self.last_request_id.lock().unwrap_or_else(PoisonError::into_inner) = KeptId::new(id);
+        *self
+            .last_request_id
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = KeptId::new(id);
     }
 
     /// Counts data that flowed: so many bytes from the client and to it.
@@ -151,7 +166,9 @@ impl SessionRecord {
     /// Streams that are open, in this process and in one that has handed over to it.
     #[must_use]
     pub fn open_streams(&self) -> u32 {
-        self.open_streams.load(Ordering::Relaxed).saturating_add(self.elsewhere.load(Ordering::Relaxed))
+        self.open_streams
+            .load(Ordering::Relaxed)
+            .saturating_add(self.elsewhere.load(Ordering::Relaxed))
     }
 
     /// When data flowed last, in milliseconds since 1970.
@@ -192,7 +209,11 @@ impl SessionRecord {
         SessionView {
             id: self.id.to_string(),
             app: self.app.as_ref().to_owned(),
-            worker: self.worker.load().as_ref().map(|worker| worker.id.as_ref().to_owned()),
+            worker: self
+                .worker
+                .load()
+                .as_ref()
+                .map(|worker| worker.id.as_ref().to_owned()),
             moves: self.moves.load(Ordering::Relaxed),
             origin_request_id: self.origin_request_id.get().as_str().to_owned(),
             last_request_id: self
@@ -215,22 +236,26 @@ impl SessionRecord {
 
 mod saved;
 
-/// An open stream of a session, or a long download: counts it, and keeps the session from expiring while data flows.
+/// An open stream of a session, or a long download: counts it, and keeps the session from expiring
+/// while data flows.
 pub struct OpenStream {
     record: Arc<SessionRecord>,
     table: SessionTable,
 }
 
 impl OpenStream {
-    /// Counts one more open stream, until this is dropped. It has registered as `opened`, and is closed at once when the session was deleted
-    /// before that.
+    /// Counts one more open stream, until this is dropped. It has registered as `opened`, and is
+    /// closed at once when the session was deleted before that.
     #[must_use]
     pub fn new(record: &Arc<SessionRecord>, table: &SessionTable, opened: &Opened) -> Self {
         record.open_streams.fetch_add(1, Ordering::Relaxed);
         if record.is_deleted() {
             opened.close(CloseReason::SessionDeleted);
         }
-        Self { record: Arc::clone(record), table: table.clone() }
+        Self {
+            record: Arc::clone(record),
+            table: table.clone(),
+        }
     }
 
     /// Counts data that flowed in the stream.

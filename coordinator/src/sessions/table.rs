@@ -1,10 +1,12 @@
 //! The sessions of this coordinator, in memory: bounded and expiring.
 //!
-//! Clients that never return the cookie make a new session with each request. So that they cannot push others out, sessions that have
-//! been seen once are the first to go, and have a quarter of the room when there is none left.
+//! Clients that never return the cookie make a new session with each request. So that they cannot
+//! push others out, sessions that have been seen once are the first to go, and have a quarter of
+//! the room when there is none left.
 //!
-//! Finding a session writes nothing but a mark beside it: a table that kept its sessions in the order of their use would touch a dozen
-//! places in memory for each request, all cold where there are many sessions.
+//! Finding a session writes nothing but a mark beside it: a table that kept its sessions in the
+//! order of their use would touch a dozen places in memory for each request, all cold where there
+//! are many sessions.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
@@ -34,7 +36,8 @@ const SWEEP: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct SessionTable {
     sessions: Arc<Cache<SessionId, Arc<SessionRecord>>>,
-    /// Sessions that were deleted, and when: a client that still shows one gets another. Asked only for a session that is not there.
+    /// Sessions that were deleted, and when: a client that still shows one gets another. Asked only
+    /// for a session that is not there.
     deleted: Arc<Cache<SessionId, Instant>>,
     ttl: Duration,
 }
@@ -43,7 +46,9 @@ impl SessionTable {
     /// A table of at most `max` sessions, which forgets one that was unused for `ttl`.
     #[must_use]
     pub fn new(max: u64, ttl: Duration) -> Self {
-        let locks = usize::try_from(max / SESSIONS_PER_LOCK).unwrap_or(usize::MAX).clamp(1, 256);
+        let locks = usize::try_from(max / SESSIONS_PER_LOCK)
+            .unwrap_or(usize::MAX)
+            .clamp(1, 256);
         let items = usize::try_from(max).unwrap_or(usize::MAX);
         let options = OptionsBuilder::new()
             .estimated_items_capacity(items)
@@ -53,12 +58,28 @@ impl SessionTable {
             .build();
         let hasher = DefaultHashBuilder::default();
         let sessions = match options {
-            Ok(options) => Cache::with_options(options, UnitWeighter, hasher, DefaultLifecycle::default()),
+            Ok(options) => {
+                Cache::with_options(options, UnitWeighter, hasher, DefaultLifecycle::default())
+            }
             // Only missing capacities are an error, and both are there.
-            Err(_) => Cache::with(items, max, UnitWeighter, hasher, DefaultLifecycle::default()),
+            Err(_) => Cache::with(
+                items,
+                max,
+                UnitWeighter,
+                hasher,
+                DefaultLifecycle::default(),
+            ),
         };
-        let deleted = Arc::new(Cache::with_weighter(DELETED_AT_FIRST.min(items), max, UnitWeighter));
-        Self { sessions: Arc::new(sessions), deleted, ttl }
+        let deleted = Arc::new(Cache::with_weighter(
+            DELETED_AT_FIRST.min(items),
+            max,
+            UnitWeighter,
+        ));
+        Self {
+            sessions: Arc::new(sessions),
+            deleted,
+            ttl,
+        }
     }
 
     /// Takes in a session that is new.
@@ -69,17 +90,27 @@ impl SessionTable {
 
     /// The session of a client that has come back, if it is here.
     pub fn returned(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
-        self.sessions.get(id).filter(|record| !record.is_expired(self.ttl))
+        self.sessions
+            .get(id)
+            .filter(|record| !record.is_expired(self.ttl))
     }
 
-    /// The session of a client that has come back; one that is not here any more is made anew, unless it was deleted. Two requests that come
-    /// back at once find one record.
-    pub fn recall(&self, id: &SessionId, make: impl FnOnce() -> Arc<SessionRecord>) -> Option<Arc<SessionRecord>> {
+    /// The session of a client that has come back; one that is not here any more is made anew,
+    /// unless it was deleted. Two requests that come back at once find one record.
+    pub fn recall(
+        &self,
+        id: &SessionId,
+        make: impl FnOnce() -> Arc<SessionRecord>,
+    ) -> Option<Arc<SessionRecord>> {
         if self.was_deleted(id) {
             return None;
         }
-        self.sessions.remove_if(id, |record| record.is_expired(self.ttl));
-        let record = match self.sessions.get_or_insert_with(id, || Ok::<_, Infallible>(make())) {
+        self.sessions
+            .remove_if(id, |record| record.is_expired(self.ttl));
+        let record = match self
+            .sessions
+            .get_or_insert_with(id, || Ok::<_, Infallible>(make()))
+        {
             Ok(record) => record,
             Err(never) => match never {},
         };
@@ -91,15 +122,16 @@ impl SessionTable {
         Some(record)
     }
 
-    /// Keeps a session that is used by an open stream, or brings it back; one that was deleted stays away.
+    /// Keeps a session that is used by an open stream, or brings it back; one that was deleted
+    /// stays away.
     pub fn keep(&self, record: &Arc<SessionRecord>) {
         if !record.is_deleted() {
             self.recall(record.id(), || Arc::clone(record));
         }
     }
 
-    /// Takes a session out for good: for as long as it could have lived, no client is recognised by it. Its open streams are the
-    /// caller's to close.
+    /// Takes a session out for good: for as long as it could have lived, no client is recognised by
+    /// it. Its open streams are the caller's to close.
     pub fn remove(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
         self.get(id)?;
         // First, so that nobody who does not find the session any more makes it anew.
@@ -109,7 +141,8 @@ impl SessionTable {
         Some(record)
     }
 
-    /// Takes all sessions of apps out, which themselves are gone; says how many. Looks at every session.
+    /// Takes all sessions of apps out, which themselves are gone; says how many. Looks at every
+    /// session.
     pub fn remove_apps(&self, apps: &HashSet<&str>) -> usize {
         let removed = AtomicUsize::new(0);
         self.sessions.retain(|_, record| {
@@ -124,10 +157,13 @@ impl SessionTable {
     }
 
     fn was_deleted(&self, id: &SessionId) -> bool {
-        self.deleted.peek(id).is_some_and(|at| at.elapsed() <= self.ttl)
+        self.deleted
+            .peek(id)
+            .is_some_and(|at| at.elapsed() <= self.ttl)
     }
 
-    /// How often an open stream has to keep its session, if data flows in it: well within the time after which the session would be forgotten.
+    /// How often an open stream has to keep its session, if data flows in it: well within the time
+    /// after which the session would be forgotten.
     #[must_use]
     pub fn keep_every(&self) -> Duration {
         (self.ttl / 4).min(Duration::from_secs(60))
@@ -136,7 +172,9 @@ impl SessionTable {
     /// One session. Looking is no use of it.
     #[must_use]
     pub fn get(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
-        self.sessions.peek(id).filter(|record| !record.is_expired(self.ttl))
+        self.sessions
+            .peek(id)
+            .filter(|record| !record.is_expired(self.ttl))
     }
 
     /// How long an unused session is remembered.
@@ -169,7 +207,8 @@ impl SessionTable {
         self.iter().filter(|record| !record.is_expired(self.ttl))
     }
 
-    /// How many sessions have the worker of each identifier, of those that `wanted` says. Looks at every session.
+    /// How many sessions have the worker of each identifier, of those that `wanted` says. Looks at
+    /// every session.
     #[must_use]
     pub fn by_worker(&self, wanted: impl Fn(&str) -> bool) -> HashMap<Arc<str>, u64> {
         let mut counts = HashMap::new();
@@ -183,8 +222,9 @@ impl SessionTable {
         counts
     }
 
-    /// The first `limit` sessions by identifier of those behind `cursor` that `wanted` says, and whether there are more. Looks at
-    /// every session, and holds no more of them than it gives back.
+    /// The first `limit` sessions by identifier of those behind `cursor` that `wanted` says, and
+    /// whether there are more. Looks at every session, and holds no more of them than it gives
+    /// back.
     #[must_use]
     pub fn page(
         &self,
@@ -196,8 +236,12 @@ impl SessionTable {
         let mut more = false;
         for record in self.live() {
             let id = *record.id();
-            let is_late = first.len() >= limit && first.last_key_value().is_some_and(|(last, _)| id > *last);
-            if cursor.is_some_and(|cursor| id.as_str() <= cursor) || (more && is_late) || !wanted(&record) {
+            let is_late =
+                first.len() >= limit && first.last_key_value().is_some_and(|(last, _)| id > *last);
+            if cursor.is_some_and(|cursor| id.as_str() <= cursor)
+                || (more && is_late)
+                || !wanted(&record)
+            {
                 continue;
             }
             first.insert(id, record);
@@ -210,7 +254,8 @@ impl SessionTable {
     }
 
     fn sweep(&self) {
-        self.sessions.retain(|_, record| !record.is_expired(self.ttl));
+        self.sessions
+            .retain(|_, record| !record.is_expired(self.ttl));
         self.deleted.retain(|_, at| at.elapsed() <= self.ttl);
     }
 }
@@ -236,7 +281,12 @@ mod tests {
     use app_proxy_hop::request_id::RequestId;
 
     fn record(key: &SessionKey) -> Arc<SessionRecord> {
-        Arc::new(SessionRecord::new(key.issue("a"), &"a".into(), None, &RequestId::generate()))
+        Arc::new(SessionRecord::new(
+            key.issue("a"),
+            &"a".into(),
+            None,
+            &RequestId::generate(),
+        ))
     }
 
     #[test]
@@ -254,7 +304,11 @@ mod tests {
         }
         assert!(table.live().count() <= 100, "{}", table.live().count());
         for record in &returning {
-            assert!(table.get(record.id()).is_some_and(|found| Arc::ptr_eq(&found, record)));
+            assert!(
+                table
+                    .get(record.id())
+                    .is_some_and(|found| Arc::ptr_eq(&found, record))
+            );
         }
     }
 
@@ -265,7 +319,10 @@ mod tests {
         let gone = record(&key);
         let made = table.recall(gone.id(), || Arc::clone(&gone)).unwrap();
         assert!(Arc::ptr_eq(&made, &gone));
-        assert!(Arc::ptr_eq(&table.recall(gone.id(), || record(&key)).unwrap(), &gone));
+        assert!(Arc::ptr_eq(
+            &table.recall(gone.id(), || record(&key)).unwrap(),
+            &gone
+        ));
     }
 
     #[test]
@@ -288,7 +345,12 @@ mod tests {
         let key = SessionKey::new(&[1; 32]).unwrap();
         let table = SessionTable::new(100, Duration::from_secs(60));
         let gone = record(&key);
-        let other = Arc::new(SessionRecord::new(key.issue("b"), &"b".into(), None, &RequestId::generate()));
+        let other = Arc::new(SessionRecord::new(
+            key.issue("b"),
+            &"b".into(),
+            None,
+            &RequestId::generate(),
+        ));
         for session in [&gone, &other] {
             table.admit(session.id(), Arc::clone(session));
         }
@@ -304,7 +366,12 @@ mod tests {
         let mut expected = Vec::new();
         for number in 0..47 {
             let app = if number % 3 == 0 { "b" } else { "a" };
-            let session = Arc::new(SessionRecord::new(key.issue(app), &app.into(), None, &RequestId::generate()));
+            let session = Arc::new(SessionRecord::new(
+                key.issue(app),
+                &app.into(),
+                None,
+                &RequestId::generate(),
+            ));
             table.admit(session.id(), Arc::clone(&session));
             if app == "a" {
                 expected.push(*session.id());

@@ -1,11 +1,15 @@
-//! A store that is opened after those who use it are put together: a daemon forks in between, and nothing that is open survives that.
+//! A store that is opened after those who use it are put together: a daemon forks in between, and
+//! nothing that is open survives that.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::{ActivityBatch, AppCommit, Contents, Cursor, News, Served, Store, StoreError, StoredWebhook, StoredWorker};
+use super::{
+    ActivityBatch, AppCommit, Contents, Cursor, News, Served, Store, StoreError, StoredWebhook,
+    StoredWorker,
+};
 
 /// Stands for a store; every call waits until [`Opened::set`] says which one.
 #[derive(Clone)]
@@ -39,7 +43,11 @@ impl LateStore {
 
     async fn open(&self) -> Result<Arc<dyn Store>, StoreError> {
         let mut store = self.0.clone();
-        let opened = store.wait_for(Option::is_some).await.ok().and_then(|store| store.clone());
+        let opened = store
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|store| store.clone());
         opened.ok_or_else(|| StoreError::Unusable("the coordinator is ending".to_owned()))
     }
 }

@@ -7,8 +7,8 @@ use app_proxy_control::table::{StoredApp, TableState};
 use async_trait::async_trait;
 
 use super::{
-    ActivityBatch, AppActivity, AppChange, AppCommit, AppNews, Contents, Cursor, News, SessionActivity, Store,
-    StoreError, StoredSession, StoredWebhook, StoredWorker,
+    ActivityBatch, AppActivity, AppChange, AppCommit, AppNews, Contents, Cursor, News,
+    SessionActivity, Store, StoreError, StoredSession, StoredWebhook, StoredWorker,
 };
 
 mod mark;
@@ -27,15 +27,22 @@ impl MemoryStore {
     /// An empty store.
     #[must_use]
     pub fn new() -> Self {
-        Self { kept: Arc::default(), writer: 0 }
+        Self {
+            kept: Arc::default(),
+            writer: 0,
+        }
     }
 
-    /// Another handle on the same contents, as another process has one on a file: what is changed through one of them is news to the other.
+    /// Another handle on the same contents, as another process has one on a file: what is changed
+    /// through one of them is news to the other.
     #[must_use]
     pub fn another(&self) -> Self {
         let mut kept = self.kept();
         kept.handles += 1;
-        Self { kept: Arc::clone(&self.kept), writer: kept.handles }
+        Self {
+            kept: Arc::clone(&self.kept),
+            writer: kept.handles,
+        }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -73,30 +80,50 @@ struct Kept {
 
 impl Kept {
     fn cursor(&self) -> Cursor {
-        Cursor { epoch: self.epoch.clone(), revision: self.revision, sequence: self.changed.sequence() }
+        Cursor {
+            epoch: self.epoch.clone(),
+            revision: self.revision,
+            sequence: self.changed.sequence(),
+        }
     }
 
     /// The app table from `after` on.
     fn table(&self, after: u64) -> TableState {
         let apps = self.apps.values().filter(|app| app.revision > after);
-        let deleted = self.deleted_apps.iter().filter(|(_, revision)| **revision > after);
+        let deleted = self
+            .deleted_apps
+            .iter()
+            .filter(|(_, revision)| **revision > after);
         TableState {
             epoch: self.epoch.clone(),
             revision: self.revision,
             horizon: self.horizon,
             apps: apps.map(|app| app.as_ref().clone()).collect(),
-            deleted: deleted.map(|(name, revision)| (name.clone(), *revision)).collect(),
+            deleted: deleted
+                .map(|(name, revision)| (name.clone(), *revision))
+                .collect(),
         }
     }
 
     fn load(&self) -> Contents {
-        let deleted = self.deleted_sessions.iter().map(|(id, at)| (id.clone(), at.value));
+        let deleted = self
+            .deleted_sessions
+            .iter()
+            .map(|(id, at)| (id.clone(), at.value));
         Contents {
             apps: self.table(0),
             workers: self.workers.values().cloned().collect(),
-            sessions: self.sessions.values().map(|session| session.value.clone()).collect(),
+            sessions: self
+                .sessions
+                .values()
+                .map(|session| session.value.clone())
+                .collect(),
             deleted_sessions: deleted.collect(),
-            activity: self.activity.values().map(|activity| activity.value.clone()).collect(),
+            activity: self
+                .activity
+                .values()
+                .map(|activity| activity.value.clone())
+                .collect(),
             webhooks: self.webhooks.clone(),
             cursor: self.cursor(),
         }
@@ -108,18 +135,28 @@ impl Kept {
             return None;
         }
         let complete = !same || seen.revision > self.revision || seen.revision < self.horizon;
-        Some(AppNews { state: self.table(if complete { 0 } else { seen.revision }), complete })
+        Some(AppNews {
+            state: self.table(if complete { 0 } else { seen.revision }),
+            complete,
+        })
     }
 
     fn news(&self, seen: &Cursor, reader: u64) -> Option<News> {
         let apps = self.app_news(seen);
         let after = seen.sequence;
         if !self.changed.is_news(after, reader) {
-            let news = |apps| News { apps: Some(apps), cursor: self.cursor(), ..News::default() };
+            let news = |apps| News {
+                apps: Some(apps),
+                cursor: self.cursor(),
+                ..News::default()
+            };
             return apps.map(news);
         }
         let workers = self.workers_changed.is_news(after, reader);
-        let deleted = self.deleted_sessions.iter().filter(|(_, at)| at.mark.is_news(after, reader));
+        let deleted = self
+            .deleted_sessions
+            .iter()
+            .filter(|(_, at)| at.mark.is_news(after, reader));
         Some(News {
             apps,
             workers: workers.then(|| self.workers.values().cloned().collect()),
@@ -146,7 +183,8 @@ impl Kept {
         }
         if !same {
             let apps = &self.apps;
-            self.sessions.retain(|_, session| apps.contains_key(&session.value.app));
+            self.sessions
+                .retain(|_, session| apps.contains_key(&session.value.app));
         }
         self.epoch = commit.epoch;
         self.revision = commit.revision;
@@ -183,15 +221,25 @@ impl Kept {
             let gone = self.deleted_apps.contains_key(&activity.session.app);
             if !gone && !self.deleted_sessions.contains_key(id) {
                 let new = || Marked::new(activity.session.clone(), sequence, writer);
-                let merge = |kept: &mut Marked<_>| kept.change(sequence, writer, |kept| merge_session(kept, activity));
-                self.sessions.entry(id.clone()).and_modify(merge).or_insert_with(new);
+                let merge = |kept: &mut Marked<_>| {
+                    kept.change(sequence, writer, |kept| merge_session(kept, activity))
+                };
+                self.sessions
+                    .entry(id.clone())
+                    .and_modify(merge)
+                    .or_insert_with(new);
             }
         }
         for activity in &batch.apps {
             if !self.deleted_apps.contains_key(&activity.app) {
                 let new = || Marked::new(activity.clone(), sequence, writer);
-                let merge = |kept: &mut Marked<_>| kept.change(sequence, writer, |kept| merge_app(kept, activity));
-                self.activity.entry(activity.app.clone()).and_modify(merge).or_insert_with(new);
+                let merge = |kept: &mut Marked<_>| {
+                    kept.change(sequence, writer, |kept| merge_app(kept, activity))
+                };
+                self.activity
+                    .entry(activity.app.clone())
+                    .and_modify(merge)
+                    .or_insert_with(new);
             }
         }
     }
@@ -202,18 +250,25 @@ impl Kept {
             self.sessions.remove(id);
             let later = |at: &mut Marked<u64>| at.value = at.value.max(at_ms);
             let new = || Marked::new(at_ms, sequence, writer);
-            self.deleted_sessions.entry(id.clone()).and_modify(later).or_insert_with(new);
+            self.deleted_sessions
+                .entry(id.clone())
+                .and_modify(later)
+                .or_insert_with(new);
         }
     }
 
     fn trim_sessions(&mut self, before_ms: u64, most: u64) -> u64 {
         let had = self.sessions.len();
         self.deleted_sessions.retain(|_, at| at.value >= before_ms);
-        self.sessions.retain(|_, session| session.value.active_ms >= before_ms);
+        self.sessions
+            .retain(|_, session| session.value.active_ms >= before_ms);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         if self.sessions.len() > most {
-            let mut by_activity: Vec<_> =
-                self.sessions.values().map(|s| (s.value.active_ms, s.value.id.clone())).collect();
+            let mut by_activity: Vec<_> = self
+                .sessions
+                .values()
+                .map(|s| (s.value.active_ms, s.value.id.clone()))
+                .collect();
             by_activity.sort_unstable();
             for (_, id) in by_activity.iter().rev().skip(most) {
                 self.sessions.remove(id);
@@ -223,8 +278,14 @@ impl Kept {
     }
 
     fn save_webhook(&mut self, webhook: StoredWebhook) {
-        if self.webhooks.iter().all(|kept| kept.event.id != webhook.event.id) {
-            let place = self.webhooks.partition_point(|kept| kept.created_ms <= webhook.created_ms);
+        if self
+            .webhooks
+            .iter()
+            .all(|kept| kept.event.id != webhook.event.id)
+        {
+            let place = self
+                .webhooks
+                .partition_point(|kept| kept.created_ms <= webhook.created_ms);
             self.webhooks.insert(place, webhook);
         }
     }
@@ -307,7 +368,9 @@ impl Store for MemoryStore {
     }
 
     async fn remove_webhook(&self, event_id: &str) -> Result<(), StoreError> {
-        self.kept().webhooks.retain(|kept| kept.event.id != event_id);
+        self.kept()
+            .webhooks
+            .retain(|kept| kept.event.id != event_id);
         Ok(())
     }
 }

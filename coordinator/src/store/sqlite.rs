@@ -1,8 +1,9 @@
 //! A store in one SQLite file: `store: {kind: sqlite, path: …}`, the default.
 //!
-//! The file is written ahead (WAL): a process that is ended at any moment loses nothing that was acknowledged, and two processes use
-//! the file at once. What a call of the API waits for is on the disk when it returns; activity is left to the system, and a
-//! loss of power may take back its last seconds.
+//! The file is written ahead (WAL): a process that is ended at any moment loses nothing that was
+//! acknowledged, and two processes use the file at once. What a call of the API waits for is on the
+//! disk when it returns; activity is left to the system, and a loss of power may take back its last
+//! seconds.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +14,10 @@ use rusqlite::Connection;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::spawn_blocking;
 
-use super::{ActivityBatch, AppCommit, Contents, Cursor, News, Served, Store, StoreError, StoredWebhook, StoredWorker};
+use super::{
+    ActivityBatch, AppCommit, Contents, Cursor, News, Served, Store, StoreError, StoredWebhook,
+    StoredWorker,
+};
 
 mod fault;
 mod file;
@@ -33,16 +37,18 @@ use read::Reader;
 
 /// A store in an SQLite file.
 ///
-/// Dropping it closes the file; it has no threads of its own. A process that forks drops it first and opens it again
-/// after that, because a connection must not be used on both sides of a fork.
+/// Dropping it closes the file; it has no threads of its own. A process that forks drops it first
+/// and opens it again after that, because a connection must not be used on both sides of a fork.
 pub struct SqliteStore {
     /// The file's name, for errors.
     file: Arc<str>,
-    /// Tells the changes of this process from those of others; by chance, so that nothing has to be agreed.
+    /// Tells the changes of this process from those of others; by chance, so that nothing has to be
+    /// agreed.
     writer: i64,
     /// Whether this process serves no more.
     left: AtomicBool,
-    /// SQLite has one writer at a time: in a process they wait for each other here, in order and without asking again and again.
+    /// SQLite has one writer at a time: in a process they wait for each other here, in order and
+    /// without asking again and again.
     writers: Arc<Mutex<Writers>>,
     reader: Arc<Mutex<Reader>>,
 }
@@ -55,10 +61,12 @@ struct Writers {
 }
 
 impl SqliteStore {
-    /// Opens the store in a file: a new one when there is no file, or an empty one. The file, and the folder when that is missing too, are
-    /// made for nobody else to read. What is no store, or is damaged, is left as it is.
+    /// Opens the store in a file: a new one when there is no file, or an empty one. The file, and
+    /// the folder when that is missing too, are made for nobody else to read. What is no store, or
+    /// is damaged, is left as it is.
     ///
-    /// It blocks for as long as it takes to read the file once. A process opens a file that does not exist yet once at a time.
+    /// It blocks for as long as it takes to read the file once. A process opens a file that does
+    /// not exist yet once at a time.
     ///
     /// # Errors
     /// [`StoreError`], which names the file.
@@ -66,8 +74,8 @@ impl SqliteStore {
         Self::open_with(path, schema::MIGRATIONS)
     }
 
-    /// What is in a file, as a later version of the schema may see it. Nothing is written to the file: another process, of an earlier
-    /// version, may be at work with it.
+    /// What is in a file, as a later version of the schema may see it. Nothing is written to the
+    /// file: another process, of an earlier version, may be at work with it.
     ///
     /// # Errors
     /// [`StoreError`], which names the file.
@@ -108,10 +116,17 @@ impl SqliteStore {
         let writer = i64::from(rand::random::<u32>());
         let reader = Reader::new(file::connect_to_read(&path)?, writer);
         let writers = Arc::new(Mutex::new(Writers { durable, behind }));
-        Ok(Self { file, writer, left: AtomicBool::new(false), writers, reader: Arc::new(Mutex::new(reader)) })
+        Ok(Self {
+            file,
+            writer,
+            left: AtomicBool::new(false),
+            writers,
+            reader: Arc::new(Mutex::new(reader)),
+        })
     }
 
-    /// Does something with what a lock guards, where it may block; it goes on to its end even when nobody waits for it any more.
+    /// Does something with what a lock guards, where it may block; it goes on to its end even when
+    /// nobody waits for it any more.
     async fn with<G, T, F>(&self, lock: &Arc<Mutex<G>>, work: F) -> Result<T, StoreError>
     where
         G: Send + 'static,
@@ -120,7 +135,8 @@ impl SqliteStore {
     {
         let mut held: OwnedMutexGuard<G> = Arc::clone(lock).lock_owned().await;
         let done = spawn_blocking(move || work(&mut held)).await;
-        done.unwrap_or_else(|error| Err(Fault::Unusable(error.to_string()))).map_err(|fault| fault.at(&self.file))
+        done.unwrap_or_else(|error| Err(Fault::Unusable(error.to_string())))
+            .map_err(|fault| fault.at(&self.file))
     }
 
     /// Writes what somebody waits for.
@@ -129,7 +145,10 @@ impl SqliteStore {
         work: impl FnOnce(&mut Connection, i64) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let writer = self.writer;
-        self.with(&self.writers, move |writers| work(&mut writers.durable, writer)).await
+        self.with(&self.writers, move |writers| {
+            work(&mut writers.durable, writer)
+        })
+        .await
     }
 
     /// Writes what nobody waits for.
@@ -138,11 +157,15 @@ impl SqliteStore {
         work: impl FnOnce(&mut Connection, i64) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let writer = self.writer;
-        self.with(&self.writers, move |writers| work(&mut writers.behind, writer)).await
+        self.with(&self.writers, move |writers| {
+            work(&mut writers.behind, writer)
+        })
+        .await
     }
 }
 
-/// A name that is a file's: SQLite takes some relative ones for something else, `:memory:` and `file:…`.
+/// A name that is a file's: SQLite takes some relative ones for something else, `:memory:` and
+/// `file:…`.
 fn absolute(path: &Path) -> Result<PathBuf, Fault> {
     std::path::absolute(path).map_err(|error| Fault::Unusable(error.to_string()))
 }
@@ -155,11 +178,13 @@ impl Store for SqliteStore {
 
     async fn news(&self, seen: &Cursor) -> Result<Option<News>, StoreError> {
         let seen = seen.clone();
-        self.with(&self.reader, move |reader| reader.news(&seen)).await
+        self.with(&self.reader, move |reader| reader.news(&seen))
+            .await
     }
 
     async fn commit_apps(&self, commit: AppCommit) -> Result<(), StoreError> {
-        self.write(move |connection, _| write::commit_apps(connection, &commit)).await
+        self.write(move |connection, _| write::commit_apps(connection, &commit))
+            .await
     }
 
     async fn note_serving(&self, table: &Served, alone: bool) -> Result<(), StoreError> {
@@ -167,7 +192,10 @@ impl Store for SqliteStore {
             return Ok(());
         }
         let table = table.clone();
-        self.write_behind(move |connection, writer| write::note_serving(connection, &table, alone, writer)).await
+        self.write_behind(move |connection, writer| {
+            write::note_serving(connection, &table, alone, writer)
+        })
+        .await
     }
 
     async fn note_leaving(&self) -> Result<(), StoreError> {
@@ -176,16 +204,20 @@ impl Store for SqliteStore {
     }
 
     async fn served_elsewhere(&self) -> Result<Option<Vec<Served>>, StoreError> {
-        self.with(&self.reader, Reader::served_elsewhere).await.map(Some)
+        self.with(&self.reader, Reader::served_elsewhere)
+            .await
+            .map(Some)
     }
 
     async fn save_worker(&self, worker: StoredWorker) -> Result<(), StoreError> {
-        self.write(move |connection, writer| write::save_worker(connection, &worker, writer)).await
+        self.write(move |connection, writer| write::save_worker(connection, &worker, writer))
+            .await
     }
 
     async fn remove_worker(&self, id: &str) -> Result<(), StoreError> {
         let id = id.to_owned();
-        self.write(move |connection, writer| write::remove_worker(connection, &id, writer)).await
+        self.write(move |connection, writer| write::remove_worker(connection, &id, writer))
+            .await
     }
 
     async fn save_activity(&self, batch: &ActivityBatch) -> Result<(), StoreError> {
@@ -193,7 +225,10 @@ impl Store for SqliteStore {
             return Ok(());
         }
         let batch = batch.clone();
-        self.write_behind(move |connection, writer| write::save_activity(connection, &batch, writer)).await
+        self.write_behind(move |connection, writer| {
+            write::save_activity(connection, &batch, writer)
+        })
+        .await
     }
 
     async fn delete_sessions(&self, ids: &[String], at_ms: u64) -> Result<(), StoreError> {
@@ -201,13 +236,18 @@ impl Store for SqliteStore {
             return Ok(());
         }
         let ids = ids.to_vec();
-        self.write(move |connection, writer| write::delete_sessions(connection, &ids, at_ms, writer)).await
+        self.write(move |connection, writer| {
+            write::delete_sessions(connection, &ids, at_ms, writer)
+        })
+        .await
     }
 
     async fn trim_sessions(&self, before_ms: u64, most: u64) -> Result<u64, StoreError> {
         let mut sessions = 0;
         loop {
-            let trimmed = self.write_behind(move |connection, _| write::trim(connection, before_ms, most)).await?;
+            let trimmed = self
+                .write_behind(move |connection, _| write::trim(connection, before_ms, most))
+                .await?;
             sessions += trimmed.sessions;
             if !trimmed.more {
                 return Ok(sessions);
@@ -216,7 +256,8 @@ impl Store for SqliteStore {
     }
 
     async fn save_webhook(&self, webhook: StoredWebhook) -> Result<(), StoreError> {
-        self.write(move |connection, _| write::save_webhook(connection, &webhook)).await
+        self.write(move |connection, _| write::save_webhook(connection, &webhook))
+            .await
     }
 
     async fn webhooks(&self) -> Result<Vec<StoredWebhook>, StoreError> {
@@ -225,6 +266,7 @@ impl Store for SqliteStore {
 
     async fn remove_webhook(&self, event_id: &str) -> Result<(), StoreError> {
         let event_id = event_id.to_owned();
-        self.write(move |connection, _| write::remove_webhook(connection, &event_id)).await
+        self.write(move |connection, _| write::remove_webhook(connection, &event_id))
+            .await
     }
 }

@@ -1,4 +1,5 @@
-//! The page that browsers see while an app starts. It goes on by itself, with a script or without one.
+//! The page that browsers see while an app starts. It goes on by itself, with a script or without
+//! one.
 
 use app_proxy_hop::error::escape;
 use app_proxy_hop::request_id::RequestId;
@@ -11,7 +12,8 @@ const TEMPLATE: &str = include_str!("page.html");
 /// A page, and what it may do.
 pub(super) struct Page {
     pub(super) body: String,
-    /// For `Content-Security-Policy`. Who may frame it is left open, as apps are framed by consoles and there is nothing to click.
+    /// For `Content-Security-Policy`. Who may frame it is left open, as apps are framed by consoles
+    /// and there is nothing to click.
     pub(super) policy: String,
 }
 
@@ -45,19 +47,41 @@ mod tests {
 
     #[test]
     fn the_page_names_the_app_and_the_request_and_escapes_both() {
-        let id = RequestId::accept(&HeaderValue::from_static("a'b")).unwrap_or_else(|_| RequestId::generate());
+        let id = RequestId::accept(&HeaderValue::from_static("a'b"))
+            .unwrap_or_else(|_| RequestId::generate());
         let page = render("<notes>", &id);
-        assert!(page.body.contains("&lt;notes&gt; is starting"), "{}", page.body);
-        assert!(!page.body.contains("<notes>") && !page.body.contains("{{") && !page.body.contains("a'b"));
+        assert!(
+            page.body.contains("&lt;notes&gt; is starting"),
+            "{}",
+            page.body
+        );
+        assert!(
+            !page.body.contains("<notes>")
+                && !page.body.contains("{{")
+                && !page.body.contains("a'b")
+        );
     }
 
     #[test]
     fn only_what_has_the_nonce_runs_and_no_two_pages_have_the_same() {
         let page = render("notes", &RequestId::generate());
-        let nonce = page.policy.split("'nonce-").nth(1).unwrap().split('\'').next().unwrap();
+        let nonce = page
+            .policy
+            .split("'nonce-")
+            .nth(1)
+            .unwrap()
+            .split('\'')
+            .next()
+            .unwrap();
         assert_eq!(page.body.matches(&format!("nonce=\"{nonce}\"")).count(), 2);
-        assert_eq!(page.body.matches("<script").count() + page.body.matches("<style").count(), 2);
-        assert!(!page.body.contains(" style=") && !page.body.contains(" onload="), "nothing inline without it");
+        assert_eq!(
+            page.body.matches("<script").count() + page.body.matches("<style").count(),
+            2
+        );
+        assert!(
+            !page.body.contains(" style=") && !page.body.contains(" onload="),
+            "nothing inline without it"
+        );
         assert_ne!(page.policy, render("notes", &RequestId::generate()).policy);
     }
 }

@@ -59,31 +59,48 @@ pub(super) enum NotTaken {
 
 impl Courier {
     pub(super) fn new(key: SigningKey, request_id: HeaderName) -> Self {
-        Self { key, request_id, plain: OnceCell::new(), private: OnceCell::new() }
+        Self {
+            key,
+            request_id,
+            plain: OnceCell::new(),
+            private: OnceCell::new(),
+        }
     }
 
     /// Tries once.
-    pub(super) async fn deliver(&self, url: &WebhookUrl, event: &Event) -> Result<StatusCode, NotTaken> {
+    pub(super) async fn deliver(
+        &self,
+        url: &WebhookUrl,
+        event: &Event,
+    ) -> Result<StatusCode, NotTaken> {
         let request = self.request(url, event, Now::read().ms / 1000)?;
         match tokio::time::timeout(PATIENCE, self.send(request)).await {
             Err(_) => Err(NotTaken::Late),
             Ok(Ok(status)) if status.is_success() => Ok(status),
-            Ok(Ok(StatusCode::GONE)) => {
-                Err(NotTaken::Never("status 410: the scheduler wants no more of them".to_owned()))
-            }
+            Ok(Ok(StatusCode::GONE)) => Err(NotTaken::Never(
+                "status 410: the scheduler wants no more of them".to_owned(),
+            )),
             Ok(Ok(status)) => Err(NotTaken::Status(status)),
             Ok(Err(error)) => Err(error),
         }
     }
 
-    fn request(&self, url: &WebhookUrl, event: &Event, timestamp: u64) -> Result<Request<Full<Bytes>>, NotTaken> {
+    fn request(
+        &self,
+        url: &WebhookUrl,
+        event: &Event,
+        timestamp: u64,
+    ) -> Result<Request<Full<Bytes>>, NotTaken> {
         let never = |e: &dyn std::fmt::Display| NotTaken::Never(format!("it cannot be sent: {e}"));
         let body = serde_json::to_vec(event).map_err(|e| never(&e))?;
         let signature = self.key.sign(&event.id, timestamp, &body);
         let request_id = event.data.request_id.as_deref().unwrap_or(&event.id);
         Request::post(url.uri())
             .header(header::CONTENT_TYPE, "application/json")
-            .header(header::USER_AGENT, concat!("app-proxy-coordinator/", env!("CARGO_PKG_VERSION")))
+            .header(
+                header::USER_AGENT,
+                concat!("app-proxy-coordinator/", env!("CARGO_PKG_VERSION")),
+            )
             .header(WEBHOOK_ID, &event.id)
             .header(WEBHOOK_TIMESTAMP, HeaderValue::from(timestamp))
             .header(WEBHOOK_SIGNATURE, signature)
@@ -95,26 +112,43 @@ impl Courier {
     /// Sends a request, and does not read the body of the answer.
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<StatusCode, NotTaken> {
         let answer = if request.uri().scheme_str() == Some("https") {
-            self.private.get_or_try_init(private).await.map_err(NotTaken::Roots)?.request(request).await
+            self.private
+                .get_or_try_init(private)
+                .await
+                .map_err(NotTaken::Roots)?
+                .request(request)
+                .await
         } else {
             self.plain.get_or_init(plain).await.request(request).await
         };
-        answer.map(|answer| answer.status()).map_err(|e| NotTaken::Connection(with_causes(&e)))
+        answer
+            .map(|answer| answer.status())
+            .map_err(|e| NotTaken::Connection(with_causes(&e)))
     }
 }
 
 async fn plain() -> Plain {
-    Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(KEEP).build_http()
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(KEEP)
+        .build_http()
 }
 
 /// Reads the machine's root certificates, which are many files.
 async fn private() -> io::Result<Private> {
     let connector = tokio::task::spawn_blocking(|| {
-        let connector = HttpsConnectorBuilder::new().with_native_roots()?.https_only().enable_http1().build();
+        let connector = HttpsConnectorBuilder::new()
+            .with_native_roots()?
+            .https_only()
+            .enable_http1()
+            .build();
         io::Result::Ok(connector)
     });
     let connector = connector.await.map_err(io::Error::other)??;
-    Ok(Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(KEEP).build(connector))
+    Ok(Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(KEEP)
+        .build(connector))
 }
 
 /// An error and what it comes from: the client's own text says no more than that there was one.

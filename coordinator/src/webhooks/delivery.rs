@@ -1,4 +1,5 @@
-//! The service that delivers webhooks: each has a task, which tries until it is delivered or given up.
+//! The service that delivers webhooks: each has a task, which tries until it is delivered or given
+//! up.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +22,8 @@ use super::schedule::{Schedule, time_left};
 use crate::store::{Store, StoredWebhook};
 use crate::usage::Now;
 
-/// Most events that wait. Beyond them the oldest gives way: it has been tried most often, and says least about how things are now.
+/// Most events that wait. Beyond them the oldest gives way: it has been tried most often, and says
+/// least about how things are now.
 const MOST: usize = 10_000;
 
 /// How often webhooks are looked for that a predecessor has left in the store.
@@ -57,14 +59,29 @@ struct Entry {
 }
 
 impl Delivery {
-    pub(super) fn new(inbox: UnboundedReceiver<Waiting>, store: Arc<dyn Store>, courier: Courier) -> Self {
-        let post = Post { store, courier, lanes: Lanes::default() };
-        Self { inbox: Mutex::new(Some(inbox)), post: Arc::new(post) }
+    pub(super) fn new(
+        inbox: UnboundedReceiver<Waiting>,
+        store: Arc<dyn Store>,
+        courier: Courier,
+    ) -> Self {
+        let post = Post {
+            store,
+            courier,
+            lanes: Lanes::default(),
+        };
+        Self {
+            inbox: Mutex::new(Some(inbox)),
+            post: Arc::new(post),
+        }
     }
 
     /// Delivers until every outbox is gone.
     pub(super) async fn run(&self) {
-        let inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let inbox = self
+            .inbox
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let Some(mut inbox) = inbox else { return };
         let mut queue = Queue::default();
         let mut tasks = JoinSet::new();
@@ -83,13 +100,27 @@ impl Delivery {
         }
     }
 
-    /// Takes up what has waited in the store for long: a predecessor has left it there that ended before it was delivered.
+    /// Takes up what has waited in the store for long: a predecessor has left it there that ended
+    /// before it was delivered.
     async fn take_up_old(&self, queue: &mut Queue, tasks: &mut JoinSet<u64>) {
-        let before_ms = Now::read().ms.saturating_sub(u64::try_from(OLD.as_millis()).unwrap_or(u64::MAX));
+        let before_ms = Now::read()
+            .ms
+            .saturating_sub(u64::try_from(OLD.as_millis()).unwrap_or(u64::MAX));
         match self.post.store.webhooks().await {
             Ok(waiting) => {
-                for webhook in waiting.into_iter().filter(|webhook| webhook.created_ms < before_ms) {
-                    self.take_in(Waiting { webhook, stored: true }, queue, tasks).await;
+                for webhook in waiting
+                    .into_iter()
+                    .filter(|webhook| webhook.created_ms < before_ms)
+                {
+                    self.take_in(
+                        Waiting {
+                            webhook,
+                            stored: true,
+                        },
+                        queue,
+                        tasks,
+                    )
+                    .await;
                 }
             }
             Err(e) => warn!("webhooks that another process has left cannot be looked for: {e}"),
@@ -118,7 +149,8 @@ impl Delivery {
     }
 }
 
-/// Goes on until the process ends, also while that drains: its successor does not know of what is new here.
+/// Goes on until the process ends, also while that drains: its successor does not know of what is
+/// new here.
 #[async_trait]
 impl BackgroundService for Delivery {
     async fn start(&self, _shutdown: ShutdownWatch) {
@@ -153,7 +185,10 @@ impl Post {
 
     async fn try_until_the_end(&self, url: &WebhookUrl, webhook: &StoredWebhook) {
         // Of the address only this is logged: the rest may have a secret.
-        let host = url.uri().authority().map_or("", |authority| authority.as_str());
+        let host = url
+            .uri()
+            .authority()
+            .map_or("", |authority| authority.as_str());
         let what = format!("webhook {} to {host}", described(webhook));
         let age = Duration::from_millis(Now::read().ms.saturating_sub(webhook.created_ms));
         let attempt = || async {
@@ -169,7 +204,9 @@ impl Post {
             return;
         }
         if let Err(e) = self.store.remove_webhook(id).await {
-            warn!("webhook {id} cannot be removed from the store, so that the next start delivers it again: {e}");
+            warn!(
+                "webhook {id} cannot be removed from the store, so that the next start delivers it again: {e}"
+            );
         }
     }
 }
@@ -191,7 +228,10 @@ where
             return error!("{what} is given up, it is a day old: {failure}");
         }
         let pause = schedule.pause();
-        warn!("{what} is tried again in {} ms: {failure}", pause.as_millis());
+        warn!(
+            "{what} is tried again in {} ms: {failure}",
+            pause.as_millis()
+        );
         tokio::time::sleep_until(latest.min(Instant::now() + pause)).await;
     }
 }
@@ -199,7 +239,12 @@ where
 /// How log lines name a webhook.
 fn described(webhook: &StoredWebhook) -> String {
     let event = &webhook.event;
-    let mut text = format!("{} {} of app {}", event.id, event.kind.as_str(), event.data.app);
+    let mut text = format!(
+        "{} {} of app {}",
+        event.id,
+        event.kind.as_str(),
+        event.data.app
+    );
     if let Some(id) = &event.data.request_id {
         text.push_str(&format!(" request_id={id}"));
     }
@@ -210,7 +255,10 @@ fn described(webhook: &StoredWebhook) -> String {
 mod tests {
     use super::*;
 
-    async fn tried(age: Duration, mut answer: impl FnMut(u32) -> Result<StatusCode, NotTaken>) -> (u32, Duration) {
+    async fn tried(
+        age: Duration,
+        mut answer: impl FnMut(u32) -> Result<StatusCode, NotTaken>,
+    ) -> (u32, Duration) {
         let begin = Instant::now();
         let mut tries = 0;
         try_until_the_end("a webhook", age, || {
@@ -223,23 +271,47 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_webhook_is_tried_again_until_it_is_taken() {
-        let (tries, took) =
-            tried(Duration::ZERO, |n| if n < 4 { Err(NotTaken::Late) } else { Ok(StatusCode::OK) }).await;
+        let (tries, took) = tried(Duration::ZERO, |n| {
+            if n < 4 {
+                Err(NotTaken::Late)
+            } else {
+                Ok(StatusCode::OK)
+            }
+        })
+        .await;
         assert_eq!(tries, 4);
-        assert!((3.5..=7.1).contains(&took.as_secs_f64()), "1 s, 2 s and 4 s, less up to half: {took:?}");
+        assert!(
+            (3.5..=7.1).contains(&took.as_secs_f64()),
+            "1 s, 2 s and 4 s, less up to half: {took:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_webhook_that_nobody_takes_is_given_up_after_a_day() {
         let day = Duration::from_secs(24 * 3600);
-        let (tries, took) = tried(Duration::ZERO, |_| Err(NotTaken::Status(StatusCode::BAD_GATEWAY))).await;
-        assert!((288..=600).contains(&tries), "every 5 minutes at least: {tries}");
+        let (tries, took) = tried(Duration::ZERO, |_| {
+            Err(NotTaken::Status(StatusCode::BAD_GATEWAY))
+        })
+        .await;
+        assert!(
+            (288..=600).contains(&tries),
+            "every 5 minutes at least: {tries}"
+        );
         assert_eq!(took.as_secs(), day.as_secs());
-        assert_eq!(tried(2 * day, |_| Err(NotTaken::Late)).await.0, 1, "an old one has one more chance");
+        assert_eq!(
+            tried(2 * day, |_| Err(NotTaken::Late)).await.0,
+            1,
+            "an old one has one more chance"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_webhook_that_will_never_be_taken_is_given_up_at_once() {
-        assert_eq!(tried(Duration::ZERO, |_| Err(NotTaken::Never("410".to_owned()))).await.0, 1);
+        assert_eq!(
+            tried(Duration::ZERO, |_| Err(NotTaken::Never("410".to_owned())))
+                .await
+                .0,
+            1
+        );
     }
 }

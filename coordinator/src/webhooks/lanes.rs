@@ -1,4 +1,5 @@
-//! How many deliveries go on at once: few in all, and fewer to one scheduler, so that a slow one does not hold up the events of others.
+//! How many deliveries go on at once: few in all, and fewer to one scheduler, so that a slow one
+//! does not hold up the events of others.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +27,10 @@ pub(super) struct Place {
 
 impl Default for Lanes {
     fn default() -> Self {
-        Self { all: Arc::new(Semaphore::new(AT_ONCE)), each: Mutex::default() }
+        Self {
+            all: Arc::new(Semaphore::new(AT_ONCE)),
+            each: Mutex::default(),
+        }
     }
 }
 
@@ -36,7 +40,10 @@ impl Lanes {
         // The semaphores are never closed.
         let own = self.lane(host).acquire_owned().await.ok();
         let shared = Arc::clone(&self.all).acquire_owned().await.ok();
-        Place { _own: own, _shared: shared }
+        Place {
+            _own: own,
+            _shared: shared,
+        }
     }
 
     fn lane(&self, host: &str) -> Arc<Semaphore> {
@@ -44,7 +51,9 @@ impl Lanes {
         if each.len() >= REMEMBERED {
             each.retain(|_, lane| Arc::strong_count(lane) > 1);
         }
-        let lane = each.entry(host.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE_EACH)));
+        let lane = each
+            .entry(host.to_owned())
+            .or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE_EACH)));
         Arc::clone(lane)
     }
 }
@@ -57,7 +66,9 @@ mod tests {
     #[test]
     fn a_slow_host_does_not_hold_up_another_one() {
         let lanes = Lanes::default();
-        let slow: Vec<_> = (0..AT_ONCE_EACH).map(|_| lanes.enter("slow").now_or_never().unwrap()).collect();
+        let slow: Vec<_> = (0..AT_ONCE_EACH)
+            .map(|_| lanes.enter("slow").now_or_never().unwrap())
+            .collect();
         assert!(lanes.enter("slow").now_or_never().is_none());
         assert!(lanes.enter("other").now_or_never().is_some());
         drop(slow);
@@ -67,7 +78,9 @@ mod tests {
     #[test]
     fn there_is_a_bound_for_all_hosts_together() {
         let lanes = Lanes::default();
-        let places: Vec<_> = (0..AT_ONCE).map(|n| lanes.enter(&n.to_string()).now_or_never().unwrap()).collect();
+        let places: Vec<_> = (0..AT_ONCE)
+            .map(|n| lanes.enter(&n.to_string()).now_or_never().unwrap())
+            .collect();
         assert!(lanes.enter("one more").now_or_never().is_none());
         drop(places);
         assert!(lanes.enter("one more").now_or_never().is_some());

@@ -24,7 +24,8 @@ impl Default for Schedule {
 }
 
 impl Schedule {
-    /// The next pause: twice the one before, less up to half of it, so that webhooks that failed together are not tried together.
+    /// The next pause: twice the one before, less up to half of it, so that webhooks that failed
+    /// together are not tried together.
     pub(super) fn pause(&mut self) -> Duration {
         let longest = self.next;
         self.next = (self.next * 2).min(LONGEST);
@@ -47,13 +48,19 @@ mod tests {
         for longest in [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
             let pause = schedule.pause().as_secs_f64();
             let longest = f64::from(longest);
-            assert!((longest / 2.0..=longest).contains(&pause), "{pause} of {longest}");
+            assert!(
+                (longest / 2.0..=longest).contains(&pause),
+                "{pause} of {longest}"
+            );
         }
     }
 
     #[test]
     fn a_webhook_is_tried_for_a_day() {
-        assert_eq!(time_left(Duration::from_secs(3600)), Duration::from_secs(23 * 3600));
+        assert_eq!(
+            time_left(Duration::from_secs(3600)),
+            Duration::from_secs(23 * 3600)
+        );
         assert_eq!(time_left(Duration::from_secs(25 * 3600)), Duration::ZERO);
     }
 }

@@ -48,7 +48,11 @@ mod tests {
     #[test]
     fn the_example_of_standard_webhooks_has_its_signature() {
         let key = SigningKey::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        let signature = key.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
+        let signature = key.sign(
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            1_614_265_330,
+            br#"{"test": 2432232314}"#,
+        );
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
@@ -66,9 +70,18 @@ mod tests {
             }
             block
         };
-        let inner = Sha256::new().chain_update(pad(0x36)).chain_update(b"a.1.b").finalize();
-        let outer = Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize();
-        assert_eq!(plain.sign("a", 1, b"b"), format!("v1,{}", STANDARD.encode(outer)));
+        let inner = Sha256::new()
+            .chain_update(pad(0x36))
+            .chain_update(b"a.1.b")
+            .finalize();
+        let outer = Sha256::new()
+            .chain_update(pad(0x5c))
+            .chain_update(inner)
+            .finalize();
+        assert_eq!(
+            plain.sign("a", 1, b"b"),
+            format!("v1,{}", STANDARD.encode(outer))
+        );
     }
 
     #[test]

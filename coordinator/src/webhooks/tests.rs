@@ -11,7 +11,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::store::{ActivityBatch, AppCommit, Contents, Cursor, News, SessionActivity, StoreError, StoredWorker};
+use crate::store::{
+    ActivityBatch, AppCommit, Contents, Cursor, News, SessionActivity, StoreError, StoredWorker,
+};
 
 /// Keeps webhooks, unless it is broken.
 #[derive(Default)]
@@ -24,7 +26,10 @@ pub(crate) struct FakeStore {
 #[async_trait]
 impl Store for FakeStore {
     async fn load(&self) -> Result<Contents, StoreError> {
-        Ok(Contents { webhooks: self.waiting(), ..Contents::default() })
+        Ok(Contents {
+            webhooks: self.waiting(),
+            ..Contents::default()
+        })
     }
 
     async fn news(&self, _seen: &Cursor) -> Result<Option<News>, StoreError> {
@@ -45,7 +50,10 @@ impl Store for FakeStore {
 
     async fn save_activity(&self, batch: &ActivityBatch) -> Result<(), StoreError> {
         assert_eq!(batch.sessions, Vec::<SessionActivity>::new());
-        self.activity.lock().unwrap().extend(batch.apps.iter().cloned());
+        self.activity
+            .lock()
+            .unwrap()
+            .extend(batch.apps.iter().cloned());
         Ok(())
     }
 
@@ -61,7 +69,10 @@ impl Store for FakeStore {
         if self.broken {
             return Err(StoreError::Full("no room".to_owned()));
         }
-        self.webhooks.lock().unwrap().insert(webhook.event.id.clone(), webhook);
+        self.webhooks
+            .lock()
+            .unwrap()
+            .insert(webhook.event.id.clone(), webhook);
         Ok(())
     }
 
@@ -99,7 +110,11 @@ fn office(store: FakeStore) -> Office {
     let header = HeaderName::from_static("x-backend-request-id");
     let (outbox, delivery) = Outbox::new(store.clone(), key, header, store.waiting());
     let service = tokio::spawn(async move { delivery.run().await });
-    Office { store, outbox, service }
+    Office {
+        store,
+        outbox,
+        service,
+    }
 }
 
 fn wake_event(request_id: Option<&str>) -> Event {
@@ -113,7 +128,12 @@ fn wake_event(request_id: Option<&str>) -> Event {
         sessions: Vec::new(),
     };
     let id = RequestId::generate().as_str().to_owned();
-    Event { id, kind: EventKind::AppWake, timestamp: "2026-01-01T00:00:00.000Z".to_owned(), data }
+    Event {
+        id,
+        kind: EventKind::AppWake,
+        timestamp: "2026-01-01T00:00:00.000Z".to_owned(),
+        data,
+    }
 }
 
 struct Scheduler {
@@ -131,7 +151,9 @@ struct Call {
 impl Scheduler {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/hook?x=1", listener.local_addr().unwrap()).parse().unwrap();
+        let url = format!("http://{}/hook?x=1", listener.local_addr().unwrap())
+            .parse()
+            .unwrap();
         Self { listener, url }
     }
 
@@ -146,7 +168,11 @@ impl Scheduler {
                 let head = head.to_ascii_lowercase();
                 let length: usize = Call::header_of(&head, "content-length").parse().unwrap();
                 if body.len() == length {
-                    return Call { body: body.to_owned(), head, connection };
+                    return Call {
+                        body: body.to_owned(),
+                        head,
+                        connection,
+                    };
                 }
             }
         }
@@ -155,8 +181,10 @@ impl Scheduler {
     /// Takes the next call and answers it.
     async fn answer(&self, status: &str) -> Call {
         let mut call = self.call().await;
-        let answer =
-            format!("HTTP/1.1 {status}\r\nLocation: {}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", self.url);
+        let answer = format!(
+            "HTTP/1.1 {status}\r\nLocation: {}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+            self.url
+        );
         call.connection.write_all(answer.as_bytes()).await.unwrap();
         call
     }
@@ -164,7 +192,9 @@ impl Scheduler {
 
 impl Call {
     fn header_of<'t>(head: &'t str, name: &str) -> &'t str {
-        head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap()
+        head.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+            .unwrap()
     }
 
     fn header(&self, name: &str) -> &str {
@@ -184,14 +214,33 @@ async fn an_event_arrives_signed_and_is_forgotten() {
     let event = wake_event(Some("r-1"));
     office.outbox.send(&scheduler.url, event.clone()).await;
     let call = scheduler.answer("204 No Content").await;
-    assert!(call.head.starts_with("post /hook?x=1 http/1.1\r\n"), "{}", call.head);
+    assert!(
+        call.head.starts_with("post /hook?x=1 http/1.1\r\n"),
+        "{}",
+        call.head
+    );
     assert_eq!(serde_json::from_str::<Event>(&call.body).unwrap(), event);
-    assert_eq!((call.header("webhook-id"), call.header("x-backend-request-id")), (event.id.as_str(), "r-1"));
+    assert_eq!(
+        (
+            call.header("webhook-id"),
+            call.header("x-backend-request-id")
+        ),
+        (event.id.as_str(), "r-1")
+    );
     assert_eq!(call.header("content-type"), "application/json");
-    assert!(call.header("user-agent").starts_with("app-proxy-coordinator/"));
+    assert!(
+        call.header("user-agent")
+            .starts_with("app-proxy-coordinator/")
+    );
     let timestamp: u64 = call.header("webhook-timestamp").parse().unwrap();
-    let signature = SigningKey::new("secret").unwrap().sign(&event.id, timestamp, call.body.as_bytes());
-    assert_eq!(call.header("webhook-signature"), signature.to_ascii_lowercase());
+    let signature =
+        SigningKey::new("secret")
+            .unwrap()
+            .sign(&event.id, timestamp, call.body.as_bytes());
+    assert_eq!(
+        call.header("webhook-signature"),
+        signature.to_ascii_lowercase()
+    );
     emptied(&office.store).await;
 }
 
@@ -202,10 +251,19 @@ async fn an_event_that_is_not_taken_stays_and_comes_again_under_its_identifier()
     office.outbox.send(&scheduler.url, event.clone()).await;
     for status in ["500 Oops", "302 Found"] {
         let call = scheduler.answer(status).await;
-        assert_eq!((call.header("webhook-id"), call.header("x-backend-request-id")), (&*event.id, &*event.id));
+        assert_eq!(
+            (
+                call.header("webhook-id"),
+                call.header("x-backend-request-id")
+            ),
+            (&*event.id, &*event.id)
+        );
         assert_eq!(office.store.waiting().len(), 1, "{status}");
     }
-    assert_eq!(scheduler.answer("200 OK").await.header("webhook-id"), event.id);
+    assert_eq!(
+        scheduler.answer("200 OK").await.header("webhook-id"),
+        event.id
+    );
     emptied(&office.store).await;
 }
 
@@ -220,34 +278,66 @@ async fn gone_means_never_again() {
 #[tokio::test]
 async fn what_an_earlier_process_left_is_delivered_once_however_often_it_is_taken_up() {
     let scheduler = Scheduler::start().await;
-    let left = StoredWebhook { url: scheduler.url.to_string(), event: wake_event(None), created_ms: Now::read().ms };
+    let left = StoredWebhook {
+        url: scheduler.url.to_string(),
+        event: wake_event(None),
+        created_ms: Now::read().ms,
+    };
     let store = FakeStore::default();
-    store.webhooks.lock().unwrap().insert(left.event.id.clone(), left.clone());
+    store
+        .webhooks
+        .lock()
+        .unwrap()
+        .insert(left.event.id.clone(), left.clone());
     let office = office(store);
     office.outbox.take_up(vec![left.clone()]);
-    assert_eq!(scheduler.answer("200 OK").await.header("webhook-id"), left.event.id);
+    assert_eq!(
+        scheduler.answer("200 OK").await.header("webhook-id"),
+        left.event.id
+    );
     emptied(&office.store).await;
     let last = wake_event(None);
     office.outbox.send(&scheduler.url, last.clone()).await;
-    assert_eq!(scheduler.answer("200 OK").await.header("webhook-id"), last.id);
+    assert_eq!(
+        scheduler.answer("200 OK").await.header("webhook-id"),
+        last.id
+    );
 }
 
 #[tokio::test]
 async fn a_broken_store_keeps_no_event_from_its_scheduler() {
-    let (office, scheduler) = (office(FakeStore { broken: true, ..FakeStore::default() }), Scheduler::start().await);
+    let (office, scheduler) = (
+        office(FakeStore {
+            broken: true,
+            ..FakeStore::default()
+        }),
+        Scheduler::start().await,
+    );
     office.outbox.send(&scheduler.url, wake_event(None)).await;
     scheduler.answer("200 OK").await;
 }
 
 #[tokio::test]
 async fn a_scheduler_that_does_not_answer_holds_up_no_other() {
-    let (office, silent, other) = (office(FakeStore::default()), Scheduler::start().await, Scheduler::start().await);
+    let (office, silent, other) = (
+        office(FakeStore::default()),
+        Scheduler::start().await,
+        Scheduler::start().await,
+    );
     for _ in 0..40 {
         office.outbox.send(&silent.url, wake_event(None)).await;
     }
     office.outbox.send(&other.url, wake_event(None)).await;
     other.answer("200 OK").await;
-    assert_eq!(office.store.waiting().iter().filter(|left| left.url == silent.url.to_string()).count(), 40);
+    assert_eq!(
+        office
+            .store
+            .waiting()
+            .iter()
+            .filter(|left| left.url == silent.url.to_string())
+            .count(),
+        40
+    );
 }
 
 #[tokio::test]
@@ -258,7 +348,13 @@ async fn the_oldest_event_gives_way_when_there_are_too_many() {
     for _ in 0..10_000 {
         office.outbox.send(&silent.url, wake_event(None)).await;
     }
-    while office.store.webhooks.lock().unwrap().contains_key(&first.id) {
+    while office
+        .store
+        .webhooks
+        .lock()
+        .unwrap()
+        .contains_key(&first.id)
+    {
         tokio::task::yield_now().await;
     }
     assert_eq!(office.store.waiting().len(), 10_000);
@@ -267,7 +363,9 @@ async fn the_oldest_event_gives_way_when_there_are_too_many() {
 #[tokio::test]
 async fn https_is_spoken_to_an_https_scheduler() {
     let (office, scheduler) = (office(FakeStore::default()), Scheduler::start().await);
-    let url = format!("https://{}/", scheduler.listener.local_addr().unwrap()).parse().unwrap();
+    let url = format!("https://{}/", scheduler.listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
     office.outbox.send(&url, wake_event(None)).await;
     let (mut connection, _) = scheduler.listener.accept().await.unwrap();
     let mut hello = [0; 3];

@@ -104,22 +104,35 @@ pub struct SetArgs {
 }
 
 fn name(text: &str) -> Result<String, String> {
-    check_name(text).map(|()| text.to_owned()).map_err(|e| e.problem)
+    check_name(text)
+        .map(|()| text.to_owned())
+        .map_err(|e| e.problem)
 }
 
 fn address(text: &str) -> Result<Address, String> {
-    text.parse().map_err(|e: app_proxy_hop::address::AddressError| e.to_string())
+    text.parse()
+        .map_err(|e: app_proxy_hop::address::AddressError| e.to_string())
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("write LABEL=VALUE, as in zone=gpu-a")?;
+    let (name, value) = text
+        .split_once('=')
+        .ok_or("write LABEL=VALUE, as in zone=gpu-a")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
 fn upstream_path(text: String) -> UpstreamPath {
-    if text == "keep" { UpstreamPath::Keep } else { UpstreamPath::Strip }
+    if text == "keep" {
+        UpstreamPath::Keep
+    } else {
+        UpstreamPath::Strip
+    }
 }
 
 fn affinity(text: String) -> Affinity {
-    if text == "none" { Affinity::None } else { Affinity::Session }
+    if text == "none" {
+        Affinity::None
+    } else {
+        Affinity::Session
+    }
 }

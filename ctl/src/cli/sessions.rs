@@ -20,14 +20,20 @@ Examples:
     )]
     List(SessionFilter),
     /// Show one session.
-    #[command(visible_alias = "show", after_help = "Examples:\n  app-proxyctl sessions get OV3uBXZyJgUD-cVsKDQgeQ")]
+    #[command(
+        visible_alias = "show",
+        after_help = "Examples:\n  app-proxyctl sessions get OV3uBXZyJgUD-cVsKDQgeQ"
+    )]
     Get {
         /// The session's identifier.
         #[arg(value_parser = NonEmptyStringValueParser::new(), allow_hyphen_values = true)]
         id: String,
     },
     /// Delete sessions, which closes their streams.
-    #[command(visible_alias = "rm", after_help = "Examples:\n  app-proxyctl sessions delete OV3uBXZyJgUD-cVsKDQgeQ")]
+    #[command(
+        visible_alias = "rm",
+        after_help = "Examples:\n  app-proxyctl sessions delete OV3uBXZyJgUD-cVsKDQgeQ"
+    )]
     Delete {
         /// Identifiers of the sessions.
         #[arg(required = true, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]

@@ -26,8 +26,12 @@ pub enum WorkersCommand {
     /// Take a worker into service again.
     #[command(after_help = "Examples:\n  app-proxyctl workers undrain w1")]
     Undrain(WorkerChoice),
-    /// Take a worker that has registered out of the pool. One that still runs registers again: end it, or drain it.
-    #[command(visible_alias = "rm", after_help = "Examples:\n  app-proxyctl workers remove w1")]
+    /// Take a worker that has registered out of the pool. One that still runs registers again: end
+    /// it, or drain it.
+    #[command(
+        visible_alias = "rm",
+        after_help = "Examples:\n  app-proxyctl workers remove w1"
+    )]
     Remove(WorkerChoice),
 }
 
@@ -52,7 +56,8 @@ pub struct DrainArgs {
     /// The worker's identifier.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub id: String,
-    /// How long streams may go on before they are closed; without it the coordinator decides (5 minutes).
+    /// How long streams may go on before they are closed; without it the coordinator decides (5
+    /// minutes).
     #[arg(long, value_name = "PERIOD", value_parser = period)]
     pub deadline: Option<Period>,
     /// Wait until nothing is left, or the deadline has passed, and show what is left meanwhile.

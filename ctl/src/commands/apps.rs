@@ -14,14 +14,21 @@ use crate::failure::Failure;
 use crate::output::Printer;
 use file::AppsFile;
 
-pub(super) async fn run(command: &AppsCommand, api: &Api, printer: &mut Printer<'_>) -> Result<(), Failure> {
+pub(super) async fn run(
+    command: &AppsCommand,
+    api: &Api,
+    printer: &mut Printer<'_>,
+) -> Result<(), Failure> {
     match command {
         AppsCommand::List(args) => {
             let apps = api.list(&path(&["apps"]), &[], args.limit).await?;
             printer.list::<StoredApp>(apps)
         }
         AppsCommand::Get(choice) => {
-            let app = api.get(path(&["apps", &choice.name])).await.map_err(|e| e.about(&choice.name))?;
+            let app = api
+                .get(path(&["apps", &choice.name]))
+                .await
+                .map_err(|e| e.about(&choice.name))?;
             printer.one::<StoredApp>(&app)
         }
         AppsCommand::Put(args) => put(args, api, printer).await,
@@ -33,7 +40,9 @@ pub(super) async fn run(command: &AppsCommand, api: &Api, printer: &mut Printer<
 async fn put(args: &PutArgs, api: &Api, printer: &mut Printer<'_>) -> Result<(), Failure> {
     let file = AppsFile::read(&args.file).map_err(|e| Failure::Failed(e.to_string()))?;
     if args.if_match.is_some() && file.apps.len() > 1 {
-        return Err(Failure::Usage("--if-match is for a file with one app".to_owned()));
+        return Err(Failure::Usage(
+            "--if-match is for a file with one app".to_owned(),
+        ));
     }
     let (mut several, mut stored) = (Several::default(), Vec::new());
     for app in &file.apps {
@@ -50,8 +59,13 @@ async fn put(args: &PutArgs, api: &Api, printer: &mut Printer<'_>) -> Result<(),
     several.end()
 }
 
-/// For programs: what was stored, as the file has it: one app, or a list. People have been told with each app.
-fn show_stored(mut stored: Vec<Object>, is_list: bool, printer: &mut Printer<'_>) -> Result<(), Failure> {
+/// For programs: what was stored, as the file has it: one app, or a list. People have been told
+/// with each app.
+fn show_stored(
+    mut stored: Vec<Object>,
+    is_list: bool,
+    printer: &mut Printer<'_>,
+) -> Result<(), Failure> {
     if printer.is_for_people() {
         return Ok(());
     }
@@ -68,27 +82,47 @@ async fn set(args: &SetArgs, api: &Api, printer: &mut Printer<'_>) -> Result<(),
         upstream_path: args.upstream_path,
         affinity: args.affinity,
         pool: args.pool.iter().cloned().collect(),
-        endpoints: args.endpoints.iter().map(|address| Endpoint { address: address.clone(), weight: 1 }).collect(),
+        endpoints: args
+            .endpoints
+            .iter()
+            .map(|address| Endpoint {
+                address: address.clone(),
+                weight: 1,
+            })
+            .collect(),
         timeouts: AppTimeouts::default(),
         idle: None,
         wake: None,
     };
     app.validate().map_err(|e| Failure::Usage(e.to_string()))?;
-    let stored = store(&app, args.if_match, api, printer).await.map_err(|e| e.about(&app.name))?;
+    let stored = store(&app, args.if_match, api, printer)
+        .await
+        .map_err(|e| e.about(&app.name))?;
     show_stored(vec![stored], false, printer)
 }
 
 /// Stores an app, and says so.
-async fn store(app: &App, if_match: Option<u64>, api: &Api, printer: &mut Printer<'_>) -> Result<Object, Failure> {
-    let mut call =
-        Call::new(Method::PUT, path(&["apps", &app.name])).json(app).map_err(|e| Failure::Failed(e.to_string()))?;
+async fn store(
+    app: &App,
+    if_match: Option<u64>,
+    api: &Api,
+    printer: &mut Printer<'_>,
+) -> Result<Object, Failure> {
+    let mut call = Call::new(Method::PUT, path(&["apps", &app.name]))
+        .json(app)
+        .map_err(|e| Failure::Failed(e.to_string()))?;
     if let Some(revision) = if_match {
-        let tag = HeaderValue::try_from(format!("\"{revision}\"")).map_err(|e| Failure::Failed(e.to_string()))?;
+        let tag = HeaderValue::try_from(format!("\"{revision}\""))
+            .map_err(|e| Failure::Failed(e.to_string()))?;
         call = call.header(header::IF_MATCH, tag);
     }
     let answer = api.call(call).await?;
     let stored = api.object(&answer)?;
-    let what = if answer.status == StatusCode::CREATED { "created" } else { "stored" };
+    let what = if answer.status == StatusCode::CREATED {
+        "created"
+    } else {
+        "stored"
+    };
     let revision = read::<StoredApp>(&stored)?.revision;
     printer.done(&format!("{} {what}, revision {revision}", app.name))?;
     Ok(stored)
@@ -97,7 +131,9 @@ async fn store(app: &App, if_match: Option<u64>, api: &Api, printer: &mut Printe
 async fn delete(names: &[String], api: &Api, printer: &mut Printer<'_>) -> Result<(), Failure> {
     let mut several = Several::default();
     for name in names {
-        let result = api.call(Call::new(Method::DELETE, path(&["apps", name]))).await;
+        let result = api
+            .call(Call::new(Method::DELETE, path(&["apps", name])))
+            .await;
         if several.note(name, result, printer)?.is_some() {
             printer.done(&format!("{name} deleted"))?;
         }

@@ -48,16 +48,33 @@ struct Finding {
 
 impl Finding {
     fn new(level: Level, subject: &'static str, text: impl Into<String>) -> Self {
-        Self { level, subject, text: text.into() }
+        Self {
+            level,
+            subject,
+            text: text.into(),
+        }
     }
 }
 
-pub(super) async fn run(args: &CheckArgs, api: &Api, printer: &mut Printer<'_>) -> Result<(), Failure> {
+pub(super) async fn run(
+    args: &CheckArgs,
+    api: &Api,
+    printer: &mut Printer<'_>,
+) -> Result<(), Failure> {
     let mut findings = Vec::new();
     look(args, api, &mut findings).await;
     if printer.is_for_people() {
-        for Finding { level, subject, text } in &findings {
-            printer.text(&format!("{:<4}  {subject:<8}  {}", level.as_str(), plain(text)))?;
+        for Finding {
+            level,
+            subject,
+            text,
+        } in &findings
+        {
+            printer.text(&format!(
+                "{:<4}  {subject:<8}  {}",
+                level.as_str(),
+                plain(text)
+            ))?;
         }
     } else {
         printer.object(&findings)?;
@@ -84,7 +101,11 @@ async fn look(args: &CheckArgs, api: &Api, findings: &mut Vec<Finding>) {
             findings.extend(apps::findings(&apps, &views));
         }
         Err(failure) => {
-            let subject = if matches!(failure, Failure::Unavailable(_)) { "token" } else { "api" };
+            let subject = if matches!(failure, Failure::Unavailable(_)) {
+                "token"
+            } else {
+                "api"
+            };
             findings.push(Finding::new(Level::Fail, subject, failure.to_string()));
         }
     }
@@ -100,15 +121,21 @@ async fn alive(api: &Api) -> Finding {
 async fn ready(api: &Api) -> Finding {
     match api.try_call(Call::get("/readyz")).await {
         Ok(_) => Finding::new(Level::Ok, "ready", "takes requests"),
-        Err(ClientError::Refused { problem, .. }) if !problem.detail.is_empty() => {
-            Finding::new(Level::Fail, "ready", format!("is not ready: {}", problem.detail))
-        }
+        Err(ClientError::Refused { problem, .. }) if !problem.detail.is_empty() => Finding::new(
+            Level::Fail,
+            "ready",
+            format!("is not ready: {}", problem.detail),
+        ),
         Err(e) => Finding::new(Level::Fail, "ready", api.failure(e).to_string()),
     }
 }
 
-/// The app table's state, the apps, and the workers: once they hold that table, or have had the time to.
-async fn tables(args: &CheckArgs, api: &Api) -> Result<(AppList, Vec<StoredApp>, Vec<WorkerView>), Failure> {
+/// The app table's state, the apps, and the workers: once they hold that table, or have had the
+/// time to.
+async fn tables(
+    args: &CheckArgs,
+    api: &Api,
+) -> Result<(AppList, Vec<StoredApp>, Vec<WorkerView>), Failure> {
     let objects = api.list(&path(&["apps"]), &[], None).await?;
     let apps: Vec<StoredApp> = objects.iter().map(read).collect::<Result<_, _>>()?;
     let list: AppList = read(&api.get("/api/v1/apps?limit=1").await?)?;
@@ -116,7 +143,8 @@ async fn tables(args: &CheckArgs, api: &Api) -> Result<(AppList, Vec<StoredApp>,
     loop {
         let objects = api.list(&path(&["workers"]), &[], None).await?;
         let views: Vec<WorkerView> = objects.iter().map(read).collect::<Result<_, _>>()?;
-        // They say what they hold when they renew their registration, so a change a moment ago is no finding.
+        // They say what they hold when they renew their registration, so a change a moment ago is
+        // no finding.
         if Instant::now() >= until || !views.iter().any(|worker| workers::lags(&list, worker)) {
             return Ok((list, apps, views));
         }

@@ -16,7 +16,12 @@ pub fn run(args: &CompletionArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let mut command = Cli::command();
     // The generator does not expect that what it writes to can fail, as a pipe can.
     let mut script = Vec::new();
-    generate(Shell::from(args.shell), &mut command, "app-proxyctl", &mut script);
+    generate(
+        Shell::from(args.shell),
+        &mut command,
+        "app-proxyctl",
+        &mut script,
+    );
     out.write_all(&script)?;
     out.flush()?;
     Ok(())

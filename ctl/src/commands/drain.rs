@@ -20,11 +20,17 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// How long a coordinator may be away while its drain is looked at, as it is when it restarts.
 const ABSENCE: Duration = Duration::from_secs(15);
 
-pub(super) async fn run(args: &DrainArgs, api: &Api, printer: &mut Printer<'_>) -> Result<(), Failure> {
+pub(super) async fn run(
+    args: &DrainArgs,
+    api: &Api,
+    printer: &mut Printer<'_>,
+) -> Result<(), Failure> {
     let id = &args.id;
     let about = |e: Failure| e.about(id);
     let call = Call::new(Method::POST, path(&["workers", id, "drain"]))
-        .json(&DrainRequest { deadline: args.deadline })
+        .json(&DrainRequest {
+            deadline: args.deadline,
+        })
         .map_err(|e| Failure::Failed(e.to_string()))?;
     api.call(call).await.map_err(about)?;
     if args.wait {
@@ -70,14 +76,20 @@ async fn wait(id: &str, api: &Api, printer: &mut Printer<'_>) -> Result<(), Fail
     }
     match step {
         Step::Left(text) => Err(Failure::Left(format!("{id}: {text}"))),
-        Step::Undrained => Err(Failure::Failed(format!("{id}: somebody has ended the drain"))),
+        Step::Undrained => Err(Failure::Failed(format!(
+            "{id}: somebody has ended the drain"
+        ))),
         Step::Done(text) => printer.done(&format!("{id}: {text}")),
         Step::Unchanged | Step::Changed(_) => Ok(()),
     }
 }
 
-/// The time at the coordinator, which its deadline is to be compared with: clocks of two hosts may differ.
+/// The time at the coordinator, which its deadline is to be compared with: clocks of two hosts may
+/// differ.
 fn server_time(answer: &Answer, printer: &Printer<'_>) -> chrono::DateTime<chrono::Utc> {
-    let date = answer.headers.get(http::header::DATE).and_then(|date| date.to_str().ok());
+    let date = answer
+        .headers
+        .get(http::header::DATE)
+        .and_then(|date| date.to_str().ok());
     progress::server_time(date, printer.now())
 }

@@ -8,7 +8,11 @@ use crate::failure::Failure;
 use crate::output::Printer;
 use story::Story;
 
-pub(super) async fn run(args: &RequestArgs, api: &Api, printer: &mut Printer<'_>) -> Result<(), Failure> {
+pub(super) async fn run(
+    args: &RequestArgs,
+    api: &Api,
+    printer: &mut Printer<'_>,
+) -> Result<(), Failure> {
     let object = api.get(path(&["requests", &args.id])).await?;
     let story: Story = read(&object)?;
     if printer.is_for_people() {
@@ -19,10 +23,17 @@ pub(super) async fn run(args: &RequestArgs, api: &Api, printer: &mut Printer<'_>
         printer.object(&object)?;
     }
     for failed in &story.workers_failed {
-        printer.note(&format!("worker {} could not be asked: {}", failed.worker, failed.error))?;
+        printer.note(&format!(
+            "worker {} could not be asked: {}",
+            failed.worker, failed.error
+        ))?;
     }
     if story.events.is_empty() {
-        return Err(Failure::Failed(format!("{}: {}", args.id, story.why_nothing())));
+        return Err(Failure::Failed(format!(
+            "{}: {}",
+            args.id,
+            story.why_nothing()
+        )));
     }
     Ok(())
 }

@@ -10,11 +10,18 @@ use crate::cli::{SessionFilter, SessionsCommand};
 use crate::failure::Failure;
 use crate::output::Printer;
 
-pub(super) async fn run(command: &SessionsCommand, api: &Api, printer: &mut Printer<'_>) -> Result<(), Failure> {
+pub(super) async fn run(
+    command: &SessionsCommand,
+    api: &Api,
+    printer: &mut Printer<'_>,
+) -> Result<(), Failure> {
     match command {
         SessionsCommand::List(filter) => list(filter, api, printer).await,
         SessionsCommand::Get { id } => {
-            let session = api.get(path(&["sessions", id])).await.map_err(|e| e.about(id))?;
+            let session = api
+                .get(path(&["sessions", id]))
+                .await
+                .map_err(|e| e.about(id))?;
             printer.one::<SessionView>(&session)
         }
         SessionsCommand::Delete { ids } => delete(ids, api, printer).await,
@@ -23,16 +30,23 @@ pub(super) async fn run(command: &SessionsCommand, api: &Api, printer: &mut Prin
 
 async fn list(filter: &SessionFilter, api: &Api, printer: &mut Printer<'_>) -> Result<(), Failure> {
     let idle_for = filter.idle_for.map(String::from);
-    let values =
-        [("app", filter.app.as_deref()), ("worker", filter.worker.as_deref()), ("idle_for", idle_for.as_deref())];
-    let sessions = api.list(&path(&["sessions"]), &values, filter.list.limit).await?;
+    let values = [
+        ("app", filter.app.as_deref()),
+        ("worker", filter.worker.as_deref()),
+        ("idle_for", idle_for.as_deref()),
+    ];
+    let sessions = api
+        .list(&path(&["sessions"]), &values, filter.list.limit)
+        .await?;
     printer.list::<SessionView>(sessions)
 }
 
 async fn delete(ids: &[String], api: &Api, printer: &mut Printer<'_>) -> Result<(), Failure> {
     let mut several = Several::default();
     for id in ids {
-        let result = api.call(Call::new(Method::DELETE, path(&["sessions", id]))).await;
+        let result = api
+            .call(Call::new(Method::DELETE, path(&["sessions", id])))
+            .await;
         if several.note(id, result, printer)?.is_some() {
             printer.done(&format!("{id} deleted"))?;
         }

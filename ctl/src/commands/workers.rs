@@ -10,20 +10,29 @@ use crate::cli::WorkersCommand;
 use crate::failure::Failure;
 use crate::output::Printer;
 
-pub(super) async fn run(command: &WorkersCommand, api: &Api, printer: &mut Printer<'_>) -> Result<(), Failure> {
+pub(super) async fn run(
+    command: &WorkersCommand,
+    api: &Api,
+    printer: &mut Printer<'_>,
+) -> Result<(), Failure> {
     match command {
         WorkersCommand::List(args) => {
             let workers = api.list(&path(&["workers"]), &[], args.limit).await?;
             printer.list::<WorkerView>(workers)
         }
         WorkersCommand::Get(choice) => {
-            let worker = api.get(path(&["workers", &choice.id])).await.map_err(|e| e.about(&choice.id))?;
+            let worker = api
+                .get(path(&["workers", &choice.id]))
+                .await
+                .map_err(|e| e.about(&choice.id))?;
             printer.one::<WorkerView>(&worker)
         }
         WorkersCommand::Drain(args) => drain::run(args, api, printer).await,
         WorkersCommand::Undrain(choice) => undrain(&choice.id, api, printer).await,
         WorkersCommand::Remove(choice) => {
-            let removed = api.call(Call::new(Method::DELETE, path(&["workers", &choice.id]))).await;
+            let removed = api
+                .call(Call::new(Method::DELETE, path(&["workers", &choice.id])))
+                .await;
             removed.map_err(|e| e.about(&choice.id))?;
             printer.done(&format!("{} removed", choice.id))
         }
@@ -32,7 +41,9 @@ pub(super) async fn run(command: &WorkersCommand, api: &Api, printer: &mut Print
 
 async fn undrain(id: &str, api: &Api, printer: &mut Printer<'_>) -> Result<(), Failure> {
     let about = |e: Failure| e.about(id);
-    api.call(Call::new(Method::POST, path(&["workers", id, "undrain"]))).await.map_err(about)?;
+    api.call(Call::new(Method::POST, path(&["workers", id, "undrain"])))
+        .await
+        .map_err(about)?;
     if printer.is_for_people() {
         return printer.done(&format!("{id} takes new sessions again"));
     }

@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 
-/// How long ago a time (RFC 3339) was, or in how long it will be; a text that is no time stays as it is.
+/// How long ago a time (RFC 3339) was, or in how long it will be; a text that is no time stays as
+/// it is.
 #[must_use]
 pub fn ago(time: &str, now: DateTime<Utc>) -> String {
     let Ok(time) = DateTime::parse_from_rfc3339(time) else {
@@ -68,7 +69,9 @@ mod tests {
 
     #[test]
     fn ages_have_one_unit() {
-        let now = DateTime::parse_from_rfc3339("2026-11-23T12:00:00Z").unwrap().to_utc();
+        let now = DateTime::parse_from_rfc3339("2026-11-23T12:00:00Z")
+            .unwrap()
+            .to_utc();
         for (time, text) in [
             ("2026-11-23T12:00:00.2Z", "now"),
             ("2026-11-23T11:59:59Z", "1s ago"),
@@ -88,7 +91,10 @@ mod tests {
             [0, 1023, 1024, 1 << 20, u64::MAX].map(bytes),
             ["0 B", "1023 B", "1.0 KiB", "1.0 MiB", "16384.0 PiB"]
         );
-        assert_eq!([0.04, 1.454, 2971.356, 192_400.0].map(milliseconds), ["0.0ms", "1.5ms", "2.97s", "3m12s"]);
+        assert_eq!(
+            [0.04, 1.454, 2971.356, 192_400.0].map(milliseconds),
+            ["0.0ms", "1.5ms", "2.97s", "3m12s"]
+        );
         assert_eq!(milliseconds(119_700.0), "2m00s");
     }
 }

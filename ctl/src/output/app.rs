@@ -33,11 +33,20 @@ impl Shown for StoredApp {
             affinity(app).to_owned(),
             source(self.source).to_owned(),
             self.revision.to_string(),
-            self.updated_at.as_deref().map(|time| ago(time, now)).unwrap_or_default(),
+            self.updated_at
+                .as_deref()
+                .map(|time| ago(time, now))
+                .unwrap_or_default(),
             upstream_path(app).to_owned(),
             labels(&app.pool),
-            app.idle.as_ref().map(|idle| String::from(idle.after)).unwrap_or_default(),
-            app.wake.as_ref().map(|_| "yes".to_owned()).unwrap_or_default(),
+            app.idle
+                .as_ref()
+                .map(|idle| String::from(idle.after))
+                .unwrap_or_default(),
+            app.wake
+                .as_ref()
+                .map(|_| "yes".to_owned())
+                .unwrap_or_default(),
         ]
     }
 
@@ -53,10 +62,19 @@ impl Shown for StoredApp {
             ("Revision", self.revision.to_string()),
             (
                 "Updated",
-                self.updated_at.as_deref().map(|time| format!("{time} ({})", ago(time, now))).unwrap_or_default(),
+                self.updated_at
+                    .as_deref()
+                    .map(|time| format!("{time} ({})", ago(time, now)))
+                    .unwrap_or_default(),
             ),
-            ("Connect", app.timeouts.connect.map(String::from).unwrap_or_default()),
-            ("Read", app.timeouts.read.map(String::from).unwrap_or_default()),
+            (
+                "Connect",
+                app.timeouts.connect.map(String::from).unwrap_or_default(),
+            ),
+            (
+                "Read",
+                app.timeouts.read.map(String::from).unwrap_or_default(),
+            ),
             (
                 "Idle",
                 app.idle
@@ -64,14 +82,23 @@ impl Shown for StoredApp {
                     .map(|i| format!("after {}, to {}", String::from(i.after), i.notify))
                     .unwrap_or_default(),
             ),
-            ("Wake", app.wake.as_ref().map(|wake| format!("by {}", wake.notify)).unwrap_or_default()),
+            (
+                "Wake",
+                app.wake
+                    .as_ref()
+                    .map(|wake| format!("by {}", wake.notify))
+                    .unwrap_or_default(),
+            ),
         ];
         if app.endpoints.is_empty() {
             details.push(("Endpoints", "none".to_owned()));
         }
         for (index, endpoint) in app.endpoints.iter().enumerate() {
             let title = if index == 0 { "Endpoints" } else { "" };
-            details.push((title, format!("{}, weight {}", endpoint.address, endpoint.weight)));
+            details.push((
+                title,
+                format!("{}, weight {}", endpoint.address, endpoint.weight),
+            ));
         }
         details
     }
@@ -82,18 +109,30 @@ fn rules(app: &App) -> String {
         return format!("/apps/{}", app.name);
     }
     let rule = |rule: &app_proxy_control::app::MatchRule| {
-        format!("{}{}", rule.host.as_deref().unwrap_or_default(), rule.path.as_deref().unwrap_or_default())
+        format!(
+            "{}{}",
+            rule.host.as_deref().unwrap_or_default(),
+            rule.path.as_deref().unwrap_or_default()
+        )
     };
     app.rules.iter().map(rule).collect::<Vec<_>>().join(", ")
 }
 
 fn endpoints_in_short(app: &App) -> String {
-    let shown = app.endpoints.iter().take(SHOWN_ENDPOINTS).map(|endpoint| endpoint.address.to_string());
+    let shown = app
+        .endpoints
+        .iter()
+        .take(SHOWN_ENDPOINTS)
+        .map(|endpoint| endpoint.address.to_string());
     let mut text = shown.collect::<Vec<_>>().join(", ");
     if let Some(more @ 1..) = app.endpoints.len().checked_sub(SHOWN_ENDPOINTS) {
         text.push_str(&format!(" and {more} more"));
     }
-    if text.is_empty() { "none".to_owned() } else { text }
+    if text.is_empty() {
+        "none".to_owned()
+    } else {
+        text
+    }
 }
 
 const fn affinity(app: &App) -> &'static str {
@@ -119,5 +158,9 @@ const fn source(source: Source) -> &'static str {
 
 /// Labels as flags write them.
 pub(super) fn labels(labels: &Labels) -> String {
-    labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
+    labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect::<Vec<_>>()
+        .join(",")
 }

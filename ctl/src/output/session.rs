@@ -27,7 +27,9 @@ impl Shown for SessionView {
             self.id.clone(),
             self.app.clone(),
             self.worker.clone().unwrap_or_default(),
-            self.client.map(|client| client.to_string()).unwrap_or_default(),
+            self.client
+                .map(|client| client.to_string())
+                .unwrap_or_default(),
             self.requests.to_string(),
             self.open_streams.to_string(),
             ago(&self.last_active_at, now),
@@ -45,9 +47,17 @@ impl Shown for SessionView {
         vec![
             ("ID", self.id.clone()),
             ("App", self.app.clone()),
-            ("Worker", self.worker.clone().unwrap_or_else(|| "none".to_owned())),
+            (
+                "Worker",
+                self.worker.clone().unwrap_or_else(|| "none".to_owned()),
+            ),
             ("Moves", self.moves.to_string()),
-            ("Client", self.client.map(|client| client.to_string()).unwrap_or_default()),
+            (
+                "Client",
+                self.client
+                    .map(|client| client.to_string())
+                    .unwrap_or_default(),
+            ),
             ("Created", timed(&self.created_at)),
             ("Last active", timed(&self.last_active_at)),
             ("Requests", self.requests.to_string()),

@@ -20,13 +20,21 @@ impl Column {
     /// A column of text.
     #[must_use]
     pub const fn text(title: &'static str) -> Self {
-        Self { title, wide: false, number: false }
+        Self {
+            title,
+            wide: false,
+            number: false,
+        }
     }
 
     /// A column of numbers.
     #[must_use]
     pub const fn number(title: &'static str) -> Self {
-        Self { title, wide: false, number: true }
+        Self {
+            title,
+            wide: false,
+            number: true,
+        }
     }
 
     /// The column, shown with `-o wide` alone.
@@ -47,8 +55,15 @@ impl Table {
     /// A table without rows.
     #[must_use]
     pub fn new(columns: &'static [Column], wide: bool) -> Self {
-        let mut table = Self { columns, wide, inner: bare() };
-        let titles = columns.iter().map(|column| column.title.to_owned()).collect();
+        let mut table = Self {
+            columns,
+            wide,
+            inner: bare(),
+        };
+        let titles = columns
+            .iter()
+            .map(|column| column.title.to_owned())
+            .collect();
         let titles = table.shown(titles);
         table.inner.set_header(titles);
         table
@@ -56,17 +71,33 @@ impl Table {
 
     /// Adds a row, with a cell for each column, the wide ones too.
     pub fn row(&mut self, cells: Vec<String>) {
-        debug_assert_eq!(cells.len(), self.columns.len(), "a row has another number of cells than there are columns");
+        debug_assert_eq!(
+            cells.len(),
+            self.columns.len(),
+            "a row has another number of cells than there are columns"
+        );
         let cells = self.shown(cells);
         self.inner.add_row(cells);
     }
 
     fn shown(&self, cells: Vec<String>) -> Vec<Cell> {
-        let shown = self.columns.iter().zip(cells).filter(|(column, _)| self.wide || !column.wide);
+        let shown = self
+            .columns
+            .iter()
+            .zip(cells)
+            .filter(|(column, _)| self.wide || !column.wide);
         let cell = |(column, text): (&Column, String)| {
-            let alignment = if column.number { CellAlignment::Right } else { CellAlignment::Left };
+            let alignment = if column.number {
+                CellAlignment::Right
+            } else {
+                CellAlignment::Left
+            };
             // An empty cell would make its neighbours hard to tell apart, for people and for awk.
-            let text = if text.is_empty() { "-".to_owned() } else { plain(&text) };
+            let text = if text.is_empty() {
+                "-".to_owned()
+            } else {
+                plain(&text)
+            };
             Cell::new_owned(text).set_alignment(alignment)
         };
         shown.map(cell).collect()
@@ -85,7 +116,11 @@ pub fn details(details: &[(&'static str, String)]) -> String {
     let mut table = bare();
     for (title, text) in details.iter().filter(|(_, text)| !text.is_empty()) {
         // Several lines may belong to one title.
-        let title = if title.is_empty() { String::new() } else { format!("{title}:") };
+        let title = if title.is_empty() {
+            String::new()
+        } else {
+            format!("{title}:")
+        };
         table.add_row([title, plain(text)]);
     }
     spaced(table)
@@ -104,13 +139,22 @@ fn spaced(mut table: comfy_table::Table) -> String {
     table.trim_fmt()
 }
 
-/// A text without control characters: names and paths come from others, and a terminal would obey them.
+/// A text without control characters: names and paths come from others, and a terminal would obey
+/// them.
 #[must_use]
 pub fn plain(text: &str) -> String {
     if !text.contains(is_unsafe) {
         return text.to_owned();
     }
-    text.chars().map(|c| if is_unsafe(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
+    text.chars()
+        .map(|c| {
+            if is_unsafe(c) {
+                c.escape_default().to_string()
+            } else {
+                c.to_string()
+            }
+        })
+        .collect()
 }
 
 /// Control characters, and those that turn the direction of what follows.
@@ -122,14 +166,21 @@ fn is_unsafe(c: char) -> bool {
 mod tests {
     use super::*;
 
-    const COLUMNS: &[Column] = &[Column::text("NAME"), Column::number("COUNT"), Column::text("MORE").wide()];
+    const COLUMNS: &[Column] = &[
+        Column::text("NAME"),
+        Column::number("COUNT"),
+        Column::text("MORE").wide(),
+    ];
 
     #[test]
     fn columns_are_aligned_and_lines_have_no_blanks_at_their_end() {
         let mut table = Table::new(COLUMNS, false);
         table.row(vec!["a".into(), "1".into(), "hidden".into()]);
         table.row(vec!["longer \u{e4}".into(), "1000".into(), String::new()]);
-        assert_eq!(table.to_string(), "NAME      COUNT\na             1\nlonger \u{e4}   1000");
+        assert_eq!(
+            table.to_string(),
+            "NAME      COUNT\na             1\nlonger \u{e4}   1000"
+        );
     }
 
     #[test]

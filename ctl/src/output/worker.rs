@@ -29,14 +29,25 @@ impl Shown for WorkerView {
             self.address.clone(),
             state(self).to_owned(),
             self.weight.to_string(),
-            self.sessions.map(|number| number.to_string()).unwrap_or_default(),
+            self.sessions
+                .map(|number| number.to_string())
+                .unwrap_or_default(),
             self.in_flight.to_string(),
             self.open_streams.to_string(),
             labels(&self.labels),
             source(self.source).to_owned(),
-            self.held.as_ref().map(|held| held.revision.to_string()).unwrap_or_default(),
-            self.lease_until.as_deref().map(|time| ago(time, now)).unwrap_or_default(),
-            self.drain.as_ref().map(|drain| ago(&drain.deadline, now)).unwrap_or_default(),
+            self.held
+                .as_ref()
+                .map(|held| held.revision.to_string())
+                .unwrap_or_default(),
+            self.lease_until
+                .as_deref()
+                .map(|time| ago(time, now))
+                .unwrap_or_default(),
+            self.drain
+                .as_ref()
+                .map(|drain| ago(&drain.deadline, now))
+                .unwrap_or_default(),
             self.version.clone().unwrap_or_default(),
         ]
     }
@@ -52,14 +63,39 @@ impl Shown for WorkerView {
             ("Labels", labels(&self.labels)),
             ("Source", source(self.source).to_owned()),
             ("Version", self.version.clone().unwrap_or_default()),
-            ("Lease ends", self.lease_until.as_deref().map(timed).unwrap_or_default()),
-            ("App table", held.map(|held| format!("revision {} of {}", held.revision, held.epoch)).unwrap_or_default()),
-            ("Sessions", self.sessions.map(|number| number.to_string()).unwrap_or_default()),
+            (
+                "Lease ends",
+                self.lease_until.as_deref().map(timed).unwrap_or_default(),
+            ),
+            (
+                "App table",
+                held.map(|held| format!("revision {} of {}", held.revision, held.epoch))
+                    .unwrap_or_default(),
+            ),
+            (
+                "Sessions",
+                self.sessions
+                    .map(|number| number.to_string())
+                    .unwrap_or_default(),
+            ),
             ("In flight", self.in_flight.to_string()),
             ("Streams", self.open_streams.to_string()),
-            ("Drained since", drain.map(|drain| timed(&drain.since)).unwrap_or_default()),
-            ("Drain ends", drain.map(|drain| timed(&drain.deadline)).unwrap_or_default()),
-            ("Drain done", drain.map(|drain| if drain.done { "yes" } else { "no" }.to_owned()).unwrap_or_default()),
+            (
+                "Drained since",
+                drain.map(|drain| timed(&drain.since)).unwrap_or_default(),
+            ),
+            (
+                "Drain ends",
+                drain
+                    .map(|drain| timed(&drain.deadline))
+                    .unwrap_or_default(),
+            ),
+            (
+                "Drain done",
+                drain
+                    .map(|drain| if drain.done { "yes" } else { "no" }.to_owned())
+                    .unwrap_or_default(),
+            ),
         ]
     }
 }

@@ -29,8 +29,12 @@ pub(super) struct SettingsFile {
 }
 
 impl SettingsFile {
-    /// Reads the file that is named, which has to be there, or else the usual one, which may be absent; with warnings.
-    pub(super) fn find(named: Option<&Path>, around: &Surroundings) -> Result<(Self, Vec<String>), SettingsError> {
+    /// Reads the file that is named, which has to be there, or else the usual one, which may be
+    /// absent; with warnings.
+    pub(super) fn find(
+        named: Option<&Path>,
+        around: &Surroundings,
+    ) -> Result<(Self, Vec<String>), SettingsError> {
         let Some(path) = named.map(Path::to_owned).or_else(|| around.settings_file()) else {
             return Ok((Self::default(), Vec::new()));
         };
@@ -41,21 +45,42 @@ impl SettingsFile {
         }
     }
 
-    fn parse(text: &str, mode: u32, path: &Path, around: &Surroundings) -> Result<(Self, Vec<String>), SettingsError> {
-        let malformed = |problem: String| SettingsError::Malformed { file: path.to_owned(), problem };
-        let raw: Option<RawFile> = serde_yaml::from_str(text).map_err(|e| malformed(e.to_string()))?;
+    fn parse(
+        text: &str,
+        mode: u32,
+        path: &Path,
+        around: &Surroundings,
+    ) -> Result<(Self, Vec<String>), SettingsError> {
+        let malformed = |problem: String| SettingsError::Malformed {
+            file: path.to_owned(),
+            problem,
+        };
+        let raw: Option<RawFile> =
+            serde_yaml::from_str(text).map_err(|e| malformed(e.to_string()))?;
         let raw = raw.unwrap_or_default();
         if raw.token.is_some() && raw.token_file.is_some() {
             return Err(malformed("token and token_file: one of them".to_owned()));
         }
         let mut warnings = Vec::new();
         if raw.token.is_some() && mode & 0o077 != 0 {
-            warnings.push(format!("{0} has a token and can be read by others: chmod 600 {0}", path.display()));
+            warnings.push(format!(
+                "{0} has a token and can be read by others: chmod 600 {0}",
+                path.display()
+            ));
         }
         let token = raw.token.map(|token| (token, path.display().to_string()));
         // The file means the same wherever the command is run.
-        let token_file = raw.token_file.map(|file| beside(path, &expand(file, around)));
-        Ok((Self { address: raw.address, token, token_file }, warnings))
+        let token_file = raw
+            .token_file
+            .map(|file| beside(path, &expand(file, around)));
+        Ok((
+            Self {
+                address: raw.address,
+                token,
+                token_file,
+            },
+            warnings,
+        ))
     }
 }
 
@@ -68,11 +93,15 @@ fn read(path: &Path) -> io::Result<(String, u32)> {
 }
 
 fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 fn beside(file: &Path, path: &Path) -> PathBuf {
-    file.parent().map_or_else(|| path.to_owned(), |folder| folder.join(path))
+    file.parent()
+        .map_or_else(|| path.to_owned(), |folder| folder.join(path))
 }
 
 /// A path with `~/` for the home folder.

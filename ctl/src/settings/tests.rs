@@ -14,7 +14,10 @@ impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let variables = BTreeMap::from([(HOME.to_owned(), folder.path().display().to_string())]);
-        let around = Surroundings { variables, folder: folder.path().to_owned() };
+        let around = Surroundings {
+            variables,
+            folder: folder.path().to_owned(),
+        };
         Self { folder, around }
     }
 
@@ -27,7 +30,9 @@ impl Place {
     }
 
     fn with_variable(mut self, name: &str, value: &str) -> Self {
-        self.around.variables.insert(name.to_owned(), value.to_owned());
+        self.around
+            .variables
+            .insert(name.to_owned(), value.to_owned());
         self
     }
 
@@ -41,7 +46,10 @@ impl Place {
 
     fn found(&self, flags: &ConnectionArgs) -> (String, Option<String>) {
         let settings = self.find(flags).unwrap();
-        (settings.address.to_string(), settings.token.map(|token| token.secret))
+        (
+            settings.address.to_string(),
+            settings.token.map(|token| token.secret),
+        )
     }
 }
 
@@ -57,22 +65,36 @@ fn result(address: &str, token: &str) -> (String, Option<String>) {
 
 #[test]
 fn without_any_setting_it_is_this_host_and_no_token() {
-    assert_eq!(Place::new().found(&none()), ("http://127.0.0.1:8081/".to_owned(), None));
+    assert_eq!(
+        Place::new().found(&none()),
+        ("http://127.0.0.1:8081/".to_owned(), None)
+    );
 }
 
 #[test]
 fn flags_win_over_the_environment_over_the_file_over_the_defaults() {
     let place = Place::new().with_file("run/admin.token", "of-the-folder\n");
-    assert_eq!(place.found(&none()), result("http://127.0.0.1:8081/", "of-the-folder"));
+    assert_eq!(
+        place.found(&none()),
+        result("http://127.0.0.1:8081/", "of-the-folder")
+    );
 
     let place = place.with_file(FILE, "address: http://file:1\ntoken_file: file.token\n");
     let place = place.with_file(".config/app-proxy/file.token", "of-the-file");
-    assert_eq!(place.found(&none()), result("http://file:1/", "of-the-file"));
+    assert_eq!(
+        place.found(&none()),
+        result("http://file:1/", "of-the-file")
+    );
 
     let named = place.path("named.token").display().to_string();
-    let place = place.with_file("named.token", "of-the-variable").with_variable(TOKEN_FILE, &named);
+    let place = place
+        .with_file("named.token", "of-the-variable")
+        .with_variable(TOKEN_FILE, &named);
     let place = place.with_variable(ADDRESS, "http://variable:2");
-    assert_eq!(place.found(&none()), result("http://variable:2/", "of-the-variable"));
+    assert_eq!(
+        place.found(&none()),
+        result("http://variable:2/", "of-the-variable")
+    );
 
     let place = place.with_variable(TOKEN, "itself");
     assert_eq!(place.found(&none()), result("http://variable:2/", "itself"));
@@ -88,7 +110,10 @@ fn flags_win_over_the_environment_over_the_file_over_the_defaults() {
 
 #[test]
 fn an_empty_variable_counts_as_none() {
-    let place = Place::new().with_variable(ADDRESS, "").with_variable(TOKEN, "").with_variable(TOKEN_FILE, "");
+    let place = Place::new()
+        .with_variable(ADDRESS, "")
+        .with_variable(TOKEN, "")
+        .with_variable(TOKEN_FILE, "");
     assert_eq!(place.found(&none()).1, None);
 }
 
@@ -102,7 +127,10 @@ fn the_folders_token_goes_to_this_host_alone() {
         ("http://10.0.0.5:8081", false),
         ("http://localhost.example.com:1", false),
     ] {
-        let flags = ConnectionArgs { address: Some(address.to_owned()), ..none() };
+        let flags = ConnectionArgs {
+            address: Some(address.to_owned()),
+            ..none()
+        };
         assert_eq!(place.found(&flags).1.is_some(), goes, "{address}");
     }
 }
@@ -118,17 +146,38 @@ fn the_folder_of_settings_may_be_elsewhere() {
 #[test]
 fn a_file_that_is_named_has_to_be_there() {
     let place = Place::new();
-    let flags = ConnectionArgs { config: Some(place.path("nothing.yaml")), ..none() };
-    assert!(place.find(&flags).unwrap_err().to_string().contains("nothing.yaml: cannot be read"));
-    let flags = ConnectionArgs { token_file: Some(place.path("nothing.token")), ..none() };
-    assert!(place.find(&flags).unwrap_err().to_string().contains("nothing.token: cannot be read"));
+    let flags = ConnectionArgs {
+        config: Some(place.path("nothing.yaml")),
+        ..none()
+    };
+    assert!(
+        place
+            .find(&flags)
+            .unwrap_err()
+            .to_string()
+            .contains("nothing.yaml: cannot be read")
+    );
+    let flags = ConnectionArgs {
+        token_file: Some(place.path("nothing.token")),
+        ..none()
+    };
+    assert!(
+        place
+            .find(&flags)
+            .unwrap_err()
+            .to_string()
+            .contains("nothing.token: cannot be read")
+    );
 }
 
 #[test]
 fn a_misspelt_key_is_refused_with_its_line() {
     let place = Place::new().with_file(FILE, "address: http://h:1\ntokenfile: x\n");
     let text = place.find(&none()).unwrap_err().to_string();
-    assert!(text.contains("ctl.yaml: unknown field `tokenfile`") && text.contains("line 2"), "{text}");
+    assert!(
+        text.contains("ctl.yaml: unknown field `tokenfile`") && text.contains("line 2"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -145,22 +194,41 @@ fn a_token_that_others_can_read_is_warned_of() {
     assert!(place.find(&none()).unwrap().warnings.is_empty());
     std::fs::set_permissions(place.path(FILE), Permissions::from_mode(0o640)).unwrap();
     let settings = place.find(&none()).unwrap();
-    assert!(settings.warnings[0].contains("can be read by others"), "{:?}", settings.warnings);
-    assert!(!format!("{settings:?}").contains("secret"), "a token is in diagnostics");
+    assert!(
+        settings.warnings[0].contains("can be read by others"),
+        "{:?}",
+        settings.warnings
+    );
+    assert!(
+        !format!("{settings:?}").contains("secret"),
+        "a token is in diagnostics"
+    );
 }
 
 #[test]
 fn a_home_folder_may_be_written_short() {
-    let place = Place::new().with_file("tokens/admin", "mine").with_file(FILE, "token_file: ~/tokens/admin");
+    let place = Place::new()
+        .with_file("tokens/admin", "mine")
+        .with_file(FILE, "token_file: ~/tokens/admin");
     assert_eq!(place.found(&none()).1.as_deref(), Some("mine"));
 }
 
 #[test]
 fn addresses_that_cannot_be_called_are_refused() {
-    for bad in
-        ["https://h:1", "unix:/run/x", "ftp://h", "http://", "", "http://user:pw@h:1", "http://h:1/?a=b", "h h:1"]
-    {
-        let flags = ConnectionArgs { address: Some(bad.to_owned()), ..none() };
+    for bad in [
+        "https://h:1",
+        "unix:/run/x",
+        "ftp://h",
+        "http://",
+        "",
+        "http://user:pw@h:1",
+        "http://h:1/?a=b",
+        "h h:1",
+    ] {
+        let flags = ConnectionArgs {
+            address: Some(bad.to_owned()),
+            ..none()
+        };
         assert!(Place::new().find(&flags).is_err(), "{bad}");
     }
 }
@@ -169,7 +237,10 @@ fn addresses_that_cannot_be_called_are_refused() {
 fn what_is_no_token_is_refused() {
     for bad in ["", "\n", "two words", "caf\u{e9}"] {
         let place = Place::new().with_file("t", bad);
-        let flags = ConnectionArgs { token_file: Some(place.path("t")), ..none() };
+        let flags = ConnectionArgs {
+            token_file: Some(place.path("t")),
+            ..none()
+        };
         assert!(place.find(&flags).is_err(), "{bad:?}");
     }
 }

@@ -25,13 +25,20 @@ impl Asked {
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// A value of the query, as it stands there.
     pub(crate) fn query(&self, name: &str) -> Option<&str> {
         let query = self.target.split_once('?')?.1;
-        query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
+        query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value)
     }
 }
 
@@ -56,7 +63,10 @@ impl Reply {
     }
 
     pub(crate) fn problem(status: u16, code: &str, detail: &str) -> Self {
-        Self::status(status, json!({"code": code, "detail": detail, "status": status, "request_id": "the-request"}))
+        Self::status(
+            status,
+            json!({"code": code, "detail": detail, "status": status, "request_id": "the-request"}),
+        )
     }
 }
 
@@ -73,7 +83,10 @@ impl FakeApi {
     pub(crate) fn start(mut reply: impl FnMut(&Asked) -> Reply + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (asked, over) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let (asked, over) = (
+            Arc::new(Mutex::new(Vec::new())),
+            Arc::new(AtomicBool::new(false)),
+        );
         let (heard, ending) = (Arc::clone(&asked), Arc::clone(&over));
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -84,13 +97,20 @@ impl FakeApi {
                 let Some(call) = read(&stream) else { continue };
                 heard.lock().unwrap().push(call.clone());
                 let Reply(status, body) = reply(&call);
-                let head =
-                    format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+                let head = format!(
+                    "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                    body.len()
+                );
                 // A client that has seen enough may be gone.
                 let _ = stream.write_all(format!("{head}{body}").as_bytes());
             }
         });
-        Self { address, asked, over, thread: Some(thread) }
+        Self {
+            address,
+            asked,
+            over,
+            thread: Some(thread),
+        }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -125,11 +145,21 @@ fn read(stream: &TcpStream) -> Option<Asked> {
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
-        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+        let Some((name, value)) = line.trim_end().split_once(": ") else {
+            break;
+        };
         headers.push((name.to_lowercase(), value.to_owned()));
     }
-    let length = headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, n)| n.parse().unwrap());
+    let length = headers
+        .iter()
+        .find(|(name, _)| name == "content-length")
+        .map_or(0, |(_, n)| n.parse().unwrap());
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Asked { method, target, headers, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
+    Some(Asked {
+        method,
+        target,
+        headers,
+        body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+    })
 }

@@ -14,21 +14,32 @@ fn stored(app: &Value, revision: u64) -> Value {
 
 /// Stores every app, but for those that are called `refused`.
 fn storing() -> FakeApi {
-    FakeApi::start(|asked: &Asked| match (asked.method.as_str(), asked.target.rsplit('/').next()) {
-        (_, Some("refused")) => Reply::problem(409, "app_in_file", "This app is in the configuration file."),
-        ("PUT", _) => Reply::status(201, stored(&asked.body, 7)),
-        ("DELETE", _) => Reply::empty(),
-        _ => Reply::problem(404, "app_not_found", "There is no app of this name."),
-    })
+    FakeApi::start(
+        |asked: &Asked| match (asked.method.as_str(), asked.target.rsplit('/').next()) {
+            (_, Some("refused")) => {
+                Reply::problem(409, "app_in_file", "This app is in the configuration file.")
+            }
+            ("PUT", _) => Reply::status(201, stored(&asked.body, 7)),
+            ("DELETE", _) => Reply::empty(),
+            _ => Reply::problem(404, "app_not_found", "There is no app of this name."),
+        },
+    )
 }
 
 #[test]
 fn put_stores_each_app_of_a_file() {
     let api = storing();
     let place = Place::of(&api);
-    place.file("apps.yaml", "apps:\n- {name: a, endpoints: [{address: 'h:1'}]}\n- name: b\n");
+    place.file(
+        "apps.yaml",
+        "apps:\n- {name: a, endpoints: [{address: 'h:1'}]}\n- name: b\n",
+    );
     let ran = place.run(&["apps", "put", "apps.yaml"]);
-    assert_eq!((ran.code, ran.out.as_str()), (0, "a created, revision 7\nb created, revision 7\n"), "{ran:?}");
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (0, "a created, revision 7\nb created, revision 7\n"),
+        "{ran:?}"
+    );
     assert_eq!(api.lines(), ["PUT /api/v1/apps/a", "PUT /api/v1/apps/b"]);
     let first = &api.asked()[0];
     assert_eq!(first.header("authorization"), Some("Bearer secret"));
@@ -41,8 +52,13 @@ fn put_stores_each_app_of_a_file() {
 fn put_reads_standard_input_and_guards_with_a_revision() {
     let api = storing();
     let app = r#"{"name": "a", "revision": 6, "source": "api"}"#;
-    let ran = Place::of(&api).run_with_input(&["apps", "put", "-", "--if-match", "6", "-o", "json"], app);
-    assert_eq!((ran.code, &ran.json()["revision"]), (0, &json!(7)), "{ran:?}");
+    let ran =
+        Place::of(&api).run_with_input(&["apps", "put", "-", "--if-match", "6", "-o", "json"], app);
+    assert_eq!(
+        (ran.code, &ran.json()["revision"]),
+        (0, &json!(7)),
+        "{ran:?}"
+    );
     let asked = api.asked().remove(0);
     assert_eq!(asked.header("if-match"), Some("\"6\""));
     assert_eq!(asked.body.get("revision"), None);
@@ -51,13 +67,20 @@ fn put_reads_standard_input_and_guards_with_a_revision() {
 #[test]
 fn put_goes_on_behind_a_refused_app_and_fails_in_the_end() {
     let api = storing();
-    let ran =
-        Place::of(&api).run_with_input(&["apps", "put", "-", "-o", "json"], "[{name: a}, {name: refused}, {name: b}]");
+    let ran = Place::of(&api).run_with_input(
+        &["apps", "put", "-", "-o", "json"],
+        "[{name: a}, {name: refused}, {name: b}]",
+    );
     assert_eq!(ran.code, 1);
-    let names: Vec<_> = ran.json().as_array().unwrap().iter().map(|app| app["name"].clone()).collect();
+    let names: Vec<_> = ran
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|app| app["name"].clone())
+        .collect();
     assert_eq!(names, ["a", "b"]);
-    let expected =
-        "app-proxyctl: refused: This app is in the configuration file. (app_in_file), request ID the-request\n";
+    let expected = "app-proxyctl: refused: This app is in the configuration file. (app_in_file), request ID the-request\n";
     assert_eq!(ran.err, expected);
 }
 
@@ -65,7 +88,12 @@ fn put_goes_on_behind_a_refused_app_and_fails_in_the_end() {
 fn nothing_is_stored_of_a_file_with_a_mistake() {
     let api = storing();
     let place = Place::of(&api);
-    for text in ["- name: a\n- {name: b, endpoint: []}\n", "- name: a\n- {name: b, match: [{}]}\n", "[]", "{"] {
+    for text in [
+        "- name: a\n- {name: b, endpoint: []}\n",
+        "- name: a\n- {name: b, match: [{}]}\n",
+        "[]",
+        "{",
+    ] {
         place.file("apps.yaml", text);
         let ran = place.run(&["apps", "put", "apps.yaml"]);
         assert_eq!(ran.code, 1, "{ran:?}");
@@ -73,7 +101,12 @@ fn nothing_is_stored_of_a_file_with_a_mistake() {
     }
     assert_eq!(place.run(&["apps", "put", "nothing.yaml"]).code, 1);
     place.file("apps.yaml", "[{name: a}, {name: b}]");
-    assert_eq!(place.run(&["apps", "put", "apps.yaml", "--if-match", "1"]).code, 2);
+    assert_eq!(
+        place
+            .run(&["apps", "put", "apps.yaml", "--if-match", "1"])
+            .code,
+        2
+    );
     assert!(api.lines().is_empty());
 }
 
@@ -95,7 +128,11 @@ fn set_stores_a_whole_app() {
         "--pool",
         "zone=gpu-a",
     ]);
-    assert_eq!((ran.code, ran.out.as_str()), (0, "model created, revision 7\n"), "{ran:?}");
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (0, "model created, revision 7\n"),
+        "{ran:?}"
+    );
     let expected = json!({
         "name": "model", "upstream_path": "keep", "affinity": "none", "pool": {"zone": "gpu-a"},
         "endpoints": [{"address": "10.0.0.5:9000", "weight": 1}, {"address": "[::1]:9000", "weight": 1}],
@@ -106,7 +143,10 @@ fn set_stores_a_whole_app() {
 #[test]
 fn what_set_would_be_refused_for_is_wrong_usage() {
     let api = storing();
-    for args in [&["apps", "set", "Model"][..], &["apps", "set", "m", "-e", "h:1", "-e", "h:1"]] {
+    for args in [
+        &["apps", "set", "Model"][..],
+        &["apps", "set", "m", "-e", "h:1", "-e", "h:1"],
+    ] {
         let ran = Place::of(&api).run(args);
         assert_eq!(ran.code, 2, "{ran:?}");
     }
@@ -117,7 +157,11 @@ fn what_set_would_be_refused_for_is_wrong_usage() {
 fn delete_goes_on_behind_a_refused_one() {
     let api = storing();
     let ran = Place::of(&api).run(&["apps", "delete", "a", "refused", "b/../c?d"]);
-    assert_eq!((ran.code, ran.out.as_str()), (1, "a deleted\nb/../c?d deleted\n"), "{ran:?}");
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (1, "a deleted\nb/../c?d deleted\n"),
+        "{ran:?}"
+    );
     assert!(ran.err.contains("refused: This app"), "{ran:?}");
     assert_eq!(api.lines()[2], "DELETE /api/v1/apps/b%2F..%2Fc%3Fd");
 }
@@ -133,25 +177,37 @@ fn what_the_api_says_of_a_missing_app_is_told() {
 #[test]
 fn the_field_of_a_refusal_is_told() {
     let api = FakeApi::start(|_| {
-        Reply::status(422, json!({"code": "bad_request", "detail": "no such host", "field": "endpoints[0].address"}))
+        Reply::status(
+            422,
+            json!({"code": "bad_request", "detail": "no such host", "field": "endpoints[0].address"}),
+        )
     });
     let ran = Place::of(&api).run(&["apps", "set", "a"]);
     assert_eq!(
         (ran.code, ran.err.as_str()),
-        (1, "app-proxyctl: a: endpoints[0].address: no such host (bad_request)\n")
+        (
+            1,
+            "app-proxyctl: a: endpoints[0].address: no such host (bad_request)\n"
+        )
     );
 }
 
 #[test]
 fn keys_that_the_program_does_not_know_are_kept_for_programs() {
     let api = FakeApi::start(|_| {
-        Reply::text(200, r#"{"zz_new": {"b": 1, "a": 2.5}, "name": "a", "revision": 3, "source": "file"}"#)
+        Reply::text(
+            200,
+            r#"{"zz_new": {"b": 1, "a": 2.5}, "name": "a", "revision": 3, "source": "file"}"#,
+        )
     });
     let place = Place::of(&api);
     let json = place.run(&["apps", "get", "a", "-o", "json"]);
     assert_eq!(json.json()["zz_new"], json!({"b": 1, "a": 2.5}));
     let yaml = place.run(&["apps", "get", "a", "-o", "yaml"]);
-    assert_eq!(yaml.out, "zz_new:\n  b: 1\n  a: 2.5\nname: a\nrevision: 3\nsource: file\n");
+    assert_eq!(
+        yaml.out,
+        "zz_new:\n  b: 1\n  a: 2.5\nname: a\nrevision: 3\nsource: file\n"
+    );
     let table = place.run(&["apps", "get", "a"]);
     assert!(table.out.contains("Endpoints:  none"), "{table:?}");
 }

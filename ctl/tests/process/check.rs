@@ -12,22 +12,27 @@ fn worker(revision: u64) -> Value {
 
 /// A coordinator at revision 4 whose worker holds one revision more with each look.
 fn coordinator(mut held: u64, dropped: u64) -> FakeApi {
-    FakeApi::start(move |asked: &Asked| match asked.target.split('?').next().unwrap() {
-        "/healthz" => Reply::json(json!({"status": "alive"})),
-        "/readyz" => Reply::json(json!({"status": "ready"})),
-        "/metrics" => {
-            Reply::text(200, &format!("app_proxy_access_log_dropped_total{{tier=\"coordinator\"}} {dropped}\n"))
-        }
-        "/api/v1/apps" => {
-            let app = json!({"name": "notes", "revision": 4, "source": "api", "endpoints": []});
-            Reply::json(json!({"items": [app], "next_cursor": null, "revision": 4, "epoch": "e", "complete": true}))
-        }
-        "/api/v1/workers" => {
-            held += 1;
-            Reply::json(json!({"items": [worker(held.min(4))], "next_cursor": null}))
-        }
-        other => Reply::problem(404, "not_found", other),
-    })
+    FakeApi::start(
+        move |asked: &Asked| match asked.target.split('?').next().unwrap() {
+            "/healthz" => Reply::json(json!({"status": "alive"})),
+            "/readyz" => Reply::json(json!({"status": "ready"})),
+            "/metrics" => Reply::text(
+                200,
+                &format!("app_proxy_access_log_dropped_total{{tier=\"coordinator\"}} {dropped}\n"),
+            ),
+            "/api/v1/apps" => {
+                let app = json!({"name": "notes", "revision": 4, "source": "api", "endpoints": []});
+                Reply::json(
+                    json!({"items": [app], "next_cursor": null, "revision": 4, "epoch": "e", "complete": true}),
+                )
+            }
+            "/api/v1/workers" => {
+                held += 1;
+                Reply::json(json!({"items": [worker(held.min(4))], "next_cursor": null}))
+            }
+            other => Reply::problem(404, "not_found", other),
+        },
+    )
 }
 
 #[test]
@@ -55,25 +60,44 @@ fn a_worker_that_does_not_follow_is_warned_of() {
     let ran = Place::of(&api).run(&["check", "--patience", "0s", "-o", "json"]);
     let expected = json!({"level": "WARN", "subject": "workers",
         "text": "w1 holds revision 1 of the app table, which is at 4"});
-    assert!(ran.code == 0 && ran.json().as_array().unwrap().contains(&expected), "{ran:?}");
+    assert!(
+        ran.code == 0 && ran.json().as_array().unwrap().contains(&expected),
+        "{ran:?}"
+    );
 }
 
 #[test]
 fn a_coordinator_that_is_not_ready_fails_with_its_reason() {
     let api = FakeApi::start(|asked: &Asked| match asked.target.as_str() {
         "/healthz" => Reply::json(json!({"status": "alive"})),
-        "/readyz" => Reply::status(503, json!({"status": "not ready", "reason": "no worker is healthy"})),
+        "/readyz" => Reply::status(
+            503,
+            json!({"status": "not ready", "reason": "no worker is healthy"}),
+        ),
         "/metrics" => Reply::text(200, ""),
         _ => Reply::problem(401, "unauthenticated", "This call needs a bearer token."),
     });
     let ran = Place::of(&api).run(&["check"]);
     assert_eq!(ran.code, 1);
-    assert!(ran.out.contains("FAIL  ready     is not ready: no worker is healthy"), "{ran:?}");
-    assert!(ran.out.contains("FAIL  token     ") && ran.out.contains("the token of APP_PROXY_TOKEN"), "{ran:?}");
+    assert!(
+        ran.out
+            .contains("FAIL  ready     is not ready: no worker is healthy"),
+        "{ran:?}"
+    );
+    assert!(
+        ran.out.contains("FAIL  token     ") && ran.out.contains("the token of APP_PROXY_TOKEN"),
+        "{ran:?}"
+    );
 }
 
 #[test]
 fn a_coordinator_that_does_not_answer_fails() {
     let ran = Place::bare().run(&["check", "-a", NOBODY]);
-    assert!(ran.code == 1 && ran.out.starts_with("FAIL  alive     http://127.0.0.1:1 cannot be reached"), "{ran:?}");
+    assert!(
+        ran.code == 1
+            && ran
+                .out
+                .starts_with("FAIL  alive     http://127.0.0.1:1 cannot be reached"),
+        "{ran:?}"
+    );
 }

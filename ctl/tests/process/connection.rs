@@ -19,12 +19,25 @@ fn a_token_that_is_refused_ends_with_4_and_says_whose_it_was() {
     let api = guarded();
     let place = Place::bare();
     place.file("wrong.token", "guess\n");
-    let ran = place.run(&[&LIST[..], &["-a", &api.url(), "--token-file", "wrong.token"]].concat());
-    let expected = format!("app-proxyctl: {} does not take the token of wrong.token\n", api.url());
+    let ran = place.run(
+        &[
+            &LIST[..],
+            &["-a", &api.url(), "--token-file", "wrong.token"],
+        ]
+        .concat(),
+    );
+    let expected = format!(
+        "app-proxyctl: {} does not take the token of wrong.token\n",
+        api.url()
+    );
     assert_eq!((ran.code, ran.err), (4, expected));
     let ran = place.run(&[&LIST[..], &["-a", &api.url()]].concat());
     assert_eq!(ran.code, 4);
-    assert!(ran.err.contains("needs a token: name its file with --token-file"), "{ran:?}");
+    assert!(
+        ran.err
+            .contains("needs a token: name its file with --token-file"),
+        "{ran:?}"
+    );
 }
 
 #[test]
@@ -32,7 +45,12 @@ fn a_coordinator_that_does_not_answer_ends_with_4() {
     let address = NOBODY;
     let ran = Place::bare().run(&["apps", "list", "-a", address]);
     assert_eq!(ran.code, 4);
-    assert!(ran.err.starts_with(&format!("app-proxyctl: http://{address} cannot be reached: ")), "{ran:?}");
+    assert!(
+        ran.err.starts_with(&format!(
+            "app-proxyctl: http://{address} cannot be reached: "
+        )),
+        "{ran:?}"
+    );
     assert!(ran.err.contains("Connection refused"), "{ran:?}");
 }
 
@@ -41,7 +59,11 @@ fn something_that_is_no_coordinator_ends_with_1() {
     let page = FakeApi::start(|_| Reply::text(404, "<html>nothing here</html>"));
     let ran = Place::of(&page).run(&["apps", "list"]);
     assert_eq!(ran.code, 1);
-    assert!(ran.err.contains("answers 404 Not Found, and not as an admin listener does"), "{ran:?}");
+    assert!(
+        ran.err
+            .contains("answers 404 Not Found, and not as an admin listener does"),
+        "{ran:?}"
+    );
     let other = FakeApi::start(|_| Reply::text(200, "<html>hello</html>"));
     let ran = Place::of(&other).run(&["apps", "list"]);
     assert_eq!(ran.code, 1);
@@ -52,7 +74,10 @@ fn something_that_is_no_coordinator_ends_with_1() {
 fn the_file_of_settings_and_the_folders_token_are_used() {
     let api = guarded();
     let place = Place::bare();
-    place.file(".config/app-proxy/ctl.yaml", &format!("address: {}\n", api.url()));
+    place.file(
+        ".config/app-proxy/ctl.yaml",
+        &format!("address: {}\n", api.url()),
+    );
     place.file("run/admin.token", "secret\n");
     assert_eq!(place.run(&LIST).json(), json!([]));
 }
@@ -79,21 +104,34 @@ fn a_token_that_others_can_read_is_warned_of() {
     use std::os::unix::fs::PermissionsExt;
     let api = guarded();
     let place = Place::bare();
-    let file = place.file("ctl.yaml", &format!("address: {}\ntoken: secret\n", api.url()));
+    let file = place.file(
+        "ctl.yaml",
+        &format!("address: {}\ntoken: secret\n", api.url()),
+    );
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).unwrap();
     let ran = place.run(&[&LIST[..], &["--config", "ctl.yaml"]].concat());
     assert_eq!((ran.code, ran.json()), (0, json!([])));
-    assert!(ran.err.contains("can be read by others: chmod 600 ctl.yaml"), "{ran:?}");
+    assert!(
+        ran.err
+            .contains("can be read by others: chmod 600 ctl.yaml"),
+        "{ran:?}"
+    );
 }
 
 #[test]
 fn help_and_completion_need_no_coordinator() {
     let place = Place::bare();
     let help = place.run(&["--help"]);
-    assert!(help.code == 0 && help.out.contains("Exit codes:"), "{help:?}");
+    assert!(
+        help.code == 0 && help.out.contains("Exit codes:"),
+        "{help:?}"
+    );
     assert_eq!(place.run(&[]).code, 2);
-    for (shell, mark) in [("bash", "complete "), ("zsh", "#compdef app-proxyctl"), ("fish", "complete -c app-proxyctl")]
-    {
+    for (shell, mark) in [
+        ("bash", "complete "),
+        ("zsh", "#compdef app-proxyctl"),
+        ("fish", "complete -c app-proxyctl"),
+    ] {
         let script = place.run(&["completion", shell]);
         assert!(script.code == 0 && script.out.contains(mark), "{shell}");
     }

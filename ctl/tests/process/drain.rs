@@ -29,17 +29,37 @@ fn draining(looks: Vec<Value>) -> FakeApi {
 fn a_drain_says_what_is_left() {
     let api = draining(vec![worker(2, LATER, false)]);
     let ran = Place::of(&api).run(&["drain", "w1", "--deadline", "10m"]);
-    assert!(ran.code == 0 && ran.out.starts_with("w1: draining, 2 streams left; the rest is closed in "), "{ran:?}");
-    assert_eq!(api.lines(), ["POST /api/v1/workers/w1/drain", "GET /api/v1/workers/w1"]);
+    assert!(
+        ran.code == 0
+            && ran
+                .out
+                .starts_with("w1: draining, 2 streams left; the rest is closed in "),
+        "{ran:?}"
+    );
+    assert_eq!(
+        api.lines(),
+        ["POST /api/v1/workers/w1/drain", "GET /api/v1/workers/w1"]
+    );
     assert_eq!(api.asked()[0].body, json!({"deadline": "10m"}));
 }
 
 #[test]
 fn waiting_ends_with_0_when_everything_has_ended_by_itself() {
-    let api = draining(vec![worker(2, LATER, false), worker(1, LATER, false), worker(0, LATER, true)]);
+    let api = draining(vec![
+        worker(2, LATER, false),
+        worker(1, LATER, false),
+        worker(0, LATER, true),
+    ]);
     let ran = Place::of(&api).run(&["workers", "drain", "w1", "--wait"]);
-    assert_eq!((ran.code, ran.out.as_str()), (0, "w1: nothing is left\n"), "{ran:?}");
-    assert!(ran.err.contains("w1: draining, 2 streams left") && ran.err.contains("1 stream left"), "{ran:?}");
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (0, "w1: nothing is left\n"),
+        "{ran:?}"
+    );
+    assert!(
+        ran.err.contains("w1: draining, 2 streams left") && ran.err.contains("1 stream left"),
+        "{ran:?}"
+    );
 }
 
 #[test]
@@ -51,16 +71,32 @@ fn waiting_ends_with_3_when_something_was_cut_off_at_the_deadline() {
         _ => Reply::json(worker(0, &deadline.to_rfc3339(), true)),
     });
     let ran = Place::of(&api).run(&["drain", "w1", "--wait", "-o", "json"]);
-    assert_eq!((ran.code, &ran.json()["drain"]["done"]), (3, &json!(true)), "{ran:?}");
-    assert!(ran.err.contains("w1: the deadline has passed; 2 streams cut off"), "{ran:?}");
+    assert_eq!(
+        (ran.code, &ran.json()["drain"]["done"]),
+        (3, &json!(true)),
+        "{ran:?}"
+    );
+    assert!(
+        ran.err
+            .contains("w1: the deadline has passed; 2 streams cut off"),
+        "{ran:?}"
+    );
 }
 
 #[test]
 fn waiting_ends_with_3_when_something_outlives_the_deadline() {
     let api = draining(vec![worker(2, BEFORE, false)]);
     let ran = Place::of(&api).run(&["drain", "w1", "--wait", "-o", "json"]);
-    assert_eq!((ran.code, &ran.json()["in_flight"]), (3, &json!(2)), "{ran:?}");
-    assert!(ran.err.contains("w1: the deadline has passed; 2 streams still there"), "{ran:?}");
+    assert_eq!(
+        (ran.code, &ran.json()["in_flight"]),
+        (3, &json!(2)),
+        "{ran:?}"
+    );
+    assert!(
+        ran.err
+            .contains("w1: the deadline has passed; 2 streams still there"),
+        "{ran:?}"
+    );
 }
 
 #[test]
@@ -71,11 +107,18 @@ fn a_worker_that_leaves_the_pool_with_streams_has_left_something() {
         match (asked.method.as_str(), looks) {
             ("POST", _) => Reply::empty(),
             (_, 1) => Reply::json(worker(1, LATER, false)),
-            _ => Reply::problem(404, "worker_not_found", "There is no worker of this identifier."),
+            _ => Reply::problem(
+                404,
+                "worker_not_found",
+                "There is no worker of this identifier.",
+            ),
         }
     });
     let ran = Place::of(&api).run(&["drain", "w1", "--wait"]);
-    assert!(ran.code == 3 && ran.err.contains("w1: has left the pool, with 1 stream"), "{ran:?}");
+    assert!(
+        ran.code == 3 && ran.err.contains("w1: has left the pool, with 1 stream"),
+        "{ran:?}"
+    );
 }
 
 #[test]
@@ -83,16 +126,32 @@ fn a_drain_that_somebody_ends_is_a_failure() {
     let mut undrained = worker(1, LATER, false);
     undrained.as_object_mut().unwrap().remove("drain");
     let ran = Place::of(&draining(vec![undrained])).run(&["drain", "w1", "--wait"]);
-    assert!(ran.code == 1 && ran.err.contains("somebody has ended the drain"), "{ran:?}");
+    assert!(
+        ran.code == 1 && ran.err.contains("somebody has ended the drain"),
+        "{ran:?}"
+    );
 }
 
 #[test]
 fn an_unknown_worker_is_refused() {
-    let api = FakeApi::start(|_| Reply::problem(404, "worker_not_found", "There is no worker of this identifier."));
+    let api = FakeApi::start(|_| {
+        Reply::problem(
+            404,
+            "worker_not_found",
+            "There is no worker of this identifier.",
+        )
+    });
     let place = Place::of(&api);
-    for args in [&["drain", "w9", "--wait"][..], &["workers", "undrain", "w9"], &["workers", "remove", "w9"]] {
+    for args in [
+        &["drain", "w9", "--wait"][..],
+        &["workers", "undrain", "w9"],
+        &["workers", "remove", "w9"],
+    ] {
         let ran = place.run(args);
-        assert!(ran.code == 1 && ran.err.contains("w9: There is no worker"), "{ran:?}");
+        assert!(
+            ran.code == 1 && ran.err.contains("w9: There is no worker"),
+            "{ran:?}"
+        );
     }
 }
 
@@ -100,8 +159,16 @@ fn an_unknown_worker_is_refused() {
 fn undrain_and_remove_say_what_they_did() {
     let api = draining(vec![worker(0, LATER, false)]);
     let place = Place::of(&api);
-    assert_eq!(place.run(&["workers", "undrain", "w1"]).out, "w1 takes new sessions again\n");
-    assert_eq!(place.run(&["workers", "undrain", "w1", "-o", "json"]).json()["id"], "w1");
+    assert_eq!(
+        place.run(&["workers", "undrain", "w1"]).out,
+        "w1 takes new sessions again\n"
+    );
+    assert_eq!(
+        place
+            .run(&["workers", "undrain", "w1", "-o", "json"])
+            .json()["id"],
+        "w1"
+    );
     assert_eq!(place.run(&["worker", "rm", "w1"]).out, "w1 removed\n");
     assert_eq!(api.lines()[0], "POST /api/v1/workers/w1/undrain");
     assert_eq!(api.lines().last().unwrap(), "DELETE /api/v1/workers/w1");

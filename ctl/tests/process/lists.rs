@@ -15,12 +15,19 @@ fn app(number: usize) -> Value {
 /// A list of apps, in pages of at most `most`.
 fn apps(count: usize, most: usize) -> FakeApi {
     FakeApi::start(move |asked: &Asked| {
-        let limit = asked.query("limit").map_or(100, |limit| limit.parse().unwrap()).min(most);
-        let begin = asked.query("cursor").map_or(0, |cursor| cursor.parse::<usize>().unwrap());
+        let limit = asked
+            .query("limit")
+            .map_or(100, |limit| limit.parse().unwrap())
+            .min(most);
+        let begin = asked
+            .query("cursor")
+            .map_or(0, |cursor| cursor.parse::<usize>().unwrap());
         let end = (begin + limit).min(count);
         let next = (end < count).then(|| end.to_string());
         let items: Vec<_> = (begin..end).map(app).collect();
-        Reply::json(json!({"items": items, "next_cursor": next, "revision": 9, "epoch": "e", "complete": true}))
+        Reply::json(
+            json!({"items": items, "next_cursor": next, "revision": 9, "epoch": "e", "complete": true}),
+        )
     })
 }
 
@@ -28,8 +35,19 @@ fn apps(count: usize, most: usize) -> FakeApi {
 fn all_pages_of_a_list_are_one_array() {
     let api = apps(2500, 1000);
     let ran = Place::of(&api).run(&["apps", "list", "-o", "json"]);
-    let names: Vec<_> = ran.json().as_array().unwrap().iter().map(|app| app["name"].clone()).collect();
-    assert_eq!(names, (0..2500).map(|number| format!("app-{number:04}")).collect::<Vec<_>>());
+    let names: Vec<_> = ran
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|app| app["name"].clone())
+        .collect();
+    assert_eq!(
+        names,
+        (0..2500)
+            .map(|number| format!("app-{number:04}"))
+            .collect::<Vec<_>>()
+    );
     assert_eq!(api.lines().len(), 3);
 }
 
@@ -38,7 +56,13 @@ fn a_limit_asks_for_no_more_than_it_shows() {
     let api = apps(2500, 1000);
     let ran = Place::of(&api).run(&["apps", "list", "--limit", "1003", "-o", "json"]);
     assert_eq!(ran.json().as_array().unwrap().len(), 1003);
-    assert_eq!(api.lines(), ["GET /api/v1/apps?limit=1000", "GET /api/v1/apps?limit=3&cursor=1000"]);
+    assert_eq!(
+        api.lines(),
+        [
+            "GET /api/v1/apps?limit=1000",
+            "GET /api/v1/apps?limit=3&cursor=1000"
+        ]
+    );
 }
 
 #[test]
@@ -54,7 +78,9 @@ fn people_get_aligned_columns() {
     let api = FakeApi::start(|_| {
         let mut many = app(7);
         many["name"] = "many".into();
-        many["endpoints"] = (1..5).map(|port| json!({"address": format!("h:{port}")})).collect();
+        many["endpoints"] = (1..5)
+            .map(|port| json!({"address": format!("h:{port}")}))
+            .collect();
         many["match"] = json!([{"host": "many.example.com"}, {"host": "h", "path": "/x"}]);
         many["affinity"] = "none".into();
         many["pool"] = json!({"zone": "a", "gpu": "yes"});
@@ -72,7 +98,13 @@ none  /apps/none             none                 session   file          12  -
 ";
     assert_eq!(place.run(&["apps", "ls"]).out, expected);
     let wide = place.run(&["apps", "ls", "-o", "wide"]).out;
-    assert!(wide.lines().next().unwrap().ends_with("UPDATED  PATH   POOL            IDLE  WAKE"), "{wide}");
+    assert!(
+        wide.lines()
+            .next()
+            .unwrap()
+            .ends_with("UPDATED  PATH   POOL            IDLE  WAKE"),
+        "{wide}"
+    );
     assert!(wide.contains("strip  gpu=yes,zone=a"), "{wide}");
 }
 
@@ -80,9 +112,15 @@ none  /apps/none             none                 session   file          12  -
 fn an_empty_list_is_an_empty_array_and_a_word_for_people() {
     let api = FakeApi::start(|_| Reply::json(json!({"items": [], "next_cursor": null})));
     let place = Place::of(&api);
-    assert_eq!(place.run(&["workers", "list", "-o", "json"]).json(), json!([]));
+    assert_eq!(
+        place.run(&["workers", "list", "-o", "json"]).json(),
+        json!([])
+    );
     let ran = place.run(&["workers", "list"]);
-    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (0, "", "app-proxyctl: there are none\n"));
+    assert_eq!(
+        (ran.code, ran.out.as_str(), ran.err.as_str()),
+        (0, "", "app-proxyctl: there are none\n")
+    );
 }
 
 #[test]
@@ -100,7 +138,10 @@ fn sessions_are_filtered_by_the_api() {
         "--limit",
         "5",
     ]);
-    assert_eq!(api.lines(), ["GET /api/v1/sessions?app=a%26b&worker=w1&idle_for=1h30m&limit=5"]);
+    assert_eq!(
+        api.lines(),
+        ["GET /api/v1/sessions?app=a%26b&worker=w1&idle_for=1h30m&limit=5"]
+    );
     let expected = "\
 ID    APP    WORKER  CLIENT    REQUESTS  STREAMS  LAST ACTIVE           CREATED
 -s1_  notes  w1      10.0.0.9        12        1  some time ago, maybe  some day
@@ -116,10 +157,20 @@ fn session() -> Value {
 
 #[test]
 fn a_session_whose_identifier_begins_with_a_hyphen_can_be_named() {
-    let api = FakeApi::start(|asked| if asked.method == "GET" { Reply::json(session()) } else { Reply::empty() });
+    let api = FakeApi::start(|asked| {
+        if asked.method == "GET" {
+            Reply::json(session())
+        } else {
+            Reply::empty()
+        }
+    });
     let place = Place::of(&api);
     let shown = place.run(&["sessions", "get", "-s1_", "-o", "json"]);
-    assert_eq!((shown.code, &shown.json()["id"]), (0, &json!("-s1_")), "{shown:?}");
+    assert_eq!(
+        (shown.code, &shown.json()["id"]),
+        (0, &json!("-s1_")),
+        "{shown:?}"
+    );
     let deleted = place.run(&["sessions", "delete", "s0", "--", "-o"]);
     assert_eq!(deleted.out, "s0 deleted\n-o deleted\n", "{deleted:?}");
 }
@@ -127,10 +178,19 @@ fn a_session_whose_identifier_begins_with_a_hyphen_can_be_named() {
 #[test]
 fn a_reader_that_has_seen_enough_is_no_failure() {
     let api = apps(20_000, 1000);
-    let mut child = Place::of(&api).command(&["apps", "list", "-o", "json"]).spawn().unwrap();
+    let mut child = Place::of(&api)
+        .command(&["apps", "list", "-o", "json"])
+        .spawn()
+        .unwrap();
     let mut begin = [0; 10];
     child.stdout.take().unwrap().read_exact(&mut begin).unwrap();
     // The pipe is closed by now, with most of the list not written.
     let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(0), ""));
+    assert_eq!(
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap().as_str()
+        ),
+        (Some(0), "")
+    );
 }

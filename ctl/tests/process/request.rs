@@ -14,8 +14,15 @@ fn a_story_is_told_and_a_worker_that_could_not_be_asked_is_named() {
     let api = FakeApi::start(move |_| Reply::json(shown.clone()));
     let place = Place::of(&api);
     let ran = place.run(&["request", "a/b"]);
-    assert_eq!((ran.code, ran.err.as_str()), (0, "app-proxyctl: worker w2 could not be asked: no answer\n"), "{ran:?}");
-    assert!(ran.out.contains("04:21:25.301  coordinator  request  502"), "{ran:?}");
+    assert_eq!(
+        (ran.code, ran.err.as_str()),
+        (0, "app-proxyctl: worker w2 could not be asked: no answer\n"),
+        "{ran:?}"
+    );
+    assert!(
+        ran.out.contains("04:21:25.301  coordinator  request  502"),
+        "{ran:?}"
+    );
     assert!(ran.out.contains("error endpoint_unreachable"), "{ran:?}");
     assert_eq!(api.lines(), ["GET /api/v1/requests/a%2Fb"]);
     assert_eq!(place.run(&["req", "a/b", "-o", "json"]).json(), story);
@@ -24,9 +31,15 @@ fn a_story_is_told_and_a_worker_that_could_not_be_asked_is_named() {
 #[test]
 fn a_request_that_nobody_knows_ends_with_1() {
     let api = FakeApi::start(|_| {
-        Reply::json(json!({"request_id": "r", "events": [], "workers_asked": ["w1"], "workers_failed": []}))
+        Reply::json(
+            json!({"request_id": "r", "events": [], "workers_asked": ["w1"], "workers_failed": []}),
+        )
     });
     let ran = Place::of(&api).run(&["request", "r"]);
     assert_eq!((ran.code, ran.out.as_str()), (1, ""));
-    assert!(ran.err.contains("neither tier knows this request") && ran.err.contains("workers asked: w1"), "{ran:?}");
+    assert!(
+        ran.err.contains("neither tier knows this request")
+            && ran.err.contains("workers asked: w1"),
+        "{ran:?}"
+    );
 }

@@ -35,12 +35,17 @@ impl Ran {
 impl Place {
     /// A place where nothing is set.
     pub(crate) fn bare() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), variables: Vec::new() }
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            variables: Vec::new(),
+        }
     }
 
     /// A place whose environment names an API, and a token.
     pub(crate) fn of(api: &FakeApi) -> Self {
-        Self::bare().with("APP_PROXY_ADDRESS", &api.url()).with("APP_PROXY_TOKEN", "secret")
+        Self::bare()
+            .with("APP_PROXY_ADDRESS", &api.url())
+            .with("APP_PROXY_TOKEN", "secret")
     }
 
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
@@ -58,9 +63,16 @@ impl Place {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_app-proxyctl"));
         let folder: &Path = self.folder.path();
-        command.args(args).current_dir(folder).env_clear().env("HOME", folder);
+        command
+            .args(args)
+            .current_dir(folder)
+            .env_clear()
+            .env("HOME", folder);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
@@ -74,6 +86,10 @@ impl Place {
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let output = child.wait_with_output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        Ran { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+        Ran {
+            code: output.status.code().unwrap(),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! Writes the fields of a line as JSON. Names and nearly all values need no escape and go in as they are; a value that
-//! needs one is left to `serde_json`.
+//! Writes the fields of a line as JSON. Names and nearly all values need no escape and go in as
+//! they are; a value that needs one is left to `serde_json`.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -28,8 +28,9 @@ impl<'b> Fields<'b> {
     pub(super) fn text(&mut self, name: &'static str, value: &str) {
         self.name(name);
         // Without a way out of the loop, so that it is done for many bytes at once.
-        let needs_escape =
-            value.bytes().fold(false, |any, byte| any | (byte < 0x20) | (byte == b'"') | (byte == b'\\'));
+        let needs_escape = value.bytes().fold(false, |any, byte| {
+            any | (byte < 0x20) | (byte == b'"') | (byte == b'\\')
+        });
         if needs_escape {
             // Writing a text into memory does not fail.
             let _ = serde_json::to_writer(&mut *self.buffer, value);
@@ -48,7 +49,8 @@ impl<'b> Fields<'b> {
     /// A whole number.
     pub(super) fn number(&mut self, name: &'static str, value: impl itoa::Integer) {
         self.name(name);
-        self.buffer.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+        self.buffer
+            .extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     }
 
     /// A whole number, if it is known.
@@ -62,7 +64,8 @@ impl<'b> Fields<'b> {
     pub(super) fn truth_if(&mut self, name: &'static str, value: Option<bool>) {
         if let Some(value) = value {
             self.name(name);
-            self.buffer.extend_from_slice(if value { b"true" } else { b"false" });
+            self.buffer
+                .extend_from_slice(if value { b"true" } else { b"false" });
         }
     }
 
@@ -78,7 +81,13 @@ impl<'b> Fields<'b> {
 
     /// An address, if it is known.
     pub(super) fn address_if(&mut self, name: &'static str, value: Option<IpAddr>) {
-        self.text_if(name, value.map(header_value).as_ref().and_then(|value| value.to_str().ok()));
+        self.text_if(
+            name,
+            value
+                .map(header_value)
+                .as_ref()
+                .and_then(|value| value.to_str().ok()),
+        );
     }
 
     fn name(&mut self, name: &'static str) {
@@ -115,7 +124,10 @@ mod tests {
             fields.millis_if("t", Some(Duration::from_micros(micros)));
         }
         fields.end();
-        assert_eq!(String::from_utf8(buffer).unwrap(), r#"{"t":0.000,"t":0.005,"t":1.050,"t":123456.789}"#);
+        assert_eq!(
+            String::from_utf8(buffer).unwrap(),
+            r#"{"t":0.000,"t":0.005,"t":1.050,"t":123456.789}"#
+        );
     }
 
     proptest! {

@@ -63,7 +63,8 @@ impl Kind {
     }
 }
 
-/// The name of a direction in `direction`, and its letter in a message's identifier (docs/request-id.md, rule 16).
+/// The name of a direction in `direction`, and its letter in a message's identifier
+/// (docs/request-id.md, rule 16).
 const fn direction_name(direction: Direction) -> (&'static str, char) {
     match direction {
         Direction::FromClient => ("client", 'c'),
@@ -128,7 +129,8 @@ impl Facts {
 }
 
 impl Facts {
-    /// Lets go of the buffer of the request that brought them: a stream that has opened may live for days.
+    /// Lets go of the buffer of the request that brought them: a stream that has opened may live
+    /// for days.
     pub fn detach(&mut self) {
         for value in [&mut self.host, &mut self.session_id].into_iter().flatten() {
             *value = HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
@@ -157,7 +159,8 @@ pub struct Outcome {
     pub closed_by: Option<&'static str>,
     /// `duration_ms`.
     pub duration: Option<Duration>,
-    /// `connect_ms`: how long the connection to the next hop took, when it was made for this request.
+    /// `connect_ms`: how long the connection to the next hop took, when it was made for this
+    /// request.
     pub connect: Option<Duration>,
     /// `ttfb_ms`: until the response header.
     pub first_byte: Option<Duration>,
@@ -195,23 +198,45 @@ impl Line {
         fields.text("tier", self.tier.as_str());
         fields.text("event", self.event.as_str());
         fields.text("request_id", facts.request_id.as_str());
-        fields.text_if("client_request_id", facts.client_request_id.as_ref().map(RequestId::as_str));
+        fields.text_if(
+            "client_request_id",
+            facts.client_request_id.as_ref().map(RequestId::as_str),
+        );
         fields.text_if("session_id", facts.session_id.as_ref().map(text));
-        fields.text_if("origin_request_id", facts.origin_request_id.as_ref().map(RequestId::as_str));
+        fields.text_if(
+            "origin_request_id",
+            facts.origin_request_id.as_ref().map(RequestId::as_str),
+        );
         fields.text_if("app", facts.app.as_deref());
         fields.text_if("worker", facts.worker.as_deref());
         fields.text_if("endpoint", facts.endpoint.as_deref());
         fields.address_if("client", facts.client);
         fields.text("method", facts.method.as_str());
         fields.text_if("host", facts.host.as_ref().map(text));
-        let query = if with_query { facts.uri.path_and_query() } else { None };
-        fields.text("path", query.map_or_else(|| facts.uri.path(), |whole| whole.as_str()));
+        let query = if with_query {
+            facts.uri.path_and_query()
+        } else {
+            None
+        };
+        fields.text(
+            "path",
+            query.map_or_else(|| facts.uri.path(), |whole| whole.as_str()),
+        );
         fields.text("protocol", protocol(facts.version));
         fields.text("kind", facts.kind.as_str());
-        fields.text_if("trace_id", facts.trace_id.as_ref().and_then(|id| std::str::from_utf8(id).ok()));
+        fields.text_if(
+            "trace_id",
+            facts
+                .trace_id
+                .as_ref()
+                .and_then(|id| std::str::from_utf8(id).ok()),
+        );
         if let Some((direction, number)) = outcome.message {
             let (name, letter) = direction_name(direction);
-            fields.text("message_id", &format!("{}#{letter}{number}", facts.request_id));
+            fields.text(
+                "message_id",
+                &format!("{}#{letter}{number}", facts.request_id),
+            );
             fields.text("direction", name);
             match direction {
                 Direction::FromClient => fields.number("bytes_in", outcome.bytes_in),
@@ -221,7 +246,10 @@ impl Line {
         }
         fields.number_if("status", outcome.status);
         fields.text_if("error", outcome.error);
-        fields.number_if("attempts", (outcome.attempts > 0).then_some(outcome.attempts));
+        fields.number_if(
+            "attempts",
+            (outcome.attempts > 0).then_some(outcome.attempts),
+        );
         if self.event != Event::StreamOpen {
             fields.number("bytes_in", outcome.bytes_in);
             fields.number("bytes_out", outcome.bytes_out);
@@ -238,7 +266,8 @@ impl Line {
     }
 }
 
-/// A header value as text; bytes outside printable ASCII make it unreadable, and the log must stay valid UTF-8.
+/// A header value as text; bytes outside printable ASCII make it unreadable, and the log must stay
+/// valid UTF-8.
 fn text(value: &HeaderValue) -> &str {
     value.to_str().unwrap_or("(unprintable)")
 }
@@ -308,7 +337,8 @@ mod tests {
         String::from_utf8(buffer).unwrap()
     }
 
-    /// The names and their order are a contract: whoever changes them changes this file and docs/access-log.md.
+    /// The names and their order are a contract: whoever changes them changes this file and
+    /// docs/access-log.md.
     #[test]
     fn the_fields_are_the_golden_ones() {
         let golden = concat!(
@@ -337,6 +367,9 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&written(&line, false)).unwrap();
         assert_eq!(value["message_id"], "id-1#s7");
         assert_eq!(value["direction"], "server");
-        assert_eq!((&value["bytes_out"], value.get("bytes_in")), (&serde_json::json!(4), None));
+        assert_eq!(
+            (&value["bytes_out"], value.get("bytes_in")),
+            (&serde_json::json!(4), None)
+        );
     }
 }

@@ -1,7 +1,8 @@
-//! The lines that were written last, kept in memory so that one request can be looked up without reading files.
+//! The lines that were written last, kept in memory so that one request can be looked up without
+//! reading files.
 //!
-//! What is kept is the writer's own buffers: handed over when they are full, and taken back when there are too many. Lines are
-//! not copied, and requests have nothing to do with it.
+//! What is kept is the writer's own buffers: handed over when they are full, and taken back when
+//! there are too many. Lines are not copied, and requests have nothing to do with it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +13,8 @@ use crate::request_id::RequestId;
 
 /// What every member that holds an identifier of a request ends with, and begins its value with.
 const MEMBER: &str = "request_id\":\"";
-/// What stands before that where the request itself is meant; before `origin_request_id` stands something else.
+/// What stands before that where the request itself is meant; before `origin_request_id` stands
+/// something else.
 const OWN: [&str; 2] = ["\"", "\"client_"];
 
 /// Blocks of lines, the oldest first.
@@ -33,12 +35,22 @@ struct Held {
 }
 
 impl Recent {
-    /// Keeps up to `limit` bytes, in blocks that are full at `largest` bytes or less, with `room` for the line that fills one.
+    /// Keeps up to `limit` bytes, in blocks that are full at `largest` bytes or less, with `room`
+    /// for the line that fills one.
     pub(super) fn new(limit: u64, largest: usize, room: usize) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         // Some blocks at least, so that not all is forgotten at once.
-        let block = if limit == 0 { largest } else { largest.min(limit / 4).max(1) };
-        Self { limit, block, capacity: block + room.min(block), held: Mutex::default() }
+        let block = if limit == 0 {
+            largest
+        } else {
+            largest.min(limit / 4).max(1)
+        };
+        Self {
+            limit,
+            block,
+            capacity: block + room.min(block),
+            held: Mutex::default(),
+        }
     }
 
     /// A block to begin with.
@@ -56,7 +68,8 @@ impl Recent {
         self.block
     }
 
-    /// Takes a block over, and forgets the oldest ones that it leaves no room for. Gives back an empty one.
+    /// Takes a block over, and forgets the oldest ones that it leaves no room for. Gives back an
+    /// empty one.
     pub(super) fn hand_over(&self, mut block: Vec<u8>) -> Vec<u8> {
         if !self.is_on() || block.is_empty() {
             block.clear();
@@ -71,23 +84,30 @@ impl Recent {
         held.blocks.push_back(Arc::new(block));
         let mut freed = None;
         while held.bytes + self.capacity > self.limit {
-            let Some(oldest) = held.blocks.pop_front() else { break };
+            let Some(oldest) = held.blocks.pop_front() else {
+                break;
+            };
             held.bytes -= oldest.capacity();
             freed = Some(oldest);
         }
         drop(held);
         // A lookup may be reading it still.
-        let freed = freed.and_then(Arc::into_inner).filter(|block| block.capacity() >= self.capacity);
+        let freed = freed
+            .and_then(Arc::into_inner)
+            .filter(|block| block.capacity() >= self.capacity);
         let mut empty = freed.unwrap_or_else(|| self.empty_block());
         empty.clear();
         empty
     }
 
-    /// The lines of a request, the oldest first: those under its identifier, and those of a client that asked for this identifier and
-    /// was given another one.
+    /// The lines of a request, the oldest first: those under its identifier, and those of a client
+    /// that asked for this identifier and was given another one.
     pub(super) fn lines_of(&self, id: &RequestId) -> Vec<Value> {
         let blocks: Vec<_> = self.lock().blocks.iter().cloned().collect();
-        blocks.iter().flat_map(|block| lines_in(block, id)).collect()
+        blocks
+            .iter()
+            .flat_map(|block| lines_in(block, id))
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
@@ -108,9 +128,15 @@ pub(super) fn lines_in(block: &[u8], id: &RequestId) -> Vec<Value> {
             continue;
         }
         let begin = before.rfind('\n').map_or(0, |end| end + 1);
-        let end = text.get(at..).and_then(|rest| rest.find('\n')).map_or(text.len(), |length| at + length);
+        let end = text
+            .get(at..)
+            .and_then(|rest| rest.find('\n'))
+            .map_or(text.len(), |length| at + length);
         looked_at = end.max(at + needle.len());
-        found.extend(text.get(begin..end).and_then(|line| serde_json::from_str::<Value>(line).ok()));
+        found.extend(
+            text.get(begin..end)
+                .and_then(|line| serde_json::from_str::<Value>(line).ok()),
+        );
     }
     found
 }
@@ -136,12 +162,17 @@ mod tests {
             "\n".to_owned(),
             "{\"request_id\":\"b\",\"origin_request_id\":\"a\",\"attempts\":3}\n".to_owned(),
             "{\"request_id\":\"c\",\"client_request_id\":\"a\",\"attempts\":4}\n".to_owned(),
-            "{\"request_id\":\"d\",\"path\":\"/\\\"request_id\\\":\\\"a\\\"\",\"attempts\":5}\n".to_owned(),
+            "{\"request_id\":\"d\",\"path\":\"/\\\"request_id\\\":\\\"a\\\"\",\"attempts\":5}\n"
+                .to_owned(),
             line("a", 6),
         ];
         recent.hand_over(text.concat().into_bytes());
         recent.hand_over(line("a", 7).into_bytes());
-        let numbers: Vec<_> = recent.lines_of(&id("a")).iter().map(|line| line["attempts"].as_u64().unwrap()).collect();
+        let numbers: Vec<_> = recent
+            .lines_of(&id("a"))
+            .iter()
+            .map(|line| line["attempts"].as_u64().unwrap())
+            .collect();
         assert_eq!(numbers, [1, 4, 6, 7]);
         assert!(recent.lines_of(&id("nobody")).is_empty());
     }
@@ -156,7 +187,13 @@ mod tests {
                 block = recent.hand_over(block);
                 assert!(block.is_empty() && block.capacity() >= recent.block());
                 let held = recent.lock();
-                assert_eq!(held.bytes, held.blocks.iter().map(|block| block.capacity()).sum::<usize>());
+                assert_eq!(
+                    held.bytes,
+                    held.blocks
+                        .iter()
+                        .map(|block| block.capacity())
+                        .sum::<usize>()
+                );
                 assert!(held.bytes <= 4096, "{}", held.bytes);
             }
         }

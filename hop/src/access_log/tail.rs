@@ -1,5 +1,5 @@
-//! The end of the log's file, where a request is looked up that this process does not remember: one of a process before it, or of one
-//! that has handed over to it and drains.
+//! The end of the log's file, where a request is looked up that this process does not remember: one
+//! of a process before it, or of one that has handed over to it and drains.
 
 use std::fs::File;
 use std::io;
@@ -21,8 +21,9 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// The end of the file at `path`; none where that is no file, or one that may only be written to. It is opened here, because a path may
-    /// mean something else once the daemon is in the background.
+    /// The end of the file at `path`; none where that is no file, or one that may only be written
+    /// to. It is opened here, because a path may mean something else once the daemon is in the
+    /// background.
     pub(super) fn of(path: &Path, limit: u64) -> Option<Self> {
         let is_file = path.metadata().is_ok_and(|metadata| metadata.is_file());
         let file = is_file.then(|| File::open(path).ok()).flatten()?;
@@ -38,16 +39,24 @@ impl Tail {
         let (mut found, mut text, mut piece) = (Vec::new(), Vec::new(), vec![0; PIECE]);
         while at < end {
             let wanted = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
-            let read = self.file.read_at(piece.get_mut(..wanted).unwrap_or_default(), at)?;
+            let read = self
+                .file
+                .read_at(piece.get_mut(..wanted).unwrap_or_default(), at)?;
             if read == 0 {
                 // Somebody has cut the file meanwhile.
                 break;
             }
             at += read as u64;
             text.extend_from_slice(piece.get(..read).unwrap_or_default());
-            let Some(last) = text.iter().rposition(|byte| *byte == b'\n') else { continue };
+            let Some(last) = text.iter().rposition(|byte| *byte == b'\n') else {
+                continue;
+            };
             let rest = text.split_off(last + 1);
-            let begin = if std::mem::take(&mut is_cut) { after_first_line(&text) } else { 0 };
+            let begin = if std::mem::take(&mut is_cut) {
+                after_first_line(&text)
+            } else {
+                0
+            };
             found.extend(lines_in(text.get(begin..).unwrap_or_default(), id));
             text = rest;
         }
@@ -56,7 +65,9 @@ impl Tail {
 }
 
 fn after_first_line(text: &[u8]) -> usize {
-    text.iter().position(|byte| *byte == b'\n').map_or(text.len(), |end| end + 1)
+    text.iter()
+        .position(|byte| *byte == b'\n')
+        .map_or(text.len(), |end| end + 1)
 }
 
 #[cfg(test)]
@@ -65,13 +76,20 @@ mod tests {
     use std::io::Write;
 
     fn numbers(lines: io::Result<Vec<Value>>) -> Vec<u64> {
-        lines.unwrap().iter().map(|line| line["attempts"].as_u64().unwrap()).collect()
+        lines
+            .unwrap()
+            .iter()
+            .map(|line| line["attempts"].as_u64().unwrap())
+            .collect()
     }
 
     #[test]
     fn lines_are_found_wherever_the_pieces_end() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        let filler = format!("{{\"request_id\":\"other\",\"path\":\"/\u{e4}{}\"}}\n", "x".repeat(4000));
+        let filler = format!(
+            "{{\"request_id\":\"other\",\"path\":\"/\u{e4}{}\"}}\n",
+            "x".repeat(4000)
+        );
         let mut number = 0;
         let mut bytes = 0;
         while bytes < 3 * PIECE {
@@ -84,7 +102,10 @@ mod tests {
         file.write_all(b"{\"request_id\":\"a\",\"att").unwrap();
         let id: RequestId = "a".parse().unwrap();
         let whole = Tail::of(file.path(), u64::MAX).unwrap();
-        assert_eq!(numbers(whole.lines_of(&id)), (1..=number).collect::<Vec<_>>());
+        assert_eq!(
+            numbers(whole.lines_of(&id)),
+            (1..=number).collect::<Vec<_>>()
+        );
         for limit in [0, 1, 10, 4040, 5000, 1_500_000] {
             let found = numbers(Tail::of(file.path(), limit).unwrap().lines_of(&id));
             let expected = number + 1 - found.len() as u64..=number;

@@ -54,8 +54,8 @@ pub struct AccessLog {
 }
 
 impl AccessLog {
-    /// Opens the log. Nothing is written before [`AccessLog::start`], because a thread would not survive the fork of `-d`;
-    /// lines wait in the queue until then.
+    /// Opens the log. Nothing is written before [`AccessLog::start`], because a thread would not
+    /// survive the fork of `-d`; lines wait in the queue until then.
     ///
     /// # Errors
     /// When the file cannot be opened for appending.
@@ -64,7 +64,10 @@ impl AccessLog {
             None => Sink::Stdout(io::stdout()),
             Some(path) => {
                 let opened = OpenOptions::new().append(true).create(true).open(path);
-                Sink::File(opened.map_err(|cause| OpenError { path: path.to_owned(), cause })?)
+                Sink::File(opened.map_err(|cause| OpenError {
+                    path: path.to_owned(),
+                    cause,
+                })?)
             }
         };
         let (jobs, queue) = sync_channel(QUEUE_LINES);
@@ -79,27 +82,48 @@ impl AccessLog {
             failing: false,
             dropped: dropped.clone(),
         };
-        let tail = section.file().and_then(|path| Tail::of(path, section.recent.0)).map(Arc::new);
-        Ok(Self { jobs, dropped, recent, tail, idle: Arc::new(Mutex::new(Some(writer))) })
+        let tail = section
+            .file()
+            .and_then(|path| Tail::of(path, section.recent.0))
+            .map(Arc::new);
+        Ok(Self {
+            jobs,
+            dropped,
+            recent,
+            tail,
+            idle: Arc::new(Mutex::new(Some(writer))),
+        })
     }
 
     /// Starts the writer's thread. A second call does nothing.
     pub fn start(&self) {
-        let Some(writer) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        if let Err(e) = thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run()) {
+        let Some(writer) = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        else {
+            return;
+        };
+        if let Err(e) = thread::Builder::new()
+            .name("access-log".to_owned())
+            .spawn(move || writer.run())
+        {
             error!("the access log has no thread, nothing will be logged: {e}");
         }
     }
 
-    /// Hands a line to the writer. Never blocks: a line that finds the queue full is dropped and counted.
+    /// Hands a line to the writer. Never blocks: a line that finds the queue full is dropped and
+    /// counted.
     pub fn write(&self, line: Line) {
         if self.jobs.try_send(Job::Line(Box::new(line))).is_err() {
             self.dropped.inc();
         }
     }
 
-    /// The lines of a request that are still kept in memory or are in the end of the file, the oldest first, those that could not be written
-    /// among them. What is queued is written out first.
+    /// The lines of a request that are still kept in memory or are in the end of the file, the
+    /// oldest first, those that could not be written among them. What is queued is written out
+    /// first.
     pub async fn recent(&self, id: RequestId) -> Vec<Value> {
         if !self.recent.is_on() {
             return Vec::new();
@@ -115,7 +139,10 @@ impl AccessLog {
 
     fn lines_of(&self, id: &RequestId) -> Vec<Value> {
         let kept = self.recent.lines_of(id);
-        let written = self.tail.as_ref().map_or(Ok(Vec::new()), |tail| tail.lines_of(id));
+        let written = self
+            .tail
+            .as_ref()
+            .map_or(Ok(Vec::new()), |tail| tail.lines_of(id));
         let mut lines = written.unwrap_or_else(|e| {
             warn!("the access log cannot be read, a request is looked up in memory alone: {e}");
             Vec::new()
@@ -189,7 +216,11 @@ impl Writer {
                     }
                     Job::Flush(done) => flushed.push(done),
                 }
-                next = if self.has_room() { self.queue.try_recv().ok() } else { None };
+                next = if self.has_room() {
+                    self.queue.try_recv().ok()
+                } else {
+                    None
+                };
             }
             let ran_empty = self.has_room();
             self.put(lines, !flushed.is_empty());
@@ -207,7 +238,8 @@ impl Writer {
         self.block.len() < self.recent.block()
     }
 
-    /// Writes what has not been written. A block that is full, or that somebody waits for, is handed over.
+    /// Writes what has not been written. A block that is full, or that somebody waits for, is
+    /// handed over.
     fn put(&mut self, lines: u64, awaited: bool) {
         let mut done = self.written;
         let written = match &mut self.sink {

@@ -10,7 +10,8 @@ use super::load::{ConfigError, ConfigFile};
 use super::units::{ByteSize, Period};
 use crate::address::Address;
 
-/// `request_id`: which headers carry the identifier, and whose is believed (docs/request-id.md, rules 3 and 5).
+/// `request_id`: which headers carry the identifier, and whose is believed (docs/request-id.md,
+/// rules 3 and 5).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RequestIdSection {
@@ -29,7 +30,10 @@ impl Default for RequestIdSection {
         Self {
             header: HeaderName::from_static("x-backend-request-id"),
             aliases: vec![HeaderName::from_static("x-request-id")],
-            accept_from: vec![IpNet::V4(ipnet::Ipv4Net::default()), IpNet::V6(ipnet::Ipv6Net::default())],
+            accept_from: vec![
+                IpNet::V4(ipnet::Ipv4Net::default()),
+                IpNet::V6(ipnet::Ipv6Net::default()),
+            ],
         }
     }
 }
@@ -38,12 +42,18 @@ fn header_name<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Head
     parse_header_name(&String::deserialize(deserializer)?)
 }
 
-fn header_names<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<HeaderName>, D::Error> {
-    Vec::<String>::deserialize(deserializer)?.iter().map(|text| parse_header_name(text)).collect()
+fn header_names<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<HeaderName>, D::Error> {
+    Vec::<String>::deserialize(deserializer)?
+        .iter()
+        .map(|text| parse_header_name(text))
+        .collect()
 }
 
 fn parse_header_name<E: serde::de::Error>(text: &str) -> Result<HeaderName, E> {
-    text.parse().map_err(|_| E::custom(format!("`{text}` is not a header name")))
+    text.parse()
+        .map_err(|_| E::custom(format!("`{text}` is not a header name")))
 }
 
 /// `timeouts`: how long a tier waits for its two neighbours.
@@ -77,7 +87,10 @@ impl TimeoutsSection {
             ("client_write", self.client_write),
         ];
         match timeouts.iter().find(|(_, period)| period.0.is_zero()) {
-            Some((name, _)) => Err(file.fault_at(&format!("{name}:"), &format!("timeouts.{name}: longer than 0"))),
+            Some((name, _)) => Err(file.fault_at(
+                &format!("{name}:"),
+                &format!("timeouts.{name}: longer than 0"),
+            )),
             None => Ok(()),
         }
     }
@@ -106,7 +119,9 @@ pub struct LimitsSection {
 
 impl Default for LimitsSection {
     fn default() -> Self {
-        Self { request_body: ByteSize(0) }
+        Self {
+            request_body: ByteSize(0),
+        }
     }
 }
 
@@ -132,7 +147,11 @@ impl DrainSection {
 
 impl Default for DrainSection {
     fn default() -> Self {
-        Self { requests: Period::from_secs(30), streams: Period::from_secs(5), upgrade: Period::from_secs(3600) }
+        Self {
+            requests: Period::from_secs(30),
+            streams: Period::from_secs(5),
+            upgrade: Period::from_secs(3600),
+        }
     }
 }
 
@@ -155,13 +174,19 @@ pub struct AccessLogSection {
     pub format: LogFormat,
     /// Whether `path` has the query string, which can carry secrets.
     pub query: bool,
-    /// How much of what was logged last is kept in memory, and looked at in the file, where one request can be looked up; 0: nothing.
+    /// How much of what was logged last is kept in memory, and looked at in the file, where one
+    /// request can be looked up; 0: nothing.
     pub recent: ByteSize,
 }
 
 impl Default for AccessLogSection {
     fn default() -> Self {
-        Self { path: PathBuf::from("-"), format: LogFormat::Json, query: false, recent: ByteSize(16 << 20) }
+        Self {
+            path: PathBuf::from("-"),
+            format: LogFormat::Json,
+            query: false,
+            recent: ByteSize(16 << 20),
+        }
     }
 }
 
@@ -185,7 +210,10 @@ pub struct WebSocketSection {
 
 impl Default for WebSocketSection {
     fn default() -> Self {
-        Self { message_ids: false, idle: Period::from_secs(3600) }
+        Self {
+            message_ids: false,
+            idle: Period::from_secs(3600),
+        }
     }
 }
 

@@ -41,7 +41,11 @@ impl TryFrom<String> for Period {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let period = if text.len() <= Self::LONGEST { humantime::parse_duration(&text).ok() } else { None };
+        let period = if text.len() <= Self::LONGEST {
+            humantime::parse_duration(&text).ok()
+        } else {
+            None
+        };
         period.map(Self).ok_or_else(|| {
             let text: String = text.chars().take(Self::LONGEST).collect();
             format!("`{text}` is not a period of time: write 500ms, 30s or 12h")
@@ -56,7 +60,8 @@ impl From<Period> for String {
 }
 
 impl fmt::Display for Period {
-    /// In units that do not depend on a calendar, the largest of which is a day: `1d12h`, `90s` as `1m30s`.
+    /// In units that do not depend on a calendar, the largest of which is a day: `1d12h`, `90s` as
+    /// `1m30s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [(&str, u128); 7] = [
             ("d", 86_400_000_000_000),
@@ -116,7 +121,9 @@ impl FromStr for ByteSize {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let complaint = || format!("`{text}` is not a size: write bytes, or 64KiB, 10MiB, 1GiB");
-        let digits_end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let digits_end = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
         let (digits, unit) = text.split_at(digits_end);
         let shift = match unit.trim() {
             "" | "B" => 0,
@@ -126,7 +133,10 @@ impl FromStr for ByteSize {
             _ => return Err(complaint()),
         };
         let number: u64 = digits.parse().map_err(|_| complaint())?;
-        number.checked_mul(1 << shift).map(Self).ok_or_else(complaint)
+        number
+            .checked_mul(1 << shift)
+            .map(Self)
+            .ok_or_else(complaint)
     }
 }
 
@@ -152,13 +162,24 @@ mod tests {
 
     #[test]
     fn periods_read_as_people_write_them() {
-        assert_eq!(Period::try_from("500ms".to_owned()), Ok(Period(Duration::from_millis(500))));
-        assert_eq!(Period::try_from("12h".to_owned()), Ok(Period::from_secs(12 * 3600)));
+        assert_eq!(
+            Period::try_from("500ms".to_owned()),
+            Ok(Period(Duration::from_millis(500)))
+        );
+        assert_eq!(
+            Period::try_from("12h".to_owned()),
+            Ok(Period::from_secs(12 * 3600))
+        );
         assert!(Period::try_from("12".to_owned()).is_err());
         assert!(Period::try_from("1s".repeat(33)).is_err());
         assert_eq!(String::from(Period::from_secs(90)), "1m30s");
         for text in ["0s", "250ms", "1d12h", "30d", "400d1ms", "3us7ns"] {
-            assert_eq!(Period::try_from(text.to_owned()).map(String::from).as_deref(), Ok(text));
+            assert_eq!(
+                Period::try_from(text.to_owned())
+                    .map(String::from)
+                    .as_deref(),
+                Ok(text)
+            );
         }
     }
 }

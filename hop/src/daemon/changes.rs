@@ -1,4 +1,5 @@
-//! What differs between the running configuration and the one that was read again, and how that is said.
+//! What differs between the running configuration and the one that was read again, and how that is
+//! said.
 
 use std::fmt::Debug;
 
@@ -12,7 +13,8 @@ use crate::config::{ConfigError, ConfigPath};
 /// The key of the log level.
 const LOG_LEVEL: &str = "log_level";
 
-/// Gathers what a reload finds different: first everything is compared, then what can be is applied, then [`Changes::conclude`] says it.
+/// Gathers what a reload finds different: first everything is compared, then what can be is
+/// applied, then [`Changes::conclude`] says it.
 #[derive(Debug, Default)]
 pub struct Changes {
     applied: Vec<String>,
@@ -39,14 +41,24 @@ impl Changes {
     /// Compares Pingora's keys, all of which need a restart.
     pub fn compare_servers(&mut self, running: &ServerConf, read: &ServerConf) {
         let (running, read) = (keys(running), keys(read));
-        let changed = read.iter().filter(|(key, value)| running.get(key) != Some(value));
-        self.waiting.extend(changed.filter_map(|(key, _)| key.as_str().map(str::to_owned)));
+        let changed = read
+            .iter()
+            .filter(|(key, value)| running.get(key) != Some(value));
+        self.waiting
+            .extend(changed.filter_map(|(key, _)| key.as_str().map(str::to_owned)));
     }
 
     /// Says what has changed, and sets the log level; the file's is `read`.
     ///
-    /// The level changes before the lines are written, so that what they say is so; after them when it would not let them pass.
-    pub fn conclude(mut self, file: &ConfigPath, logging: &Logging, running: &LogFilter, read: &LogFilter) {
+    /// The level changes before the lines are written, so that what they say is so; after them when
+    /// it would not let them pass.
+    pub fn conclude(
+        mut self,
+        file: &ConfigPath,
+        logging: &Logging,
+        running: &LogFilter,
+        read: &LogFilter,
+    ) {
         let differs = running != read;
         if differs && !logging.is_from_environment() {
             self.applied.push(LOG_LEVEL.to_owned());
@@ -70,7 +82,10 @@ impl Changes {
             keys => info!("{file} is reloaded, changed: {}", keys.join(", ")),
         }
         if !self.waiting.is_empty() {
-            warn!("{file}: changed, but only a restart applies it: {}", self.waiting.join(", "));
+            warn!(
+                "{file}: changed, but only a restart applies it: {}",
+                self.waiting.join(", ")
+            );
         }
     }
 }
@@ -103,7 +118,10 @@ mod tests {
         assert!(!changes.applies("apps", &1, &1));
         changes.needs_restart("listener", &"a", &"b");
         changes.needs_restart("admin", &"a", &"a");
-        let read = ServerConf { threads: 7, ..ServerConf::default() };
+        let read = ServerConf {
+            threads: 7,
+            ..ServerConf::default()
+        };
         changes.compare_servers(&ServerConf::default(), &read);
         assert_eq!(changes.applied, ["timeouts"]);
         assert_eq!(changes.waiting, ["listener", "threads"]);

@@ -32,13 +32,17 @@ pub enum SecretError {
     },
 }
 
-/// Reads a secret; surrounding white space does not count. A file that does not exist is made, mode 0600, with 256 random bits: if
-/// several daemons start at once, all of them end up with the same one.
+/// Reads a secret; surrounding white space does not count. A file that does not exist is made, mode
+/// 0600, with 256 random bits: if several daemons start at once, all of them end up with the same
+/// one.
 ///
 /// # Errors
 /// When the file cannot be read or made, or holds too little.
 pub fn read_or_create(file: &Path) -> Result<String, SecretError> {
-    let io = |cause| SecretError::Io { file: file.to_owned(), cause };
+    let io = |cause| SecretError::Io {
+        file: file.to_owned(),
+        cause,
+    };
     let secret = match fs::read_to_string(file) {
         Ok(text) => text,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -49,20 +53,38 @@ pub fn read_or_create(file: &Path) -> Result<String, SecretError> {
     };
     let secret = secret.trim();
     if secret.len() < SHORTEST {
-        return Err(SecretError::Short { file: file.to_owned() });
+        return Err(SecretError::Short {
+            file: file.to_owned(),
+        });
     }
     Ok(secret.to_owned())
 }
 
-/// Writes a whole file under another name first and links it: whoever comes first wins, and nobody reads half a secret.
+/// Writes a whole file under another name first and links it: whoever comes first wins, and nobody
+/// reads half a secret.
 fn create(file: &Path) -> io::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
     let random: [u8; SECRET_BYTES] = rand::random();
-    let unfinished = folder.join(format!(".secret-{}-{:016x}", std::process::id(), rand::random::<u64>()));
-    let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    let written =
-        out.write_all(format!("{}\n", URL_SAFE_NO_PAD.encode(random)).as_bytes()).and_then(|()| out.sync_all());
+    let unfinished = folder.join(format!(
+        ".secret-{}-{:016x}",
+        std::process::id(),
+        rand::random::<u64>()
+    ));
+    let mut out = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    let written = out
+        .write_all(format!("{}\n", URL_SAFE_NO_PAD.encode(random)).as_bytes())
+        .and_then(|()| out.sync_all());
     let linked = written.and_then(|()| fs::hard_link(&unfinished, file));
     fs::remove_file(&unfinished)?;
     match linked {
@@ -82,9 +104,16 @@ mod tests {
         let file = folder.path().join("run/admin.token");
         let first = read_or_create(&file).unwrap();
         assert_eq!(first.len(), 43);
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_eq!(read_or_create(&file).unwrap(), first);
-        assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 1, "nothing else is left behind");
+        assert_eq!(
+            fs::read_dir(file.parent().unwrap()).unwrap().count(),
+            1,
+            "nothing else is left behind"
+        );
     }
 
     #[test]
@@ -97,7 +126,10 @@ mod tests {
                 std::thread::spawn(move || read_or_create(&file).unwrap())
             })
             .collect();
-        let secrets: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let secrets: Vec<_> = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect();
         assert!(secrets.iter().all(|secret| *secret == secrets[0]));
     }
 
@@ -106,6 +138,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("t");
         fs::write(&file, "short\n").unwrap();
-        assert!(matches!(read_or_create(&file), Err(SecretError::Short { .. })));
+        assert!(matches!(
+            read_or_create(&file),
+            Err(SecretError::Short { .. })
+        ));
     }
 }

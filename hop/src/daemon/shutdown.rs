@@ -1,4 +1,5 @@
-//! The end: what is in flight finishes, the log is written out, and the process goes as soon as nothing is left.
+//! The end: what is in flight finishes, the log is written out, and the process goes as soon as
+//! nothing is left.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,7 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use log::{error, info, warn};
-use pingora_core::server::{ListenFds, RunArgs, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
+use pingora_core::server::{
+    ListenFds, RunArgs, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
+};
 use pingora_core::services::Service;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -48,7 +51,8 @@ pub(super) struct Ending {
     told: Arc<watch::Sender<u32>>,
 }
 
-/// The service that starts what a fork would have lost, says where the daemon listens, and drains at its end.
+/// The service that starts what a fork would have lost, says where the daemon listens, and drains
+/// at its end.
 pub(super) struct Lifecycle {
     ending: Ending,
     bound: Vec<Bound>,
@@ -56,19 +60,37 @@ pub(super) struct Lifecycle {
 }
 
 impl Ending {
-    pub(super) fn new(drain: Drain, limits: DrainSection, log: AccessLog, pid_file: Option<PathBuf>) -> Self {
+    pub(super) fn new(
+        drain: Drain,
+        limits: DrainSection,
+        log: AccessLog,
+        pid_file: Option<PathBuf>,
+    ) -> Self {
         let told = Arc::new(watch::Sender::new(0));
-        Self { drain, limits, log, pid_file, handed_over: Arc::default(), told }
+        Self {
+            drain,
+            limits,
+            log,
+            pid_file,
+            handed_over: Arc::default(),
+            told,
+        }
     }
 
     /// The service that carries it out.
     pub(super) fn service(&self, bound: Vec<Bound>, reload: Option<Arc<dyn Reload>>) -> Lifecycle {
-        Lifecycle { ending: self.clone(), bound, reload }
+        Lifecycle {
+            ending: self.clone(),
+            bound,
+            reload,
+        }
     }
 
     /// Tells Pingora of the signals.
     pub(super) fn run_args(&self) -> RunArgs {
-        RunArgs { shutdown_signal: Box::new(self.clone()) }
+        RunArgs {
+            shutdown_signal: Box::new(self.clone()),
+        }
     }
 
     /// Writes out the log, removes the pid file and ends the process.
@@ -89,12 +111,17 @@ impl Ending {
         self.drain.advance(Phase::Draining);
         let mut told = self.told.subscribe();
         // One SIGTERM began this, unless a successor did.
-        let mut enough = if self.handed_over.load(Ordering::Relaxed) { 1 } else { 2 };
+        let mut enough = if self.handed_over.load(Ordering::Relaxed) {
+            1
+        } else {
+            2
+        };
         loop {
             tokio::select! {
                 () = self.drained() => break,
                 () = told_often(&mut told, enough) => {
-                    // Told to end while a successor serves: what is left has as long as after a first SIGTERM.
+                    // Told to end while a successor serves: what is left has as long as after a
+                    // first SIGTERM.
                     if self.handed_over.swap(false, Ordering::Relaxed) {
                         enough += 1;
                         continue;
@@ -114,9 +141,13 @@ impl Ending {
         } else {
             (self.limits.requests.0, self.limits.streams.0)
         };
-        // A connection counts once its task runs: one that was accepted last, on a busy machine, needs a moment until then. After a
-        // hand-over nobody waits for this process.
-        let quiet = if self.handed_over.load(Ordering::Relaxed) { QUIET_AFTER_HAND_OVER } else { QUIET };
+        // A connection counts once its task runs: one that was accepted last, on a busy machine,
+        // needs a moment until then. After a hand-over nobody waits for this process.
+        let quiet = if self.handed_over.load(Ordering::Relaxed) {
+            QUIET_AFTER_HAND_OVER
+        } else {
+            QUIET
+        };
         let start = Instant::now();
         let mut idle_since = start;
         let close_streams = start + streams;
@@ -153,7 +184,12 @@ impl Ending {
 
 #[async_trait]
 impl Service for Lifecycle {
-    async fn start_service(&mut self, fds: Option<ListenFds>, shutdown: ShutdownWatch, _listeners_per_fd: usize) {
+    async fn start_service(
+        &mut self,
+        fds: Option<ListenFds>,
+        shutdown: ShutdownWatch,
+        _listeners_per_fd: usize,
+    ) {
         self.ending.log.start();
         tokio::spawn(count_signals(Arc::clone(&self.ending.told)));
         tokio::spawn(at_signals(self.reload.take(), self.ending.drain.clone()));
@@ -182,16 +218,18 @@ impl Service for Lifecycle {
 #[async_trait]
 impl ShutdownSignalWatch for Ending {
     async fn recv(&self) -> ShutdownSignal {
-        let (Some(mut quit), Some(mut terminate), Some(mut interrupt)) =
-            (listen(SignalKind::quit()), listen(SignalKind::terminate()), listen(SignalKind::interrupt()))
-        else {
+        let (Some(mut quit), Some(mut terminate), Some(mut interrupt)) = (
+            listen(SignalKind::quit()),
+            listen(SignalKind::terminate()),
+            listen(SignalKind::interrupt()),
+        ) else {
             return std::future::pending().await;
         };
         tokio::select! {
             _ = quit.recv() => {
                 self.handed_over.store(true, Ordering::Relaxed);
-                // From here until this process stops taking connections, clients that keep theirs are asked to connect anew, so that
-                // none is in use when the idle ones are closed.
+                // From here until this process stops taking connections, clients that keep theirs
+                // are asked to connect anew, so that none is in use when the idle ones are closed.
                 self.drain.advance(Phase::HandingOver);
                 ShutdownSignal::GracefulUpgrade
             }
@@ -204,8 +242,9 @@ impl ShutdownSignalWatch for Ending {
     }
 }
 
-/// Says where the daemon listens, once it does; a port that was held for a listener is let go then. A listener that cannot bind ends
-/// only its own task, so a daemon whose listeners do not all come up ends here.
+/// Says where the daemon listens, once it does; a port that was held for a listener is let go then.
+/// A listener that cannot bind ends only its own task, so a daemon whose listeners do not all come
+/// up ends here.
 async fn announce(mut bound: Vec<Bound>, fds: &ListenFds) {
     let latest = Instant::now() + LISTEN_LATEST;
     while !bound.is_empty() {
@@ -217,7 +256,11 @@ async fn announce(mut bound: Vec<Bound>, fds: &ListenFds) {
             !listens
         });
         if let Some(missing) = bound.first().filter(|_| Instant::now() >= latest) {
-            error!("{} ({}) cannot be listened on", missing.display(), missing.name);
+            error!(
+                "{} ({}) cannot be listened on",
+                missing.display(),
+                missing.name
+            );
             std::process::exit(1);
         }
         sleep(LISTEN_EVERY).await;
@@ -233,8 +276,10 @@ async fn told_often(told: &mut watch::Receiver<u32>, enough: u32) {
 
 /// Counts how often the daemon is told to end: whoever asks twice means it.
 async fn count_signals(told: Arc<watch::Sender<u32>>) {
-    let (Some(mut terminate), Some(mut interrupt)) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()))
-    else {
+    let (Some(mut terminate), Some(mut interrupt)) = (
+        listen(SignalKind::terminate()),
+        listen(SignalKind::interrupt()),
+    ) else {
         return;
     };
     loop {
@@ -247,7 +292,9 @@ async fn count_signals(told: Arc<watch::Sender<u32>>) {
 }
 
 fn listen(kind: SignalKind) -> Option<Signal> {
-    signal(kind).inspect_err(|e| error!("signal {kind:?} cannot be listened to: {e}")).ok()
+    signal(kind)
+        .inspect_err(|e| error!("signal {kind:?} cannot be listened to: {e}"))
+        .ok()
 }
 
 /// Removes the pid file unless a successor has written its own into it.

@@ -1,4 +1,5 @@
-//! Between Pingora's server and its proxy: an HTTP/2 connection has many streams, each in a task of its own, which end one by one.
+//! Between Pingora's server and its proxy: an HTTP/2 connection has many streams, each in a task of
+//! its own, which end one by one.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,11 +12,13 @@ use pingora_core::server::ShutdownWatch;
 
 use crate::streams::until_closed;
 
-/// Lets each request of an HTTP/2 connection be ended from outside. One of HTTP/1 ends with its connection, which [`super::Entrance`] sees to.
+/// Lets each request of an HTTP/2 connection be ended from outside. One of HTTP/1 ends with its
+/// connection, which [`super::Entrance`] sees to.
 pub(super) struct EachStream<A>(pub(super) Arc<A>);
 
 impl<A: HttpServerApp + Send + Sync + 'static> HttpServerApp for EachStream<A> {
-    /// Written out, where the trait's attribute would put each HTTP/1 request into another allocation.
+    /// Written out, where the trait's attribute would put each HTTP/1 request into another
+    /// allocation.
     fn process_new_http<'s, 'w, 'f>(
         self: &'s Arc<Self>,
         session: ServerSession,
@@ -27,7 +30,11 @@ impl<A: HttpServerApp + Send + Sync + 'static> HttpServerApp for EachStream<A> {
     {
         let is_h2 = matches!(session, ServerSession::H2(_));
         let served = self.0.process_new_http(session, shutdown);
-        if is_h2 { Box::pin(async move { until_closed(served).await.flatten() }) } else { served }
+        if is_h2 {
+            Box::pin(async move { until_closed(served).await.flatten() })
+        } else {
+            served
+        }
     }
 
     fn h2_options(&self) -> Option<H2Options> {

@@ -21,9 +21,15 @@ pub struct Page {
 #[must_use]
 pub fn render(failure: Failure, tier: Tier, id: &RequestId, headers: &HeaderMap) -> Page {
     if prefers_html(headers) {
-        Page { content_type: "text/html; charset=utf-8", body: html(failure, tier, id).into() }
+        Page {
+            content_type: "text/html; charset=utf-8",
+            body: html(failure, tier, id).into(),
+        }
     } else {
-        Page { content_type: "application/problem+json", body: json(failure, tier, id).into() }
+        Page {
+            content_type: "application/problem+json",
+            body: json(failure, tier, id).into(),
+        }
     }
 }
 
@@ -53,7 +59,11 @@ fn json(failure: Failure, tier: Tier, id: &RequestId) -> Vec<u8> {
 
 fn html(failure: Failure, tier: Tier, id: &RequestId) -> String {
     let status = failure.status().unwrap_or_default();
-    let title = format!("{} {}", status.as_u16(), status.canonical_reason().unwrap_or("Error"));
+    let title = format!(
+        "{} {}",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or("Error")
+    );
     let mut page = String::with_capacity(1024);
     page.push_str("<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>");
     escape(&title, &mut page);
@@ -66,7 +76,11 @@ fn html(failure: Failure, tier: Tier, id: &RequestId) -> String {
     page.push_str("</h1><p>");
     escape(failure.detail(), &mut page);
     page.push_str("</p><dl>");
-    for (term, value) in [("Request ID", id.as_str()), ("Error", failure.code()), ("From", tier.as_str())] {
+    for (term, value) in [
+        ("Request ID", id.as_str()),
+        ("Error", failure.code()),
+        ("From", tier.as_str()),
+    ] {
         let _ = write!(page, "<dt>{term}</dt><dd><code>");
         escape(value, &mut page);
         page.push_str("</code></dd>");
@@ -89,7 +103,8 @@ pub fn escape(text: &str, into: &mut String) {
     }
 }
 
-/// Whether `Accept` names HTML with a higher weight than JSON (RFC 9110, section 12.5.1). `*/*` prefers neither: JSON.
+/// Whether `Accept` names HTML with a higher weight than JSON (RFC 9110, section 12.5.1). `*/*`
+/// prefers neither: JSON.
 #[must_use]
 pub fn prefers_html(headers: &HeaderMap) -> bool {
     let mut html = 0;
@@ -98,9 +113,12 @@ pub fn prefers_html(headers: &HeaderMap) -> bool {
         for range in value.to_str().unwrap_or_default().split(',') {
             let mut parts = range.split(';').map(str::trim);
             let media = parts.next().unwrap_or_default();
-            let weight =
-                parts.find_map(|p| p.strip_prefix("q=").or_else(|| p.strip_prefix("Q="))).map_or(1000, thousandths);
-            if media.eq_ignore_ascii_case("text/html") || media.eq_ignore_ascii_case("application/xhtml+xml") {
+            let weight = parts
+                .find_map(|p| p.strip_prefix("q=").or_else(|| p.strip_prefix("Q=")))
+                .map_or(1000, thousandths);
+            if media.eq_ignore_ascii_case("text/html")
+                || media.eq_ignore_ascii_case("application/xhtml+xml")
+            {
                 html = html.max(weight);
             } else if media.eq_ignore_ascii_case("application/json")
                 || media.eq_ignore_ascii_case("application/problem+json")
@@ -132,7 +150,9 @@ mod tests {
 
     #[test]
     fn browsers_get_html_and_programs_json() {
-        assert!(prefers_html(&accept("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")));
+        assert!(prefers_html(&accept(
+            "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+        )));
         assert!(!prefers_html(&accept("*/*")));
         assert!(!prefers_html(&accept("application/json, text/html;q=0.5")));
         assert!(!prefers_html(&accept("text/html;q=0")));
@@ -145,14 +165,22 @@ mod tests {
         for headers in [HeaderMap::new(), accept("text/html")] {
             let page = render(Failure::AppNotFound, Tier::Coordinator, &id, &headers);
             let body = String::from_utf8(page.body.to_vec()).unwrap();
-            assert!(body.contains(id.as_str()) && body.contains("app_not_found"), "{body}");
+            assert!(
+                body.contains(id.as_str()) && body.contains("app_not_found"),
+                "{body}"
+            );
         }
     }
 
     #[test]
     fn the_json_has_the_members_of_the_contract() {
         let id = RequestId::generate();
-        let page = render(Failure::NoWorkerAvailable, Tier::Coordinator, &id, &HeaderMap::new());
+        let page = render(
+            Failure::NoWorkerAvailable,
+            Tier::Coordinator,
+            &id,
+            &HeaderMap::new(),
+        );
         let problem: serde_json::Value = serde_json::from_slice(&page.body).unwrap();
         assert_eq!(problem["status"], 503);
         assert_eq!(problem["title"], "Service Unavailable");

@@ -28,7 +28,8 @@ impl CloseReason {
         }
     }
 
-    /// The code of a WebSocket's close frame (RFC 6455, section 7.4.1): a policy is violated, or the endpoint is going away.
+    /// The code of a WebSocket's close frame (RFC 6455, section 7.4.1): a policy is violated, or
+    /// the endpoint is going away.
     #[must_use]
     pub const fn close_code(self) -> u16 {
         match self {
@@ -108,7 +109,10 @@ impl Opened {
 
     /// Tells it to close. The first reason counts; says whether this was it.
     pub fn close(&self, reason: CloseReason) -> bool {
-        let first = self.state.compare_exchange(OPEN, to_state(reason), Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let first = self
+            .state
+            .compare_exchange(OPEN, to_state(reason), Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok();
         if first {
             self.waker.wake();
         }
@@ -145,12 +149,16 @@ impl Watch {
     /// Watches a stream; there is one watch for each.
     #[must_use]
     pub fn new(opened: &Arc<Opened>) -> Self {
-        Self { opened: Arc::clone(opened), asked: false }
+        Self {
+            opened: Arc::clone(opened),
+            asked: false,
+        }
     }
 
     /// Ready with the reason when the stream is to close, or with none when it has ended.
     ///
-    /// A task asks once to be woken, and has one waker for its life; afterwards this is the look at a number.
+    /// A task asks once to be woken, and has one waker for its life; afterwards this is the look at
+    /// a number.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<CloseReason>> {
         if !std::mem::replace(&mut self.asked, true) {
             self.opened.waker.register(cx.waker());

@@ -14,11 +14,20 @@ fn streams_are_counted_until_they_end() {
     let second = streams.register(Some("b"), Some(&w2));
     let third = streams.register(None, Some(&w2));
     assert_eq!(streams.len(), 3);
-    assert_eq!(streams.count_where(|stream| stream.worker() == Some("w2")), 2);
+    assert_eq!(
+        streams.count_where(|stream| stream.worker() == Some("w2")),
+        2
+    );
     drop(first);
-    assert_eq!(streams.count_where(|stream| stream.session() == Some("a")), 0);
+    assert_eq!(
+        streams.count_where(|stream| stream.session() == Some("a")),
+        0
+    );
     drop(third);
-    assert_eq!(streams.count_where(|stream| stream.session() == Some("b")), 1);
+    assert_eq!(
+        streams.count_where(|stream| stream.session() == Some("b")),
+        1
+    );
     drop(second);
     assert!(streams.is_empty());
 }
@@ -26,10 +35,17 @@ fn streams_are_counted_until_they_end() {
 #[test]
 fn only_the_streams_that_are_picked_are_closed_and_once() {
     let streams = Streams::default();
-    let (a, b) = (streams.register(Some("a"), None), streams.register(Some("b"), None));
+    let (a, b) = (
+        streams.register(Some("a"), None),
+        streams.register(Some("b"), None),
+    );
     let of_a = |stream: &Opened| stream.session() == Some("a");
     assert_eq!(streams.close_where(CloseReason::SessionDeleted, of_a), 1);
-    assert_eq!(streams.close_where(CloseReason::AppDeleted, of_a), 0, "the first reason counts");
+    assert_eq!(
+        streams.close_where(CloseReason::AppDeleted, of_a),
+        0,
+        "the first reason counts"
+    );
     assert_eq!(a.opened().closed(), Some(CloseReason::SessionDeleted));
     assert_eq!(b.opened().closed(), None);
     let later = streams.register(Some("a"), None);
@@ -59,9 +75,20 @@ fn a_stream_that_has_ended_is_not_closed_any_more() {
 
 #[test]
 fn the_reasons_have_their_codes() {
-    let codes = [CloseReason::SessionDeleted, CloseReason::AppDeleted, CloseReason::WorkerDraining]
-        .map(|reason| (reason.code(), reason.close_code()));
-    assert_eq!(codes, [("session_deleted", 1008), ("app_deleted", 1001), ("worker_draining", 1001)]);
+    let codes = [
+        CloseReason::SessionDeleted,
+        CloseReason::AppDeleted,
+        CloseReason::WorkerDraining,
+    ]
+    .map(|reason| (reason.code(), reason.close_code()));
+    assert_eq!(
+        codes,
+        [
+            ("session_deleted", 1008),
+            ("app_deleted", 1001),
+            ("worker_draining", 1001)
+        ]
+    );
 }
 
 #[tokio::test]
@@ -77,7 +104,10 @@ async fn work_is_dropped_when_its_stream_is_closed() {
     while streams.is_empty() {
         tokio::task::yield_now().await;
     }
-    assert_eq!(streams.close_where(CloseReason::SessionDeleted, |_| true), 1);
+    assert_eq!(
+        streams.close_where(CloseReason::SessionDeleted, |_| true),
+        1
+    );
     assert_eq!(task.await.unwrap(), None);
     assert!(streams.is_empty());
 }

@@ -1,8 +1,10 @@
-//! Ends the streams that Pingora serves: its loop runs no filter while nothing flows, so the future of the whole request is dropped.
+//! Ends the streams that Pingora serves: its loop runs no filter while nothing flows, so the future
+//! of the whole request is dropped.
 //!
-//! The filter that sees a response turn out to be a stream runs deep within that future, and only Pingora's types lie between the two.
-//! So it hands the stream over through a place of the thread, where the one who polls the future finds it when that poll returns.
-//! An ordinary request costs the look at this place.
+//! The filter that sees a response turn out to be a stream runs deep within that future, and only
+//! Pingora's types lie between the two. So it hands the stream over through a place of the thread,
+//! where the one who polls the future finds it when that poll returns. An ordinary request costs
+//! the look at this place.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -21,7 +23,8 @@ pub(crate) fn hand_over(opened: &Arc<Opened>) {
     HANDED_OVER.set(Some(Arc::clone(opened)));
 }
 
-/// Runs `work`, which serves one request at a time, and drops it unfinished when a stream that opens in it is told to close.
+/// Runs `work`, which serves one request at a time, and drops it unfinished when a stream that
+/// opens in it is told to close.
 pub(crate) async fn until_closed<T>(work: impl Future<Output = T>) -> Option<T> {
     let mut work = std::pin::pin!(work);
     let mut watch: Option<Watch> = None;

@@ -1,4 +1,5 @@
-//! The opening handshake (RFC 6455, section 4): what the client sends is validated, and spoken anew to the next hop.
+//! The opening handshake (RFC 6455, section 4): what the client sends is validated, and spoken anew
+//! to the next hop.
 
 use std::time::Duration;
 
@@ -16,11 +17,12 @@ use crate::error::Failure;
 use crate::header::has_token;
 use crate::response::is_interim;
 
-/// Longest time for which an application may leave a handshake unanswered: nobody watches the client meanwhile.
+/// Longest time for which an application may leave a handshake unanswered: nobody watches the
+/// client meanwhile.
 const HANDSHAKE: Duration = Duration::from_secs(60);
 
-/// Whether a request asks for a WebSocket. Only HTTP/1.1 can: an HTTP/1.0 `Upgrade` is ignored (RFC 9110, section 7.8), and there is
-/// no RFC 8441 here.
+/// Whether a request asks for a WebSocket. Only HTTP/1.1 can: an HTTP/1.0 `Upgrade` is ignored (RFC
+/// 9110, section 7.8), and there is no RFC 8441 here.
 #[must_use]
 pub fn is_websocket(request: &RequestHeader) -> bool {
     request.version == Version::HTTP_11
@@ -35,25 +37,37 @@ pub fn is_websocket(request: &RequestHeader) -> bool {
 pub(super) fn validate(request: &RequestHeader) -> Result<(), Failure> {
     let one = |name| {
         let mut values = request.headers.get_all(name).iter();
-        values.next().filter(|_| values.next().is_none()).map(|value| value.as_bytes())
+        values
+            .next()
+            .filter(|_| values.next().is_none())
+            .map(|value| value.as_bytes())
     };
     if request.method != Method::GET {
-        return Err(Failure::BadHandshake("A WebSocket handshake is a GET request."));
+        return Err(Failure::BadHandshake(
+            "A WebSocket handshake is a GET request.",
+        ));
     }
-    let has_body = request.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0")
+    let has_body = request
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .is_some_and(|length| length.as_bytes() != b"0")
         || request.headers.contains_key(header::TRANSFER_ENCODING);
     if has_body {
         return Err(Failure::BadHandshake("A WebSocket handshake has no body."));
     }
     if !has_token(&request.headers, &header::CONNECTION, "upgrade") {
-        return Err(Failure::BadHandshake("A WebSocket handshake says Connection: Upgrade."));
+        return Err(Failure::BadHandshake(
+            "A WebSocket handshake says Connection: Upgrade.",
+        ));
     }
     if one(header::SEC_WEBSOCKET_VERSION) != Some(b"13") {
         return Err(Failure::BadHandshake("The WebSocket version is 13."));
     }
     let key = one(header::SEC_WEBSOCKET_KEY).and_then(|key| STANDARD.decode(key).ok());
     if key.is_none_or(|key| key.len() != 16) {
-        return Err(Failure::BadHandshake("A WebSocket handshake has one key of 16 bytes."));
+        return Err(Failure::BadHandshake(
+            "A WebSocket handshake has one key of 16 bytes.",
+        ));
     }
     Ok(())
 }
@@ -69,8 +83,8 @@ pub(super) struct Upstream {
 /// Connects to `peer` and speaks the handshake with it.
 ///
 /// # Errors
-/// Errors of connecting have types of Pingora's `Connect…`: nothing has been sent, another peer may be tried. All others
-/// end the request. Both have the upstream as their source.
+/// Errors of connecting have types of Pingora's `Connect…`: nothing has been sent, another peer may
+/// be tried. All others end the request. Both have the upstream as their source.
 pub(super) async fn shake_hands(
     connector: &TransportConnector,
     peer: &HttpPeer,
@@ -79,18 +93,33 @@ pub(super) async fn shake_hands(
     let stream = connector.new_stream(peer).await.map_err(Error::into_up)?;
     let mut session = UpstreamSession::new_with_options(stream, peer);
     let options = peer.get_peer_options();
-    session.read_timeout = options.and_then(|o| o.read_timeout).map(|limit| limit.min(HANDSHAKE));
+    session.read_timeout = options
+        .and_then(|o| o.read_timeout)
+        .map(|limit| limit.min(HANDSHAKE));
     session.write_timeout = options.and_then(|o| o.write_timeout);
-    session.write_request_header(Box::new(request)).await.map_err(Error::into_up)?;
+    session
+        .write_request_header(Box::new(request))
+        .await
+        .map_err(Error::into_up)?;
     loop {
-        let response = session.read_resp_header_parts().await.map_err(Error::into_up)?;
+        let response = session
+            .read_resp_header_parts()
+            .await
+            .map_err(Error::into_up)?;
         if is_interim(response.status) {
             continue;
         }
         if response.status == StatusCode::SWITCHING_PROTOCOLS && !switches_to_websocket(&response) {
-            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a 101 that is no WebSocket's").into_up());
+            return Err(Error::explain(
+                ErrorType::InvalidHTTPHeader,
+                "a 101 that is no WebSocket's",
+            )
+            .into_up());
         }
-        return Ok(Upstream { session, response: *response });
+        return Ok(Upstream {
+            session,
+            response: *response,
+        });
     }
 }
 
@@ -136,10 +165,17 @@ mod tests {
             ("Sec-WebSocket-Key", "short"),
             ("Sec-WebSocket-Key", "AAAA"),
         ] {
-            let lines: Vec<_> = GOOD.iter().map(|line| if line.0 == spoilt.0 { spoilt } else { *line }).collect();
+            let lines: Vec<_> = GOOD
+                .iter()
+                .map(|line| if line.0 == spoilt.0 { spoilt } else { *line })
+                .collect();
             assert!(validate(&request("GET", &lines)).is_err(), "{spoilt:?}");
         }
-        for more in [("Content-Length", "5"), ("Transfer-Encoding", "chunked"), ("Sec-WebSocket-Version", "13")] {
+        for more in [
+            ("Content-Length", "5"),
+            ("Transfer-Encoding", "chunked"),
+            ("Sec-WebSocket-Version", "13"),
+        ] {
             let lines: Vec<_> = GOOD.into_iter().chain([more]).collect();
             assert!(validate(&request("GET", &lines)).is_err(), "{more:?}");
         }
@@ -150,6 +186,9 @@ mod tests {
         let mut old = request("GET", &GOOD);
         old.set_version(Version::HTTP_10);
         assert!(!is_websocket(&old));
-        assert!(!is_websocket(&request("GET", &[("Upgrade", "h2c"), ("Connection", "Upgrade")])));
+        assert!(!is_websocket(&request(
+            "GET",
+            &[("Upgrade", "h2c"), ("Connection", "Upgrade")]
+        )));
     }
 }

@@ -217,9 +217,14 @@ impl Observer {
         self.begin(&header, length, rest).map(Some)
     }
 
-    /// Checks a frame against the rules without which messages cannot be counted. RSV bits belong to
-    /// extensions and are of no concern here.
-    fn begin<'b>(&mut self, header: &FrameHeader, length: u64, rest: &'b [u8]) -> Result<Begun<'b>, LostReason> {
+    /// Checks a frame against the rules without which messages cannot be counted. RSV bits belong
+    /// to extensions and are of no concern here.
+    fn begin<'b>(
+        &mut self,
+        header: &FrameHeader,
+        length: u64,
+        rest: &'b [u8],
+    ) -> Result<Begun<'b>, LostReason> {
         if header.mask.is_some() != (self.direction == Direction::FromClient) {
             return Err(LostReason::Masking);
         }
@@ -232,24 +237,35 @@ impl Observer {
                     (Data::Continue, Some(_)) => {}
                     (Data::Text | Data::Binary, None) => {
                         let text = opcode == Data::Text;
-                        self.fragments = Some(Fragments { text, payload_bytes: 0 });
+                        self.fragments = Some(Fragments {
+                            text,
+                            payload_bytes: 0,
+                        });
                     }
                     (Data::Reserved(_), _) => return Err(LostReason::ReservedOpcode),
                     _ => return Err(LostReason::Fragmentation),
                 }
-                Frame::Data { is_final: header.is_final }
+                Frame::Data {
+                    is_final: header.is_final,
+                }
             }
             OpCode::Control(_) if !header.is_final || length > MAX_CONTROL_PAYLOAD_BYTES => {
                 return Err(LostReason::Control);
             }
             OpCode::Control(ControlCode::Ping) => Frame::Ping,
             OpCode::Control(ControlCode::Pong) => Frame::Pong,
-            OpCode::Control(ControlCode::Close) => {
-                Frame::Close(ClosePayload { mask: header.mask.unwrap_or_default(), bytes: [0; 2], held: 0 })
-            }
+            OpCode::Control(ControlCode::Close) => Frame::Close(ClosePayload {
+                mask: header.mask.unwrap_or_default(),
+                bytes: [0; 2],
+                held: 0,
+            }),
             OpCode::Control(ControlCode::Reserved(_)) => return Err(LostReason::ReservedOpcode),
         };
-        Ok(Begun { frame, length, rest })
+        Ok(Begun {
+            frame,
+            length,
+            rest,
+        })
     }
 
     /// Takes note of payload bytes and says whether they are data.
@@ -331,7 +347,10 @@ fn parse(cursor: &mut Cursor<&[u8]>) -> Result<Option<(FrameHeader, u64)>, LostR
 
 /// What follows the first `count` of `bytes`.
 fn after(bytes: &[u8], count: u64) -> &[u8] {
-    usize::try_from(count).ok().and_then(|count| bytes.get(count..)).unwrap_or_default()
+    usize::try_from(count)
+        .ok()
+        .and_then(|count| bytes.get(count..))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -37,7 +37,8 @@ pub(super) struct Lane {
     written: usize,
     /// Bytes that have passed.
     pub(super) bytes: u64,
-    /// Whether a close frame of our own was put in: what the sender says after it is observed, and not passed on.
+    /// Whether a close frame of our own was put in: what the sender says after it is observed, and
+    /// not passed on.
     closing: bool,
     /// How it has ended, if it has.
     pub(super) end: Option<End>,
@@ -51,7 +52,15 @@ impl Lane {
         let bytes = early.len() as u64;
         let activity = observer.observe(&early, |event| on(Passed::Event(event)));
         on(Passed::Bytes(bytes, activity));
-        Self { observer, held: early, written: 0, bytes, closing: false, end: None, shut: false }
+        Self {
+            observer,
+            held: early,
+            written: 0,
+            bytes,
+            closing: false,
+            end: None,
+            shut: false,
+        }
     }
 
     /// Whether it has ended and the receiver knows.
@@ -61,7 +70,10 @@ impl Lane {
 
     /// Whether a close frame can be put in now: between frames, with nothing held back.
     pub(super) fn can_close(&self) -> bool {
-        self.end.is_none() && !self.closing && self.held.is_empty() && self.observer.at_frame_boundary()
+        self.end.is_none()
+            && !self.closing
+            && self.held.is_empty()
+            && self.observer.at_frame_boundary()
     }
 
     /// Puts a close frame in. The next poll sends it.
@@ -82,7 +94,8 @@ impl Lane {
         self.end.get_or_insert(End::Finished);
     }
 
-    /// Moves bytes from `from` to `to` until one of them has to wait or the direction is over; tells `on` what passed.
+    /// Moves bytes from `from` to `to` until one of them has to wait or the direction is over;
+    /// tells `on` what passed.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -92,7 +105,8 @@ impl Lane {
     ) -> Poll<()> {
         BUFFER.with(|buffer| match buffer.try_borrow_mut() {
             Ok(mut buffer) => self.poll_with(cx, from, to, &mut buffer, &mut on),
-            // A stream cannot poll a tunnel from within its own poll; should it, it gets a buffer of its own.
+            // A stream cannot poll a tunnel from within its own poll; should it, it gets a buffer
+            // of its own.
             Err(_) => self.poll_with(cx, from, to, &mut vec![0; 4096], &mut on),
         })
     }
@@ -138,9 +152,17 @@ impl Lane {
     }
 
     /// Observes `bytes` and writes what the receiver takes at once; the rest is held.
-    fn pass(&mut self, cx: &mut Context<'_>, to: &mut Socket, bytes: &[u8], on: &mut impl FnMut(Passed)) {
+    fn pass(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut Socket,
+        bytes: &[u8],
+        on: &mut impl FnMut(Passed),
+    ) {
         self.bytes += bytes.len() as u64;
-        let activity = self.observer.observe(bytes, |event| on(Passed::Event(event)));
+        let activity = self
+            .observer
+            .observe(bytes, |event| on(Passed::Event(event)));
         on(Passed::Bytes(bytes.len() as u64, activity));
         if self.closing {
             return;
@@ -148,7 +170,9 @@ impl Lane {
         let mut rest = bytes;
         while !rest.is_empty() {
             match Pin::new(&mut *to).poll_write(cx, rest) {
-                Poll::Ready(Ok(0)) => return self.end = Some(End::Failed(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(0)) => {
+                    return self.end = Some(End::Failed(io::ErrorKind::WriteZero.into()));
+                }
                 Poll::Ready(Ok(n)) => rest = rest.get(n..).unwrap_or_default(),
                 Poll::Ready(Err(e)) => return self.end = Some(End::Failed(e)),
                 Poll::Pending => {
@@ -161,7 +185,11 @@ impl Lane {
     }
 
     fn poll_write_held(&mut self, cx: &mut Context<'_>, to: &mut Socket) -> Poll<()> {
-        while let Some(rest) = self.held.get(self.written..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) = self
+            .held
+            .get(self.written..)
+            .filter(|rest| !rest.is_empty())
+        {
             match ready!(Pin::new(&mut *to).poll_write(cx, rest)) {
                 Ok(0) => self.end = Some(End::Failed(io::ErrorKind::WriteZero.into())),
                 Ok(n) => {

@@ -1,4 +1,5 @@
-//! A WebSocket request from its validation to its tunnel, or to the application's refusal (phase `request_filter`).
+//! A WebSocket request from its validation to its tunnel, or to the application's refusal (phase
+//! `request_filter`).
 
 use http::StatusCode;
 use log::info;
@@ -43,14 +44,16 @@ pub trait NextHop: Send {
     /// Makes the response fit for the client, after what both tiers do.
     fn finish(&mut self, _response: &mut ResponseHeader) {}
 
-    /// Captures the WebSocket's identifier (docs/request-id.md, rule 15), and says who follows its tunnel.
+    /// Captures the WebSocket's identifier (docs/request-id.md, rule 15), and says who follows its
+    /// tunnel.
     fn captured(&mut self, id: RequestId) -> Box<dyn StreamObserver>;
 }
 
 /// Serves a WebSocket request whose app is known.
 ///
 /// # Errors
-/// Outer: the client cannot be written to. Inner: what the client is to be told, to which nothing has been sent.
+/// Outer: the client cannot be written to. Inner: what the client is to be told, to which nothing
+/// has been sent.
 pub async fn serve(
     connector: &TransportConnector,
     session: &mut HttpSession,
@@ -70,10 +73,13 @@ pub async fn serve(
     }
     let id = next.exchange().id().clone();
     let observer = next.captured(id);
-    upgrade(session, next.exchange(), upstream, observer).await.map(Ok)
+    upgrade(session, next.exchange(), upstream, observer)
+        .await
+        .map(Ok)
 }
 
-/// Speaks the handshake with the first next hop that can be connected: one that cannot has seen nothing of the request.
+/// Speaks the handshake with the first next hop that can be connected: one that cannot has seen
+/// nothing of the request.
 async fn connect(
     connector: &TransportConnector,
     session: &HttpSession,
@@ -84,20 +90,31 @@ async fn connect(
         let mut request = session.req_header().clone();
         prepare_websocket_request(&mut request);
         if let Err(e) = next.prepare(&mut request) {
-            log::error!("request_id={} cannot be forwarded: {e}", next.exchange().id());
+            log::error!(
+                "request_id={} cannot be forwarded: {e}",
+                next.exchange().id()
+            );
             return Err(Failure::Internal);
         }
         let error = match shake_hands(connector, &peer, request).await {
             Ok(upstream) => {
-                next.exchange().connected(false, Some(upstream.session.digest()));
+                next.exchange()
+                    .connected(false, Some(upstream.session.digest()));
                 return Ok(upstream);
             }
             Err(error) => error,
         };
         let failure = Failure::of_proxying(&error, next.exchange().hop().tier);
         let name = next.name();
-        if !matches!(failure, Failure::NoWorkerAvailable | Failure::EndpointUnreachable) {
-            info!("request_id={} {name} {}: {error}", next.exchange().id(), failure.code());
+        if !matches!(
+            failure,
+            Failure::NoWorkerAvailable | Failure::EndpointUnreachable
+        ) {
+            info!(
+                "request_id={} {name} {}: {error}",
+                next.exchange().id(),
+                failure.code()
+            );
             return Err(failure);
         }
         log_unconnected(next.exchange(), &name, &error);

@@ -40,10 +40,13 @@ impl Socket {
 /// A second descriptor of the same socket, or none when the stream is not plain.
 fn duplicate(stream: &Stream) -> io::Result<Option<Socket>> {
     let any = stream.as_any();
-    let plain = any
-        .downcast_ref::<PlainStream>()
-        .or_else(|| any.downcast_ref::<EntranceStream>().and_then(EntranceStream::plain));
-    let Some(fd) = plain.map(AsRawFd::as_raw_fd).filter(|fd| *fd >= 0) else { return Ok(None) };
+    let plain = any.downcast_ref::<PlainStream>().or_else(|| {
+        any.downcast_ref::<EntranceStream>()
+            .and_then(EntranceStream::plain)
+    });
+    let Some(fd) = plain.map(AsRawFd::as_raw_fd).filter(|fd| *fd >= 0) else {
+        return Ok(None);
+    };
     let owned = clone_fd(fd)?;
     let domain = SockRef::from(&owned).domain()?;
     if domain == socket2::Domain::UNIX {
@@ -55,12 +58,17 @@ fn duplicate(stream: &Stream) -> io::Result<Option<Socket>> {
 
 #[allow(unsafe_code)]
 fn clone_fd(fd: i32) -> io::Result<OwnedFd> {
-    // SAFETY: the descriptor belongs to the stream that the caller holds, so it is open for as long as this call lasts.
+    // SAFETY: the descriptor belongs to the stream that the caller holds, so it is open for as long
+    // as this call lasts.
     unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()
 }
 
 impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(s) => Pin::new(s).poll_read(cx, buf),
             Self::Unix(s) => Pin::new(s).poll_read(cx, buf),
@@ -70,7 +78,11 @@ impl AsyncRead for Socket {
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(s) => Pin::new(s).poll_write(cx, buf),
             Self::Unix(s) => Pin::new(s).poll_write(cx, buf),

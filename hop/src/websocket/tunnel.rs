@@ -30,16 +30,18 @@ use crate::streams::{CloseReason, Watch};
 const GOING_AWAY: u16 = 1001;
 /// How long both ends have to answer a close frame before the connections are cut.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
-/// The same when the tunnel is closed from outside: whoever deletes a session or an app can rely on its streams being gone then, also one
-/// that is within a frame, or whose receiver takes nothing.
+/// The same when the tunnel is closed from outside: whoever deletes a session or an app can rely on
+/// its streams being gone then, also one that is within a frame, or whose receiver takes nothing.
 const CLOSE_WAIT_FROM_OUTSIDE: Duration = Duration::from_secs(1);
 
-/// How long an end has left when the other one is gone for good: it broke off, or closed and hung up.
+/// How long an end has left when the other one is gone for good: it broke off, or closed and hung
+/// up.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Follows a stream for a tier: the coordinator keeps the session's record by it.
 pub trait StreamObserver: Send + Sync + 'static {
-    /// Data passed: so many bytes of data frames and what comes with them. Pings and pongs are not told.
+    /// Data passed: so many bytes of data frames and what comes with them. Pings and pongs are not
+    /// told.
     fn data(&mut self, from: Direction, bytes: u64);
 }
 
@@ -50,14 +52,20 @@ impl StreamObserver for Unobserved {
     fn data(&mut self, _from: Direction, _bytes: u64) {}
 }
 
-/// Relays the application's refusal as it is, body included. The header has been made ready for the client.
+/// Relays the application's refusal as it is, body included. The header has been made ready for the
+/// client.
 ///
 /// # Errors
 /// When either side fails within it.
 pub(super) async fn relay_refusal(session: &mut HttpSession, upstream: Upstream) -> Result<()> {
-    let Upstream { session: mut upstream, response } = upstream;
+    let Upstream {
+        session: mut upstream,
+        response,
+    } = upstream;
     let ends = upstream.is_body_done();
-    session.write_response_header(Box::new(response), ends).await?;
+    session
+        .write_response_header(Box::new(response), ends)
+        .await?;
     while !upstream.is_body_done() {
         let body = upstream.read_body_bytes().await.map_err(Error::into_up)?;
         session.write_response_body(body, false).await?;
@@ -67,7 +75,8 @@ pub(super) async fn relay_refusal(session: &mut HttpSession, upstream: Upstream)
     Ok(())
 }
 
-/// Sends the 101 to the client, takes both byte streams out of Pingora and lets a task of their own relay them.
+/// Sends the 101 to the client, takes both byte streams out of Pingora and lets a task of their own
+/// relay them.
 ///
 /// The exchange goes along: it is logged as opened here, and as closed when the tunnel ends.
 ///
@@ -79,17 +88,31 @@ pub(super) async fn upgrade(
     upstream: Upstream,
     observer: Box<dyn StreamObserver>,
 ) -> Result<()> {
-    let Upstream { session: mut upstream, response } = upstream;
-    session.write_response_header(Box::new(response), false).await?;
+    let Upstream {
+        session: mut upstream,
+        response,
+    } = upstream;
+    session
+        .write_response_header(Box::new(response), false)
+        .await?;
     let from_client = drain_client(session).await?;
     let from_upstream = drain_upstream(&mut upstream).await?;
     let client = take_client(session)?;
     let mut upstream = upstream.into_inner();
-    upstream.flush().await.map_err(|e| Error::because(ErrorType::WriteError, "flushing the handshake", e).into_up())?;
+    upstream.flush().await.map_err(|e| {
+        Error::because(ErrorType::WriteError, "flushing the handshake", e).into_up()
+    })?;
 
     exchange.open_stream(Kind::WebSocket);
     let exchange = exchange.take();
-    let tunnel = Tunnel::new(exchange, observer, client, upstream, from_client, from_upstream);
+    let tunnel = Tunnel::new(
+        exchange,
+        observer,
+        client,
+        upstream,
+        from_client,
+        from_upstream,
+    );
     tokio::spawn(tunnel.run());
     Ok(())
 }
@@ -97,8 +120,13 @@ pub(super) async fn upgrade(
 /// Bytes that the client sent right behind its handshake.
 async fn drain_client(session: &mut HttpSession) -> Result<Vec<u8>> {
     let mut early = Vec::new();
-    // Each read takes all that one layer of buffers holds, so the last one goes to the socket and finds nothing.
-    while let Some(read) = session.downstream_session.read_request_body().now_or_never() {
+    // Each read takes all that one layer of buffers holds, so the last one goes to the socket and
+    // finds nothing.
+    while let Some(read) = session
+        .downstream_session
+        .read_request_body()
+        .now_or_never()
+    {
         match read? {
             Some(bytes) if !bytes.is_empty() => early.extend_from_slice(&bytes),
             _ => break,
@@ -129,7 +157,10 @@ fn take_client(session: &mut HttpSession) -> Result<Stream> {
         ServerSession::H1(h1) => Ok(h1.into_inner()),
         other => {
             *session.downstream_session = other;
-            Err(Error::explain(ErrorType::InternalError, "only HTTP/1.1 is upgraded"))
+            Err(Error::explain(
+                ErrorType::InternalError,
+                "only HTTP/1.1 is upgraded",
+            ))
         }
     }
 }
@@ -186,7 +217,8 @@ struct Tunnel {
     idle: Duration,
     last_byte: Instant,
     timer: Pin<Box<Sleep>>,
-    /// Completes with the next phase that is of concern. Polled once to be woken, and again only while the daemon drains.
+    /// Completes with the next phase that is of concern. Polled once to be woken, and again only
+    /// while the daemon drains.
     next_phase: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     registered: bool,
     /// Tells when the tunnel is closed from outside; none once it was.
@@ -208,8 +240,16 @@ impl Tunnel {
         let hop = std::sync::Arc::clone(exchange.hop());
         let message_ids = hop.websocket.message_ids;
         let idle = hop.websocket.idle.0;
-        let mut notes = Notes { exchange: &mut exchange, observer: observer.as_mut(), message_ids };
-        let mut lane = |from, early| Lane::new(Observer::new(from), early, |passed| notes.take(from, passed));
+        let mut notes = Notes {
+            exchange: &mut exchange,
+            observer: observer.as_mut(),
+            message_ids,
+        };
+        let mut lane = |from, early| {
+            Lane::new(Observer::new(from), early, |passed| {
+                notes.take(from, passed)
+            })
+        };
         Self {
             client: Socket::from_pingora(client),
             upstream: Socket::from_pingora(upstream),
@@ -252,8 +292,9 @@ impl Tunnel {
         self.note_desertion(cx)
     }
 
-    /// An end that has sent a close frame and hung up, or that broke off, does not come back: the other one may not keep the tunnel open for
-    /// nobody. One that has merely ended its side may still listen.
+    /// An end that has sent a close frame and hung up, or that broke off, does not come back: the
+    /// other one may not keep the tunnel open for nobody. One that has merely ended its side may
+    /// still listen.
     fn note_desertion(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let gone = |lane: &Lane, other: &Lane| match lane.end {
             Some(End::Failed(_)) => true,
@@ -261,7 +302,10 @@ impl Tunnel {
             None => false,
         };
         let (client, upstream) = (&self.from_client, &self.from_upstream);
-        if self.deserted || self.closing.is_some() || !(gone(client, upstream) || gone(upstream, client)) {
+        if self.deserted
+            || self.closing.is_some()
+            || !(gone(client, upstream) || gone(upstream, client))
+        {
             return Poll::Pending;
         }
         self.deserted = true;
@@ -270,14 +314,17 @@ impl Tunnel {
     }
 
     fn poll_watch(&mut self, cx: &mut Context<'_>) {
-        let Some(Poll::Ready(closed)) = self.watch.as_mut().map(|watch| watch.poll(cx)) else { return };
+        let Some(Poll::Ready(closed)) = self.watch.as_mut().map(|watch| watch.poll(cx)) else {
+            return;
+        };
         self.watch = None;
         if let Some(reason) = closed {
             self.begin_closing(Reason::FromOutside(reason));
         }
     }
 
-    /// Waiting for a phase takes a lock that all tunnels share: a tunnel asks once, and then only while the daemon drains.
+    /// Waiting for a phase takes a lock that all tunnels share: a tunnel asks once, and then only
+    /// while the daemon drains.
     fn poll_phase(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.registered && !self.exchange.hop().drain.is_draining() {
             return Poll::Pending;
@@ -312,12 +359,29 @@ impl Tunnel {
     }
 
     fn poll_lanes(&mut self, cx: &mut Context<'_>) {
-        let Self { exchange, observer, client, upstream, from_client, from_upstream, message_ids, last_byte, .. } =
-            self;
-        let mut notes = Notes { exchange, observer: observer.as_mut(), message_ids: *message_ids };
+        let Self {
+            exchange,
+            observer,
+            client,
+            upstream,
+            from_client,
+            from_upstream,
+            message_ids,
+            last_byte,
+            ..
+        } = self;
+        let mut notes = Notes {
+            exchange,
+            observer: observer.as_mut(),
+            message_ids: *message_ids,
+        };
         let before = from_client.bytes + from_upstream.bytes;
-        let _ = from_client.poll(cx, client, upstream, |passed| notes.take(Direction::FromClient, passed));
-        let _ = from_upstream.poll(cx, upstream, client, |passed| notes.take(Direction::FromServer, passed));
+        let _ = from_client.poll(cx, client, upstream, |passed| {
+            notes.take(Direction::FromClient, passed)
+        });
+        let _ = from_upstream.poll(cx, upstream, client, |passed| {
+            notes.take(Direction::FromServer, passed)
+        });
         if from_client.bytes + from_upstream.bytes != before {
             *last_byte = Instant::now();
         }
@@ -330,7 +394,8 @@ impl Tunnel {
                 }
             }
         }
-        // The closing handshake is complete: nothing may follow, and the server's side closes first (RFC 6455, section 7.1.1).
+        // The closing handshake is complete: nothing may follow, and the server's side closes first
+        // (RFC 6455, section 7.1.1).
         if from_client.observer.saw_close() && from_upstream.observer.saw_close() {
             from_client.finish();
             from_upstream.finish();
@@ -344,9 +409,16 @@ impl Tunnel {
     }
 
     fn begin_closing(&mut self, reason: Reason) {
-        info!("request_id={} is closed by this tier: {}", self.exchange.id(), reason.code());
+        info!(
+            "request_id={} is closed by this tier: {}",
+            self.exchange.id(),
+            reason.code()
+        );
         self.exchange.outcome.closed_by.get_or_insert("proxy");
-        self.exchange.outcome.close_code.get_or_insert(reason.close_code());
+        self.exchange
+            .outcome
+            .close_code
+            .get_or_insert(reason.close_code());
         self.exchange.outcome.error.get_or_insert(reason.code());
         let due = Instant::now() + reason.wait();
         // A second reason can only make it shorter.
@@ -356,7 +428,8 @@ impl Tunnel {
         self.closing.get_or_insert(reason);
     }
 
-    /// Puts a close frame into each direction that is between two frames; a later poll tries again for the other.
+    /// Puts a close frame into each direction that is between two frames; a later poll tries again
+    /// for the other.
     fn put_close_frames(&mut self) {
         let Some(reason) = self.closing else { return };
         let (code, text) = (reason.close_code(), reason.text());
@@ -365,25 +438,34 @@ impl Tunnel {
         }
         if self.from_client.can_close() {
             let mask: [u8; 4] = rand::rng().random();
-            self.from_client.close_with(close_frame(code, text, Some(mask)));
+            self.from_client
+                .close_with(close_frame(code, text, Some(mask)));
         }
     }
 
     /// Whether our close frames are out and both ends have answered, or are gone.
     fn close_is_answered(&self) -> bool {
-        [&self.from_client, &self.from_upstream].into_iter().all(|lane| {
-            let sent = lane.has_closed() || lane.end.is_some() || lane.observer.saw_close();
-            let answered = lane.observer.saw_close() || lane.end.is_some();
-            sent && answered
-        })
+        [&self.from_client, &self.from_upstream]
+            .into_iter()
+            .all(|lane| {
+                let sent = lane.has_closed() || lane.end.is_some() || lane.observer.saw_close();
+                let answered = lane.observer.saw_close() || lane.end.is_some();
+                sent && answered
+            })
     }
 
     fn report(mut self) {
         let outcome = &mut self.exchange.outcome;
         outcome.bytes_in = self.from_client.bytes;
         outcome.bytes_out = self.from_upstream.bytes;
-        outcome.messages = Some((self.from_client.observer.messages(), self.from_upstream.observer.messages()));
-        for (lane, code) in [(&self.from_client, "client_gone"), (&self.from_upstream, "upstream_gone")] {
+        outcome.messages = Some((
+            self.from_client.observer.messages(),
+            self.from_upstream.observer.messages(),
+        ));
+        for (lane, code) in [
+            (&self.from_client, "client_gone"),
+            (&self.from_upstream, "upstream_gone"),
+        ] {
             if let Some(End::Failed(e)) = &lane.end
                 && !lane.observer.saw_close()
             {
@@ -407,13 +489,20 @@ impl Notes<'_> {
         match passed {
             Passed::Bytes(bytes, activity) if activity.data => self.observer.data(from, bytes),
             Passed::Event(Event::Message(message)) if self.message_ids => {
-                self.exchange.log_message(from, message.number, message.payload_bytes);
+                self.exchange
+                    .log_message(from, message.number, message.payload_bytes);
             }
             Passed::Event(Event::Lost(reason)) => {
-                info!("request_id={} cannot be observed further: {reason}", self.exchange.id());
+                info!(
+                    "request_id={} cannot be observed further: {reason}",
+                    self.exchange.id()
+                );
             }
             Passed::Event(Event::Control(Control::Close(code))) => {
-                debug!("request_id={} close frame, code {code:?}", self.exchange.id());
+                debug!(
+                    "request_id={} close frame, code {code:?}",
+                    self.exchange.id()
+                );
             }
             _ => {}
         }

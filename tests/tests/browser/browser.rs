@@ -16,10 +16,12 @@ use tempfile::TempDir;
 
 use crate::process::Process;
 
-/// How long a page may take to show something. A large application on a busy machine takes its time.
+/// How long a page may take to show something. A large application on a busy machine takes its
+/// time.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Chromium's switches: no window, no sandbox (tests may run as root), and nothing that it does by itself.
+/// Chromium's switches: no window, no sandbox (tests may run as root), and nothing that it does by
+/// itself.
 const SWITCHES: [&str; 11] = [
     "--headless=new",
     "--no-sandbox",
@@ -46,14 +48,26 @@ pub(crate) struct Browser {
 impl Browser {
     /// Starts the driver on a free port, and a browser by it.
     pub(crate) async fn start() -> Self {
-        let profile = tempfile::Builder::new().prefix("app-proxy-chromium-").tempdir().unwrap();
-        let driver =
-            Process::spawn("chromedriver", Command::new("chromedriver").arg("--port=0").env("HOME", profile.path()));
+        let profile = tempfile::Builder::new()
+            .prefix("app-proxy-chromium-")
+            .tempdir()
+            .unwrap();
+        let driver = Process::spawn(
+            "chromedriver",
+            Command::new("chromedriver")
+                .arg("--port=0")
+                .env("HOME", profile.path()),
+        );
         let port: u16 = driver.said("the port it listens on", port_in).await;
         let connecting = connect(port, profile.path());
         let client = within("Chromium to start", connecting).await;
         let id = client.session_id().await.unwrap().unwrap();
-        Self { client, _session: Session { port, id }, _driver: driver, _profile: profile }
+        Self {
+            client,
+            _session: Session { port, id },
+            _driver: driver,
+            _profile: profile,
+        }
     }
 
     /// Opens an address and waits until the page is loaded.
@@ -71,7 +85,8 @@ impl Browser {
     /// Waits until the path of the page is `path`.
     pub(crate) async fn wait_for_path(&self, path: &str) {
         let what = format!("a page with the path {path}");
-        self.until(&what, async || (self.path().await == path).then_some(())).await;
+        self.until(&what, async || (self.path().await == path).then_some(()))
+            .await;
     }
 
     /// Waits until something matches the selector.
@@ -79,8 +94,8 @@ impl Browser {
         self.wait_for_text(css, |_| true).await;
     }
 
-    /// Waits until what matches the selector has a text that `wanted` accepts, and gives that text, without the space
-    /// around it.
+    /// Waits until what matches the selector has a text that `wanted` accepts, and gives that text,
+    /// without the space around it.
     pub(crate) async fn wait_for_text(&self, css: &str, wanted: impl Fn(&str) -> bool) -> String {
         let what = format!("{css} with the right text");
         self.until(&what, async || {
@@ -105,8 +120,8 @@ impl Browser {
         .await;
     }
 
-    /// Clicks on what matches the selector, waits until it has the focus, and types. Keys beyond the letters are
-    /// WebDriver's; one in `held` stays down meanwhile.
+    /// Clicks on what matches the selector, waits until it has the focus, and types. Keys beyond
+    /// the letters are WebDriver's; one in `held` stays down meanwhile.
     pub(crate) async fn type_into(&self, css: &str, held: Option<Key>, keys: &str) {
         self.click(css).await;
         let focused = format!("{css}:focus, {css} :focus");
@@ -144,7 +159,8 @@ impl Browser {
         serde_json::from_value(names).unwrap()
     }
 
-    /// Keeps a picture of the page as `<name>.png` in the folder that `APP_PROXY_SCREENSHOTS` names, if it does.
+    /// Keeps a picture of the page as `<name>.png` in the folder that `APP_PROXY_SCREENSHOTS`
+    /// names, if it does.
     pub(crate) async fn picture(&self, name: &str) {
         if let Some(folder) = std::env::var_os("APP_PROXY_SCREENSHOTS") {
             let png = self.client.screenshot().await.unwrap();
@@ -199,8 +215,8 @@ async fn connect(port: u16, profile: &Path) -> Client {
         .unwrap()
 }
 
-/// The driver's hold on its browser. When the value ends the driver ends the browser: without being asked to it would
-/// leave it behind, and a test that fails has no other chance to ask.
+/// The driver's hold on its browser. When the value ends the driver ends the browser: without being
+/// asked to it would leave it behind, and a test that fails has no other chance to ask.
 struct Session {
     port: u16,
     id: String,
@@ -209,7 +225,9 @@ struct Session {
 impl Drop for Session {
     fn drop(&mut self) {
         let Self { port, id } = self;
-        let request = format!("DELETE /session/{id} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+        let request = format!(
+            "DELETE /session/{id} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
+        );
         if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", *port)) {
             let _ = stream.set_read_timeout(Some(Duration::from_secs(15)));
             let _ = stream.write_all(request.as_bytes());

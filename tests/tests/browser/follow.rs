@@ -19,12 +19,14 @@ fn at_workers(cluster: &Cluster, id: &str, event: &str) -> Vec<Value> {
     lines.filter(|line| line["event"] == event).collect()
 }
 
-/// Waits until the request is in the log of the coordinator and of one worker, once each; gives the coordinator's line.
+/// Waits until the request is in the log of the coordinator and of one worker, once each; gives the
+/// coordinator's line.
 pub(crate) async fn request_at_both_tiers(cluster: &Cluster, id: &str) -> Value {
     event_at_both_tiers(cluster, id, "request").await
 }
 
-/// Waits until the stream has been opened and closed at the coordinator and at one worker, once each.
+/// Waits until the stream has been opened and closed at the coordinator and at one worker, once
+/// each.
 pub(crate) async fn stream_at_both_tiers(cluster: &Cluster, id: &str) {
     event_at_both_tiers(cluster, id, "stream_open").await;
     event_at_both_tiers(cluster, id, "stream_close").await;
@@ -32,15 +34,23 @@ pub(crate) async fn stream_at_both_tiers(cluster: &Cluster, id: &str) {
 
 async fn event_at_both_tiers(cluster: &Cluster, id: &str, event: &str) -> Value {
     let line = cluster.coordinator_log().event(id, event).await;
-    eventually(&format!("`{event}` of {id} at a worker"), || at_workers(cluster, id, event).pop()).await;
+    eventually(&format!("`{event}` of {id} at a worker"), || {
+        at_workers(cluster, id, event).pop()
+    })
+    .await;
     let at_coordinator = cluster.coordinator_log().of_request(id);
     let times = |lines: &[Value]| lines.iter().filter(|line| line["event"] == event).count();
     assert_eq!(times(&at_coordinator), 1, "`{event}` of {id}, coordinator");
-    assert_eq!(times(&at_workers(cluster, id, event)), 1, "`{event}` of {id}, workers");
+    assert_eq!(
+        times(&at_workers(cluster, id, event)),
+        1,
+        "`{event}` of {id}, workers"
+    );
     line
 }
 
-/// Whether one of these streams, given by the lines of their opening, carried messages in both directions.
+/// Whether one of these streams, given by the lines of their opening, carried messages in both
+/// directions.
 pub(crate) async fn count_data_both_ways(cluster: &Cluster, opened: &[Value]) -> bool {
     for line in opened {
         let id = line["request_id"].as_str().unwrap();
@@ -53,10 +63,15 @@ pub(crate) async fn count_data_both_ways(cluster: &Cluster, opened: &[Value]) ->
     false
 }
 
-/// Every request that the application has seen is in the coordinator's log; and every request and stream of `app` that
-/// the coordinator logged with a status below 400 is in the workers' logs exactly once and reached the application
-/// exactly once. `seen` gives the IDs of all requests that the application has seen.
-pub(crate) async fn all_requests_at_every_place(cluster: &Cluster, app: &str, seen: impl Fn() -> Vec<String>) {
+/// Every request that the application has seen is in the coordinator's log; and every request and
+/// stream of `app` that the coordinator logged with a status below 400 is in the workers' logs
+/// exactly once and reached the application exactly once. `seen` gives the IDs of all requests that
+/// the application has seen.
+pub(crate) async fn all_requests_at_every_place(
+    cluster: &Cluster,
+    app: &str,
+    seen: impl Fn() -> Vec<String>,
+) {
     let begun = |line: &Value| {
         line["app"] == app
             && (line["event"] == "request" || line["event"] == "stream_open")
@@ -64,13 +79,21 @@ pub(crate) async fn all_requests_at_every_place(cluster: &Cluster, app: &str, se
     };
     let ids = |log: &AccessLog| -> Vec<String> {
         let lines = log.select(begun);
-        let ids = lines.iter().map(|line| line["request_id"].as_str().unwrap());
+        let ids = lines
+            .iter()
+            .map(|line| line["request_id"].as_str().unwrap());
         ids.map(str::to_owned).collect()
     };
-    eventually("every request of the application in the coordinator's log", || {
-        let logged = count(every_id(&cluster.coordinator_log()));
-        seen().iter().all(|id| logged.contains_key(id)).then_some(())
-    })
+    eventually(
+        "every request of the application in the coordinator's log",
+        || {
+            let logged = count(every_id(&cluster.coordinator_log()));
+            seen()
+                .iter()
+                .all(|id| logged.contains_key(id))
+                .then_some(())
+        },
+    )
     .await;
     let at_coordinator = ids(&cluster.coordinator_log());
     assert!(!at_coordinator.is_empty(), "{app} had requests");
@@ -78,7 +101,8 @@ pub(crate) async fn all_requests_at_every_place(cluster: &Cluster, app: &str, se
     eventually("every request at a worker and at the application", || {
         let at_workers = count(worker_logs(cluster).iter().flat_map(ids));
         let at_application = count(seen());
-        let everywhere = |id: &String| at_workers.contains_key(id) && at_application.contains_key(id);
+        let everywhere =
+            |id: &String| at_workers.contains_key(id) && at_application.contains_key(id);
         at_coordinator.iter().all(everywhere).then_some(())
     })
     .await;
@@ -86,7 +110,11 @@ pub(crate) async fn all_requests_at_every_place(cluster: &Cluster, app: &str, se
     let at_application = count(seen());
     for (id, times) in count(at_coordinator) {
         let places = (times, at_workers[&id], at_application[&id]);
-        assert_eq!(places, (1, 1, 1), "{id} at coordinator, workers, application");
+        assert_eq!(
+            places,
+            (1, 1, 1),
+            "{id} at coordinator, workers, application"
+        );
     }
 }
 

@@ -1,4 +1,5 @@
-//! JupyterLab with `upstream_path: keep`: a cell is typed and run in the browser, over the kernel's WebSocket.
+//! JupyterLab with `upstream_path: keep`: a cell is typed and run in the browser, over the kernel's
+//! WebSocket.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,17 +28,34 @@ struct Jupyter {
 impl Jupyter {
     async fn start() -> Self {
         let python = environment().join("bin/python");
-        assert!(python.is_file(), "{} is missing: run `make test-deps`", python.display());
-        let folder = tempfile::Builder::new().prefix("app-proxy-jupyter-").tempdir().unwrap();
+        assert!(
+            python.is_file(),
+            "{} is missing: run `make test-deps`",
+            python.display()
+        );
+        let folder = tempfile::Builder::new()
+            .prefix("app-proxy-jupyter-")
+            .tempdir()
+            .unwrap();
         let requests = folder.path().join("requests.log");
         let address = free_address(own_address());
-        let process = Process::spawn("jupyter lab", &mut command(&python, folder.path(), &requests, address));
+        let process = Process::spawn(
+            "jupyter lab",
+            &mut command(&python, folder.path(), &requests, address),
+        );
         eventually_async("JupyterLab to answer", || async move {
-            let answer = Request::to(address, "GET", "/apps/jupyter/api").try_send().await;
+            let answer = Request::to(address, "GET", "/apps/jupyter/api")
+                .try_send()
+                .await;
             (answer.ok()?.status == 200).then_some(())
         })
         .await;
-        Self { address, requests, _process: process, _folder: folder }
+        Self {
+            address,
+            requests,
+            _process: process,
+            _folder: folder,
+        }
     }
 
     /// The requests that arrived with exactly one request ID, and that ID.
@@ -64,7 +82,11 @@ fn command(python: &Path, folder: &Path, requests: &Path, address: SocketAddr) -
     let notebooks = folder.join("notebooks");
     std::fs::create_dir_all(&config).unwrap();
     std::fs::create_dir_all(&notebooks).unwrap();
-    std::fs::write(config.join("jupyter_server_config.py"), include_str!("jupyter_server_config.py")).unwrap();
+    std::fs::write(
+        config.join("jupyter_server_config.py"),
+        include_str!("jupyter_server_config.py"),
+    )
+    .unwrap();
     std::fs::write(notebooks.join("x.ipynb"), empty_notebook().to_string()).unwrap();
 
     let mut command = Command::new(python);
@@ -101,36 +123,49 @@ fn empty_notebook() -> Value {
 
 /// Types a line into the first cell of the notebook, runs it, and reads what it prints.
 async fn run_in_first_cell(browser: &Browser, code: &str) -> String {
-    // The notebook's own sign of an idle kernel is there before there is a kernel, and a cell that is run then stays
-    // without an answer (seen without the proxy, too).
+    // The notebook's own sign of an idle kernel is there before there is a kernel, and a cell that
+    // is run then stays without an answer (seen without the proxy, too).
     const STATUS: &str = "#jp-main-statusbar";
     const CELL: &str = ".jp-NotebookPanel .jp-CodeCell .cm-content";
-    browser.wait_for_text(STATUS, |text| text.contains("(ipykernel) | Idle")).await;
+    browser
+        .wait_for_text(STATUS, |text| text.contains("(ipykernel) | Idle"))
+        .await;
     browser.type_into(CELL, None, code).await;
     browser.wait_for_text(CELL, |text| text == code).await;
     let enter = char::from(Key::Enter).to_string();
     browser.type_into(CELL, Some(Key::Shift), &enter).await;
-    browser.wait_for_text(".jp-OutputArea-output pre", |text| !text.is_empty()).await
+    browser
+        .wait_for_text(".jp-OutputArea-output pre", |text| !text.is_empty())
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jupyterlab_runs_a_cell_through_both_tiers_under_one_request_id_each() {
     let jupyter = Jupyter::start().await;
     let cluster = Cluster::builder()
-        .app_with("jupyter", jupyter.address, &json!({"upstream_path": "keep"}))
+        .app_with(
+            "jupyter",
+            jupyter.address,
+            &json!({"upstream_path": "keep"}),
+        )
         .workers(2)
         .start()
         .await;
     let browser = Browser::start().await;
 
-    browser.open(&cluster.url("/apps/jupyter/lab/tree/x.ipynb")).await;
+    browser
+        .open(&cluster.url("/apps/jupyter/lab/tree/x.ipynb"))
+        .await;
     assert_eq!(run_in_first_cell(&browser, "print(6*7)").await, "42");
     browser.picture("jupyterlab").await;
     // With the page closed nothing new comes, and every stream ends.
     drop(browser);
 
     let kernels = cluster.coordinator_log().select(|line| {
-        line["event"] == "stream_open" && line["path"].as_str().is_some_and(|path| path.ends_with("/channels"))
+        line["event"] == "stream_open"
+            && line["path"]
+                .as_str()
+                .is_some_and(|path| path.ends_with("/channels"))
     });
     assert!(!kernels.is_empty(), "the kernel has a WebSocket");
     for opened in &kernels {
@@ -138,10 +173,9 @@ async fn jupyterlab_runs_a_cell_through_both_tiers_under_one_request_id_each() {
         assert_eq!(opened["kind"], "websocket", "{opened}");
         follow::stream_at_both_tiers(&cluster, id).await;
         eventually(&format!("{id} at the kernel's WebSocket"), || {
-            jupyter
-                .requests()
-                .into_iter()
-                .find(|(seen, line)| seen == id && line["path"] == opened["path"] && line["status"] == 101)
+            jupyter.requests().into_iter().find(|(seen, line)| {
+                seen == id && line["path"] == opened["path"] && line["status"] == 101
+            })
         })
         .await;
     }

@@ -1,4 +1,5 @@
-//! Programs around the cluster (the driver of the browser, the applications): started, listened to, ended by process id.
+//! Programs around the cluster (the driver of the browser, the applications): started, listened to,
+//! ended by process id.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -49,7 +50,8 @@ impl Process {
     pub(crate) fn end(&mut self) {
         let pid = Pid::from_raw(self.child.id().try_into().unwrap());
         if self.child.try_wait().unwrap().is_none() {
-            // It may have ended since, and is then still ours to wait for: the signal reaches nobody else.
+            // It may have ended since, and is then still ours to wait for: the signal reaches
+            // nobody else.
             let _ = kill(pid, Signal::SIGTERM);
         }
         let begin = Instant::now();

@@ -20,13 +20,20 @@ struct Sample {
 impl Sample {
     async fn start() -> Self {
         // It is built into the same folder as the daemons.
-        let program = Program::Coordinator.path().with_file_name("app-proxy-sample");
+        let program = Program::Coordinator
+            .path()
+            .with_file_name("app-proxy-sample");
         let process = Process::spawn(
             "sample",
-            Command::new(program).args(["--listen", &format!("{}:0", own_address())]).env("RUST_LOG", "info"),
+            Command::new(program)
+                .args(["--listen", &format!("{}:0", own_address())])
+                .env("RUST_LOG", "info"),
         );
-        let address =
-            process.said("the address it listens on", |line| line.strip_prefix("listening on ")?.parse().ok()).await;
+        let address = process
+            .said("the address it listens on", |line| {
+                line.strip_prefix("listening on ")?.parse().ok()
+            })
+            .await;
         Self { address, process }
     }
 
@@ -34,7 +41,10 @@ impl Sample {
     async fn logged(&self, id: &str, what: &str) {
         let wanted = format!("[{id}] {what}");
         eventually(&format!("{wanted:?} in the sample's log"), || {
-            self.process.lines().into_iter().find(|line| line.contains(&wanted))
+            self.process
+                .lines()
+                .into_iter()
+                .find(|line| line.contains(&wanted))
         })
         .await;
     }
@@ -48,7 +58,11 @@ async fn shown_id(browser: &Browser, css: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn sample_application_under_strip_is_followed_through_redirect_and_cookie() {
     let sample = Sample::start().await;
-    let cluster = Cluster::builder().app_at("sample", sample.address).workers(2).start().await;
+    let cluster = Cluster::builder()
+        .app_at("sample", sample.address)
+        .workers(2)
+        .start()
+        .await;
     let browser = Browser::start().await;
 
     browser.open(&cluster.url("/apps/sample/")).await;
@@ -68,14 +82,18 @@ async fn sample_application_under_strip_is_followed_through_redirect_and_cookie(
     assert_ne!(events, socket);
     browser.fill("#ws-text", "there and back").await;
     browser.click("#ws-send").await;
-    browser.wait_for_text("#ws-log", |log| log.contains("← there and back")).await;
+    browser
+        .wait_for_text("#ws-log", |log| log.contains("← there and back"))
+        .await;
     browser.picture("sample").await;
 
     // The login redirects to `/hello` and sets a cookie for `/`: both arrive below the prefix.
     browser.fill("#user", "Grace Hopper").await;
     browser.click("#login").await;
     browser.wait_for_path("/apps/sample/hello").await;
-    browser.wait_for_text("#greeting", |text| text == "Hello, Grace Hopper").await;
+    browser
+        .wait_for_text("#greeting", |text| text == "Hello, Grace Hopper")
+        .await;
     assert_eq!(browser.cookie_path("sample_user").await, "/apps/sample/");
     browser.picture("sample-hello").await;
     let hello = shown_id(&browser, "#request-id").await;
@@ -83,7 +101,10 @@ async fn sample_application_under_strip_is_followed_through_redirect_and_cookie(
     assert_eq!(line["path"], "/apps/sample/hello");
     sample.logged(&hello, "GET /hello").await;
 
-    let login = cluster.coordinator_log().wait_for_line("the login", |line| line["path"] == "/apps/sample/login").await;
+    let login = cluster
+        .coordinator_log()
+        .wait_for_line("the login", |line| line["path"] == "/apps/sample/login")
+        .await;
     assert_eq!(login["status"], 303);
     let login = login["request_id"].as_str().unwrap();
     follow::request_at_both_tiers(&cluster, login).await;

@@ -9,8 +9,9 @@ use app_proxy_tests::daemon::Launch;
 use crate::profile::Profile;
 use crate::threads;
 
-/// glibc copies 4 KiB and more with one `rep movsb`, of which valgrind counts each byte as an instruction. Without it, large
-/// copies count as what they cost elsewhere: one instruction for some 32 bytes.
+/// glibc copies 4 KiB and more with one `rep movsb`, of which valgrind counts each byte as an
+/// instruction. Without it, large copies count as what they cost elsewhere: one instruction for
+/// some 32 bytes.
 const GLIBC_TUNABLES: &str = "glibc.cpu.hwcaps=-ERMS";
 
 /// One daemon's callgrind, which writes into a folder.
@@ -21,7 +22,9 @@ pub(crate) struct Callgrind {
 
 impl Callgrind {
     pub(crate) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned() }
+        Self {
+            folder: folder.to_owned(),
+        }
     }
 
     /// How the daemon has to be started.
@@ -32,11 +35,17 @@ impl Callgrind {
             "valgrind".to_owned(),
             "--tool=callgrind".to_owned(),
             "--separate-threads=yes".to_owned(),
-            format!("--callgrind-out-file={}", self.folder.join("callgrind.out").display()),
+            format!(
+                "--callgrind-out-file={}",
+                self.folder.join("callgrind.out").display()
+            ),
             format!("--log-file={}", self.folder.join("valgrind.log").display()),
             format!("--vgdb-prefix={}", self.folder.join("vgdb").display()),
         ];
-        Launch { folder: Some(binaries.to_owned()), under }
+        Launch {
+            folder: Some(binaries.to_owned()),
+            under,
+        }
     }
 
     /// Sets all counters to zero.
@@ -54,12 +63,23 @@ impl Callgrind {
             if before.contains(&path) {
                 continue;
             }
-            let number = path.to_string_lossy().rsplit('-').next().and_then(|number| number.parse::<u32>().ok());
+            let number = path
+                .to_string_lossy()
+                .rsplit('-')
+                .next()
+                .and_then(|number| number.parse::<u32>().ok());
             let thread = number.and_then(|number| threads.get(&number)).cloned();
             let text = std::fs::read_to_string(&path).expect("a dump of callgrind");
-            profiles.entry(thread.unwrap_or_else(|| "ended".to_owned())).or_default().add(&text);
+            profiles
+                .entry(thread.unwrap_or_else(|| "ended".to_owned()))
+                .or_default()
+                .add(&text);
         }
-        assert!(!profiles.is_empty(), "callgrind has written nothing into {}", self.folder.display());
+        assert!(
+            !profiles.is_empty(),
+            "callgrind has written nothing into {}",
+            self.folder.display()
+        );
         profiles
     }
 
@@ -83,8 +103,19 @@ impl Callgrind {
         let text = self.monitor(pid, &["v.info", "scheduler"]);
         // Thread 2: status = VgTs_WaitSys syscall 232 (lwpid 4711)
         let thread = |line: &str| {
-            let number = line.strip_prefix("Thread ")?.split([':', ' ']).next()?.parse().ok()?;
-            let lwp = line.split("(lwpid ").nth(1)?.split(')').next()?.parse().ok()?;
+            let number = line
+                .strip_prefix("Thread ")?
+                .split([':', ' '])
+                .next()?
+                .parse()
+                .ok()?;
+            let lwp = line
+                .split("(lwpid ")
+                .nth(1)?
+                .split(')')
+                .next()?
+                .parse()
+                .ok()?;
             Some((number, names.get(&lwp)?.clone()))
         };
         let threads: BTreeMap<u32, String> = text.lines().filter_map(thread).collect();
@@ -94,7 +125,10 @@ impl Callgrind {
 
     fn monitor(&self, pid: u32, command: &[&str]) -> String {
         let output = Command::new("vgdb")
-            .arg(format!("--vgdb-prefix={}", self.folder.join("vgdb").display()))
+            .arg(format!(
+                "--vgdb-prefix={}",
+                self.folder.join("vgdb").display()
+            ))
             .arg(format!("--pid={pid}"))
             .args(command)
             .output()

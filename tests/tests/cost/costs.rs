@@ -20,8 +20,8 @@ pub(crate) struct Cost {
 }
 
 impl Cost {
-    /// Each number with its name, and how far it may be off where [`TOLERANCE`] is less than that: one more of a few is seen,
-    /// one now and then is not.
+    /// Each number with its name, and how far it may be off where [`TOLERANCE`] is less than that:
+    /// one more of a few is seen, one now and then is not.
     fn numbers(self) -> [(&'static str, f64, f64); 3] {
         [
             ("instructions", self.instructions, 50.0),
@@ -73,7 +73,8 @@ pub(crate) struct Costs {
     pub(crate) measured_with: String,
 }
 
-/// Changes that `make costs` does not write down: they are smaller than those between two measurements of the same programs.
+/// Changes that `make costs` does not write down: they are smaller than those between two
+/// measurements of the same programs.
 const NOISE: f64 = 0.01;
 
 const HEAD: &str = "\
@@ -88,7 +89,9 @@ impl Costs {
     /// These numbers, with those of `before` wherever the difference is noise.
     pub(crate) fn settled(mut self, before: &Self) -> Self {
         for (row, is) in &mut self.rows {
-            let Some(was) = before.rows.get(row) else { continue };
+            let Some(was) = before.rows.get(row) else {
+                continue;
+            };
             for (is, was) in [
                 (&mut is.instructions, was.instructions),
                 (&mut is.allocations, was.allocations),
@@ -109,10 +112,15 @@ impl Costs {
 
     /// Reads the text of the file.
     pub(crate) fn parse(text: &str) -> Self {
-        let lines = text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()).skip(1);
+        let lines = text
+            .lines()
+            .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
+            .skip(1);
         let row = |line: &str| {
             let words: Vec<&str> = line.split_whitespace().collect();
-            let [scenario, tier, instructions, allocations, syscalls] = words[..] else { return None };
+            let [scenario, tier, instructions, allocations, syscalls] = words[..] else {
+                return None;
+            };
             let cost = Cost {
                 instructions: instructions.parse().ok()?,
                 allocations: allocations.parse().ok()?,
@@ -121,8 +129,14 @@ impl Costs {
             Some(((Scenario::called(scenario)?, Tier::called(tier)?), cost))
         };
         Self {
-            rows: lines.map(|line| row(line).unwrap_or_else(|| panic!("costs.txt: not a row: {line}"))).collect(),
-            measured_with: text.lines().find_map(|line| line.strip_prefix(WITH)).unwrap_or_default().to_owned(),
+            rows: lines
+                .map(|line| row(line).unwrap_or_else(|| panic!("costs.txt: not a row: {line}")))
+                .collect(),
+            measured_with: text
+                .lines()
+                .find_map(|line| line.strip_prefix(WITH))
+                .unwrap_or_default()
+                .to_owned(),
         }
     }
 
@@ -135,9 +149,16 @@ impl Costs {
             "scenario", "tier", "instructions", "allocations", "syscalls"
         );
         for ((scenario, tier), cost) in &self.rows {
-            let Cost { instructions, allocations, syscalls } = cost;
+            let Cost {
+                instructions,
+                allocations,
+                syscalls,
+            } = cost;
             let (scenario, tier) = (scenario.name(), tier.name());
-            let _ = writeln!(text, "{scenario:<16}{tier:<13}{instructions:>12.0}{allocations:>13.1}{syscalls:>10.1}");
+            let _ = writeln!(
+                text,
+                "{scenario:<16}{tier:<13}{instructions:>12.0}{allocations:>13.1}{syscalls:>10.1}"
+            );
         }
         text
     }
@@ -154,14 +175,25 @@ impl Costs {
             for ((name, is, slack), (_, was, _)) in is.numbers().into_iter().zip(was.numbers()) {
                 if (is - was).abs() > (was * TOLERANCE).max(slack) {
                     let percent = (is / was - 1.0) * 100.0;
-                    let _ = writeln!(table, "{scenario:<16}{tier:<13}{name:<14}{was:>10.1}{is:>10.1}{percent:>+8.1} %");
+                    let _ = writeln!(
+                        table,
+                        "{scenario:<16}{tier:<13}{name:<14}{was:>10.1}{is:>10.1}{percent:>+8.1} %"
+                    );
                 }
             }
         }
         for row in self.rows.keys().filter(|row| !now.rows.contains_key(row)) {
-            let _ = writeln!(table, "{:<16}{:<13}is in the file alone", row.0.name(), row.1.name());
+            let _ = writeln!(
+                table,
+                "{:<16}{:<13}is in the file alone",
+                row.0.name(),
+                row.1.name()
+            );
         }
-        let head = format!("{:<16}{:<13}{:<14}{:>10}{:>10}\n", "scenario", "tier", "number", "was", "is");
+        let head = format!(
+            "{:<16}{:<13}{:<14}{:>10}{:>10}\n",
+            "scenario", "tier", "number", "was", "is"
+        );
         (!table.is_empty()).then(|| head + &table)
     }
 }
@@ -172,8 +204,18 @@ mod tests {
 
     fn costs(instructions: f64, allocations: f64, syscalls: f64) -> Costs {
         let row = (Scenario::KeepAlive, Tier::Worker);
-        let rows = BTreeMap::from([(row, Cost { instructions, allocations, syscalls })]);
-        Costs { rows, measured_with: "a compiler".to_owned() }
+        let rows = BTreeMap::from([(
+            row,
+            Cost {
+                instructions,
+                allocations,
+                syscalls,
+            },
+        )]);
+        Costs {
+            rows,
+            measured_with: "a compiler".to_owned(),
+        }
     }
 
     #[test]
@@ -185,7 +227,10 @@ mod tests {
     #[test]
     fn the_file_in_the_repository_has_every_scenario_at_every_tier() {
         let text = std::fs::read_to_string(Costs::path()).unwrap();
-        assert_eq!(Costs::parse(&text).rows.len(), Scenario::ALL.len() * Tier::ALL.len());
+        assert_eq!(
+            Costs::parse(&text).rows.len(),
+            Scenario::ALL.len() * Tier::ALL.len()
+        );
     }
 
     #[test]
@@ -194,9 +239,15 @@ mod tests {
         assert_eq!(was.differences(&costs(102_900.0, 51.4, 20.5)), None);
         assert_eq!(was.differences(&costs(97_100.0, 48.6, 19.5)), None);
         let more = was.differences(&costs(103_100.0, 50.0, 20.0)).unwrap();
-        assert!(more.contains("instructions") && more.contains("+3.1 %"), "{more}");
+        assert!(
+            more.contains("instructions") && more.contains("+3.1 %"),
+            "{more}"
+        );
         let less = was.differences(&costs(100_000.0, 48.0, 20.0)).unwrap();
-        assert!(less.contains("allocations") && less.contains("-4.0 %"), "{less}");
+        assert!(
+            less.contains("allocations") && less.contains("-4.0 %"),
+            "{less}"
+        );
     }
 
     #[test]

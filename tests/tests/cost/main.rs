@@ -1,11 +1,17 @@
-//! What a request costs each tier: instructions and allocations (callgrind), system calls (strace), compared with the
-//! numbers in `costs.txt`. docs/testing.md says how.
+//! What a request costs each tier: instructions and allocations (callgrind), system calls (strace),
+//! compared with the numbers in `costs.txt`. docs/testing.md says how.
 //!
-//! The daemons are the optimised ones and run slowly here, so these tests are run by themselves: `make costs`,
-//! `scripts/profile.sh`, `scripts/test.sh`.
+//! The daemons are the optimised ones and run slowly here, so these tests are run by themselves:
+//! `make costs`, `scripts/profile.sh`, `scripts/test.sh`.
 
 // A test says what went wrong by panicking.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 
 mod scenario;
 
@@ -39,10 +45,17 @@ const WARM_UP: usize = 50;
 const TIMES: usize = 500;
 
 /// The profiles of the scenarios at one tier, by thread, each of [`TIMES`] requests.
-async fn profiles(tier: Tier, scenarios: &[Scenario], folder: &Path) -> BTreeMap<Scenario, BTreeMap<String, Profile>> {
+async fn profiles(
+    tier: Tier,
+    scenarios: &[Scenario],
+    folder: &Path,
+) -> BTreeMap<Scenario, BTreeMap<String, Profile>> {
     let callgrind = Callgrind::new(folder);
     let binaries = binaries();
-    let plain = Launch { folder: Some(binaries.clone()), under: Vec::new() };
+    let plain = Launch {
+        folder: Some(binaries.clone()),
+        under: Vec::new(),
+    };
     let under = callgrind.launch(&binaries);
     let mut rig = match tier {
         Tier::Coordinator => Rig::start(&binaries, under, plain).await,
@@ -104,7 +117,10 @@ async fn measure() -> Costs {
     tools::check();
     let folder = tempfile::tempdir().expect("a folder");
     let calls = system_calls(folder.path()).await;
-    let mut costs = Costs { rows: BTreeMap::new(), measured_with: tools::described() };
+    let mut costs = Costs {
+        rows: BTreeMap::new(),
+        measured_with: tools::described(),
+    };
     for tier in Tier::ALL {
         let folder = folder.path().join(format!("callgrind-{}", tier.name()));
         std::fs::create_dir(&folder).expect("a folder");
@@ -119,9 +135,14 @@ async fn measure() -> Costs {
 
 /// The cost of one request, summed over the threads that count.
 fn cost(profiles: &BTreeMap<String, Profile>, calls: &Calls) -> Cost {
-    let mut cost = Cost { instructions: 0.0, allocations: 0.0, syscalls: 0.0 };
+    let mut cost = Cost {
+        instructions: 0.0,
+        allocations: 0.0,
+        syscalls: 0.0,
+    };
     for (thread, profile) in profiles {
-        let (instructions, allocations) = (per_request(profile.total), per_request(profile.allocations));
+        let (instructions, allocations) =
+            (per_request(profile.total), per_request(profile.allocations));
         println!("{instructions:>10.1} instructions {allocations:>6.2} allocations  {thread}");
         if threads::is_counted(thread) {
             cost.instructions += instructions;
@@ -129,8 +150,10 @@ fn cost(profiles: &BTreeMap<String, Profile>, calls: &Calls) -> Cost {
         }
     }
     for (thread, calls) in calls {
-        let list: Vec<String> =
-            calls.iter().map(|(name, count)| format!("{name} {:.2}", per_request(*count))).collect();
+        let list: Vec<String> = calls
+            .iter()
+            .map(|(name, count)| format!("{name} {:.2}", per_request(*count)))
+            .collect();
         println!("    {thread}: {}", list.join(", "));
         if threads::is_counted(thread) {
             let counted = calls.iter().filter(|(name, _)| strace::is_counted(name));
@@ -148,16 +171,20 @@ async fn nothing_costs_more_than_is_written_down() {
     let path = Costs::path();
     let written = Costs::parse(&std::fs::read_to_string(&path).unwrap_or_default());
     if std::env::var_os("UPDATE_COSTS").is_some() {
-        std::fs::write(&path, now.settled(&written).text()).expect("the file of numbers is written");
+        std::fs::write(&path, now.settled(&written).text())
+            .expect("the file of numbers is written");
         return;
     }
-    let Some(table) = written.differences(&now) else { return };
+    let Some(table) = written.differences(&now) else {
+        return;
+    };
     let mut advice = "If that is meant, `make costs` writes the new numbers into costs.txt; commit it and say why. \
          Less is written down too, so that it is kept. `scripts/profile.sh SCENARIO TIER` shows where the instructions are."
         .to_owned();
     if now.measured_with != written.measured_with {
         let (was, is) = (&written.measured_with, &now.measured_with);
-        advice = format!("{advice}\nNOT THE SAME TOOLS: the numbers are of {was}; here it is {is}.");
+        advice =
+            format!("{advice}\nNOT THE SAME TOOLS: the numbers are of {was}; here it is {is}.");
     }
     panic!("a request does not cost what costs.txt says:\n\n{table}\n{advice}");
 }
@@ -167,13 +194,17 @@ async fn nothing_costs_more_than_is_written_down() {
 #[ignore = "a tool: scripts/profile.sh"]
 async fn profile_of_a_scenario() {
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
-    let scenario = Scenario::called(&variable("COST_SCENARIO")).expect("COST_SCENARIO is one of costs.txt");
+    let scenario =
+        Scenario::called(&variable("COST_SCENARIO")).expect("COST_SCENARIO is one of costs.txt");
     let tier = Tier::called(&variable("COST_TIER")).expect("COST_TIER is coordinator or worker");
     let folder = std::path::absolute(variable("COST_FOLDER")).expect("COST_FOLDER is a folder");
     let profiles = profiles(tier, &[scenario], &folder).await;
     let mut all = Profile::default();
     for (thread, profile) in &profiles[&scenario] {
-        println!("{:>10.1} instructions a request in the thread {thread}", per_request(profile.total));
+        println!(
+            "{:>10.1} instructions a request in the thread {thread}",
+            per_request(profile.total)
+        );
         all.merge(profile);
     }
     println!("\n{}", report::tables(&all, TIMES));

@@ -1,5 +1,5 @@
-//! Whether a request costs more where there are many apps: the same requests on the same connection, before and after ten thousand
-//! apps have come to the one that they are for.
+//! Whether a request costs more where there are many apps: the same requests on the same
+//! connection, before and after ten thousand apps have come to the one that they are for.
 
 use std::time::{Duration, Instant};
 
@@ -23,8 +23,11 @@ async fn add_apps(rig: &mut Rig) {
     let endpoints = json!([{"address": rig.app.addr().to_string()}]);
     let app = |name: String| json!({"name": name, "endpoints": endpoints});
     let others = (1..MANY).map(|number| app(format!("other-{number}")));
-    let apps: Vec<Value> = std::iter::once(app("cost".to_owned())).chain(others).collect();
-    rig.cluster.patch_coordinator_config(&json!({"coordinator": {"apps": apps}}));
+    let apps: Vec<Value> = std::iter::once(app("cost".to_owned()))
+        .chain(others)
+        .collect();
+    rig.cluster
+        .patch_coordinator_config(&json!({"coordinator": {"apps": apps}}));
     rig.cluster.coordinator().signal(Signal::SIGHUP);
     let begun = Instant::now();
     loop {
@@ -32,7 +35,10 @@ async fn add_apps(rig: &mut Rig) {
         if held.is_some_and(|revision| revision >= MANY as u64) {
             return;
         }
-        assert!(begun.elapsed() < PATIENCE, "the worker holds revision {held:?}");
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "the worker holds revision {held:?}"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -42,7 +48,10 @@ async fn instructions(tier: Tier) -> [f64; 2] {
     let folder = tempfile::tempdir().expect("a folder");
     let callgrind = Callgrind::new(folder.path());
     let binaries = binaries();
-    let plain = Launch { folder: Some(binaries.clone()), under: Vec::new() };
+    let plain = Launch {
+        folder: Some(binaries.clone()),
+        under: Vec::new(),
+    };
     let under = callgrind.launch(&binaries);
     let (coordinator, worker) = match tier {
         Tier::Coordinator => (under, plain),
@@ -60,7 +69,9 @@ async fn instructions(tier: Tier) -> [f64; 2] {
         callgrind.zero(pid);
         driver.run(TIMES).await;
         let profiles = callgrind.dump(pid, &format!("{number}"));
-        let counted = profiles.iter().filter(|(thread, _)| threads::is_counted(thread));
+        let counted = profiles
+            .iter()
+            .filter(|(thread, _)| threads::is_counted(thread));
         *count = per_request(counted.map(|(_, profile)| profile.total).sum());
     }
     counts
@@ -72,7 +83,14 @@ async fn a_request_costs_the_same_with_ten_thousand_apps() {
     tools::check();
     for tier in Tier::ALL {
         let [one, many] = instructions(tier).await;
-        println!("{}: {one:.0} instructions a request with one app, {many:.0} with {MANY}", tier.name());
-        assert!((many / one - 1.0).abs() < 0.03, "the {} looks longer where there are many apps", tier.name());
+        println!(
+            "{}: {one:.0} instructions a request with one app, {many:.0} with {MANY}",
+            tier.name()
+        );
+        assert!(
+            (many / one - 1.0).abs() < 0.03,
+            "the {} looks longer where there are many apps",
+            tier.name()
+        );
     }
 }

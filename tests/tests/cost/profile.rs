@@ -1,10 +1,19 @@
-//! Reads what callgrind writes (its format is in valgrind's manual, "Callgrind Format Specification").
+//! Reads what callgrind writes (its format is in valgrind's manual, "Callgrind Format
+//! Specification").
 
 use std::collections::{BTreeMap, HashMap};
 
 /// The allocator's functions of the C library that give memory.
-const LIBC: [&str; 8] =
-    ["malloc", "calloc", "realloc", "reallocarray", "aligned_alloc", "memalign", "posix_memalign", "valloc"];
+const LIBC: [&str; 8] = [
+    "malloc",
+    "calloc",
+    "realloc",
+    "reallocarray",
+    "aligned_alloc",
+    "memalign",
+    "posix_memalign",
+    "valloc",
+];
 
 /// Instructions, by what executed them.
 #[derive(Clone, Debug, Default)]
@@ -31,13 +40,21 @@ impl Profile {
         let (mut file, mut function, mut callee) = (String::new(), String::new(), String::new());
         let mut call = None;
         for line in text.lines() {
-            if let Some((key, value)) = line.split_once('=').filter(|(key, _)| key.chars().all(char::is_alphabetic)) {
+            if let Some((key, value)) = line
+                .split_once('=')
+                .filter(|(key, _)| key.chars().all(char::is_alphabetic))
+            {
                 match key {
                     "fl" | "fi" | "fe" => file = files.resolve(value),
                     "cfi" | "cfl" => drop(files.resolve(value)),
                     "fn" => function = readable(&functions.resolve(value)),
                     "cfn" => callee = readable(&functions.resolve(value)),
-                    "calls" => call = value.split(' ').next().and_then(|count| count.parse::<u64>().ok()),
+                    "calls" => {
+                        call = value
+                            .split(' ')
+                            .next()
+                            .and_then(|count| count.parse::<u64>().ok())
+                    }
                     _ => {}
                 }
                 continue;
@@ -58,9 +75,11 @@ impl Profile {
     pub(crate) fn merge(&mut self, other: &Self) {
         self.total += other.total;
         self.allocations += other.allocations;
-        for (mine, theirs) in
-            [(&mut self.own, &other.own), (&mut self.inclusive, &other.inclusive), (&mut self.files, &other.files)]
-        {
+        for (mine, theirs) in [
+            (&mut self.own, &other.own),
+            (&mut self.inclusive, &other.inclusive),
+            (&mut self.files, &other.files),
+        ] {
             for (name, count) in theirs {
                 *mine.entry(name.clone()).or_default() += count;
             }
@@ -72,7 +91,11 @@ impl Profile {
 
     /// How often a function was called from outside of it.
     pub(crate) fn calls_of(&self, function: &str) -> u64 {
-        self.calls.iter().filter(|((_, callee), _)| callee == function).map(|(_, count)| count).sum()
+        self.calls
+            .iter()
+            .filter(|((_, callee), _)| callee == function)
+            .map(|(_, count)| count)
+            .sum()
     }
 
     /// Who asked the allocator for memory, and how often.
@@ -93,7 +116,10 @@ impl Profile {
         if gives_memory(callee) && !is_allocator(caller) {
             self.allocations += count;
         }
-        *self.calls.entry((caller.to_owned(), callee.to_owned())).or_default() += count;
+        *self
+            .calls
+            .entry((caller.to_owned(), callee.to_owned()))
+            .or_default() += count;
     }
 }
 
@@ -113,7 +139,11 @@ fn is_allocator(function: &str) -> bool {
 /// The cost of a line like `+3 17` or `* 4`.
 fn cost_of(line: &str) -> Option<u64> {
     let (position, cost) = line.split_once(' ')?;
-    position.starts_with(['+', '-', '*', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']).then_some(())?;
+    position
+        .starts_with([
+            '+', '-', '*', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9',
+        ])
+        .then_some(())?;
     cost.trim().parse().ok()
 }
 
@@ -123,7 +153,9 @@ struct Names(HashMap<String, String>);
 
 impl Names {
     fn resolve(&mut self, value: &str) -> String {
-        let Some((number, name)) = value.split_once(')') else { return value.to_owned() };
+        let Some((number, name)) = value.split_once(')') else {
+            return value.to_owned();
+        };
         let name = name.trim_start();
         if name.is_empty() {
             return self.0.get(number).cloned().unwrap_or_default();
@@ -135,9 +167,17 @@ impl Names {
 
 /// A name without the compiler's hash and callgrind's depth of recursion.
 fn readable(name: &str) -> String {
-    let name = name.split('\'').next().filter(|_| depth_of_recursion(name)).unwrap_or(name);
+    let name = name
+        .split('\'')
+        .next()
+        .filter(|_| depth_of_recursion(name))
+        .unwrap_or(name);
     match name.rsplit_once("::h") {
-        Some((path, hash)) if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => path.to_owned(),
+        Some((path, hash))
+            if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
+        {
+            path.to_owned()
+        }
         _ => name.to_owned(),
     }
 }
@@ -206,12 +246,18 @@ totals: 46
     #[test]
     fn an_allocation_is_a_call_from_outside_of_the_allocator() {
         assert_eq!(profile().allocations, 3);
-        assert_eq!(profile().allocators(), HashMap::from([("a::run".to_owned(), 3)]));
+        assert_eq!(
+            profile().allocators(),
+            HashMap::from([("a::run".to_owned(), 3)])
+        );
     }
 
     #[test]
     fn lifetimes_are_no_depth_of_recursion() {
         assert_eq!(readable("a::visit'2"), "a::visit");
-        assert_eq!(readable("<a::B<'_> as c::D<'2>>::e"), "<a::B<'_> as c::D<'2>>::e");
+        assert_eq!(
+            readable("<a::B<'_> as c::D<'2>>::e"),
+            "<a::B<'_> as c::D<'2>>::e"
+        );
     }
 }

@@ -15,13 +15,20 @@ pub(crate) fn tables(profile: &Profile, times: usize) -> String {
     let mut text = String::new();
     let total = profile.total as f64 / times as f64;
     let allocations = profile.allocations as f64 / times as f64;
-    let _ = writeln!(text, "{total:.0} instructions and {allocations:.1} allocations a request");
-    text.push_str("\n== by function, with what was inlined into it (calls a request in brackets)\n");
+    let _ = writeln!(
+        text,
+        "{total:.0} instructions and {allocations:.1} allocations a request"
+    );
+    text.push_str(
+        "\n== by function, with what was inlined into it (calls a request in brackets)\n",
+    );
     functions(&mut text, profile, &profile.own, times);
     text.push_str("\n== by function, with all that it called\n");
     functions(&mut text, profile, &profile.inclusive, times);
     text.push_str("\n== by crate of the source line, inlined or not\n");
-    table(&mut text, &by_crate(&profile.files), times, |_| String::new());
+    table(&mut text, &by_crate(&profile.files), times, |_| {
+        String::new()
+    });
     text.push_str("\n== by file of the source line, inlined or not\n");
     table(&mut text, &profile.files, times, |_| String::new());
     text.push_str("\n== allocations by caller\n");
@@ -30,10 +37,17 @@ pub(crate) fn tables(profile: &Profile, times: usize) -> String {
 }
 
 fn functions(text: &mut String, profile: &Profile, counts: &HashMap<String, u64>, times: usize) {
-    table(text, counts, times, |name| format!("({:.2}) ", profile.calls_of(name) as f64 / times as f64));
+    table(text, counts, times, |name| {
+        format!("({:.2}) ", profile.calls_of(name) as f64 / times as f64)
+    });
 }
 
-fn table(text: &mut String, counts: &HashMap<String, u64>, times: usize, note: impl Fn(&str) -> String) {
+fn table(
+    text: &mut String,
+    counts: &HashMap<String, u64>,
+    times: usize,
+    note: impl Fn(&str) -> String,
+) {
     let mut rows: Vec<(&String, &u64)> = counts.iter().collect();
     rows.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
     for (name, count) in rows.into_iter().take(LINES) {
@@ -65,10 +79,14 @@ fn crate_of(file: &str) -> String {
         let rest = file.split_once(marker)?.1;
         Some(rest.split('/').take(parts).collect::<Vec<_>>().join("/"))
     };
-    let registry = after("/registry/src/", 2).and_then(|found| found.split_once('/').map(|(_, name)| name.to_owned()));
+    let registry = after("/registry/src/", 2)
+        .and_then(|found| found.split_once('/').map(|(_, name)| name.to_owned()));
     let own = || {
         let before = file.split_once("/src/")?.0;
         Some(before.rsplit('/').next().unwrap_or(before).to_owned())
     };
-    registry.or_else(|| after("/library/", 1)).or_else(own).unwrap_or_else(|| file.to_owned())
+    registry
+        .or_else(|| after("/library/", 1))
+        .or_else(own)
+        .unwrap_or_else(|| file.to_owned())
 }

@@ -1,4 +1,5 @@
-//! A coordinator, a worker and an application of which nothing happens by itself, one tier or both under a tool.
+//! A coordinator, a worker and an application of which nothing happens by itself, one tier or both
+//! under a tool.
 
 use std::path::{Path, PathBuf};
 
@@ -7,12 +8,16 @@ use app_proxy_tests::cluster::Cluster;
 use app_proxy_tests::daemon::{Launch, Program};
 use serde_json::json;
 
-/// The optimised programs: in `$APP_PROXY_COST_BIN_DIR`, else in `release` of the folder where cargo builds.
+/// The optimised programs: in `$APP_PROXY_COST_BIN_DIR`, else in `release` of the folder where
+/// cargo builds.
 pub(crate) fn binaries() -> PathBuf {
     let folder = std::env::var_os("APP_PROXY_COST_BIN_DIR").map_or_else(
         || {
             let test = std::env::current_exe().expect("the path of the test");
-            test.ancestors().nth(3).expect("the folder where cargo builds").join("release")
+            test.ancestors()
+                .nth(3)
+                .expect("the folder where cargo builds")
+                .join("release")
         },
         PathBuf::from,
     );
@@ -37,7 +42,10 @@ pub(crate) struct Rig {
 impl Rig {
     /// Starts everything, the daemons as `coordinator` and `worker` say.
     pub(crate) async fn start(binaries: &Path, coordinator: Launch, worker: Launch) -> Self {
-        let plain = Launch { folder: Some(binaries.to_owned()), under: Vec::new() };
+        let plain = Launch {
+            folder: Some(binaries.to_owned()),
+            under: Vec::new(),
+        };
         let app = RecordingApp::start().await;
         let mut cluster = Cluster::builder()
             .app_at("cost", app.addr())
@@ -48,10 +56,13 @@ impl Rig {
             .worker(&json!({"sync": {"wait": "1h", "retry": "200ms"}}))
             .start()
             .await;
-        // Now that the worker has its table, it passes the first check of a coordinator that does not check again.
+        // Now that the worker has its table, it passes the first check of a coordinator that does
+        // not check again.
         cluster.kill_coordinator();
         cluster.launch_coordinator(coordinator);
-        cluster.patch_coordinator_config(&json!({"coordinator": {"health_check": {"interval": "1h"}}}));
+        cluster.patch_coordinator_config(
+            &json!({"coordinator": {"health_check": {"interval": "1h"}}}),
+        );
         cluster.restart_coordinator().await;
         Self { app, cluster }
     }

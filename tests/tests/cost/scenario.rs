@@ -9,7 +9,8 @@ use app_proxy_tests::ws::{BINARY, Frame, WebSocket};
 /// One kind of traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scenario {
-    /// GET of 1 KiB with a session's cookie, on one connection. "Instructions a request and hop" are of this one.
+    /// GET of 1 KiB with a session's cookie, on one connection. "Instructions a request and hop"
+    /// are of this one.
     KeepAlive,
     /// The same without a cookie, so that each request begins a session.
     NewSession,
@@ -51,7 +52,9 @@ impl Scenario {
 
     /// The scenario of this name.
     pub(crate) fn called(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|scenario| scenario.name() == name)
+        Self::ALL
+            .into_iter()
+            .find(|scenario| scenario.name() == name)
     }
 }
 
@@ -75,7 +78,11 @@ enum Link {
 
 impl<'a> Driver<'a> {
     /// Gets a session, and opens what stays open.
-    pub(crate) async fn open(scenario: Scenario, app: &'a RecordingApp, cluster: &'a Cluster) -> Self {
+    pub(crate) async fn open(
+        scenario: Scenario,
+        app: &'a RecordingApp,
+        cluster: &'a Cluster,
+    ) -> Self {
         let mut client = cluster.client().await;
         let first = client.get("/apps/cost/bytes/1024").send().await;
         assert_eq!(first.status, 200, "{}", first.text());
@@ -83,10 +90,16 @@ impl<'a> Driver<'a> {
         let link = match scenario {
             Scenario::WebSocket => {
                 let cookie = format!("{}={cookie}", app_proxy_tests::SESSION_COOKIE);
-                Link::WebSocket(cluster.websocket("/apps/cost/ws/echo", &[("Cookie", &cookie)]).await)
+                Link::WebSocket(
+                    cluster
+                        .websocket("/apps/cost/ws/echo", &[("Cookie", &cookie)])
+                        .await,
+                )
             }
             Scenario::Event => {
-                let request = client.get(&format!("/apps/cost/sse/{GATE}/1000000")).session(&cookie);
+                let request = client
+                    .get(&format!("/apps/cost/sse/{GATE}/1000000"))
+                    .session(&cookie);
                 let bytes = request.bytes();
                 client.send(bytes).await;
                 assert_eq!(client.read_head().await.status(), 200);
@@ -94,7 +107,13 @@ impl<'a> Driver<'a> {
             }
             _ => Link::Requests(client),
         };
-        Self { scenario, app, cluster, cookie, link }
+        Self {
+            scenario,
+            app,
+            cluster,
+            cookie,
+            link,
+        }
     }
 
     /// Does it `times` times, and waits until the access logs say so.
@@ -113,7 +132,10 @@ impl<'a> Driver<'a> {
     }
 
     fn logged(&self) -> (usize, usize) {
-        (self.cluster.coordinator_log().line_count(), self.cluster.worker_log(0).line_count())
+        (
+            self.cluster.coordinator_log().line_count(),
+            self.cluster.worker_log(0).line_count(),
+        )
     }
 
     async fn once(&mut self) {
@@ -129,21 +151,41 @@ impl<'a> Driver<'a> {
             Link::Events(client) => {
                 self.app.release(GATE, 1);
                 let event = client.wire.take_through(b"\n\n\r\n").await;
-                event.expect("an event").expect("an event before the end of the stream");
+                event
+                    .expect("an event")
+                    .expect("an event before the end of the stream");
                 return;
             }
         };
         let (status, length) = match self.scenario {
             Scenario::NewSession => length_of(client.get("/apps/cost/bytes/1024").send().await),
-            Scenario::NewConnection => {
-                length_of(self.cluster.get("/apps/cost/bytes/1024").session(cookie).send().await)
-            }
-            Scenario::Body64K => length_of(client.get("/apps/cost/bytes/65536").session(cookie).send().await),
+            Scenario::NewConnection => length_of(
+                self.cluster
+                    .get("/apps/cost/bytes/1024")
+                    .session(cookie)
+                    .send()
+                    .await,
+            ),
+            Scenario::Body64K => length_of(
+                client
+                    .get("/apps/cost/bytes/65536")
+                    .session(cookie)
+                    .send()
+                    .await,
+            ),
             Scenario::Post => {
-                let request = client.request("POST", "/apps/cost/status/204").session(cookie);
+                let request = client
+                    .request("POST", "/apps/cost/status/204")
+                    .session(cookie);
                 length_of(request.body([b'p'; 1024]).send().await)
             }
-            _ => length_of(client.get("/apps/cost/bytes/1024").session(cookie).send().await),
+            _ => length_of(
+                client
+                    .get("/apps/cost/bytes/1024")
+                    .session(cookie)
+                    .send()
+                    .await,
+            ),
         };
         let expected = match self.scenario {
             Scenario::Post => (204, 0),

@@ -6,7 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use app_proxy_tests::daemon::Launch;
 
-/// Calls with which a thread waits or wakes another one that waits: how often that is needed is a matter of timing.
+/// Calls with which a thread waits or wakes another one that waits: how often that is needed is a
+/// matter of timing.
 const WAITING: [&str; 2] = ["epoll_wait", "futex"];
 
 /// Whether calls of this name are counted.
@@ -25,26 +26,37 @@ pub(crate) type Moment = f64;
 
 /// Now, by the clock that strace uses too.
 pub(crate) fn now() -> Moment {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970").as_secs_f64()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a time after 1970")
+        .as_secs_f64()
 }
 
 impl Strace {
     pub(crate) fn new(folder: &Path) -> Self {
-        Self { output: folder.join("strace.out") }
+        Self {
+            output: folder.join("strace.out"),
+        }
     }
 
-    /// How the daemon has to be started: with `-D` it is the process that was started, and strace its grandchild.
+    /// How the daemon has to be started: with `-D` it is the process that was started, and strace
+    /// its grandchild.
     pub(crate) fn launch(&self, binaries: &Path) -> Launch {
         let output = self.output.display().to_string();
         let under = ["strace", "-D", "-f", "-ttt", "-s", "0", "-o", &output].map(str::to_owned);
-        Launch { folder: Some(binaries.to_owned()), under: under.to_vec() }
+        Launch {
+            folder: Some(binaries.to_owned()),
+            under: under.to_vec(),
+        }
     }
 
     /// Whether everything up to the daemon's end is written.
     pub(crate) fn complete(&self, pid: u32) -> bool {
         let text = std::fs::read_to_string(&self.output).unwrap_or_default();
         let pid = pid.to_string();
-        text.lines().rev().any(|line| line.starts_with(&pid) && line.contains("+++"))
+        text.lines()
+            .rev()
+            .any(|line| line.starts_with(&pid) && line.contains("+++"))
     }
 
     /// The calls that began between two moments, by thread and name.
@@ -72,7 +84,11 @@ impl Call {
         let thread = words.next()?.parse().ok()?;
         let at = words.next()?.parse().ok()?;
         let name = words.next()?.split_once('(')?.0;
-        Some(Self { thread, at, name: name.to_owned() })
+        Some(Self {
+            thread,
+            at,
+            name: name.to_owned(),
+        })
     }
 }
 
@@ -83,9 +99,16 @@ pub(crate) fn count(
     names: &BTreeMap<u32, String>,
 ) -> BTreeMap<String, BTreeMap<String, u64>> {
     let mut counts: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
-    for call in calls.iter().filter(|call| call.at >= begin && call.at < end) {
+    for call in calls
+        .iter()
+        .filter(|call| call.at >= begin && call.at < end)
+    {
         let thread = names.get(&call.thread).map_or("ended", String::as_str);
-        *counts.entry(thread.to_owned()).or_default().entry(call.name.clone()).or_default() += 1;
+        *counts
+            .entry(thread.to_owned())
+            .or_default()
+            .entry(call.name.clone())
+            .or_default() += 1;
     }
     counts
 }
@@ -108,6 +131,11 @@ mod tests {
         let counts = count(&calls, (100.0, 101.0), &names);
         let once = |name: &str| BTreeMap::from([(name.to_owned(), 1)]);
         let expected = [("ended", "write"), ("public", "epoll_wait")];
-        assert_eq!(counts, expected.map(|(thread, name)| (thread.to_owned(), once(name))).into());
+        assert_eq!(
+            counts,
+            expected
+                .map(|(thread, name)| (thread.to_owned(), once(name)))
+                .into()
+        );
     }
 }

@@ -2,10 +2,18 @@
 
 use std::collections::BTreeMap;
 
-/// Threads that work by the clock, so that what they do for one request depends on the speed of the machine: the writer of
-/// the access log, which gathers lines for some time, the one that moves Pingora's timers on every 10 ms, and those of the control plane: the
-/// admin listener with what workers renew there, registrations, and the store, which writes in batches and blocks in threads of its own.
-const BY_THE_CLOCK: [&str; 5] = ["access-log", "Timer thread", "admin", "registration", "tokio-rt-worker"];
+/// Threads that work by the clock, so that what they do for one request depends on the speed of the
+/// machine: the writer of the access log, which gathers lines for some time, the one that moves
+/// Pingora's timers on every 10 ms, and those of the control plane: the admin listener with what
+/// workers renew there, registrations, and the store, which writes in batches and blocks in threads
+/// of its own.
+const BY_THE_CLOCK: [&str; 5] = [
+    "access-log",
+    "Timer thread",
+    "admin",
+    "registration",
+    "tokio-rt-worker",
+];
 /// How the threads of background services begin; none of them serves a request.
 const BACKGROUND: &str = "BG ";
 
@@ -16,7 +24,8 @@ pub(crate) fn is_counted(name: &str) -> bool {
 
 /// The names of the threads of a process, by the kernel's numbers.
 pub(crate) fn names(pid: u32) -> BTreeMap<u32, String> {
-    let entries = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the threads of the daemon");
+    let entries =
+        std::fs::read_dir(format!("/proc/{pid}/task")).expect("the threads of the daemon");
     entries
         .filter_map(|entry| {
             let entry = entry.ok()?;

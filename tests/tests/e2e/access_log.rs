@@ -1,4 +1,5 @@
-//! The access logs of both tiers: every request once, with the same fields, and never in a request's way.
+//! The access logs of both tiers: every request once, with the same fields, and never in a
+//! request's way.
 
 use std::collections::HashSet;
 
@@ -64,13 +65,22 @@ fn is_rfc3339_with_millis(text: &str) -> bool {
 }
 
 fn logs(cluster: &app_proxy_tests::cluster::Cluster) -> [(&'static str, AccessLog); 2] {
-    [("coordinator", cluster.coordinator_log()), ("worker", cluster.worker_log(0))]
+    [
+        ("coordinator", cluster.coordinator_log()),
+        ("worker", cluster.worker_log(0)),
+    ]
 }
 
 #[tokio::test]
 async fn a_request_is_one_line_at_each_tier_with_all_that_is_known() {
     let (app, cluster) = start_default().await;
-    let cookie = cluster.get("/apps/notes/echo").id("origin").send().await.session_cookie().unwrap();
+    let cookie = cluster
+        .get("/apps/notes/echo")
+        .id("origin")
+        .send()
+        .await
+        .session_cookie()
+        .unwrap();
     let answer = cluster
         .request("PUT", "/apps/notes/echo/a%20b?secret=1")
         .id("known")
@@ -93,16 +103,26 @@ async fn a_request_is_one_line_at_each_tier_with_all_that_is_known() {
         ] {
             assert_eq!(line[field], expected, "{field}: {line}");
         }
-        assert!(is_rfc3339_with_millis(line["ts"].as_str().unwrap()), "{line}");
+        assert!(
+            is_rfc3339_with_millis(line["ts"].as_str().unwrap()),
+            "{line}"
+        );
         assert!(line["protocol"].as_str().unwrap().contains("1.1"), "{line}");
         assert_eq!(number(&line, "bytes_in"), 2000, "{line}");
-        assert_eq!(number(&line, "bytes_out"), answer.body.len() as u64, "{line}");
+        assert_eq!(
+            number(&line, "bytes_out"),
+            answer.body.len() as u64,
+            "{line}"
+        );
         for field in ["duration_ms", "ttfb_ms"] {
             assert!(line[field].is_number(), "{field}: {line}");
         }
         assert!(line["connection_reused"].is_boolean(), "{line}");
         assert!(line["error"].is_null(), "{line}");
-        assert!(line["client"].as_str().unwrap().starts_with("127."), "{line}");
+        assert!(
+            line["client"].as_str().unwrap().starts_with("127."),
+            "{line}"
+        );
         assert_eq!(log.of_request("known").len(), 1);
         assert!(!log.text().contains("secret"), "the query is in the log");
     }
@@ -119,7 +139,14 @@ async fn a_request_is_one_line_at_each_tier_with_all_that_is_known() {
 async fn lines_have_no_other_fields() {
     let on = json!({"websocket": {"message_ids": true}});
     let dead = free_address(own_address());
-    let (app, cluster) = start(|builder| builder.h2c().coordinator(&on).worker(&on).app_at("gone", dead)).await;
+    let (app, cluster) = start(|builder| {
+        builder
+            .h2c()
+            .coordinator(&on)
+            .worker(&on)
+            .app_at("gone", dead)
+    })
+    .await;
     app.release("fields", 1);
     for target in [
         "/apps/notes/echo",
@@ -133,7 +160,9 @@ async fn lines_have_no_other_fields() {
     }
     cluster.request("TRACE", "/").send().await;
     cluster.h2_client().await.get("/apps/notes/echo", &[]).await;
-    let mut socket = cluster.websocket("/apps/notes/ws/echo", &[(REQUEST_ID, "last")]).await;
+    let mut socket = cluster
+        .websocket("/apps/notes/ws/echo", &[(REQUEST_ID, "last")])
+        .await;
     socket.send_text("one").await;
     socket.frame().await;
     socket.close(1000).await;
@@ -144,7 +173,10 @@ async fn lines_have_no_other_fields() {
         for line in log.lines() {
             for (field, value) in line.as_object().unwrap() {
                 assert!(known.contains(field.as_str()), "{field}: {line}");
-                assert!(!value.is_null(), "{field} is unknown, and should be absent: {line}");
+                assert!(
+                    !value.is_null(),
+                    "{field} is unknown, and should be absent: {line}"
+                );
             }
             for field in ["ts", "tier", "event", "request_id"] {
                 assert!(line[field].is_string(), "{field}: {line}");
@@ -157,20 +189,41 @@ async fn lines_have_no_other_fields() {
 async fn the_query_is_logged_where_it_is_asked_for() {
     let query = json!({"access_log": {"query": true}});
     let (_app, cluster) = start(|builder| builder.coordinator(&query).worker(&query)).await;
-    cluster.get("/apps/notes/echo?x=1&y=%20").id("query").send().await;
+    cluster
+        .get("/apps/notes/echo?x=1&y=%20")
+        .id("query")
+        .send()
+        .await;
     for (_, log) in logs(&cluster) {
         let line = log.request("query").await;
-        assert!(line["path"].as_str().unwrap().ends_with("/echo?x=1&y=%20"), "{line}");
+        assert!(
+            line["path"].as_str().unwrap().ends_with("/echo?x=1&y=%20"),
+            "{line}"
+        );
     }
 }
 
 #[tokio::test]
 async fn hostile_bytes_do_not_break_a_line() {
     let (_app, cluster) = start_default().await;
-    for (n, path) in ["/apps/notes/\"},{\"x\":\"", "/apps/notes/a\\b\\", "/apps/notes/caf\u{e9}"].iter().enumerate() {
-        let answer =
-            cluster.get(path).id(&format!("hostile-{n}")).header("User-Agent", "\"}\u{1b}[31m").try_send().await;
-        if let Some(id) = answer.ok().and_then(|answer| answer.headers.get(REQUEST_ID).map(str::to_owned)) {
+    for (n, path) in [
+        "/apps/notes/\"},{\"x\":\"",
+        "/apps/notes/a\\b\\",
+        "/apps/notes/caf\u{e9}",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let answer = cluster
+            .get(path)
+            .id(&format!("hostile-{n}"))
+            .header("User-Agent", "\"}\u{1b}[31m")
+            .try_send()
+            .await;
+        if let Some(id) = answer
+            .ok()
+            .and_then(|answer| answer.headers.get(REQUEST_ID).map(str::to_owned))
+        {
             cluster.coordinator_log().request(&id).await;
         }
     }
@@ -212,7 +265,11 @@ async fn assert_once(cluster: &app_proxy_tests::cluster::Cluster, id: &str) -> V
     }
     // Whatever would have written a second line has had its turn when later requests are logged.
     for n in 0..5 {
-        cluster.get("/apps/api/echo").id(&format!("{id}-later-{n}")).send().await;
+        cluster
+            .get("/apps/api/echo")
+            .id(&format!("{id}-later-{n}"))
+            .send()
+            .await;
     }
     for (tier, log) in logs(cluster) {
         log.request(&format!("{id}-later-4")).await;
@@ -224,7 +281,11 @@ async fn assert_once(cluster: &app_proxy_tests::cluster::Cluster, id: &str) -> V
 #[tokio::test]
 async fn a_client_that_goes_away_before_the_answer_is_logged_once() {
     let (app, cluster) = start_default().await;
-    let client = cluster.get("/apps/api/gate/abort").id("gone-early").start().await;
+    let client = cluster
+        .get("/apps/api/gate/abort")
+        .id("gone-early")
+        .start()
+        .await;
     app.wait_for_id("gone-early").await;
     client.wire.reset();
     app.release("abort", 1);
@@ -235,8 +296,12 @@ async fn a_client_that_goes_away_before_the_answer_is_logged_once() {
 #[tokio::test]
 async fn a_client_that_goes_away_within_its_upload_is_logged_once() {
     let (app, cluster) = start_default().await;
-    let mut client =
-        cluster.request("POST", "/apps/api/echo").id("half-upload").header("Content-Length", "1000000").start().await;
+    let mut client = cluster
+        .request("POST", "/apps/api/echo")
+        .id("half-upload")
+        .header("Content-Length", "1000000")
+        .start()
+        .await;
     client.send(vec![b'x'; 1000]).await;
     app.wait_for_id("half-upload").await;
     drop(client);
@@ -246,7 +311,11 @@ async fn a_client_that_goes_away_within_its_upload_is_logged_once() {
 #[tokio::test]
 async fn a_client_that_goes_away_within_a_download_is_logged_once() {
     let (app, cluster) = start_default().await;
-    let mut client = cluster.get("/apps/api/bytes/40000000").id("half-download").start().await;
+    let mut client = cluster
+        .get("/apps/api/bytes/40000000")
+        .id("half-download")
+        .start()
+        .await;
     client.read_head().await;
     client.wire.reset();
     assert_eq!(app.with_id("half-download").len(), 1);
@@ -258,7 +327,9 @@ async fn a_client_that_goes_away_within_a_download_is_logged_once() {
 async fn a_client_that_goes_away_within_its_head_is_no_request() {
     let (app, cluster) = start_default().await;
     let mut client = cluster.client().await;
-    client.send("GET /apps/api/echo HTTP/1.1\r\nHost: x\r\n").await;
+    client
+        .send("GET /apps/api/echo HTTP/1.1\r\nHost: x\r\n")
+        .await;
     drop(client);
     drop(cluster.client().await);
     cluster.get("/apps/api/echo").id("after").send().await;
@@ -271,8 +342,14 @@ async fn a_client_that_goes_away_within_its_head_is_no_request() {
 async fn requests_and_streams_in_flight_at_sigterm_are_logged_once() {
     let drain = json!({"drain": {"requests": "500ms", "streams": "200ms"}});
     let (app, mut cluster) = start(|builder| builder.coordinator(&drain)).await;
-    let mut waiting = cluster.get("/apps/api/gate/never").id("drained-request").start().await;
-    let mut socket = cluster.websocket("/apps/notes/ws/echo", &[(REQUEST_ID, "drained-socket")]).await;
+    let mut waiting = cluster
+        .get("/apps/api/gate/never")
+        .id("drained-request")
+        .start()
+        .await;
+    let mut socket = cluster
+        .websocket("/apps/notes/ws/echo", &[(REQUEST_ID, "drained-socket")])
+        .await;
     app.wait_for_id("drained-request").await;
     cluster.coordinator().signal(Signal::SIGTERM);
     while socket.next().await.is_some() {}
@@ -302,14 +379,22 @@ async fn all_lines_are_written_before_the_daemon_ends() {
     let (_app, mut cluster) = start_default().await;
     let mut client = cluster.client().await;
     for n in 0..200 {
-        client.get("/apps/api/echo").id(&format!("flushed-{n}")).send().await;
+        client
+            .get("/apps/api/echo")
+            .id(&format!("flushed-{n}"))
+            .send()
+            .await;
     }
     cluster.coordinator().signal(Signal::SIGTERM);
     cluster.worker_daemon(0).signal(Signal::SIGTERM);
     assert_eq!(cluster.coordinator().ended().await.code(), Some(0));
     assert_eq!(cluster.worker_daemon(0).ended().await.code(), Some(0));
     for (tier, log) in logs(&cluster) {
-        let lines = log.select(|line| line["request_id"].as_str().is_some_and(|id| id.starts_with("flushed-")));
+        let lines = log.select(|line| {
+            line["request_id"]
+                .as_str()
+                .is_some_and(|id| id.starts_with("flushed-"))
+        });
         assert_eq!(lines.len(), 200, "{tier}");
     }
 }
@@ -320,13 +405,21 @@ async fn a_log_that_does_not_take_lines_stops_no_request() {
     let path = pipes.path().join("stalled.log");
     nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
     // A reader that never reads: the pipe takes 64 KiB and then nothing more.
-    let _reader = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let _reader = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .unwrap();
     let stalled = json!({"access_log": {"path": path}});
     let (app, cluster) = start(|builder| builder.coordinator(&stalled)).await;
     let long = "x".repeat(1000);
     let mut client = cluster.client().await;
     for n in 0..600 {
-        let answer = client.get(&format!("/apps/api/echo/{long}")).id(&format!("stalled-{n}")).send().await;
+        let answer = client
+            .get(&format!("/apps/api/echo/{long}"))
+            .id(&format!("stalled-{n}"))
+            .send()
+            .await;
         assert_eq!(answer.status, 200);
     }
     assert_eq!(app.count(), 600);
@@ -339,28 +432,45 @@ fn tempfile_folder() -> tempfile::TempDir {
 #[tokio::test]
 async fn protocols_are_told_apart() {
     let (_app, cluster) = start(app_proxy_tests::cluster::ClusterBuilder::h2c).await;
-    cluster.get("/apps/api/echo").http10().id("p10").send().await;
+    cluster
+        .get("/apps/api/echo")
+        .http10()
+        .id("p10")
+        .send()
+        .await;
     cluster.get("/apps/api/echo").id("p11").send().await;
     let h2 = cluster.h2_client().await;
     h2.get("/apps/api/echo", &[(REQUEST_ID, "p2")]).await;
     for (id, version) in [("p10", "1.0"), ("p11", "1.1"), ("p2", "2")] {
         let line = cluster.coordinator_log().request(id).await;
-        assert!(line["protocol"].as_str().unwrap().contains(version), "{line}");
+        assert!(
+            line["protocol"].as_str().unwrap().contains(version),
+            "{line}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_refused_identifier_is_logged_and_a_kept_one_is_not_repeated() {
-    let (_app, cluster) = start(|builder| builder.coordinator(&json!({"request_id": {"accept_from": []}}))).await;
+    let (_app, cluster) =
+        start(|builder| builder.coordinator(&json!({"request_id": {"accept_from": []}}))).await;
     let answer = cluster.get("/apps/api/echo").id("clients-own").send().await;
-    let line = cluster.coordinator_log().request(&answer.request_id()).await;
+    let line = cluster
+        .coordinator_log()
+        .request(&answer.request_id())
+        .await;
     assert_eq!(line["client_request_id"], "clients-own");
 }
 
 #[tokio::test]
 async fn a_handshake_that_is_torn_by_the_client_is_logged_once() {
     let (app, cluster) = start_default().await;
-    let cookie = cluster.get("/apps/notes/echo").send().await.session_cookie().unwrap();
+    let cookie = cluster
+        .get("/apps/notes/echo")
+        .send()
+        .await
+        .session_cookie()
+        .unwrap();
     let header = format!("{SESSION_COOKIE}={cookie}");
     let client = app_proxy_tests::ws::handshake(
         cluster.public(),
@@ -382,7 +492,11 @@ async fn a_handshake_that_is_torn_by_the_client_is_logged_once() {
     assert_eq!(lines.len(), 1);
     let mut other = within(
         "another handshake",
-        WebSocket::connect(cluster.public(), "/apps/notes/ws/echo", &[("Cookie", &header)]),
+        WebSocket::connect(
+            cluster.public(),
+            "/apps/notes/ws/echo",
+            &[("Cookie", &header)],
+        ),
     )
     .await;
     other.close(1000).await;

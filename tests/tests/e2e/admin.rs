@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 use crate::{number, session_id, start, start_default};
 
 fn items(list: &Value) -> &Vec<Value> {
-    list["items"].as_array().unwrap_or_else(|| panic!("no items: {list}"))
+    list["items"]
+        .as_array()
+        .unwrap_or_else(|| panic!("no items: {list}"))
 }
 
 #[tokio::test]
@@ -33,7 +35,13 @@ async fn nobody_is_answered_without_the_token() {
         Some(token.clone()),
         Some(format!("Bearer {worker}x")),
     ];
-    for path in ["/api/v1/apps", "/api/v1/apps/notes", "/api/v1/workers", "/api/v1/sessions", "/api/v1/sessions/x"] {
+    for path in [
+        "/api/v1/apps",
+        "/api/v1/apps/notes",
+        "/api/v1/workers",
+        "/api/v1/sessions",
+        "/api/v1/sessions/x",
+    ] {
         for header in &wrong {
             let request = Request::to(cluster.admin(), "GET", path);
             let request = match header {
@@ -70,7 +78,10 @@ async fn the_coordinator_is_not_ready_without_a_healthy_worker() {
     let admin = cluster.admin();
     let ready = Request::to(admin, "GET", "/readyz").send().await;
     assert_eq!(ready.status, 503);
-    assert_eq!(Request::to(admin, "GET", "/healthz").send().await.status, 200);
+    assert_eq!(
+        Request::to(admin, "GET", "/healthz").send().await.status,
+        200
+    );
     cluster.restart_worker(0).await;
     eventually_async("/readyz to be 200 again", || async move {
         let ready = Request::to(admin, "GET", "/readyz").send().await;
@@ -83,11 +94,17 @@ async fn the_coordinator_is_not_ready_without_a_healthy_worker() {
 async fn the_app_table_is_listed_with_its_revision_and_epoch() {
     let (app, cluster) = start_default().await;
     let list = cluster.admin_json("/api/v1/apps").await;
-    let names: BTreeSet<_> = items(&list).iter().map(|app| app["name"].as_str().unwrap()).collect();
+    let names: BTreeSet<_> = items(&list)
+        .iter()
+        .map(|app| app["name"].as_str().unwrap())
+        .collect();
     assert_eq!(names, BTreeSet::from(["api", "kept", "notes"]));
     assert!(list["revision"].is_u64(), "{list}");
     assert!(!list["epoch"].is_null(), "{list}");
-    let kept = items(&list).iter().find(|app| app["name"] == "kept").unwrap();
+    let kept = items(&list)
+        .iter()
+        .find(|app| app["name"] == "kept")
+        .unwrap();
     assert_eq!(kept["upstream_path"], "keep");
     assert_eq!(kept["endpoints"][0]["address"], app.addr().to_string());
     let one = cluster.admin_json("/api/v1/apps/kept").await;
@@ -136,10 +153,19 @@ async fn a_bad_question_is_a_400() {
     ] {
         let answer = cluster.admin_get(path).await;
         assert_eq!(answer.status, 400, "{path}: {}", answer.text());
-        let wrong = path.rsplit(['?', '&']).next().unwrap().split('=').next().unwrap();
+        let wrong = path
+            .rsplit(['?', '&'])
+            .next()
+            .unwrap()
+            .split('=')
+            .next()
+            .unwrap();
         assert_eq!(answer.json()["field"], wrong, "{path}: {}", answer.text());
         let kind = answer.headers.get("Content-Type").unwrap_or_default();
-        assert!(kind.starts_with("application/problem+json"), "{path}: {kind}");
+        assert!(
+            kind.starts_with("application/problem+json"),
+            "{path}: {kind}"
+        );
     }
 }
 
@@ -165,17 +191,36 @@ async fn odd_names_and_bodies_are_problems() {
     ] {
         let answer = cluster.admin_call(method, path, "{}").await;
         assert_eq!(answer.status, status, "{method} {path}: {}", answer.text());
-        assert_eq!(answer.headers.get("Content-Type"), Some("application/problem+json"), "{method} {path}");
+        assert_eq!(
+            answer.headers.get("Content-Type"),
+            Some("application/problem+json"),
+            "{method} {path}"
+        );
     }
-    for (method, path) in
-        [("PUT", "/api/v1/apps/a"), ("PUT", "/api/v1/workers/a"), ("POST", "/api/v1/workers/w1/drain")]
-    {
-        let answer = cluster.admin_call(method, path, &" ".repeat((1 << 20) + 1)).await;
-        assert_eq!((answer.status, answer.problem_code().as_str()), (413, "body_too_large"), "{path}");
+    for (method, path) in [
+        ("PUT", "/api/v1/apps/a"),
+        ("PUT", "/api/v1/workers/a"),
+        ("POST", "/api/v1/workers/w1/drain"),
+    ] {
+        let answer = cluster
+            .admin_call(method, path, &" ".repeat((1 << 20) + 1))
+            .await;
+        assert_eq!(
+            (answer.status, answer.problem_code().as_str()),
+            (413, "body_too_large"),
+            "{path}"
+        );
     }
     // Serde would take an array for an object whose members are not named.
-    for (path, body) in [("/api/v1/workers/a", r#"["127.0.0.1:1"]"#), ("/api/v1/apps/a", "[]")] {
-        assert_eq!(cluster.admin_call("PUT", path, body).await.status, 400, "{path} {body}");
+    for (path, body) in [
+        ("/api/v1/workers/a", r#"["127.0.0.1:1"]"#),
+        ("/api/v1/apps/a", "[]"),
+    ] {
+        assert_eq!(
+            cluster.admin_call("PUT", path, body).await.status,
+            400,
+            "{path} {body}"
+        );
     }
 }
 
@@ -185,12 +230,20 @@ async fn another_method_is_told_which_there_are() {
     for (method, status) in [("PATCH", 405), ("TRACE", 405), ("OPTIONS", 204)] {
         let answer = cluster.admin_call(method, "/api/v1/workers/w1", "").await;
         assert_eq!(answer.status, status, "{method}: {}", answer.text());
-        let mut allowed: Vec<_> = answer.headers.get("Allow").unwrap_or_default().split(',').collect();
+        let mut allowed: Vec<_> = answer
+            .headers
+            .get("Allow")
+            .unwrap_or_default()
+            .split(',')
+            .collect();
         allowed.sort_unstable();
         assert_eq!(allowed, ["DELETE", "GET", "HEAD", "PUT"], "{method}");
     }
     let head = cluster.admin_call("HEAD", "/api/v1/apps/notes", "").await;
-    assert_eq!((head.status, head.headers.get("ETag").is_some()), (200, true));
+    assert_eq!(
+        (head.status, head.headers.get("ETag").is_some()),
+        (200, true)
+    );
 }
 
 #[tokio::test]
@@ -216,7 +269,10 @@ async fn sessions_are_listed_and_found() {
         ids.insert(session_id(&answer.session_cookie().unwrap()).to_owned());
     }
     let list = cluster.admin_json("/api/v1/sessions").await;
-    let listed: BTreeSet<_> = items(&list).iter().map(|session| session["id"].as_str().unwrap().to_owned()).collect();
+    let listed: BTreeSet<_> = items(&list)
+        .iter()
+        .map(|session| session["id"].as_str().unwrap().to_owned())
+        .collect();
     assert_eq!(listed, ids);
     for id in &ids {
         assert_eq!(cluster.session(id).await["id"], id.as_str());
@@ -224,11 +280,20 @@ async fn sessions_are_listed_and_found() {
     let kept = cluster.admin_json("/api/v1/sessions?app=kept").await;
     assert_eq!(items(&kept).len(), 1, "{kept}");
     assert_eq!(items(&kept)[0]["app"], "kept");
-    assert_eq!(cluster.admin_get("/api/v1/sessions/nobody").await.status, 404);
+    assert_eq!(
+        cluster.admin_get("/api/v1/sessions/nobody").await.status,
+        404
+    );
     let mut by_worker = 0;
     for worker in ["w1", "w2"] {
-        let some = cluster.admin_json(&format!("/api/v1/sessions?worker={worker}")).await;
-        assert!(items(&some).iter().all(|session| session["worker"] == worker));
+        let some = cluster
+            .admin_json(&format!("/api/v1/sessions?worker={worker}"))
+            .await;
+        assert!(
+            items(&some)
+                .iter()
+                .all(|session| session["worker"] == worker)
+        );
         by_worker += items(&some).len();
     }
     assert_eq!(by_worker, 3);
@@ -263,7 +328,12 @@ async fn lists_are_paged() {
 #[tokio::test]
 async fn no_secret_is_told() {
     let (_app, cluster) = start_default().await;
-    let cookie = cluster.get("/apps/notes/echo").send().await.session_cookie().unwrap();
+    let cookie = cluster
+        .get("/apps/notes/echo")
+        .send()
+        .await
+        .session_cookie()
+        .unwrap();
     let mac = cookie.split_once('.').unwrap().1;
     for path in ["/api/v1/apps", "/api/v1/workers", "/api/v1/sessions"] {
         let text = cluster.admin_get(path).await.text();
@@ -277,8 +347,18 @@ async fn no_secret_is_told() {
 async fn the_admin_api_is_not_on_the_public_listener() {
     let (_app, cluster) = start_default().await;
     let token = format!("Bearer {}", cluster.admin_token());
-    for path in ["/api/v1/apps", "/api/v1/sessions", "/readyz", "/metrics", "/.app-proxy/api/v1/apps"] {
-        let answer = cluster.get(path).header("Authorization", &token).send().await;
+    for path in [
+        "/api/v1/apps",
+        "/api/v1/sessions",
+        "/readyz",
+        "/metrics",
+        "/.app-proxy/api/v1/apps",
+    ] {
+        let answer = cluster
+            .get(path)
+            .header("Authorization", &token)
+            .send()
+            .await;
         assert_eq!(answer.status, 404, "{path}");
     }
 }
@@ -287,13 +367,24 @@ async fn the_admin_api_is_not_on_the_public_listener() {
 async fn unknown_paths_and_methods_are_refused() {
     let (_app, cluster) = start_default().await;
     assert_eq!(cluster.admin_get("/api/v1/nothing").await.status, 404);
-    for (method, path) in [("POST", "/api/v1/apps"), ("DELETE", "/api/v1/workers"), ("PATCH", "/api/v1/sessions")] {
+    for (method, path) in [
+        ("POST", "/api/v1/apps"),
+        ("DELETE", "/api/v1/workers"),
+        ("PATCH", "/api/v1/sessions"),
+    ] {
         let answer = Request::to(cluster.admin(), method, path)
-            .header("Authorization", &format!("Bearer {}", cluster.admin_token()))
+            .header(
+                "Authorization",
+                &format!("Bearer {}", cluster.admin_token()),
+            )
             .body("{}")
             .send()
             .await;
-        assert!((400..500).contains(&answer.status), "{method} {path}: {}", answer.status);
+        assert!(
+            (400..500).contains(&answer.status),
+            "{method} {path}: {}",
+            answer.status
+        );
     }
 }
 
@@ -304,7 +395,11 @@ async fn a_broken_poll_does_not_stop_the_listener() {
     let token = format!("Bearer {}", cluster.admin_token());
     let mut polls = Vec::new();
     for _ in 0..50 {
-        let poll = Request::to(cluster.admin(), "GET", &format!("/api/v1/apps?since={revision}&wait=30s"));
+        let poll = Request::to(
+            cluster.admin(),
+            "GET",
+            &format!("/api/v1/apps?since={revision}&wait=30s"),
+        );
         polls.push(poll.header("Authorization", &token).start().await);
     }
     assert_eq!(cluster.admin_get("/api/v1/workers").await.status, 200);
@@ -316,10 +411,14 @@ async fn a_broken_poll_does_not_stop_the_listener() {
 async fn secrets_are_made_once_and_for_their_owner_only() {
     let (_app, mut cluster) = start_default().await;
     let files = ["run/admin.token", "run/worker.token", "run/session.key"];
-    let read = |cluster: &Cluster| files.map(|file| std::fs::read(cluster.folder().join(file)).unwrap());
+    let read =
+        |cluster: &Cluster| files.map(|file| std::fs::read(cluster.folder().join(file)).unwrap());
     let before = read(&cluster);
     for (file, content) in files.iter().zip(&before) {
-        let mode = std::fs::metadata(cluster.folder().join(file)).unwrap().permissions().mode();
+        let mode = std::fs::metadata(cluster.folder().join(file))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
         assert!(content.len() >= 16, "{file}");
     }

@@ -71,7 +71,8 @@ fn write(folder: &Path, text: &str) {
     std::fs::write(folder.join("config.yaml"), text).expect("the configuration is written");
 }
 
-/// Runs a daemon with `text` as its configuration, both for real and with `-t`; both have to end at once.
+/// Runs a daemon with `text` as its configuration, both for real and with `-t`; both have to end at
+/// once.
 fn refused(program: Program, text: &str) -> Vec<Ended> {
     let ends = ["", "-t"].map(|flag| {
         let folder = folder();
@@ -83,11 +84,17 @@ fn refused(program: Program, text: &str) -> Vec<Ended> {
     ends.to_vec()
 }
 
-/// Asserts that a start ended with exit code 1 and one line on standard error that has all of `parts`.
+/// Asserts that a start ended with exit code 1 and one line on standard error that has all of
+/// `parts`.
 pub(crate) fn assert_one_line(end: &Ended, parts: &[&str]) {
     assert_eq!(end.code, Some(1), "{}", end.stderr);
     let lines: Vec<_> = end.stderr.lines().collect();
-    assert_eq!(lines.len(), 1, "one line on standard error:\n{}", end.stderr);
+    assert_eq!(
+        lines.len(),
+        1,
+        "one line on standard error:\n{}",
+        end.stderr
+    );
     for part in parts {
         assert!(lines[0].contains(part), "{part:?} is not in {:?}", lines[0]);
     }
@@ -120,10 +127,17 @@ fn a_good_configuration_passes_the_test_and_starts_nothing() {
 #[test]
 fn the_configurations_of_the_repository_pass_the_test() {
     let conf = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../conf");
-    for (program, file) in [(Program::Coordinator, "coordinator.yaml"), (Program::Worker, "worker.yaml")] {
+    for (program, file) in [
+        (Program::Coordinator, "coordinator.yaml"),
+        (Program::Worker, "worker.yaml"),
+    ] {
         let path = conf.join(file);
         let folder = folder();
-        let end = run_to_end(program, folder.path(), &["-t", "-c", path.to_str().unwrap()]);
+        let end = run_to_end(
+            program,
+            folder.path(),
+            &["-t", "-c", path.to_str().unwrap()],
+        );
         assert_eq!(end.code, Some(0), "{file}: {}", end.stderr);
     }
 }
@@ -131,15 +145,55 @@ fn the_configurations_of_the_repository_pass_the_test() {
 #[test]
 fn a_misspelt_key_ends_the_start_with_its_line() {
     let cases = [
-        (Program::Coordinator, "worker_token_file:", "worker_tokn_file:", "worker_tokn_file"),
-        (Program::Coordinator, "  access_log: {path", "  access_log: {pth", "pth"),
+        (
+            Program::Coordinator,
+            "worker_token_file:",
+            "worker_tokn_file:",
+            "worker_tokn_file",
+        ),
+        (
+            Program::Coordinator,
+            "  access_log: {path",
+            "  access_log: {pth",
+            "pth",
+        ),
         (Program::Coordinator, "threads: 2", "thraeds: 2", "thraeds"),
-        (Program::Coordinator, "    - {id: w1, address", "    - {id: w1, adress", "adress"),
-        (Program::Coordinator, "      endpoints:", "      endpionts:", "endpionts"),
-        (Program::Coordinator, "token_file: run/admin", "tokenfile: run/admin", "tokenfile"),
-        (Program::Coordinator, "coordinator:\n", "coordinater:\n", "coordinater"),
-        (Program::Worker, "  token_file:", "  tokenfile:", "tokenfile"),
-        (Program::Worker, "  listener: {address", "  listener: {adress", "adress"),
+        (
+            Program::Coordinator,
+            "    - {id: w1, address",
+            "    - {id: w1, adress",
+            "adress",
+        ),
+        (
+            Program::Coordinator,
+            "      endpoints:",
+            "      endpionts:",
+            "endpionts",
+        ),
+        (
+            Program::Coordinator,
+            "token_file: run/admin",
+            "tokenfile: run/admin",
+            "tokenfile",
+        ),
+        (
+            Program::Coordinator,
+            "coordinator:\n",
+            "coordinater:\n",
+            "coordinater",
+        ),
+        (
+            Program::Worker,
+            "  token_file:",
+            "  tokenfile:",
+            "tokenfile",
+        ),
+        (
+            Program::Worker,
+            "  listener: {address",
+            "  listener: {adress",
+            "adress",
+        ),
         (Program::Worker, "pid_file:", "pidfile:", "pidfile"),
     ];
     for (program, right, wrong, key) in cases {
@@ -157,19 +211,54 @@ fn a_bad_value_ends_the_start_with_its_line() {
     let cases = [
         (Program::Coordinator, "weight: 1", "weight: -1", "weight"),
         (Program::Coordinator, "weight: 1", "weight: many", "weight"),
-        (Program::Coordinator, "threads: 2", "threads: few", "threads"),
-        (Program::Coordinator, "\"127.0.0.1:8888\"", "\"nowhere\"", "address"),
-        (Program::Coordinator, "\"127.0.0.1:7080\"", "\"127.0.0.1:99999\"", "address"),
-        (Program::Coordinator, "run/session.key}", "run/session.key, ttl: forever}", "ttl"),
-        (Program::Coordinator, "run/session.key}", "run/session.key, max: -5}", "max"),
+        (
+            Program::Coordinator,
+            "threads: 2",
+            "threads: few",
+            "threads",
+        ),
+        (
+            Program::Coordinator,
+            "\"127.0.0.1:8888\"",
+            "\"nowhere\"",
+            "address",
+        ),
+        (
+            Program::Coordinator,
+            "\"127.0.0.1:7080\"",
+            "\"127.0.0.1:99999\"",
+            "address",
+        ),
+        (
+            Program::Coordinator,
+            "run/session.key}",
+            "run/session.key, ttl: forever}",
+            "ttl",
+        ),
+        (
+            Program::Coordinator,
+            "run/session.key}",
+            "run/session.key, max: -5}",
+            "max",
+        ),
         (
             Program::Coordinator,
             "  worker_token_file:",
             "  timeouts: {connect: 0s}\n  worker_token_file:",
             "timeouts.connect",
         ),
-        (Program::Coordinator, "run/session.key}", "run/session.key, cookie: \"a b\"}", "cookie"),
-        (Program::Coordinator, "path: access.log}", "path: access.log, format: xml}", "format"),
+        (
+            Program::Coordinator,
+            "run/session.key}",
+            "run/session.key, cookie: \"a b\"}",
+            "cookie",
+        ),
+        (
+            Program::Coordinator,
+            "path: access.log}",
+            "path: access.log, format: xml}",
+            "format",
+        ),
         (
             Program::Coordinator,
             "  worker_token_file:",
@@ -194,10 +283,25 @@ fn a_bad_value_ends_the_start_with_its_line() {
             "    - name: notes\n      upstream_path: sideways",
             "upstream_path",
         ),
-        (Program::Coordinator, "    - name: notes", "    - name: notes\n      match: [{path: no-slash}]", "path"),
-        (Program::Worker, "http://127.0.0.1:1", "not a url", "coordinators"),
+        (
+            Program::Coordinator,
+            "    - name: notes",
+            "    - name: notes\n      match: [{path: no-slash}]",
+            "path",
+        ),
+        (
+            Program::Worker,
+            "http://127.0.0.1:1",
+            "not a url",
+            "coordinators",
+        ),
         (Program::Worker, "id: w1", "id: \"\"", "id"),
-        (Program::Worker, "  token_file:", "  sync: {wait: yesterday}\n  token_file:", "wait"),
+        (
+            Program::Worker,
+            "  token_file:",
+            "  sync: {wait: yesterday}\n  token_file:",
+            "wait",
+        ),
     ];
     for (program, right, wrong, key) in cases {
         let before = good(program);
@@ -315,7 +419,11 @@ fn an_address_in_use_ends_the_start_with_its_line() {
 #[tokio::test]
 async fn a_second_daemon_with_the_same_addresses_does_not_start() {
     let (_app, cluster) = start_default().await;
-    let end = run_to_end(Program::Coordinator, cluster.folder(), &["-c", "coordinator.yaml"]);
+    let end = run_to_end(
+        Program::Coordinator,
+        cluster.folder(),
+        &["-c", "coordinator.yaml"],
+    );
     assert_eq!(end.code, Some(1), "{}", end.stderr);
     let end = run_to_end(Program::Worker, cluster.folder(), &["-c", "w1.yaml"]);
     assert_eq!(end.code, Some(1), "{}", end.stderr);
@@ -325,7 +433,10 @@ async fn a_second_daemon_with_the_same_addresses_does_not_start() {
 #[tokio::test]
 async fn the_folder_of_the_upgrade_socket_is_for_its_owner_only() {
     let (_app, cluster) = start_default().await;
-    let mode = std::fs::metadata(cluster.folder().join("run")).unwrap().permissions().mode();
+    let mode = std::fs::metadata(cluster.folder().join("run"))
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o700);
 }
 
@@ -333,7 +444,8 @@ async fn the_folder_of_the_upgrade_socket_is_for_its_owner_only() {
 async fn sigterm_ends_an_idle_daemon_at_once() {
     let (_app, mut cluster) = start_default().await;
     assert_eq!(cluster.get("/apps/notes/echo").send().await.status, 200);
-    // An unused client connection, and those between the tiers, keep nobody alive; the drain could take 30 s.
+    // An unused client connection, and those between the tiers, keep nobody alive; the drain could
+    // take 30 s.
     let mut idle = cluster.client().await;
     assert_eq!(idle.get("/apps/notes/echo").send().await.status, 200);
     cluster.coordinator().signal(Signal::SIGTERM);
@@ -343,29 +455,46 @@ async fn sigterm_ends_an_idle_daemon_at_once() {
 }
 
 async fn refuses_connections(addr: SocketAddr) {
-    eventually(&format!("{addr} to take no connections"), || TcpStream::connect(addr).is_err().then_some(())).await;
+    eventually(&format!("{addr} to take no connections"), || {
+        TcpStream::connect(addr).is_err().then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn sigterm_to_the_coordinator_lets_a_request_finish() {
     let (app, mut cluster) = start_default().await;
-    let mut client = cluster.get("/apps/api/gate/finish").id("in-flight").start().await;
+    let mut client = cluster
+        .get("/apps/api/gate/finish")
+        .id("in-flight")
+        .start()
+        .await;
     app.wait_for_id("in-flight").await;
     cluster.coordinator().signal(Signal::SIGTERM);
     refuses_connections(cluster.public()).await;
-    assert!(cluster.coordinator().try_status().is_none(), "it did not wait for the request");
+    assert!(
+        cluster.coordinator().try_status().is_none(),
+        "it did not wait for the request"
+    );
     app.release("finish", 1);
     let answer = client.read_response("GET").await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.request_id(), "in-flight");
     assert_eq!(cluster.coordinator().ended().await.code(), Some(0));
-    assert_eq!(cluster.coordinator_log().request("in-flight").await["status"], 200);
+    assert_eq!(
+        cluster.coordinator_log().request("in-flight").await["status"],
+        200
+    );
 }
 
 #[tokio::test]
 async fn sigterm_to_a_worker_lets_a_request_finish() {
     let (app, mut cluster) = start_default().await;
-    let mut client = cluster.get("/apps/api/gate/finish").id("in-flight").start().await;
+    let mut client = cluster
+        .get("/apps/api/gate/finish")
+        .id("in-flight")
+        .start()
+        .await;
     app.wait_for_id("in-flight").await;
     let addr: SocketAddr = cluster.worker(0).address.parse().unwrap();
     cluster.worker_daemon(0).signal(Signal::SIGTERM);
@@ -376,7 +505,10 @@ async fn sigterm_to_a_worker_lets_a_request_finish() {
         }
     })
     .await;
-    assert!(cluster.worker_daemon(0).try_status().is_none(), "it did not wait for the request");
+    assert!(
+        cluster.worker_daemon(0).try_status().is_none(),
+        "it did not wait for the request"
+    );
     app.release("finish", 1);
     assert_eq!(client.read_response("GET").await.status, 200);
     assert_eq!(cluster.worker_daemon(0).ended().await.code(), Some(0));
@@ -399,7 +531,11 @@ async fn sigterm_lets_a_download_finish() {
 async fn a_request_that_never_ends_does_not_keep_the_daemon() {
     let drain = json!({"drain": {"requests": "500ms"}});
     let (app, mut cluster) = start(|builder| builder.coordinator(&drain).worker(&drain)).await;
-    let _client = cluster.get("/apps/api/gate/never").id("endless").start().await;
+    let _client = cluster
+        .get("/apps/api/gate/never")
+        .id("endless")
+        .start()
+        .await;
     app.wait_for_id("endless").await;
     cluster.coordinator().signal(Signal::SIGTERM);
     assert_eq!(cluster.coordinator().ended().await.code(), Some(0));
@@ -414,28 +550,48 @@ async fn a_daemon_that_detaches_serves_and_leaves_no_pid_file() {
     // A coordinator beside the cluster's, which detaches itself, with nothing but relative paths.
     let folder = folder();
     let (public, admin) = (free_address(own_address()), free_address(own_address()));
-    let text = coordinator_yaml(public, admin).replace("127.0.0.1:7080", &cluster.worker(0).address);
+    let text =
+        coordinator_yaml(public, admin).replace("127.0.0.1:7080", &cluster.worker(0).address);
     write(folder.path(), &text);
     std::fs::create_dir(folder.path().join("run")).unwrap();
-    std::fs::write(folder.path().join("run/worker.token"), cluster.worker_token()).unwrap();
-    let end = run_to_end(Program::Coordinator, folder.path(), &["-d", "-c", "config.yaml"]);
+    std::fs::write(
+        folder.path().join("run/worker.token"),
+        cluster.worker_token(),
+    )
+    .unwrap();
+    let end = run_to_end(
+        Program::Coordinator,
+        folder.path(),
+        &["-d", "-c", "config.yaml"],
+    );
     assert_eq!(end.code, Some(0), "{}", end.stderr);
     let pid_file = folder.path().join("run/coordinator.pid");
-    let pid: u32 = eventually("the pid file", || std::fs::read_to_string(&pid_file).ok()?.trim().parse().ok()).await;
+    let pid: u32 = eventually("the pid file", || {
+        std::fs::read_to_string(&pid_file).ok()?.trim().parse().ok()
+    })
+    .await;
     let daemon = Detached { pid };
     assert!(daemon.alive());
     eventually_async("the detached daemon to serve", || async move {
-        let answer = Request::to(public, "GET", "/.app-proxy/healthz").try_send().await;
+        let answer = Request::to(public, "GET", "/.app-proxy/healthz")
+            .try_send()
+            .await;
         (answer.ok()?.status == 200).then_some(())
     })
     .await;
-    let answer = Request::to(public, "GET", "/apps/unknown/").id("detached").send().await;
+    let answer = Request::to(public, "GET", "/apps/unknown/")
+        .id("detached")
+        .send()
+        .await;
     assert_eq!(answer.status, 404);
     let log = app_proxy_tests::logs::AccessLog::at(folder.path().join("access.log"));
     assert_eq!(log.request("detached").await["status"], 404);
     assert!(folder.path().join("run/admin.token").is_file());
     daemon.signal(Signal::SIGTERM);
-    eventually("the detached daemon to end", || (!daemon.alive()).then_some(())).await;
+    eventually("the detached daemon to end", || {
+        (!daemon.alive()).then_some(())
+    })
+    .await;
     assert!(!pid_file.exists(), "the pid file stayed behind");
 }
 
@@ -444,14 +600,22 @@ async fn a_worker_that_detaches_serves_and_leaves_no_pid_file() {
     let (app, cluster) = start_default().await;
     let folder = folder();
     let (proxy, admin) = (free_address(own_address()), free_address(own_address()));
-    let text = worker_yaml(proxy, admin).replace("127.0.0.1:1\"", &format!("{}\"", cluster.admin()));
+    let text =
+        worker_yaml(proxy, admin).replace("127.0.0.1:1\"", &format!("{}\"", cluster.admin()));
     write(folder.path(), &text);
     std::fs::create_dir(folder.path().join("run")).unwrap();
-    std::fs::write(folder.path().join("run/worker.token"), cluster.worker_token()).unwrap();
+    std::fs::write(
+        folder.path().join("run/worker.token"),
+        cluster.worker_token(),
+    )
+    .unwrap();
     let end = run_to_end(Program::Worker, folder.path(), &["-d", "-c", "config.yaml"]);
     assert_eq!(end.code, Some(0), "{}", end.stderr);
     let pid_file = folder.path().join("run/worker.pid");
-    let pid: u32 = eventually("the pid file", || std::fs::read_to_string(&pid_file).ok()?.trim().parse().ok()).await;
+    let pid: u32 = eventually("the pid file", || {
+        std::fs::read_to_string(&pid_file).ok()?.trim().parse().ok()
+    })
+    .await;
     let daemon = Detached { pid };
     eventually_async("the detached worker to have its table", || async move {
         let answer = Request::to(proxy, "GET", "/healthz").try_send().await;
@@ -466,7 +630,10 @@ async fn a_worker_that_detaches_serves_and_leaves_no_pid_file() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(app.last().request_id(), "detached");
     daemon.signal(Signal::SIGTERM);
-    eventually("the detached worker to end", || (!daemon.alive()).then_some(())).await;
+    eventually("the detached worker to end", || {
+        (!daemon.alive()).then_some(())
+    })
+    .await;
     assert!(!pid_file.exists(), "the pid file stayed behind");
 }
 
@@ -479,8 +646,11 @@ struct Load {
 
 impl Load {
     fn on(addr: SocketAddr, target: &'static str, headers: &[(&'static str, String)]) -> Self {
-        let mut load =
-            Self { stop: Arc::new(AtomicBool::new(false)), served: Arc::new(AtomicUsize::new(0)), tasks: Vec::new() };
+        let mut load = Self {
+            stop: Arc::new(AtomicBool::new(false)),
+            served: Arc::new(AtomicUsize::new(0)),
+            tasks: Vec::new(),
+        };
         for kept in [false, false, true, true] {
             let (stop, served) = (Arc::clone(&load.stop), Arc::clone(&load.served));
             let headers = headers.to_vec();
@@ -517,16 +687,24 @@ impl Load {
     }
 }
 
-/// One request of the load. Says whether it was answered: a kept connection that the server closes while it is unused is
-/// not a failure (RFC 9112, section 9.5), any other silence is, and so is any status but 200.
-async fn ask(addr: SocketAddr, target: &str, headers: &[(&str, String)], kept: &mut Option<Client>) -> bool {
+/// One request of the load. Says whether it was answered: a kept connection that the server closes
+/// while it is unused is not a failure (RFC 9112, section 9.5), any other silence is, and so is any
+/// status but 200.
+async fn ask(
+    addr: SocketAddr,
+    target: &str,
+    headers: &[(&str, String)],
+    kept: &mut Option<Client>,
+) -> bool {
     let reused = kept.is_some();
     let mut client = match kept.take() {
         Some(client) => client,
         None => Client::connect(addr).await,
     };
     let request = client.get(target);
-    let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+    let request = headers.iter().fold(request, |request, (name, value)| {
+        request.header(name, value)
+    });
     match request.try_send().await {
         Ok(answer) => {
             assert_eq!(answer.status, 200, "{}", answer.text());
@@ -536,7 +714,10 @@ async fn ask(addr: SocketAddr, target: &str, headers: &[(&str, String)], kept: &
             true
         }
         Err(error) => {
-            assert!(reused && client.wire.buffered().is_empty(), "a request failed: {error}");
+            assert!(
+                reused && client.wire.buffered().is_empty(),
+                "a request failed: {error}"
+            );
             false
         }
     }
@@ -545,8 +726,15 @@ async fn ask(addr: SocketAddr, target: &str, headers: &[(&str, String)], kept: &
 #[tokio::test]
 async fn a_coordinator_hands_over_to_its_successor_without_a_failed_request() {
     let (_app, mut cluster) = start_default().await;
-    let cookie = cluster.get("/apps/notes/echo").send().await.session_cookie().unwrap();
-    let mut socket = cluster.websocket("/apps/notes/ws/echo", &[(REQUEST_ID, "outlives")]).await;
+    let cookie = cluster
+        .get("/apps/notes/echo")
+        .send()
+        .await
+        .session_cookie()
+        .unwrap();
+    let mut socket = cluster
+        .websocket("/apps/notes/ws/echo", &[(REQUEST_ID, "outlives")])
+        .await;
     let load = Load::on(cluster.public(), "/apps/api/echo", &[]);
     let admin = [("Authorization", format!("Bearer {}", cluster.admin_token()))];
     let admin_load = Load::on(cluster.admin(), "/api/v1/workers", &admin);
@@ -564,18 +752,34 @@ async fn a_coordinator_hands_over_to_its_successor_without_a_failed_request() {
     // The WebSocket lives on in the old process, for as long as `drain.upgrade` allows.
     socket.send_text("still there").await;
     assert_eq!(socket.frame().await.as_text(), "still there");
-    assert!(old.try_status().is_none(), "the old process left its WebSocket");
+    assert!(
+        old.try_status().is_none(),
+        "the old process left its WebSocket"
+    );
     assert_eq!(socket.close(1000).await, Some(1000));
     drop(socket);
-    assert_eq!(old.ended().await.code(), Some(0), "{}", old.stderr().join("\n"));
+    assert_eq!(
+        old.ended().await.code(),
+        Some(0),
+        "{}",
+        old.stderr().join("\n")
+    );
 
     load.goes_on(100).await;
     admin_load.goes_on(10).await;
     assert!(load.end().await >= 450);
     assert!(admin_load.end().await >= 70);
     assert!(successor.try_status().is_none());
-    let answer = cluster.get("/apps/notes/echo").session(&cookie).send().await;
-    assert_eq!((answer.status, answer.session_cookie()), (200, None), "the session is known on");
+    let answer = cluster
+        .get("/apps/notes/echo")
+        .session(&cookie)
+        .send()
+        .await;
+    assert_eq!(
+        (answer.status, answer.session_cookie()),
+        (200, None),
+        "the session is known on"
+    );
     cluster.put_coordinator(successor);
 }
 
@@ -590,7 +794,12 @@ async fn a_worker_hands_over_to_its_successor_without_a_failed_request() {
     successor.listener("admin").await;
     load.goes_on(200).await;
     let mut old = cluster.replace_worker_daemon(0, successor);
-    assert_eq!(old.ended().await.code(), Some(0), "{}", old.stderr().join("\n"));
+    assert_eq!(
+        old.ended().await.code(),
+        Some(0),
+        "{}",
+        old.stderr().join("\n")
+    );
     load.goes_on(200).await;
     assert!(load.end().await >= 450);
     assert!(cluster.worker_daemon(0).try_status().is_none());

@@ -16,9 +16,16 @@ fn assert_problem(answer: &Response, status: u16, code: &str, tier: &str) {
     assert_eq!(problem["status"], status, "{problem}");
     assert_eq!(problem["code"], code, "{problem}");
     assert_eq!(problem["tier"], tier, "{problem}");
-    assert_eq!(problem["request_id"], answer.request_id().as_str(), "{problem}");
+    assert_eq!(
+        problem["request_id"],
+        answer.request_id().as_str(),
+        "{problem}"
+    );
     for field in ["type", "title", "detail"] {
-        assert!(problem[field].as_str().is_some_and(|text| !text.is_empty()), "{field}: {problem}");
+        assert!(
+            problem[field].as_str().is_some_and(|text| !text.is_empty()),
+            "{field}: {problem}"
+        );
     }
 }
 
@@ -31,7 +38,12 @@ async fn answer_with(cluster: &Cluster, data: &str, id: &str) -> Response {
 #[tokio::test]
 async fn an_error_is_a_problem_document() {
     let (_app, cluster) = start_default().await;
-    for accept in [None, Some("*/*"), Some("application/json"), Some("application/problem+json")] {
+    for accept in [
+        None,
+        Some("*/*"),
+        Some("application/json"),
+        Some("application/problem+json"),
+    ] {
         let request = cluster.get("/apps/unknown/").id("problem");
         let request = match accept {
             Some(accept) => request.header("Accept", accept),
@@ -46,7 +58,10 @@ async fn an_error_is_a_page_where_html_is_preferred() {
     let (_app, cluster) = start_default().await;
     for (accept, html) in [
         ("text/html", true),
-        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", true),
+        (
+            "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+            true,
+        ),
         ("application/json;q=0.5, text/html", true),
         ("TEXT/HTML", true),
         ("application/json, text/html;q=0.5", false),
@@ -54,12 +69,19 @@ async fn an_error_is_a_page_where_html_is_preferred() {
         ("text/plain", false),
         ("", false),
     ] {
-        let answer = cluster.get("/apps/unknown/").header("Accept", accept).send().await;
+        let answer = cluster
+            .get("/apps/unknown/")
+            .header("Accept", accept)
+            .send()
+            .await;
         assert_eq!(answer.status, 404);
         let kind = answer.headers.get("Content-Type").unwrap_or_default();
         assert_eq!(kind.starts_with("text/html"), html, "{accept:?}: {kind}");
         assert!(answer.text().contains(&answer.request_id()));
-        assert_eq!(answer.headers.all("Content-Length"), [answer.body.len().to_string()]);
+        assert_eq!(
+            answer.headers.all("Content-Length"),
+            [answer.body.len().to_string()]
+        );
     }
 }
 
@@ -71,11 +93,24 @@ async fn a_page_never_contains_what_the_client_wrote() {
         "/apps/%3Cscript%3Ealert(1)%3C/script%3E/",
         "/apps/x/?\"><script>alert(1)</script>",
     ] {
-        let answer = cluster.get(path).header("Accept", "text/html").host("\"onload=x").send().await;
+        let answer = cluster
+            .get(path)
+            .header("Accept", "text/html")
+            .host("\"onload=x")
+            .send()
+            .await;
         assert!(answer.status >= 400);
-        assert!(!answer.text().contains("<script>alert"), "{}", answer.text());
+        assert!(
+            !answer.text().contains("<script>alert"),
+            "{}",
+            answer.text()
+        );
         let answer = cluster.get(path).header("Accept", "text/html").send().await;
-        assert!(!answer.text().contains("<script>alert"), "{}", answer.text());
+        assert!(
+            !answer.text().contains("<script>alert"),
+            "{}",
+            answer.text()
+        );
     }
 }
 
@@ -86,8 +121,17 @@ async fn an_error_of_a_worker_is_handed_through() {
     let answer = cluster.get("/apps/gone/x").id("gone").send().await;
     assert_problem(&answer, 502, "endpoint_unreachable", "worker");
     assert_eq!(answer.request_id(), "gone");
-    let page = cluster.get("/apps/gone/x").header("Accept", "text/html").send().await;
-    assert!(page.headers.get("Content-Type").unwrap().starts_with("text/html"));
+    let page = cluster
+        .get("/apps/gone/x")
+        .header("Accept", "text/html")
+        .send()
+        .await;
+    assert!(
+        page.headers
+            .get("Content-Type")
+            .unwrap()
+            .starts_with("text/html")
+    );
     assert!(page.text().contains(&page.request_id()));
     for log in [cluster.coordinator_log(), cluster.worker_log(0)] {
         assert_eq!(log.request("gone").await["status"], 502);
@@ -150,7 +194,12 @@ async fn an_answer_that_is_no_http_is_a_502() {
 async fn an_application_that_resets_its_connection_is_a_502() {
     let (_app, cluster) = start_default().await;
     let target = format!("/apps/api{}", raw("", "reset"));
-    let answer = cluster.request("POST", &target).id("reset").body("x").send().await;
+    let answer = cluster
+        .request("POST", &target)
+        .id("reset")
+        .body("x")
+        .send()
+        .await;
     assert_eq!(answer.status, 502);
     assert_eq!(answer.request_id(), "reset");
 }
@@ -159,12 +208,24 @@ async fn an_application_that_resets_its_connection_is_a_502() {
 async fn a_truncated_response_does_not_look_complete() {
     let (_app, cluster) = start_default().await;
     for (name, data) in [
-        ("length", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this"),
-        ("chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\nonly this"),
-        ("last", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nonly this\r\n"),
+        (
+            "length",
+            "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this",
+        ),
+        (
+            "chunk",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\nonly this",
+        ),
+        (
+            "last",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nonly this\r\n",
+        ),
     ] {
         let answer = answer_with(&cluster, data, name).await;
-        assert!(answer.truncated || answer.status == 502, "{name}: {answer:?}");
+        assert!(
+            answer.truncated || answer.status == 502,
+            "{name}: {answer:?}"
+        );
         answer.request_id();
         for log in [cluster.coordinator_log(), cluster.worker_log(0)] {
             let line = log.request(name).await;
@@ -190,11 +251,20 @@ async fn more_than_the_announced_length_is_not_taken_for_the_next_response() {
 
 #[tokio::test]
 async fn an_application_that_is_silent_for_too_long_is_a_504() {
-    let (app, cluster) = start(|builder| builder.worker(&json!({"timeouts": {"upstream_read": "300ms"}}))).await;
-    let answer = cluster.get("/apps/api/gate/never").id("silent").send().await;
+    let (app, cluster) =
+        start(|builder| builder.worker(&json!({"timeouts": {"upstream_read": "300ms"}}))).await;
+    let answer = cluster
+        .get("/apps/api/gate/never")
+        .id("silent")
+        .send()
+        .await;
     assert_problem(&answer, 504, "upstream_timeout", "worker");
     assert_eq!(answer.request_id(), "silent");
-    assert_eq!(app.with_id("silent").len(), 1, "a timeout is not tried again");
+    assert_eq!(
+        app.with_id("silent").len(),
+        1,
+        "a timeout is not tried again"
+    );
 }
 
 #[tokio::test]
@@ -221,9 +291,17 @@ async fn connect_and_trace_are_not_allowed() {
         ("CONNECT", "example.com:443"),
         ("TRACE", "/apps/unknown/"),
     ] {
-        // A target that names a host must name the one of `Host`: the framework refuses a contradiction.
-        let host = if method == "CONNECT" { target.to_owned() } else { cluster.public().to_string() };
-        let request = cluster.request(method, target).host(&host).id("not-allowed");
+        // A target that names a host must name the one of `Host`: the framework refuses a
+        // contradiction.
+        let host = if method == "CONNECT" {
+            target.to_owned()
+        } else {
+            cluster.public().to_string()
+        };
+        let request = cluster
+            .request(method, target)
+            .host(&host)
+            .id("not-allowed");
         let answer = request.header("Authorization", "secret").send().await;
         if method == "trace" {
             // Methods have a case (RFC 9110, section 9.1): this is a method that nobody knows.
@@ -233,7 +311,11 @@ async fn connect_and_trace_are_not_allowed() {
         assert_problem(&answer, 405, "method_not_allowed", "coordinator");
         assert!(!answer.text().contains("secret"));
     }
-    assert!(app.requests().iter().all(|seen| seen.method != "TRACE" && seen.method != "CONNECT"));
+    assert!(
+        app.requests()
+            .iter()
+            .all(|seen| seen.method != "TRACE" && seen.method != "CONNECT")
+    );
 }
 
 #[tokio::test]
@@ -241,16 +323,31 @@ async fn a_missing_or_bad_host_is_a_400() {
     let (app, cluster) = start_default().await;
     let answer = cluster.get("/apps/api/echo").without_host().send().await;
     assert_problem(&answer, 400, "bad_request", "coordinator");
-    for host in ["a b", "a/b", "a,b", "a:b", "a:99999", "[::1", "a:80:80", "<x>"] {
+    for host in [
+        "a b", "a/b", "a,b", "a:b", "a:99999", "[::1", "a:80:80", "<x>",
+    ] {
         let answer = cluster.get("/apps/api/echo").host(host).send().await;
         assert_problem(&answer, 400, "bad_request", "coordinator");
     }
-    for host in ["a", "a.b.", "a:80", "127.0.0.1", "[::1]", "[::1]:80", "xn--nxasmq6b", "a_b"] {
+    for host in [
+        "a",
+        "a.b.",
+        "a:80",
+        "127.0.0.1",
+        "[::1]",
+        "[::1]:80",
+        "xn--nxasmq6b",
+        "a_b",
+    ] {
         let answer = cluster.get("/apps/api/echo").host(host).send().await;
         assert_eq!(answer.status, 200, "{host}: {}", answer.text());
     }
     let served = app.count();
-    let twice = cluster.get("/apps/api/echo").header("Host", "b").try_send().await;
+    let twice = cluster
+        .get("/apps/api/echo")
+        .header("Host", "b")
+        .try_send()
+        .await;
     if let Ok(answer) = twice {
         assert_eq!(answer.status, 400);
     }
@@ -261,18 +358,33 @@ async fn a_missing_or_bad_host_is_a_400() {
 async fn a_body_above_the_limit_is_a_413() {
     let limit = json!({"limits": {"request_body": "1KiB"}});
     let (app, cluster) = start(|builder| builder.coordinator(&limit)).await;
-    let fits = cluster.request("POST", "/apps/api/echo").body(vec![b'x'; 1024]).send().await;
+    let fits = cluster
+        .request("POST", "/apps/api/echo")
+        .body(vec![b'x'; 1024])
+        .send()
+        .await;
     assert_eq!(fits.status, 200, "{}", fits.text());
     // Known from the announced length alone; no byte of the body is needed.
-    let mut client =
-        cluster.request("POST", "/apps/api/echo").id("announced").header("Content-Length", "1025").start().await;
+    let mut client = cluster
+        .request("POST", "/apps/api/echo")
+        .id("announced")
+        .header("Content-Length", "1025")
+        .start()
+        .await;
     let answer = client.read_response("POST").await;
     assert_problem(&answer, 413, "body_too_large", "coordinator");
     assert_eq!(answer.request_id(), "announced");
     assert_eq!(app.with_id("announced").len(), 0);
-    let mut client =
-        cluster.request("POST", "/apps/api/echo").id("chunked").header("Transfer-Encoding", "chunked").start().await;
-    let _ = client.wire.try_send(format!("600\r\n{}\r\n", "x".repeat(0x600)).as_bytes()).await;
+    let mut client = cluster
+        .request("POST", "/apps/api/echo")
+        .id("chunked")
+        .header("Transfer-Encoding", "chunked")
+        .start()
+        .await;
+    let _ = client
+        .wire
+        .try_send(format!("600\r\n{}\r\n", "x".repeat(0x600)).as_bytes())
+        .await;
     let _ = client.wire.try_send(b"0\r\n\r\n").await;
     if let Ok(answer) = client.try_read_response("POST").await {
         assert_problem(&answer, 413, "body_too_large", "coordinator");
@@ -280,15 +392,22 @@ async fn a_body_above_the_limit_is_a_413() {
     let line = cluster.coordinator_log().request("chunked").await;
     assert_eq!(line["status"], 413, "{line}");
     let complete = app.with_id("chunked");
-    assert!(complete.iter().all(|seen| seen.body_bytes.is_none()), "{complete:?}");
+    assert!(
+        complete.iter().all(|seen| seen.body_bytes.is_none()),
+        "{complete:?}"
+    );
 }
 
 #[tokio::test]
 async fn the_workers_own_limit_counts_too() {
     let limit = json!({"limits": {"request_body": "1KiB"}});
     let (_app, cluster) = start(|builder| builder.worker(&limit)).await;
-    let mut client =
-        cluster.request("POST", "/apps/api/echo").id("workers-limit").header("Content-Length", "2000").start().await;
+    let mut client = cluster
+        .request("POST", "/apps/api/echo")
+        .id("workers-limit")
+        .header("Content-Length", "2000")
+        .start()
+        .await;
     let answer = client.read_response("POST").await;
     assert_problem(&answer, 413, "body_too_large", "worker");
 }
@@ -297,8 +416,12 @@ async fn the_workers_own_limit_counts_too() {
 async fn a_client_that_stops_in_the_middle_of_a_body_is_a_408() {
     let short = json!({"timeouts": {"client_read": "500ms"}});
     let (_app, cluster) = start(|builder| builder.coordinator(&short)).await;
-    let mut client =
-        cluster.request("POST", "/apps/api/echo").id("stalled").header("Content-Length", "100").start().await;
+    let mut client = cluster
+        .request("POST", "/apps/api/echo")
+        .id("stalled")
+        .header("Content-Length", "100")
+        .start()
+        .await;
     client.send("some").await;
     match client.try_read_response("POST").await {
         Ok(answer) => {
@@ -314,12 +437,17 @@ async fn a_client_that_stops_in_the_middle_of_a_body_is_a_408() {
 #[tokio::test]
 async fn too_many_headers_are_refused() {
     let (app, cluster) = start_default().await;
-    let request =
-        (0..400).fold(cluster.get("/apps/api/echo"), |request, n| request.header(&format!("X-Header-{n}"), "value"));
+    let request = (0..400).fold(cluster.get("/apps/api/echo"), |request, n| {
+        request.header(&format!("X-Header-{n}"), "value")
+    });
     if let Ok(answer) = request.try_send().await {
         assert!(matches!(answer.status, 400 | 431), "{}", answer.status);
     }
-    let huge = cluster.get("/apps/api/echo").header("X-Huge", &"x".repeat(3 * 1024 * 1024)).try_send().await;
+    let huge = cluster
+        .get("/apps/api/echo")
+        .header("X-Huge", &"x".repeat(3 * 1024 * 1024))
+        .try_send()
+        .await;
     if let Ok(answer) = huge {
         assert!(matches!(answer.status, 400 | 431), "{}", answer.status);
     }
@@ -335,7 +463,15 @@ async fn an_error_leaves_the_clients_connection_usable() {
     for _ in 0..3 {
         assert_eq!(client.get("/apps/unknown/").send().await.status, 404);
         assert_eq!(client.get("/apps/gone/").send().await.status, 502);
-        assert_eq!(client.request("POST", "/apps/unknown/").body("ignored").send().await.status, 404);
+        assert_eq!(
+            client
+                .request("POST", "/apps/unknown/")
+                .body("ignored")
+                .send()
+                .await
+                .status,
+            404
+        );
         assert_eq!(client.get("/apps/api/echo").send().await.status, 200);
     }
 }
@@ -345,24 +481,54 @@ async fn errors_over_http2_are_the_same() {
     let dead = free_address(own_address());
     let (_app, cluster) = start(|builder| builder.h2c().app_at("gone", dead)).await;
     let client = cluster.h2_client().await;
-    assert_problem(&client.get("/apps/unknown/", &[]).await, 404, "app_not_found", "coordinator");
-    assert_problem(&client.get("/apps/gone/", &[]).await, 502, "endpoint_unreachable", "worker");
-    assert_problem(&client.send("TRACE", "/apps/api/", &[], None).await, 405, "method_not_allowed", "coordinator");
-    let page = client.get("/apps/unknown/", &[("accept", "text/html")]).await;
-    assert!(page.headers.get("content-type").unwrap().starts_with("text/html"));
+    assert_problem(
+        &client.get("/apps/unknown/", &[]).await,
+        404,
+        "app_not_found",
+        "coordinator",
+    );
+    assert_problem(
+        &client.get("/apps/gone/", &[]).await,
+        502,
+        "endpoint_unreachable",
+        "worker",
+    );
+    assert_problem(
+        &client.send("TRACE", "/apps/api/", &[], None).await,
+        405,
+        "method_not_allowed",
+        "coordinator",
+    );
+    let page = client
+        .get("/apps/unknown/", &[("accept", "text/html")])
+        .await;
+    assert!(
+        page.headers
+            .get("content-type")
+            .unwrap()
+            .starts_with("text/html")
+    );
 }
 
-/// Keeps out: the worker's refusal went to the client as if it were the application's, with two different identifiers.
+/// Keeps out: the worker's refusal went to the client as if it were the application's, with two
+/// different identifiers.
 #[tokio::test]
 async fn a_worker_that_refuses_the_coordinator_is_a_fault_of_the_proxy() {
     let (app, mut cluster) = start_default().await;
     cluster.coordinator().signal(Signal::SIGTERM);
     cluster.coordinator().ended().await;
-    std::fs::write(cluster.folder().join("run/worker.token"), "another token than the worker's\n").unwrap();
+    std::fs::write(
+        cluster.folder().join("run/worker.token"),
+        "another token than the worker's\n",
+    )
+    .unwrap();
     cluster.restart_coordinator().await;
     let answer = cluster.get("/apps/api/echo").id("other-token").send().await;
     assert_problem(&answer, 500, "internal", "coordinator");
     assert_eq!(answer.request_id(), "other-token");
     assert_eq!(app.count(), 0);
-    assert_eq!(cluster.coordinator_log().request("other-token").await["status"], 500);
+    assert_eq!(
+        cluster.coordinator_log().request("other-token").await["status"],
+        500
+    );
 }

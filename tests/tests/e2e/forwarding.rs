@@ -1,4 +1,5 @@
-//! What the application sees of a request, what the client sees of a response, and what neither may see.
+//! What the application sees of a request, what the client sees of a response, and what neither may
+//! see.
 
 use app_proxy_tests::app::{RecordingApp, SeenRequest, raw, respond};
 use app_proxy_tests::cluster::Cluster;
@@ -16,7 +17,10 @@ async fn asked(cluster: &Cluster, app: &str, status: u16, headers: &[(&str, &str
 }
 
 fn folded(seen: &SeenRequest) -> Vec<String> {
-    seen.headers.names().map(|name| name.to_ascii_lowercase().replace(['_', '.'], "-")).collect()
+    seen.headers
+        .names()
+        .map(|name| name.to_ascii_lowercase().replace(['_', '.'], "-"))
+        .collect()
 }
 
 #[tokio::test]
@@ -45,12 +49,16 @@ async fn forwarded_headers_are_rebuilt_for_an_untrusted_client() {
     assert_eq!(forwarded.len(), 1);
     assert!(forwarded[0].contains("127.0.0.1"), "{forwarded:?}");
     assert!(forwarded[0].contains("proto=http"), "{forwarded:?}");
-    assert!(!forwarded[0].contains("evil") && !forwarded[0].contains("203.0.113"), "{forwarded:?}");
+    assert!(
+        !forwarded[0].contains("evil") && !forwarded[0].contains("203.0.113"),
+        "{forwarded:?}"
+    );
 }
 
 #[tokio::test]
 async fn forwarded_headers_of_a_trusted_proxy_are_believed() {
-    let (app, cluster) = start(|builder| builder.coordinator(&json!({"trusted_proxies": ["127.0.0.1/32"]}))).await;
+    let (app, cluster) =
+        start(|builder| builder.coordinator(&json!({"trusted_proxies": ["127.0.0.1/32"]}))).await;
     let request = || {
         cluster
             .get("/apps/notes/echo")
@@ -68,7 +76,10 @@ async fn forwarded_headers_of_a_trusted_proxy_are_believed() {
     assert_eq!(seen.header("X-Forwarded-Port"), Some("443"));
     let forwarded = seen.header("Forwarded").unwrap_or_default().to_owned();
     assert!(forwarded.contains("203.0.113.7"), "{forwarded}");
-    request().from_address("127.0.0.8".parse().unwrap()).send().await;
+    request()
+        .from_address("127.0.0.8".parse().unwrap())
+        .send()
+        .await;
     let seen = app.last();
     assert_eq!(seen.headers.all("X-Forwarded-For"), ["127.0.0.8"]);
     assert_eq!(seen.header("X-Forwarded-Proto"), Some("http"));
@@ -94,10 +105,22 @@ async fn headers_of_our_own_are_removed_in_every_spelling() {
         .await;
     let seen = app.last();
     let names = folded(&seen);
-    let ours: Vec<_> =
-        names.iter().filter(|name| name.starts_with("x-backend-") || name.starts_with("x-app-proxy")).collect();
-    assert_eq!(ours.iter().filter(|name| **name == "x-backend-request-id").count(), 1);
-    assert_eq!(ours.iter().filter(|name| **name == "x-backend-session-id").count(), 1);
+    let ours: Vec<_> = names
+        .iter()
+        .filter(|name| name.starts_with("x-backend-") || name.starts_with("x-app-proxy"))
+        .collect();
+    assert_eq!(
+        ours.iter()
+            .filter(|name| **name == "x-backend-request-id")
+            .count(),
+        1
+    );
+    assert_eq!(
+        ours.iter()
+            .filter(|name| **name == "x-backend-session-id")
+            .count(),
+        1
+    );
     assert_eq!(ours.len(), 2, "{ours:?}");
     assert!(!format!("{:?}", seen.headers).contains("evil"), "{seen:?}");
     assert_eq!(seen.header("X-Backendish"), Some("kept"));
@@ -166,7 +189,12 @@ async fn hop_by_hop_response_headers_stay_on_their_hop() {
 #[tokio::test]
 async fn the_session_cookie_does_not_reach_the_application_but_others_do() {
     let (app, cluster) = start_default().await;
-    let cookie = cluster.get("/apps/notes/echo").send().await.session_cookie().expect("a session");
+    let cookie = cluster
+        .get("/apps/notes/echo")
+        .send()
+        .await
+        .session_cookie()
+        .expect("a session");
     let ours = format!("{SESSION_COOKIE}={cookie}");
     for (sent, expected) in [
         (format!("a=1; {ours}; b=2"), Some("a=1; b=2")),
@@ -177,14 +205,25 @@ async fn the_session_cookie_does_not_reach_the_application_but_others_do() {
             format!("{SESSION_COOKIE}2=x; {ours}; x{SESSION_COOKIE}=y"),
             Some("app_proxy_session2=x; xapp_proxy_session=y"),
         ),
-        ("a=\"q; quoted\"; b=app_proxy_session=z".to_owned(), Some("a=\"q; quoted\"; b=app_proxy_session=z")),
+        (
+            "a=\"q; quoted\"; b=app_proxy_session=z".to_owned(),
+            Some("a=\"q; quoted\"; b=app_proxy_session=z"),
+        ),
         (format!("{SESSION_COOKIE}=forged.mac; a=1"), Some("a=1")),
     ] {
         for name in ["notes", "api"] {
-            cluster.get(&format!("/apps/{name}/echo")).header("Cookie", &sent).send().await;
+            cluster
+                .get(&format!("/apps/{name}/echo"))
+                .header("Cookie", &sent)
+                .send()
+                .await;
             let seen = app.last();
             let joined = seen.headers.all("Cookie").join("; ");
-            assert_eq!(Some(joined.as_str()).filter(|text| !text.is_empty()), expected, "{name}");
+            assert_eq!(
+                Some(joined.as_str()).filter(|text| !text.is_empty()),
+                expected,
+                "{name}"
+            );
         }
     }
     cluster
@@ -204,7 +243,11 @@ async fn the_session_header_does_not_reach_the_application() {
     let (app, cluster) = start_default().await;
     let answer = cluster.get("/apps/notes/echo").send().await;
     let session = answer.session_header().expect("a session").to_owned();
-    cluster.get("/apps/notes/echo").header(SESSION, &session).send().await;
+    cluster
+        .get("/apps/notes/echo")
+        .header(SESSION, &session)
+        .send()
+        .await;
     assert!(!app.last().headers.has(SESSION));
     assert_eq!(app.last().session_id(), Some(session_id(&session)));
 }
@@ -244,10 +287,17 @@ async fn all_other_request_headers_pass_as_they_are() {
 #[tokio::test]
 async fn the_host_of_the_client_reaches_the_application() {
     let (app, cluster) = start_default().await;
-    cluster.get("/apps/kept/echo").host("my.example:8443").send().await;
+    cluster
+        .get("/apps/kept/echo")
+        .host("my.example:8443")
+        .send()
+        .await;
     // Applications compare Origin with Host (Jupyter does), and so need the client's own.
     assert_eq!(app.last().headers.all("Host"), ["my.example:8443"]);
-    assert_eq!(app.last().header("X-Forwarded-Host"), Some("my.example:8443"));
+    assert_eq!(
+        app.last().header("X-Forwarded-Host"),
+        Some("my.example:8443")
+    );
 }
 
 #[tokio::test]
@@ -294,9 +344,15 @@ async fn all_response_headers_pass_as_they_are() {
 #[tokio::test]
 async fn every_method_passes() {
     let (app, cluster) = start_default().await;
-    for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "X-OWN"] {
+    for method in [
+        "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "X-OWN",
+    ] {
         let request = cluster.request(method, "/apps/api/echo");
-        let request = if method == "GET" { request } else { request.body("abc") };
+        let request = if method == "GET" {
+            request
+        } else {
+            request.body("abc")
+        };
         assert_eq!(request.send().await.status, 200, "{method}");
         assert_eq!(app.last().method, method);
         if method != "GET" {
@@ -308,7 +364,15 @@ async fn every_method_passes() {
 #[tokio::test]
 async fn a_get_with_a_body_passes() {
     let (app, cluster) = start_default().await;
-    assert_eq!(cluster.get("/apps/api/echo").body("query").send().await.status, 200);
+    assert_eq!(
+        cluster
+            .get("/apps/api/echo")
+            .body("query")
+            .send()
+            .await
+            .status,
+        200
+    );
     assert_eq!(app.last().body_bytes, Some(5));
 }
 
@@ -319,10 +383,17 @@ async fn large_bodies_pass_unchanged_up_and_down() {
     let body = pattern(size);
     let sum = Checksum::of(&body);
     let mut client = cluster.client().await;
-    let up = client.request("POST", "/apps/notes/echo").body(&body).send().await;
+    let up = client
+        .request("POST", "/apps/notes/echo")
+        .body(&body)
+        .send()
+        .await;
     assert_eq!(up.json()["body_bytes"], size);
     assert_eq!(up.json()["body_sum"], sum.value());
-    for target in [format!("/apps/notes/bytes/{size}"), format!("/apps/notes/bytes/{size}?chunked")] {
+    for target in [
+        format!("/apps/notes/bytes/{size}"),
+        format!("/apps/notes/bytes/{size}?chunked"),
+    ] {
         let down = client.get(&target).send().await;
         assert!(!down.truncated);
         assert_eq!(down.body.len(), size);
@@ -335,8 +406,10 @@ async fn a_chunked_upload_passes_unchanged() {
     let (_app, cluster) = start_default().await;
     let body = pattern(1_000_003);
     let mut client = cluster.client().await;
-    let head =
-        format!("POST /apps/notes/echo HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n\r\n", cluster.public());
+    let head = format!(
+        "POST /apps/notes/echo HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n\r\n",
+        cluster.public()
+    );
     client.send(head).await;
     for piece in body.chunks(7_919) {
         let mut bytes = format!("{:x};ext=1\r\n", piece.len()).into_bytes();
@@ -357,11 +430,19 @@ async fn http2_bodies_pass_unchanged_up_and_down() {
     let client = cluster.h2_client().await;
     let body = pattern(300_007);
     let sum = Checksum::of(&body);
-    let up = client.send("POST", "/apps/notes/echo", &[], Some(Bytes::from(body))).await;
+    let up = client
+        .send("POST", "/apps/notes/echo", &[], Some(Bytes::from(body)))
+        .await;
     assert_eq!(up.json()["body_sum"], sum.value());
     let down = client.get("/apps/notes/bytes/300007?chunked", &[]).await;
     assert!(down.checksum() == sum);
-    assert_eq!(client.send("HEAD", "/apps/notes/bytes/10", &[], None).await.body, b"");
+    assert_eq!(
+        client
+            .send("HEAD", "/apps/notes/bytes/10", &[], None)
+            .await
+            .body,
+        b""
+    );
 }
 
 #[tokio::test]
@@ -369,8 +450,16 @@ async fn http2_cookies_in_several_fields_are_one_to_the_application() {
     let (app, cluster) = start(app_proxy_tests::cluster::ClusterBuilder::h2c).await;
     let client = cluster.h2_client().await;
     let first = client.get("/apps/notes/echo", &[]).await;
-    let ours = format!("{SESSION_COOKIE}={}", first.session_cookie().expect("a session"));
-    client.get("/apps/notes/echo", &[("cookie", "a=1"), ("cookie", &ours), ("cookie", "b=2")]).await;
+    let ours = format!(
+        "{SESSION_COOKIE}={}",
+        first.session_cookie().expect("a session")
+    );
+    client
+        .get(
+            "/apps/notes/echo",
+            &[("cookie", "a=1"), ("cookie", &ours), ("cookie", "b=2")],
+        )
+        .await;
     // RFC 9113, section 8.2.3: they are joined before they go to HTTP/1.1.
     assert_eq!(app.last().headers.all("Cookie"), ["a=1; b=2"]);
 }
@@ -403,7 +492,9 @@ async fn an_application_can_refuse_a_body_that_is_expected() {
         .start()
         .await;
     let mut manual = app.accept("expect").await;
-    manual.send("HTTP/1.1 417 No\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno").await;
+    manual
+        .send("HTTP/1.1 417 No\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+        .await;
     let answer = client.read_response("POST").await;
     assert_eq!((answer.status, answer.text().as_str()), (417, "no"));
 }
@@ -428,13 +519,21 @@ async fn responses_without_a_body_leave_the_connection_usable() {
 #[tokio::test]
 async fn an_http10_client_gets_no_chunks() {
     let (_app, cluster) = start_default().await;
-    let mut client = cluster.get("/apps/api/chunked/3").http10().id("old").start().await;
+    let mut client = cluster
+        .get("/apps/api/chunked/3")
+        .http10()
+        .id("old")
+        .start()
+        .await;
     let head = client.read_head().await;
     assert_eq!(head.status(), 200);
     assert!(!head.headers.has("Transfer-Encoding"), "{head:?}");
     assert_eq!(head.headers.all("X-Backend-Request-ID"), ["old"]);
     let body = client.wire.read_to_end().await;
-    assert_eq!(String::from_utf8_lossy(&body), "chunk 1\nchunk 2\nchunk 3\n");
+    assert_eq!(
+        String::from_utf8_lossy(&body),
+        "chunk 1\nchunk 2\nchunk 3\n"
+    );
 }
 
 #[tokio::test]
@@ -450,7 +549,10 @@ async fn a_response_that_ends_with_its_connection_is_complete() {
     let (_app, cluster) = start_default().await;
     for version in ["1.0", "1.1"] {
         let data = format!("HTTP/{version} 200 OK\r\nX-Old: yes\r\n\r\nuntil the end");
-        let answer = cluster.get(&format!("/apps/api{}", raw(&data, "close"))).send().await;
+        let answer = cluster
+            .get(&format!("/apps/api{}", raw(&data, "close")))
+            .send()
+            .await;
         assert_eq!(answer.text(), "until the end");
         assert!(!answer.truncated);
         answer.request_id();
@@ -469,7 +571,10 @@ async fn locations_are_rewritten_back_under_strip() {
         ("login", "login"),
         ("../x", "../x"),
         ("?page=2", "?page=2"),
-        ("https://elsewhere.example/login", "https://elsewhere.example/login"),
+        (
+            "https://elsewhere.example/login",
+            "https://elsewhere.example/login",
+        ),
         ("//elsewhere.example/login", "//elsewhere.example/login"),
         (own.as_str(), own_rewritten.as_str()),
     ] {
@@ -484,7 +589,13 @@ async fn locations_are_rewritten_back_under_strip() {
 #[tokio::test]
 async fn a_rewritten_location_leads_back_to_the_application() {
     let (app, cluster) = start_default().await;
-    let answer = asked(&cluster, "notes", 302, &[("Location", "/echo?from=redirect")]).await;
+    let answer = asked(
+        &cluster,
+        "notes",
+        302,
+        &[("Location", "/echo?from=redirect")],
+    )
+    .await;
     let location = answer.headers.get("Location").unwrap().to_owned();
     let next = cluster.get(&location).send().await;
     assert_eq!(next.status, 200);
@@ -494,9 +605,16 @@ async fn a_rewritten_location_leads_back_to_the_application() {
 #[tokio::test]
 async fn locations_and_cookies_are_untouched_under_keep() {
     let (_app, cluster) = start_default().await;
-    let answer =
-        asked(&cluster, "kept", 302, &[("Location", "/apps/kept/login"), ("Set-Cookie", "a=1; Path=/apps/kept/")])
-            .await;
+    let answer = asked(
+        &cluster,
+        "kept",
+        302,
+        &[
+            ("Location", "/apps/kept/login"),
+            ("Set-Cookie", "a=1; Path=/apps/kept/"),
+        ],
+    )
+    .await;
     assert_eq!(answer.headers.all("Location"), ["/apps/kept/login"]);
     let cookies = answer.headers.all("Set-Cookie");
     assert!(cookies.contains(&"a=1; Path=/apps/kept/"), "{cookies:?}");
@@ -508,7 +626,9 @@ fn cookie_path(cookie: &str) -> Option<String> {
         let (name, value) = attribute.trim().split_once('=')?;
         name.eq_ignore_ascii_case("path").then_some(value)
     });
-    paths.last().map(|path| path.trim_end_matches('/').to_owned())
+    paths
+        .last()
+        .map(|path| path.trim_end_matches('/').to_owned())
 }
 
 #[tokio::test]
@@ -523,32 +643,57 @@ async fn cookie_paths_are_rewritten_back_under_strip() {
             ("Set-Cookie", "sub=2; path=/sub; Secure"),
             ("Set-Cookie", "none=3; HttpOnly"),
             ("Set-Cookie", "tricky=\"Path=/x\"; SameSite=Lax"),
-            ("Set-Cookie", "dated=4; Expires=Wed, 21 Oct 2026 07:28:00 GMT; Path=/d"),
+            (
+                "Set-Cookie",
+                "dated=4; Expires=Wed, 21 Oct 2026 07:28:00 GMT; Path=/d",
+            ),
         ],
     )
     .await;
     let cookies = answer.headers.all("Set-Cookie");
     let find = |name: &str| {
-        let found: Vec<_> = cookies.iter().filter(|cookie| cookie.starts_with(name)).collect();
+        let found: Vec<_> = cookies
+            .iter()
+            .filter(|cookie| cookie.starts_with(name))
+            .collect();
         assert_eq!(found.len(), 1, "{name}: {cookies:?}");
         (*found[0]).to_owned()
     };
-    assert_eq!(cookie_path(&find("root=1;")).as_deref(), Some("/apps/notes"));
+    assert_eq!(
+        cookie_path(&find("root=1;")).as_deref(),
+        Some("/apps/notes")
+    );
     assert!(find("root=1;").contains("HttpOnly"));
-    assert_eq!(cookie_path(&find("sub=2;")).as_deref(), Some("/apps/notes/sub"));
+    assert_eq!(
+        cookie_path(&find("sub=2;")).as_deref(),
+        Some("/apps/notes/sub")
+    );
     assert!(find("sub=2;").contains("Secure"));
     assert_eq!(find("none=3;"), "none=3; HttpOnly");
     assert_eq!(find("tricky="), "tricky=\"Path=/x\"; SameSite=Lax");
-    assert_eq!(cookie_path(&find("dated=4;")).as_deref(), Some("/apps/notes/d"));
+    assert_eq!(
+        cookie_path(&find("dated=4;")).as_deref(),
+        Some("/apps/notes/d")
+    );
     assert!(find("dated=4;").contains("Expires=Wed, 21 Oct 2026 07:28:00 GMT"));
 }
 
 #[tokio::test]
 async fn a_host_match_without_a_path_rewrites_nothing() {
     let app = RecordingApp::start().await;
-    let cluster =
-        Cluster::builder().app_with("site", app.addr(), &json!({"match": [{"host": "site.example"}]})).start().await;
-    let target = respond(302, &[("Location", "/login"), ("Set-Cookie", "a=1; Path=/")], "");
+    let cluster = Cluster::builder()
+        .app_with(
+            "site",
+            app.addr(),
+            &json!({"match": [{"host": "site.example"}]}),
+        )
+        .start()
+        .await;
+    let target = respond(
+        302,
+        &[("Location", "/login"), ("Set-Cookie", "a=1; Path=/")],
+        "",
+    );
     let answer = cluster.get(&target).host("site.example").send().await;
     assert_eq!(answer.headers.all("Location"), ["/login"]);
     assert!(answer.headers.all("Set-Cookie").contains(&"a=1; Path=/"));
@@ -561,21 +706,33 @@ async fn connections_to_workers_and_applications_are_reused() {
     for n in 0..20 {
         let id = format!("reuse-{n}");
         cluster.get("/apps/api/echo").id(&id).send().await;
-        // A connection is free for the next request once this one is logged; the client has its answer before.
-        for line in [cluster.worker_log(0).request(&id).await, cluster.coordinator_log().request(&id).await] {
+        // A connection is free for the next request once this one is logged; the client has its
+        // answer before.
+        for line in [
+            cluster.worker_log(0).request(&id).await,
+            cluster.coordinator_log().request(&id).await,
+        ] {
             reused += usize::from(line["connection_reused"] == true);
         }
     }
-    // All but the first at each tier, with room for Pingora's race: `reused_stream` gives a connection up ("failed to acquire reusable stream")
-    // when the task that watched it on another thread has unlocked it and not yet let go of it.
-    assert!((32..=38).contains(&reused), "{reused} of 40 on a connection that was there");
+    // All but the first at each tier, with room for Pingora's race: `reused_stream` gives a
+    // connection up ("failed to acquire reusable stream") when the task that watched it on another
+    // thread has unlocked it and not yet let go of it.
+    assert!(
+        (32..=38).contains(&reused),
+        "{reused} of 40 on a connection that was there"
+    );
     assert!(app.connections() <= 4, "{} connections", app.connections());
 }
 
 #[tokio::test]
 async fn a_connection_that_the_client_wants_closed_is_closed() {
     let (_app, cluster) = start_default().await;
-    let mut client = cluster.get("/apps/api/echo").header("Connection", "close").start().await;
+    let mut client = cluster
+        .get("/apps/api/echo")
+        .header("Connection", "close")
+        .start()
+        .await;
     assert_eq!(client.read_response("GET").await.status, 200);
     assert_eq!(client.closed().await, 0);
 }

@@ -1,4 +1,5 @@
-//! A disk without room: changes are refused with a clear code, requests go on, and when there is room again so do changes.
+//! A disk without room: changes are refused with a clear code, requests go on, and when there is
+//! room again so do changes.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -47,15 +48,22 @@ impl SmallDisk {
 
     /// Starts a program where the filesystem is, in the folder that it was to start in.
     fn launch(&self) -> Launch {
-        let enter = format!("nsenter --target {} --user --preserve-credentials --mount", self.keeper.id());
+        let enter = format!(
+            "nsenter --target {} --user --preserve-credentials --mount",
+            self.keeper.id()
+        );
         let script = format!(r#"exec {enter} sh -c 'cd "$0" && exec "$@"' "$PWD" "$@""#);
-        Launch { under: ["sh", "-c", &script, "sh"].map(str::to_owned).into(), ..Launch::default() }
+        Launch {
+            under: ["sh", "-c", &script, "sh"].map(str::to_owned).into(),
+            ..Launch::default()
+        }
     }
 
     /// A file on it, as it is seen from here.
     fn seen_from_here(&self, name: &str) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.keeper.id()));
-        root.join(self.folder.path().strip_prefix("/").unwrap()).join(name)
+        root.join(self.folder.path().strip_prefix("/").unwrap())
+            .join(name)
     }
 
     /// Takes the last byte of it.
@@ -81,9 +89,13 @@ impl Drop for SmallDisk {
 /// A cluster whose store is at `store`, with an app of the file and one of the API.
 async fn cluster_on(app: &RecordingApp, store: &Path, launch: Launch) -> Cluster {
     let store = json!({"store": {"path": store}});
-    let builder = Cluster::builder().app_at("filed", app.addr()).coordinator(&store);
+    let builder = Cluster::builder()
+        .app_at("filed", app.addr())
+        .coordinator(&store);
     let cluster = builder.launch(Program::Coordinator, launch).start().await;
-    cluster.put_app("notes", &with_sessions(&[app.addr()])).await;
+    cluster
+        .put_app("notes", &with_sessions(&[app.addr()]))
+        .await;
     cluster
 }
 
@@ -96,14 +108,20 @@ fn bulky(endpoint: SocketAddr) -> Value {
     app
 }
 
-/// Registers apps until there is no room for another one; says which were acknowledged, and which one was not.
+/// Registers apps until there is no room for another one; says which were acknowledged, and which
+/// one was not.
 async fn put_until_full(api: &Api, app: &Value) -> (Vec<String>, String) {
     let mut acknowledged = Vec::new();
     for number in 0..10_000 {
         let name = format!("bulky-{number}");
         let answer = api.put_app(&name, app).await;
         if answer.status != 201 {
-            assert_eq!((answer.status, answer.problem_code().as_str()), (503, "store_full"), "{}", answer.text());
+            assert_eq!(
+                (answer.status, answer.problem_code().as_str()),
+                (503, "store_full"),
+                "{}",
+                answer.text()
+            );
             assert!(answer.headers.has("Retry-After"));
             assert!(!answer.text().contains(".db"), "{}", answer.text());
             return (acknowledged, name);
@@ -116,17 +134,25 @@ async fn put_until_full(api: &Api, app: &Value) -> (Vec<String>, String) {
 async fn apps(api: &Api) -> BTreeMap<String, Value> {
     let list = api.json("/api/v1/apps").await;
     let items = list["items"].as_array().unwrap().iter();
-    items.map(|app| (app["name"].as_str().unwrap().to_owned(), app.clone())).collect()
+    items
+        .map(|app| (app["name"].as_str().unwrap().to_owned(), app.clone()))
+        .collect()
 }
 
-/// What has to be true while the disk is full, and after there is room again; gives back the table, and a session with its requests.
+/// What has to be true while the disk is full, and after there is room again; gives back the table,
+/// and a session with its requests.
 async fn meets_a_full_disk(
     app: &RecordingApp,
     cluster: &Cluster,
     make_room: impl FnOnce(),
 ) -> (BTreeMap<String, Value>, String, u64) {
     let api = cluster.api();
-    let session = cluster.get("/apps/notes/echo").send().await.session_cookie().unwrap();
+    let session = cluster
+        .get("/apps/notes/echo")
+        .send()
+        .await
+        .session_cookie()
+        .unwrap();
     let mut socket = cluster.websocket("/apps/notes/ws/echo", &[]).await;
     let body = bulky(app.addr());
     let (acknowledged, refused) = put_until_full(&api, &body).await;
@@ -134,13 +160,32 @@ async fn meets_a_full_disk(
     assert_eq!(full.len(), 2 + acknowledged.len());
     assert_eq!(api.get_app(&refused).await.status, 404);
     for _ in 0..20 {
-        let answer = cluster.get("/apps/notes/echo").session(&session).send().await;
+        let answer = cluster
+            .get("/apps/notes/echo")
+            .session(&session)
+            .send()
+            .await;
         assert_eq!((answer.status, answer.session_cookie()), (200, None));
-        assert!(cluster.get("/apps/filed/echo").send().await.session_cookie().is_some());
-        assert_eq!(api.put_app(&refused, &body).await.problem_code(), "store_full");
+        assert!(
+            cluster
+                .get("/apps/filed/echo")
+                .send()
+                .await
+                .session_cookie()
+                .is_some()
+        );
+        assert_eq!(
+            api.put_app(&refused, &body).await.problem_code(),
+            "store_full"
+        );
     }
     // What changes nothing needs no room.
-    assert_eq!(api.put_app("notes", &with_sessions(&[app.addr()])).await.status, 200);
+    assert_eq!(
+        api.put_app("notes", &with_sessions(&[app.addr()]))
+            .await
+            .status,
+        200
+    );
     socket.send_text("still there").await;
     assert_eq!(socket.frame().await.as_text(), "still there");
     assert_eq!(apps(&api).await, full);
@@ -165,7 +210,10 @@ async fn a_full_filesystem_refuses_changes_and_nothing_else() {
     };
     let app = RecordingApp::start().await;
     let mut cluster = cluster_on(&app, &disk.store(), disk.launch()).await;
-    assert!(!disk.store().exists(), "the store is on the small filesystem");
+    assert!(
+        !disk.store().exists(),
+        "the store is on the small filesystem"
+    );
     assert!(disk.seen_from_here("coordinator.db").exists());
     disk.fill();
     let (table, ..) = meets_a_full_disk(&app, &cluster, || disk.make_room()).await;
@@ -178,12 +226,20 @@ async fn a_full_filesystem_refuses_changes_and_nothing_else() {
 async fn a_limit_of_the_size_of_files_ends_no_coordinator() {
     let app = RecordingApp::start().await;
     let folder = tempfile::tempdir().unwrap();
-    let under = ["prlimit", "--fsize=1048576:unlimited"].map(str::to_owned).into();
-    let launch = Launch { under, ..Launch::default() };
+    let under = ["prlimit", "--fsize=1048576:unlimited"]
+        .map(str::to_owned)
+        .into();
+    let launch = Launch {
+        under,
+        ..Launch::default()
+    };
     let mut cluster = cluster_on(&app, &folder.path().join("coordinator.db"), launch).await;
     let pid = cluster.coordinator().pid().to_string();
     let lift = || {
-        let done = Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited"]).status().unwrap();
+        let done = Command::new("prlimit")
+            .args(["--pid", &pid, "--fsize=unlimited"])
+            .status()
+            .unwrap();
         assert!(done.success());
     };
     let (table, session, requests) = meets_a_full_disk(&app, &cluster, lift).await;
@@ -192,5 +248,8 @@ async fn a_limit_of_the_size_of_files_ends_no_coordinator() {
     cluster.launch_coordinator(Launch::default());
     cluster.restart_coordinator().await;
     assert_eq!(apps(&cluster.api()).await, table);
-    assert_eq!(number(&cluster.session(session_id(&session)).await, "requests"), requests);
+    assert_eq!(
+        number(&cluster.session(session_id(&session)).await, "requests"),
+        requests
+    );
 }

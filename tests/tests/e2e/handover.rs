@@ -1,4 +1,5 @@
-//! A coordinator hands over while its state changes: two processes serve from one store for some seconds, and nobody notices.
+//! A coordinator hands over while its state changes: two processes serve from one store for some
+//! seconds, and nobody notices.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use tokio::task::JoinHandle;
 
 use crate::{number, session_id};
 
-/// Starts a successor and has the coordinator hand over to it; gives back the old process once it takes no connections any more.
+/// Starts a successor and has the coordinator hand over to it; gives back the old process once it
+/// takes no connections any more.
 pub(crate) async fn hand_over(cluster: &mut Cluster) -> Daemon {
     let successor = cluster.spawn_coordinator(&["-u"]);
     hand_over_to(cluster, successor).await
@@ -31,7 +33,8 @@ async fn hand_over_to(cluster: &mut Cluster, mut successor: Daemon) -> Daemon {
     successor.listener("public").await;
     successor.listener("admin").await;
     cluster.put_coordinator(successor);
-    old.wait_for_stderr("a drain", |line| line.contains("draining:")).await;
+    old.wait_for_stderr("a drain", |line| line.contains("draining:"))
+        .await;
     old
 }
 
@@ -44,7 +47,8 @@ struct Outcome {
     at: String,
 }
 
-/// A scheduler that moves an app to and fro through a hand-over, and who asks right behind each change.
+/// A scheduler that moves an app to and fro through a hand-over, and who asks right behind each
+/// change.
 struct Mover {
     app: String,
     public: SocketAddr,
@@ -55,8 +59,8 @@ struct Mover {
 }
 
 impl Mover {
-    /// Asks on the connection that is kept, or on one that is not; what a kept one that was closed in the meantime does not
-    /// answer was never asked (RFC 9112, section 9.5).
+    /// Asks on the connection that is kept, or on one that is not; what a kept one that was closed
+    /// in the meantime does not answer was never asked (RFC 9112, section 9.5).
     async fn ask(&mut self, keep: bool) -> Option<Response> {
         let target = format!("/apps/{}/whoami", self.app);
         if keep && let Some(mut client) = self.kept.take() {
@@ -77,7 +81,8 @@ impl Mover {
         Some(answer)
     }
 
-    /// Puts the app somewhere. A call whose connection was closed is made again, which changes nothing if it was carried out.
+    /// Puts the app somewhere. A call whose connection was closed is made again, which changes
+    /// nothing if it was carried out.
     async fn put(&mut self, endpoint: SocketAddr) -> bool {
         let body = stateless(&[endpoint]);
         let answer = match self.caller.put_app(&self.app, &body).await {
@@ -114,7 +119,11 @@ impl Mover {
                     Some(answer) if answer.status == 200 && answer.text() == outcome.at => {}
                     Some(answer) if answer.status == 200 => outcome.stale += 1,
                     answer => {
-                        println!("{}: {:?}", self.app, answer.map(|answer| (answer.status, answer.text())));
+                        println!(
+                            "{}: {:?}",
+                            self.app,
+                            answer.map(|answer| (answer.status, answer.text()))
+                        );
                         outcome.failed += 1;
                     }
                 }
@@ -134,7 +143,10 @@ struct Movers {
 
 impl Movers {
     fn start(cluster: &Cluster, count: usize, endpoints: [SocketAddr; 2]) -> Self {
-        let (stop, changes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (stop, changes) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicUsize::new(0)),
+        );
         let running = (0..count).map(|number| {
             let mover = Mover {
                 app: format!("moving-{number}"),
@@ -144,16 +156,26 @@ impl Movers {
                 endpoints,
                 changes: Arc::clone(&changes),
             };
-            (mover.app.clone(), tokio::spawn(mover.run(Arc::clone(&stop))))
+            (
+                mover.app.clone(),
+                tokio::spawn(mover.run(Arc::clone(&stop))),
+            )
         });
         let running = running.collect();
-        Self { stop, changes, running }
+        Self {
+            stop,
+            changes,
+            running,
+        }
     }
 
     /// Waits until `more` further changes were made and asked after.
     async fn go_on(&self, more: usize) {
         let target = self.changes.load(Ordering::Relaxed) + more;
-        eventually("changes to go on", || (self.changes.load(Ordering::Relaxed) >= target).then_some(())).await;
+        eventually("changes to go on", || {
+            (self.changes.load(Ordering::Relaxed) >= target).then_some(())
+        })
+        .await;
     }
 
     /// Stops them; nothing may have been stale, have failed or be lost.
@@ -165,7 +187,10 @@ impl Movers {
             let stored = api.json(&format!("/api/v1/apps/{app}")).await;
             assert_eq!(stored["endpoints"][0]["address"], outcome.at, "{app}");
         }
-        println!("{} changes, four requests behind each", self.changes.load(Ordering::Relaxed));
+        println!(
+            "{} changes, four requests behind each",
+            self.changes.load(Ordering::Relaxed)
+        );
     }
 }
 
@@ -179,7 +204,12 @@ async fn changes_during_a_hand_over_are_seen_by_whoever_asks_next_and_none_is_lo
     for _ in 0..2 {
         let mut old = hand_over(&mut cluster).await;
         movers.go_on(20).await;
-        assert_eq!(old.ended().await.code(), Some(0), "{}", old.stderr().join("\n"));
+        assert_eq!(
+            old.ended().await.code(),
+            Some(0),
+            "{}",
+            old.stderr().join("\n")
+        );
         movers.go_on(20).await;
     }
     let api = cluster.api();
@@ -206,14 +236,25 @@ async fn websocket(
 
 /// Both ends see a close frame with `code`, answer it, and see the end.
 async fn closes((client, server): &mut (WebSocket, WebSocket), code: u16) {
-    assert_eq!((client.frame().await.close_code(), server.frame().await.close_code()), (Some(code), Some(code)));
+    assert_eq!(
+        (
+            client.frame().await.close_code(),
+            server.frame().await.close_code()
+        ),
+        (Some(code), Some(code))
+    );
     client.send(Frame::close(code, "")).await;
     server.send(Frame::close(code, "")).await;
     assert_eq!((client.next().await, server.next().await), (None, None));
 }
 
 async fn new_session(cluster: &Cluster, app: &str) -> String {
-    cluster.get(&format!("/apps/{app}/echo")).send().await.session_cookie().expect("a session")
+    cluster
+        .get(&format!("/apps/{app}/echo"))
+        .send()
+        .await
+        .session_cookie()
+        .expect("a session")
 }
 
 /// Waits until a session's record says so many open streams.
@@ -248,7 +289,13 @@ async fn what_lives_on_in_the_old_process_is_known_and_ended_by_the_new_one() {
     let answer = cluster.get("/apps/filed/echo").session(&filed).send().await;
     assert_eq!((answer.status, answer.session_cookie()), (200, None));
     let mut record = open_streams(&cluster, session_id(&moving), 1).await;
-    assert_eq!((number(&record, "requests"), record["last_request_id"].as_str()), (2, Some("ws-moving")));
+    assert_eq!(
+        (
+            number(&record, "requests"),
+            record["last_request_id"].as_str()
+        ),
+        (2, Some("ws-moving"))
+    );
     // Activity in the old process is activity here.
     for direction in ["in", "out", "in"] {
         let (client, server) = &mut socket_moving;
@@ -260,40 +307,76 @@ async fn what_lives_on_in_the_old_process_is_known_and_ended_by_the_new_one() {
             server.send_text("from the application").await;
             client.frame().await;
         }
-        record = eventually_async(&format!("activity ({direction}) of the old process"), || async {
-            let now = cluster.session(session_id(&moving)).await;
-            let moved = now["last_active_at"].as_str() > record["last_active_at"].as_str();
-            (moved && number(&now, &bytes) > number(&record, &bytes)).then_some(now)
-        })
+        record = eventually_async(
+            &format!("activity ({direction}) of the old process"),
+            || async {
+                let now = cluster.session(session_id(&moving)).await;
+                let moved = now["last_active_at"].as_str() > record["last_active_at"].as_str();
+                (moved && number(&now, &bytes) > number(&record, &bytes)).then_some(now)
+            },
+        )
         .await;
         assert_eq!(number(&record, "open_streams"), 1);
     }
 
-    let call = cluster.api().call("DELETE", &format!("/api/v1/sessions/{}", session_id(&ended)));
+    let call = cluster.api().call(
+        "DELETE",
+        &format!("/api/v1/sessions/{}", session_id(&ended)),
+    );
     assert_eq!(call.send().await.status, 204);
     closes(&mut socket_ended, 1008).await;
     cluster.delete_app("dropped").await;
     closes(&mut socket_dropped, 1001).await;
-    for (id, reason) in [("ws-ended", "session_deleted"), ("ws-dropped", "app_deleted")] {
+    for (id, reason) in [
+        ("ws-ended", "session_deleted"),
+        ("ws-dropped", "app_deleted"),
+    ] {
         let close = cluster.coordinator_log().event(id, "stream_close").await;
         // The worker hears of a deleted app too, and may be first.
         assert_eq!(close["error"], reason, "{close}");
     }
-    assert_eq!(cluster.get("/apps/dropped/echo").session(&dropped).send().await.status, 404);
-    let another = cluster.get("/apps/kept/echo").session(&ended).send().await.session_cookie();
-    assert_ne!(session_id(&another.expect("another session")), session_id(&ended));
+    assert_eq!(
+        cluster
+            .get("/apps/dropped/echo")
+            .session(&dropped)
+            .send()
+            .await
+            .status,
+        404
+    );
+    let another = cluster
+        .get("/apps/kept/echo")
+        .session(&ended)
+        .send()
+        .await
+        .session_cookie();
+    assert_ne!(
+        session_id(&another.expect("another session")),
+        session_id(&ended)
+    );
 
     // The other one goes on, until its client has had enough; then the old process ends.
     socket_moving.0.send_text("still there").await;
     assert_eq!(socket_moving.1.frame().await.as_text(), "still there");
-    assert!(old.try_status().is_none(), "the old process left its WebSocket");
+    assert!(
+        old.try_status().is_none(),
+        "the old process left its WebSocket"
+    );
     socket_moving.0.send(Frame::close(1000, "")).await;
     assert_eq!(socket_moving.1.frame().await.close_code(), Some(1000));
     socket_moving.1.send(Frame::close(1000, "")).await;
     drop(socket_moving);
-    assert_eq!(old.ended().await.code(), Some(0), "{}", old.stderr().join("\n"));
+    assert_eq!(
+        old.ended().await.code(),
+        Some(0),
+        "{}",
+        old.stderr().join("\n")
+    );
     let last = open_streams(&cluster, session_id(&moving), 0).await;
-    assert!(number(&last, "bytes_in") > number(&record, "bytes_in"), "{last} after {record}");
+    assert!(
+        number(&last, "bytes_in") > number(&record, "bytes_in"),
+        "{last} after {record}"
+    );
 }
 
 #[tokio::test]
@@ -301,14 +384,20 @@ async fn what_the_old_process_acknowledges_last_is_there_in_the_new_one() {
     let app = RecordingApp::start().await;
     let mut cluster = Cluster::builder().app_at("filed", app.addr()).start().await;
     let session = new_session(&cluster, "filed").await;
-    // A connection to the old process that is kept open by a stream, and calls on connections that were made before the hand-over.
+    // A connection to the old process that is kept open by a stream, and calls on connections that
+    // were made before the hand-over.
     let _socket = websocket(&app, &cluster, "filed", &session, "ws-open").await;
     let mut successor = cluster.spawn_coordinator(&["-u"]);
     let body = with_sessions(&[app.addr()]);
     // The successor has read the store, or is about to.
     let mut names = Vec::new();
     let api = cluster.api();
-    let listens = |successor: &Daemon| successor.stderr().iter().any(|line| line.contains("Bootstrap starting"));
+    let listens = |successor: &Daemon| {
+        successor
+            .stderr()
+            .iter()
+            .any(|line| line.contains("Bootstrap starting"))
+    };
     while !listens(&successor) {
         let name = format!("late-{}", names.len());
         assert_eq!(api.put_app(&name, &body).await.status, 201);
@@ -323,33 +412,63 @@ async fn what_the_old_process_acknowledges_last_is_there_in_the_new_one() {
     }
     successor.listener("public").await;
     cluster.put_coordinator(successor);
-    old.wait_for_stderr("a drain", |line| line.contains("draining:")).await;
+    old.wait_for_stderr("a drain", |line| line.contains("draining:"))
+        .await;
     for name in &names {
         assert_eq!(api.get_app(name).await.status, 200, "{name}");
-        assert_eq!(cluster.get(&format!("/apps/{name}/whoami")).send().await.status, 200, "{name}");
+        assert_eq!(
+            cluster
+                .get(&format!("/apps/{name}/whoami"))
+                .send()
+                .await
+                .status,
+            200,
+            "{name}"
+        );
     }
 }
 
-/// Keeps out: a start took the apps of the file over into the store before it had the listeners, and the running coordinator followed.
+/// Keeps out: a start took the apps of the file over into the store before it had the listeners,
+/// and the running coordinator followed.
 #[tokio::test]
 async fn a_start_that_comes_to_nothing_changes_nothing_for_the_coordinator_that_runs() {
     let app = RecordingApp::start().await;
-    let mut cluster = Cluster::builder().app_at("kept", app.addr()).app_at("goes", app.addr()).start().await;
+    let mut cluster = Cluster::builder()
+        .app_at("kept", app.addr())
+        .app_at("goes", app.addr())
+        .start()
+        .await;
     cluster.put_app("api", &with_sessions(&[app.addr()])).await;
     let session = new_session(&cluster, "goes").await;
     let mut socket = websocket(&app, &cluster, "goes", &session, "ws-goes").await;
     let before = cluster.admin_json("/api/v1/apps").await;
-    let filed = |name: &str| json!({"name": name, "endpoints": [{"address": app.addr().to_string()}]});
-    cluster.patch_coordinator_config(&json!({"coordinator": {"apps": [filed("kept"), filed("comes")]}}));
+    let filed =
+        |name: &str| json!({"name": name, "endpoints": [{"address": app.addr().to_string()}]});
+    cluster.patch_coordinator_config(
+        &json!({"coordinator": {"apps": [filed("kept"), filed("comes")]}}),
+    );
     // Nobody tells the running one to hand over; and a second one finds the addresses in use.
     for args in [&["-u"][..], &[]] {
         let mut another = cluster.spawn_coordinator(args);
-        assert_eq!(another.ended().await.code(), Some(1), "{args:?}: {}", another.stderr().join("\n"));
+        assert_eq!(
+            another.ended().await.code(),
+            Some(1),
+            "{args:?}: {}",
+            another.stderr().join("\n")
+        );
         assert_eq!(cluster.admin_json("/api/v1/apps").await, before, "{args:?}");
     }
     // What another process had written would count before this.
-    let put = cluster.api().put_app("api", &stateless(&[app.addr()])).await;
-    assert_eq!(number(&put.json(), "revision"), number(&before, "revision") + 1, "{}", put.text());
+    let put = cluster
+        .api()
+        .put_app("api", &stateless(&[app.addr()]))
+        .await;
+    assert_eq!(
+        number(&put.json(), "revision"),
+        number(&before, "revision") + 1,
+        "{}",
+        put.text()
+    );
     socket.0.send_text("still there").await;
     assert_eq!(socket.1.frame().await.as_text(), "still there");
     // One that takes over takes the file's apps over too, for both.
@@ -357,12 +476,18 @@ async fn a_start_that_comes_to_nothing_changes_nothing_for_the_coordinator_that_
     closes(&mut socket, 1001).await;
     drop(old);
     let apps = cluster.admin_json("/api/v1/apps").await;
-    let names: Vec<_> = apps["items"].as_array().unwrap().iter().map(|app| app["name"].as_str().unwrap()).collect();
+    let names: Vec<_> = apps["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|app| app["name"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["api", "comes", "kept"]);
     assert_eq!(cluster.get("/apps/comes/echo").send().await.status, 200);
 }
 
-/// Keeps out: a process that took over and had missed an app which came and went could not take changes any more.
+/// Keeps out: a process that took over and had missed an app which came and went could not take
+/// changes any more.
 #[tokio::test]
 async fn an_app_that_came_and_went_while_the_successor_started_keeps_nobody_from_changing_apps() {
     let app = RecordingApp::start().await;
@@ -370,7 +495,11 @@ async fn an_app_that_came_and_went_while_the_successor_started_keeps_nobody_from
     let body = with_sessions(&[app.addr()]);
     cluster.put_app("first", &body).await;
     let successor = cluster.spawn_coordinator(&["-u"]);
-    successor.wait_for_stderr("that it has read the store", |line| line.contains("Bootstrap starting")).await;
+    successor
+        .wait_for_stderr("that it has read the store", |line| {
+            line.contains("Bootstrap starting")
+        })
+        .await;
     cluster.put_app("short", &body).await;
     cluster.delete_app("short").await;
     let mut old = hand_over_to(&mut cluster, successor).await;

@@ -12,7 +12,8 @@ use serde_json::json;
 
 use crate::{start, start_default};
 
-/// All responses to bytes that are sent as they are, up to the end of the connection or of the client's patience.
+/// All responses to bytes that are sent as they are, up to the end of the connection or of the
+/// client's patience.
 async fn responses_to(cluster: &Cluster, bytes: &[u8]) -> Vec<Response> {
     let mut client = cluster.client().await;
     let _ = client.wire.try_send(bytes).await;
@@ -32,7 +33,10 @@ async fn assert_sound(cluster: &mut Cluster) {
         assert!(cluster.worker_daemon(index).try_status().is_none());
         lines.extend(cluster.worker_daemon(index).stderr());
     }
-    let panics: Vec<_> = lines.iter().filter(|line| line.contains("panicked")).collect();
+    let panics: Vec<_> = lines
+        .iter()
+        .filter(|line| line.contains("panicked"))
+        .collect();
     assert!(panics.is_empty(), "{panics:?}");
 }
 
@@ -44,21 +48,59 @@ fn smuggling() -> Vec<(&'static str, String)> {
     vec![
         (
             "length and chunks",
-            format!("{post}Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{second}"),
+            format!(
+                "{post}Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{second}"
+            ),
         ),
         (
             "chunks and a short length",
-            format!("{post}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n2e\r\n{second}\r\n0\r\n\r\n"),
+            format!(
+                "{post}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n2e\r\n{second}\r\n0\r\n\r\n"
+            ),
         ),
-        ("two lengths", format!("{post}Content-Length: 0\r\nContent-Length: {}\r\n\r\n{second}", second.len())),
-        ("a list of lengths", format!("{post}Content-Length: 0, {}\r\n\r\n{second}", second.len())),
-        ("a negative length", format!("{post}Content-Length: -1\r\n\r\n{second}")),
-        ("a signed length", format!("{post}Content-Length: +0\r\n\r\n{second}")),
-        ("an unknown coding", format!("{post}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n{second}")),
-        ("chunked is not the last", format!("{post}Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n{second}")),
-        ("chunked twice", format!("{post}Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n0\r\n\r\n{second}")),
-        ("a space before the colon", format!("{post}Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n{second}")),
-        ("a folded line", format!("{post}X: a\r\n Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n{second}")),
+        (
+            "two lengths",
+            format!(
+                "{post}Content-Length: 0\r\nContent-Length: {}\r\n\r\n{second}",
+                second.len()
+            ),
+        ),
+        (
+            "a list of lengths",
+            format!("{post}Content-Length: 0, {}\r\n\r\n{second}", second.len()),
+        ),
+        (
+            "a negative length",
+            format!("{post}Content-Length: -1\r\n\r\n{second}"),
+        ),
+        (
+            "a signed length",
+            format!("{post}Content-Length: +0\r\n\r\n{second}"),
+        ),
+        (
+            "an unknown coding",
+            format!("{post}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n{second}"),
+        ),
+        (
+            "chunked is not the last",
+            format!("{post}Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n{second}"),
+        ),
+        (
+            "chunked twice",
+            format!(
+                "{post}Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n0\r\n\r\n{second}"
+            ),
+        ),
+        (
+            "a space before the colon",
+            format!("{post}Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n{second}"),
+        ),
+        (
+            "a folded line",
+            format!(
+                "{post}X: a\r\n Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n{second}"
+            ),
+        ),
         (
             "another spelling",
             format!(
@@ -68,11 +110,26 @@ fn smuggling() -> Vec<(&'static str, String)> {
         ),
         (
             "a bare return",
-            format!("{post}X: a\rTransfer-Encoding: chunked\r\nContent-Length: {}\r\n\r\n{second}", second.len()),
+            format!(
+                "{post}X: a\rTransfer-Encoding: chunked\r\nContent-Length: {}\r\n\r\n{second}",
+                second.len()
+            ),
         ),
-        ("a NUL", format!("{post}X: a\0b\r\nContent-Length: {}\r\n\r\n{second}", second.len())),
-        ("a chunk that is too long", format!("{post}Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n{second}")),
-        ("a chunk that is no number", format!("{post}Transfer-Encoding: chunked\r\n\r\nzz\r\n{second}")),
+        (
+            "a NUL",
+            format!(
+                "{post}X: a\0b\r\nContent-Length: {}\r\n\r\n{second}",
+                second.len()
+            ),
+        ),
+        (
+            "a chunk that is too long",
+            format!("{post}Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n{second}"),
+        ),
+        (
+            "a chunk that is no number",
+            format!("{post}Transfer-Encoding: chunked\r\n\r\nzz\r\n{second}"),
+        ),
         (
             "HTTP/1.0 with chunks",
             format!(
@@ -89,10 +146,13 @@ async fn no_request_is_smuggled_past_the_coordinator() {
     for (what, bytes) in smuggling() {
         let before = app.count();
         responses_to(&cluster, bytes.as_bytes()).await;
-        // Whatever the application took for a request has to have been one to the coordinator as well. (An
-        // identifier that is missing or doubled ends the test in `request_id`.)
+        // Whatever the application took for a request has to have been one to the coordinator as
+        // well. (An identifier that is missing or doubled ends the test in `request_id`.)
         for request in &app.requests()[before..] {
-            let line = cluster.coordinator_log().request(request.request_id()).await;
+            let line = cluster
+                .coordinator_log()
+                .request(request.request_id())
+                .await;
             let path = format!("/apps/api{}", request.path());
             assert_eq!(line["path"], path, "{what}: {request:?}");
             assert_eq!(line["method"], request.method, "{what}: {request:?}");
@@ -107,7 +167,10 @@ async fn garbage_is_answered_or_dropped_and_does_no_harm() {
     let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\x20";
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
     let long_line = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(2_000_000));
-    let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "A: b\r\n".repeat(5_000));
+    let many = format!(
+        "GET / HTTP/1.1\r\nHost: x\r\n{}\r\n",
+        "A: b\r\n".repeat(5_000)
+    );
     let inputs: [&[u8]; 10] = [
         hello,
         preface,
@@ -141,7 +204,9 @@ async fn garbage_on_the_h2c_listener_stops_nobody() {
         silent.push(client);
     }
     let mut broken = Client::connect(cluster.h2c()).await;
-    broken.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nnot a frame at all, and more of it").await;
+    broken
+        .send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nnot a frame at all, and more of it")
+        .await;
     let client = cluster.h2_client().await;
     assert_eq!(client.get("/apps/api/echo", &[]).await.status, 200);
     drop(silent);
@@ -153,7 +218,9 @@ async fn a_client_that_stalls_in_its_head_is_let_go() {
     let short = json!({"timeouts": {"client_read": "500ms"}});
     let (_app, mut cluster) = start(|builder| builder.coordinator(&short)).await;
     let mut client = cluster.client().await;
-    client.send("GET /apps/api/echo HTTP/1.1\r\nHost: x\r\nX-Slow: ").await;
+    client
+        .send("GET /apps/api/echo HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        .await;
     client.closed().await;
     assert_sound(&mut cluster).await;
 }
@@ -192,7 +259,11 @@ async fn an_unused_connection_is_closed_after_its_time() {
 async fn a_client_that_accepts_nothing_is_let_go() {
     let short = json!({"timeouts": {"client_write": "1s"}});
     let (app, cluster) = start(|builder| builder.coordinator(&short)).await;
-    let client = cluster.get("/apps/api/bytes/100000000").id("accepts-nothing").start().await;
+    let client = cluster
+        .get("/apps/api/bytes/100000000")
+        .id("accepts-nothing")
+        .start()
+        .await;
     client.wire.shrink_receive_buffer();
     app.wait_for_id("accepts-nothing").await;
     let line = cluster.coordinator_log().request("accepts-nothing").await;
@@ -203,17 +274,29 @@ async fn a_client_that_accepts_nothing_is_let_go() {
 #[tokio::test]
 async fn large_but_honest_heads_pass() {
     let (app, cluster) = start_default().await;
-    let request = (0..100)
-        .fold(cluster.get("/apps/api/echo"), |request, n| request.header(&format!("X-Header-{n}"), &"v".repeat(300)));
+    let request = (0..100).fold(cluster.get("/apps/api/echo"), |request, n| {
+        request.header(&format!("X-Header-{n}"), &"v".repeat(300))
+    });
     assert_eq!(request.send().await.status, 200);
     let seen = app.last();
     for n in 0..100 {
-        assert_eq!(seen.headers.all(&format!("X-Header-{n}")), ["v".repeat(300)]);
+        assert_eq!(
+            seen.headers.all(&format!("X-Header-{n}")),
+            ["v".repeat(300)]
+        );
     }
     let long = format!("/apps/api/echo/{}?{}", "p".repeat(8_000), "q".repeat(8_000));
     assert_eq!(cluster.get(&long).send().await.status, 200);
     let cookie = format!("big={}", "c".repeat(16_000));
-    assert_eq!(cluster.get("/apps/notes/echo").header("Cookie", &cookie).send().await.status, 200);
+    assert_eq!(
+        cluster
+            .get("/apps/notes/echo")
+            .header("Cookie", &cookie)
+            .send()
+            .await
+            .status,
+        200
+    );
     assert_eq!(app.last().headers.all("Cookie"), [cookie]);
 }
 
@@ -230,7 +313,10 @@ async fn large_heads_of_an_application_pass() {
     manual.send(text).await;
     let answer = client.read_response("GET").await;
     assert_eq!(answer.text(), "ok");
-    assert_eq!(answer.headers.get("X-Header-99"), Some("v".repeat(300).as_str()));
+    assert_eq!(
+        answer.headers.get("X-Header-99"),
+        Some("v".repeat(300).as_str())
+    );
 }
 
 #[tokio::test]
@@ -248,17 +334,27 @@ async fn an_application_cannot_speak_for_the_proxy() {
     );
     let answer = cluster.get(&format!("/apps/api{target}")).send().await;
     assert_eq!(app.count(), 1);
-    assert!(!format!("{:?}", answer.headers).contains("evil"), "{:?}", answer.headers);
+    assert!(
+        !format!("{:?}", answer.headers).contains("evil"),
+        "{:?}",
+        answer.headers
+    );
 }
 
 #[tokio::test]
 async fn an_application_that_says_both_length_and_chunks_confuses_nobody() {
     let (_app, mut cluster) = start_default().await;
     let data = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
-    let answer = cluster.get(&format!("/apps/api{}", raw(data, "close"))).send().await;
-    assert!((answer.status, answer.text().as_str()) == (200, "hello") || answer.status == 502, "{answer:?}");
-    let framings =
-        usize::from(answer.headers.has("Content-Length")) + usize::from(answer.headers.has("Transfer-Encoding"));
+    let answer = cluster
+        .get(&format!("/apps/api{}", raw(data, "close")))
+        .send()
+        .await;
+    assert!(
+        (answer.status, answer.text().as_str()) == (200, "hello") || answer.status == 502,
+        "{answer:?}"
+    );
+    let framings = usize::from(answer.headers.has("Content-Length"))
+        + usize::from(answer.headers.has("Transfer-Encoding"));
     assert_eq!(framings, 1, "{:?}", answer.headers);
     assert_sound(&mut cluster).await;
 }
@@ -282,10 +378,17 @@ async fn an_application_that_sends_bytes_unasked_confuses_nobody() {
             });
         }
     });
-    let cluster = Cluster::builder().app_with("liar", addr, &json!({"affinity": "none"})).start().await;
+    let cluster = Cluster::builder()
+        .app_with("liar", addr, &json!({"affinity": "none"}))
+        .start()
+        .await;
     for _ in 0..10 {
         let answer = cluster.get("/apps/liar/").send().await;
-        assert!(answer.text() == "honest" || answer.status == 502, "{}", answer.text());
+        assert!(
+            answer.text() == "honest" || answer.status == 502,
+            "{}",
+            answer.text()
+        );
     }
     server.abort();
 }
@@ -294,12 +397,21 @@ async fn an_application_that_sends_bytes_unasked_confuses_nobody() {
 async fn header_values_with_line_breaks_cannot_be_made() {
     let (app, mut cluster) = start_default().await;
     let mut client = cluster.client().await;
-    client.send("GET /apps/api/echo HTTP/1.1\r\nHost: x\r\nX-A: b\nX-Injected: c\r\n\r\n").await;
+    client
+        .send("GET /apps/api/echo HTTP/1.1\r\nHost: x\r\nX-A: b\nX-Injected: c\r\n\r\n")
+        .await;
     if let Ok(answer) = client.try_read_response("GET").await
         && answer.status == 200
     {
-        // A bare line feed may end a line (RFC 9112, section 2.2), but it may not arrive inside a value.
-        assert!(app.last().headers.0.iter().all(|(_, value)| !value.contains('\n')));
+        // A bare line feed may end a line (RFC 9112, section 2.2), but it may not arrive inside a
+        // value.
+        assert!(
+            app.last()
+                .headers
+                .0
+                .iter()
+                .all(|(_, value)| !value.contains('\n'))
+        );
     }
     assert_sound(&mut cluster).await;
 }
@@ -309,7 +421,9 @@ async fn hundreds_of_parallel_requests_all_get_their_own_answer() {
     let (_app, mut cluster) = start(|builder| builder.workers(1)).await;
     let mut tasks = Vec::new();
     for n in 0..300 {
-        let request = cluster.get(&format!("/apps/notes/echo?n={n}")).id(&format!("parallel-{n}"));
+        let request = cluster
+            .get(&format!("/apps/notes/echo?n={n}"))
+            .id(&format!("parallel-{n}"));
         tasks.push(tokio::spawn(async move { (n, request.send().await) }));
     }
     for task in tasks {
@@ -325,7 +439,11 @@ async fn hundreds_of_parallel_requests_all_get_their_own_answer() {
 async fn a_flood_of_aborted_connections_leaks_no_descriptors() {
     let (_app, mut cluster) = start_default().await;
     let pid = cluster.coordinator().pid();
-    let open = || std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let open = || {
+        std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .unwrap()
+            .count()
+    };
     for n in 0..300 {
         let mut stream = std::net::TcpStream::connect(cluster.public()).unwrap();
         if n % 3 != 0 {
@@ -336,7 +454,10 @@ async fn a_flood_of_aborted_connections_leaks_no_descriptors() {
         drop(stream);
     }
     assert_sound(&mut cluster).await;
-    app_proxy_tests::wait::eventually("the descriptors to be closed", || (open() < 150).then_some(())).await;
+    app_proxy_tests::wait::eventually("the descriptors to be closed", || {
+        (open() < 150).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -374,7 +495,8 @@ async fn a_health_check_that_hangs_takes_the_worker_out() {
     assert_eq!(answer.status, 503);
 }
 
-/// Keeps out: the time limit of an HTTP/1.1 header block ended HTTP/2 connections, whose reads look like one that never ends.
+/// Keeps out: the time limit of an HTTP/1.1 header block ended HTTP/2 connections, whose reads look
+/// like one that never ends.
 #[tokio::test]
 async fn an_http2_connection_outlives_the_time_limit_of_a_header_block() {
     let short = json!({"timeouts": {"client_read": "300ms"}});
@@ -395,7 +517,11 @@ async fn a_connection_between_two_requests_outlives_the_time_limit_of_a_header_b
     let mut client = cluster.client().await;
     for method in ["GET", "POST", "GET"] {
         let request = client.request(method, "/apps/api/echo");
-        let request = if method == "POST" { request.body("a body") } else { request };
+        let request = if method == "POST" {
+            request.body("a body")
+        } else {
+            request
+        };
         assert_eq!(request.send().await.status, 200);
         tokio::time::sleep(std::time::Duration::from_millis(700)).await;
     }

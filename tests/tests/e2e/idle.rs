@@ -1,4 +1,5 @@
-//! Apps that nobody uses, and apps that run nowhere: what their scheduler is told, and what clients see until they run.
+//! Apps that nobody uses, and apps that run nowhere: what their scheduler is told, and what clients
+//! see until they run.
 
 use std::collections::HashSet;
 
@@ -37,7 +38,11 @@ async fn asleep(more: &Value) -> (Scheduler, Cluster) {
     let mut wake = json!({"notify": scheduler.url("/wake")});
     app_proxy_tests::cluster::merge(&mut wake, more);
     let app = |name: &str| json!({"name": name, "endpoints": [], "wake": wake});
-    let cluster = Cluster::builder().app(app("notes")).app(app("other")).start().await;
+    let cluster = Cluster::builder()
+        .app(app("notes"))
+        .app(app("other"))
+        .start()
+        .await;
     (scheduler, cluster)
 }
 
@@ -53,7 +58,10 @@ fn check(hook: &Hook, cluster: &Cluster, path: &str, kind: &str) -> Value {
     let event = hook.event();
     assert_eq!(event["id"], hook.header("webhook-id"));
     assert_eq!(event["type"], kind);
-    assert!(event["timestamp"].is_string() && event["data"]["revision"].is_u64(), "{event}");
+    assert!(
+        event["timestamp"].is_string() && event["data"]["revision"].is_u64(),
+        "{event}"
+    );
     assert_eq!(hook.header("Content-Type"), "application/json");
     event
 }
@@ -72,18 +80,32 @@ async fn an_idle_app_is_told_of_once_and_again_after_it_was_used() {
     assert_eq!(data["session_count"], 1);
     assert_eq!(data["sessions"][0]["id"], session_id(&session));
     assert_eq!(data["sessions"][0]["open_streams"], 0);
-    assert!(data["last_active_at"].as_str() >= data["sessions"][0]["last_active_at"].as_str(), "{event}");
+    assert!(
+        data["last_active_at"].as_str() >= data["sessions"][0]["last_active_at"].as_str(),
+        "{event}"
+    );
     assert_eq!(first[1].header("X-Backend-Request-ID"), event["id"]);
     assert!(data.get("request_id").is_none());
 
-    cluster.get("/apps/notes/echo").header(SESSION, &session).send().await;
+    cluster
+        .get("/apps/notes/echo")
+        .header(SESSION, &session)
+        .send()
+        .await;
     let again = scheduler.wait_for("notes", 3).await;
     let later = check(&again[2], &cluster, "/idle", "app.idle");
     assert_ne!(later["id"], event["id"]);
     assert!(later["data"]["last_active_at"].as_str() > data["last_active_at"].as_str());
     assert_eq!(scheduler.hooks_of("notes").len(), 3, "once for each time");
-    assert_eq!(scheduler.wait_for("other", 1).await.len(), 1, "an app that is never used is idle once");
-    assert!(scheduler.hooks_of("stopped").is_empty(), "there is nothing to take back");
+    assert_eq!(
+        scheduler.wait_for("other", 1).await.len(),
+        1,
+        "an app that is never used is idle once"
+    );
+    assert!(
+        scheduler.hooks_of("stopped").is_empty(),
+        "there is nothing to take back"
+    );
 }
 
 #[tokio::test]
@@ -103,30 +125,51 @@ async fn an_event_that_is_not_taken_comes_again_under_the_same_identifier() {
 #[tokio::test]
 async fn https_is_spoken_with_who_has_a_certificate_that_the_machine_trusts() {
     let scheduler = Scheduler::start().await;
-    let (trusted, unknown) =
-        (TlsFront::start("localhost", scheduler.addr()).await, TlsFront::start("localhost", scheduler.addr()).await);
+    let (trusted, unknown) = (
+        TlsFront::start("localhost", scheduler.addr()).await,
+        TlsFront::start("localhost", scheduler.addr()).await,
+    );
     let roots = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(roots.path(), trusted.certificate()).unwrap();
     let app = |name: &str, host: &str, front: &TlsFront| {
         let url = format!("https://{host}:{}/wake", front.port());
         json!({"name": name, "endpoints": [], "wake": {"notify": url}})
     };
-    let under = vec!["env".to_owned(), format!("SSL_CERT_FILE={}", roots.path().display())];
+    let under = vec![
+        "env".to_owned(),
+        format!("SSL_CERT_FILE={}", roots.path().display()),
+    ];
     let mut cluster = Cluster::builder()
         .app(app("notes", "localhost", &trusted))
         .app(app("unknown", "localhost", &unknown))
         .app(app("misnamed", "127.0.0.1", &trusted))
-        .launch(Program::Coordinator, Launch { under, ..Launch::default() })
+        .launch(
+            Program::Coordinator,
+            Launch {
+                under,
+                ..Launch::default()
+            },
+        )
         .start()
         .await;
-    for (app, why) in [("unknown", "invalid peer certificate"), ("misnamed", "certificate not valid for name")] {
+    for (app, why) in [
+        ("unknown", "invalid peer certificate"),
+        ("misnamed", "certificate not valid for name"),
+    ] {
         cluster.get(&format!("/apps/{app}/")).send().await;
-        let said = |line: &str| line.contains("webhook") && line.contains(app) && line.contains(why);
-        cluster.coordinator().wait_for_stderr("why it was not delivered", said).await;
+        let said =
+            |line: &str| line.contains("webhook") && line.contains(app) && line.contains(why);
+        cluster
+            .coordinator()
+            .wait_for_stderr("why it was not delivered", said)
+            .await;
     }
     cluster.get("/apps/notes/").id("private").send().await;
     let hooks = scheduler.wait_for("notes", 1).await;
-    assert_eq!(check(&hooks[0], &cluster, "/wake", "app.wake")["data"]["request_id"], "private");
+    assert_eq!(
+        check(&hooks[0], &cluster, "/wake", "app.wake")["data"]["request_id"],
+        "private"
+    );
     assert!(scheduler.hooks_of("unknown").is_empty() && scheduler.hooks_of("misnamed").is_empty());
 }
 
@@ -136,13 +179,22 @@ async fn a_request_that_waits_for_its_answer_is_use_and_an_open_websocket_is_not
     // That they were never used has been told: what follows counts from here.
     scheduler.wait_for("notes", 1).await;
     scheduler.wait_for("other", 1).await;
-    let mut waiting = cluster.get("/apps/notes/gate/model").id("model").start().await;
+    let mut waiting = cluster
+        .get("/apps/notes/gate/model")
+        .id("model")
+        .start()
+        .await;
     app.wait_for_id("model").await;
     let mut socket = cluster.websocket("/apps/other/ws/echo", &[]).await;
     socket.send(Frame::new(PING, "")).await;
     within("a pong", socket.frame()).await;
     let quiet = scheduler.wait_for("other", 2).await;
-    assert_eq!(quiet[1].event()["data"]["sessions"][0]["open_streams"], 1, "{:?}", quiet[1].event());
+    assert_eq!(
+        quiet[1].event()["data"]["sessions"][0]["open_streams"],
+        1,
+        "{:?}",
+        quiet[1].event()
+    );
     socket.send_text("data").await;
     within("the echo", socket.frame()).await;
     assert_eq!(scheduler.wait_for("other", 3).await.len(), 3, "data is use");
@@ -159,27 +211,50 @@ async fn of_many_requests_for_an_app_that_runs_nowhere_one_wakes_it() {
     let requests: Vec<_> = (0..50)
         .map(|n| {
             let cluster = std::sync::Arc::clone(&cluster);
-            tokio::spawn(async move { cluster.get("/apps/notes/api").id(&format!("wake-{n}")).send().await })
+            tokio::spawn(async move {
+                cluster
+                    .get("/apps/notes/api")
+                    .id(&format!("wake-{n}"))
+                    .send()
+                    .await
+            })
         })
         .collect();
     for request in requests {
         let answer = request.await.unwrap();
-        assert_eq!((answer.status, answer.problem_code().as_str()), (503, "app_starting"));
-        assert_eq!(answer.headers.get("Content-Type"), Some("application/problem+json"));
         assert_eq!(
-            (answer.headers.get("Retry-After"), answer.headers.get("Cache-Control")),
+            (answer.status, answer.problem_code().as_str()),
+            (503, "app_starting")
+        );
+        assert_eq!(
+            answer.headers.get("Content-Type"),
+            Some("application/problem+json")
+        );
+        assert_eq!(
+            (
+                answer.headers.get("Retry-After"),
+                answer.headers.get("Cache-Control")
+            ),
             (Some("2"), Some("no-store"))
         );
         assert_eq!(answer.session_cookie(), None, "nothing has begun");
         assert!(answer.request_id().starts_with("wake-"));
     }
-    let event = check(&scheduler.wait_for("notes", 1).await[0], &cluster, "/wake", "app.wake");
+    let event = check(
+        &scheduler.wait_for("notes", 1).await[0],
+        &cluster,
+        "/wake",
+        "app.wake",
+    );
     let cause = event["data"]["request_id"].as_str().unwrap();
     assert!(cause.starts_with("wake-"), "{event}");
     let hook = &scheduler.hooks_of("notes")[0];
     assert_eq!(hook.header("X-Backend-Request-ID"), cause);
     let line = cluster.coordinator_log().request(cause).await;
-    assert_eq!((&line["app"], &line["error"], &line["status"]), (&json!("notes"), &json!("app_starting"), &json!(503)));
+    assert_eq!(
+        (&line["app"], &line["error"], &line["status"]),
+        (&json!("notes"), &json!("app_starting"), &json!(503))
+    );
     // Whatever else was to come for `notes` would have come before what was asked for later.
     cluster.get("/apps/other/").send().await;
     scheduler.wait_for("other", 1).await;
@@ -188,7 +263,10 @@ async fn of_many_requests_for_an_app_that_runs_nowhere_one_wakes_it() {
 
 fn is_page(answer: &Response) -> bool {
     answer.status == 503
-        && answer.headers.get("Content-Security-Policy").is_some_and(|policy| policy.contains("default-src 'none'"))
+        && answer
+            .headers
+            .get("Content-Security-Policy")
+            .is_some_and(|policy| policy.contains("default-src 'none'"))
         && answer.text().contains("notes is starting")
         && answer.text().contains(&answer.request_id())
 }
@@ -196,27 +274,59 @@ fn is_page(answer: &Response) -> bool {
 #[tokio::test]
 async fn a_browser_sees_a_page_and_everything_else_an_error() {
     let (_scheduler, cluster) = asleep(&json!({})).await;
-    let get = || cluster.get("/apps/notes/lab/tree?x=1").header("Accept", BROWSER);
+    let get = || {
+        cluster
+            .get("/apps/notes/lab/tree?x=1")
+            .header("Accept", BROWSER)
+    };
     let page = get().send().await;
     assert!(is_page(&page), "{}", page.text());
     assert_eq!(page.headers.get("Retry-After"), Some("2"));
     assert_eq!(page.headers.get("Cache-Control"), Some("no-store"));
     let line = cluster.coordinator_log().request(&page.request_id()).await;
-    assert_eq!((&line["app"], &line["error"]), (&json!("notes"), &json!("app_starting")));
-    let head = cluster.request("HEAD", "/apps/notes/").header("Accept", BROWSER).send().await;
+    assert_eq!(
+        (&line["app"], &line["error"]),
+        (&json!("notes"), &json!("app_starting"))
+    );
+    let head = cluster
+        .request("HEAD", "/apps/notes/")
+        .header("Accept", BROWSER)
+        .send()
+        .await;
     assert_eq!((head.status, head.body.len()), (503, 0));
-    let post = cluster.request("POST", "/apps/notes/").body("x").send().await;
+    let post = cluster
+        .request("POST", "/apps/notes/")
+        .body("x")
+        .send()
+        .await;
     assert_eq!(post.problem_code(), "app_starting");
-    let socket = handshake(cluster.public(), "/apps/notes/ws/echo", &[]).send().await;
-    assert_eq!((socket.status, socket.problem_code().as_str()), (503, "app_starting"));
-    assert_eq!(cluster.get("/apps/notes").send().await.status, 308, "redirects are as ever");
+    let socket = handshake(cluster.public(), "/apps/notes/ws/echo", &[])
+        .send()
+        .await;
+    assert_eq!(
+        (socket.status, socket.problem_code().as_str()),
+        (503, "app_starting")
+    );
+    assert_eq!(
+        cluster.get("/apps/notes").send().await.status,
+        308,
+        "redirects are as ever"
+    );
 }
 
 #[tokio::test]
 async fn without_a_page_a_browser_sees_an_error_too() {
     let (scheduler, cluster) = asleep(&json!({"page": false})).await;
-    let answer = cluster.get("/apps/notes/").header("Accept", BROWSER).send().await;
-    assert!(!is_page(&answer) && answer.status == 503, "{}", answer.text());
+    let answer = cluster
+        .get("/apps/notes/")
+        .header("Accept", BROWSER)
+        .send()
+        .await;
+    assert!(
+        !is_page(&answer) && answer.status == 503,
+        "{}",
+        answer.text()
+    );
     assert!(answer.text().contains("app_starting"));
     scheduler.wait_for("notes", 1).await;
 }
@@ -227,9 +337,15 @@ async fn the_page_learns_that_the_app_runs() {
     let app = RecordingApp::start().await;
     let poll = format!("/.app-proxy/waking?path={}", escape("/apps/notes/a%20b"));
     let waiting = cluster.get(&poll).send().await;
-    assert_eq!((waiting.status, waiting.headers.get("Cache-Control")), (503, Some("no-store")));
+    assert_eq!(
+        (waiting.status, waiting.headers.get("Cache-Control")),
+        (503, Some("no-store"))
+    );
     assert!(!waiting.request_id().is_empty());
-    assert!(scheduler.hooks_of("notes").is_empty(), "looking wakes nobody");
+    assert!(
+        scheduler.hooks_of("notes").is_empty(),
+        "looking wakes nobody"
+    );
     let endpoints = json!([{"address": app.addr().to_string()}]);
     let wake = json!({"notify": scheduler.url("/wake")});
     cluster.kill_coordinator();
@@ -238,7 +354,18 @@ async fn the_page_learns_that_the_app_runs() {
     );
     cluster.restart_coordinator().await;
     let awake = cluster.get(&poll).send().await;
-    assert_eq!((awake.status, awake.headers.get("Cache-Control")), (204, Some("no-store")));
+    assert_eq!(
+        (awake.status, awake.headers.get("Cache-Control")),
+        (204, Some("no-store"))
+    );
     assert!(!awake.request_id().is_empty());
-    assert_eq!(cluster.get("/apps/notes/echo").header("Accept", BROWSER).send().await.status, 200);
+    assert_eq!(
+        cluster
+            .get("/apps/notes/echo")
+            .header("Accept", BROWSER)
+            .send()
+            .await
+            .status,
+        200
+    );
 }

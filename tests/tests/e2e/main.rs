@@ -1,8 +1,15 @@
-//! End-to-end tests: the real daemons, on ports that the kernel chose, between clients and applications that record
-//! every byte. What is tested is the contract: docs/request-id.md, the access log, the admin API, the life of a daemon.
+//! End-to-end tests: the real daemons, on ports that the kernel chose, between clients and
+//! applications that record every byte. What is tested is the contract: docs/request-id.md, the
+//! access log, the admin API, the life of a daemon.
 
 // A test says what went wrong by panicking.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 
 mod request_id;
 
@@ -37,9 +44,11 @@ use app_proxy_tests::app::RecordingApp;
 use app_proxy_tests::cluster::{Cluster, ClusterBuilder};
 use serde_json::{Value, json};
 
-/// A cluster before one application, which it knows by three names: `notes` (paths stripped, sessions), `kept`
-/// (paths kept, sessions) and `api` (paths stripped, no sessions).
-async fn start(configure: impl FnOnce(ClusterBuilder) -> ClusterBuilder) -> (RecordingApp, Cluster) {
+/// A cluster before one application, which it knows by three names: `notes` (paths stripped,
+/// sessions), `kept` (paths kept, sessions) and `api` (paths stripped, no sessions).
+async fn start(
+    configure: impl FnOnce(ClusterBuilder) -> ClusterBuilder,
+) -> (RecordingApp, Cluster) {
     let app = RecordingApp::start().await;
     let builder = Cluster::builder()
         .app_at("notes", app.addr())
@@ -62,6 +71,8 @@ fn session_id(value: &str) -> &str {
 /// A number of a log line or a record.
 fn number(line: &Value, field: &str) -> u64 {
     let value = &line[field];
-    let whole = value.as_u64().or_else(|| value.as_f64().map(|value| value as u64));
+    let whole = value
+        .as_u64()
+        .or_else(|| value.as_f64().map(|value| value as u64));
     whole.unwrap_or_else(|| panic!("`{field}` is not a number: {line}"))
 }

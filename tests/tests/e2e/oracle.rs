@@ -1,5 +1,5 @@
-//! The oracle of docs/request-id.md: a mixed load, joined over what the clients, both tiers and the application know of it.
-//! Nothing may be missing, nothing twice, nothing under another identifier.
+//! The oracle of docs/request-id.md: a mixed load, joined over what the clients, both tiers and the
+//! application know of it. Nothing may be missing, nothing twice, nothing under another identifier.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -23,7 +23,8 @@ use crate::{number, start};
 #[derive(Clone, Debug)]
 struct Outcome {
     id: String,
-    /// `None` when no answer came, because an earlier request of the same pipeline ended the connection.
+    /// `None` when no answer came, because an earlier request of the same pipeline ended the
+    /// connection.
     status: Option<u16>,
     /// The application answered, not one of our tiers.
     by_application: bool,
@@ -82,10 +83,14 @@ impl Actor {
             match self.count % 20 {
                 0..=6 => self.plain("GET", "/apps/api/echo", None, true).await,
                 7..=9 => {
-                    self.plain("POST", "/apps/notes/echo", Some(b"a body".as_slice()), true).await;
+                    self.plain("POST", "/apps/notes/echo", Some(b"a body".as_slice()), true)
+                        .await;
                 }
                 10 => self.plain("GET", "/apps/api/status/500", None, true).await,
-                11 => self.plain("GET", "/apps/notes/status/404", None, true).await,
+                11 => {
+                    self.plain("GET", "/apps/notes/status/404", None, true)
+                        .await
+                }
                 12 => self.plain("GET", "/apps/unknown/x", None, false).await,
                 13 => self.pipelined().await,
                 14..=16 => self.http2().await,
@@ -110,7 +115,10 @@ impl Actor {
     fn outcome(&self, id: String, status: u16, headers: &Headers, begin: Instant) -> Outcome {
         let seen = headers.get(SEEN_REQUEST_ID);
         if let Some(seen) = seen {
-            assert_eq!(seen, id, "the application saw another identifier than the client");
+            assert_eq!(
+                seen, id,
+                "the application saw another identifier than the client"
+            );
         }
         Outcome {
             id,
@@ -149,7 +157,11 @@ impl Actor {
             self.session = Some(session);
         }
         let outcome = self.outcome(answer.request_id(), answer.status, &answer.headers, begin);
-        self.shared.record(Outcome { routed, torn: answer.truncated, ..outcome });
+        self.shared.record(Outcome {
+            routed,
+            torn: answer.truncated,
+            ..outcome
+        });
         if !answer.truncated && !answer.headers.lists("Connection", "close") {
             self.kept = Some(client);
         }
@@ -166,7 +178,9 @@ impl Actor {
     async fn pipelined(&mut self) {
         let begin = Instant::now();
         let mut client = Client::connect(self.shared.public).await;
-        let ids: Vec<_> = (0..3).map(|n| format!("oracle-{}-{}-pipe-{n}", self.name, self.count)).collect();
+        let ids: Vec<_> = (0..3)
+            .map(|n| format!("oracle-{}-{}-pipe-{n}", self.name, self.count))
+            .collect();
         let mut bytes = Vec::new();
         for id in &ids {
             let request = Request::to(self.shared.public, "GET", "/apps/api/echo").id(id);
@@ -177,13 +191,19 @@ impl Actor {
         for id in ids {
             if broken {
                 let unanswered = self.outcome(id, 0, &Headers::default(), begin);
-                self.shared.record(Outcome { status: None, ..unanswered });
+                self.shared.record(Outcome {
+                    status: None,
+                    ..unanswered
+                });
                 continue;
             }
             let answer = client.read_response("GET").await;
             assert_eq!(answer.request_id(), id);
             let outcome = self.outcome(id, answer.status, &answer.headers, begin);
-            self.shared.record(Outcome { torn: answer.truncated, ..outcome });
+            self.shared.record(Outcome {
+                torn: answer.truncated,
+                ..outcome
+            });
             broken = answer.truncated || answer.headers.lists("Connection", "close");
         }
     }
@@ -200,14 +220,23 @@ impl Actor {
         let answer = self.h2.get("/apps/api/echo?over=h2", &headers).await;
         self.check(&brings, &answer);
         let outcome = self.outcome(answer.request_id(), answer.status, &answer.headers, begin);
-        self.shared.record(Outcome { torn: answer.truncated, ..outcome });
+        self.shared.record(Outcome {
+            torn: answer.truncated,
+            ..outcome
+        });
     }
 
     async fn websocket(&mut self) {
         let begin = Instant::now();
         let own = format!("oracle-{}-{}-ws", self.name, self.count);
-        let headers: &[(&str, &str)] = if self.count % 40 < 20 { &[(REQUEST_ID, &own)] } else { &[] };
-        let attempt = handshake(self.shared.public, "/apps/notes/ws/echo", headers).start().await;
+        let headers: &[(&str, &str)] = if self.count % 40 < 20 {
+            &[(REQUEST_ID, &own)]
+        } else {
+            &[]
+        };
+        let attempt = handshake(self.shared.public, "/apps/notes/ws/echo", headers)
+            .start()
+            .await;
         let mut socket = match WebSocket::finish_handshake(attempt).await {
             Ok(socket) => socket,
             Err(refusal) => {
@@ -222,7 +251,11 @@ impl Actor {
         let mut torn = false;
         for n in 0..3 {
             let text = format!("message {n} of {id}");
-            torn = torn || socket.try_send(app_proxy_tests::ws::Frame::text(&text)).await.is_err();
+            torn = torn
+                || socket
+                    .try_send(app_proxy_tests::ws::Frame::text(&text))
+                    .await
+                    .is_err();
             if torn {
                 break;
             }
@@ -241,7 +274,11 @@ impl Actor {
             torn = torn || answered != Some(1000);
         }
         let outcome = self.outcome(id, 101, &socket.head.headers, begin);
-        self.shared.record(Outcome { stream: true, torn, ..outcome });
+        self.shared.record(Outcome {
+            stream: true,
+            torn,
+            ..outcome
+        });
     }
 
     async fn events(&mut self) {
@@ -252,9 +289,17 @@ impl Actor {
         let outcome = self.outcome(id.clone(), answer.status, &answer.headers, begin);
         let stream = outcome.by_application;
         if stream && !answer.truncated {
-            assert!(answer.text().contains(&format!("event 2 of {id}")), "{}", answer.text());
+            assert!(
+                answer.text().contains(&format!("event 2 of {id}")),
+                "{}",
+                answer.text()
+            );
         }
-        self.shared.record(Outcome { stream, torn: answer.truncated, ..outcome });
+        self.shared.record(Outcome {
+            stream,
+            torn: answer.truncated,
+            ..outcome
+        });
     }
 }
 
@@ -262,31 +307,40 @@ impl Actor {
 fn by_id(lines: Vec<Value>) -> HashMap<String, Vec<Value>> {
     let mut map: HashMap<String, Vec<Value>> = HashMap::new();
     for line in lines {
-        let id = line["request_id"].as_str().expect("an identifier").to_owned();
+        let id = line["request_id"]
+            .as_str()
+            .expect("an identifier")
+            .to_owned();
         map.entry(id).or_default().push(line);
     }
     map
 }
 
 fn events(lines: &[Value]) -> Vec<&str> {
-    lines.iter().map(|line| line["event"].as_str().unwrap_or_default()).collect()
+    lines
+        .iter()
+        .map(|line| line["event"].as_str().unwrap_or_default())
+        .collect()
 }
 
 /// The times at which the first worker was killed.
 struct Kills(Vec<Instant>);
 
 impl Kills {
-    /// Whether a request may have failed because its worker was killed: it was under way then, or began before the
-    /// coordinator could know that its connections to the worker were dead.
+    /// Whether a request may have failed because its worker was killed: it was under way then, or
+    /// began before the coordinator could know that its connections to the worker were dead.
     fn excuse(&self, outcome: &Outcome) -> bool {
-        self.0.iter().any(|kill| outcome.begin <= *kill + Duration::from_secs(1) && outcome.end >= *kill)
+        self.0
+            .iter()
+            .any(|kill| outcome.begin <= *kill + Duration::from_secs(1) && outcome.end >= *kill)
     }
 
-    /// Whether the worker's line may have been lost with the process: lines are written off the request path, and
-    /// SIGKILL leaves no time for those of the last moment.
+    /// Whether the worker's line may have been lost with the process: lines are written off the
+    /// request path, and SIGKILL leaves no time for those of the last moment.
     fn may_have_lost_the_line(&self, outcome: &Outcome) -> bool {
         self.0.iter().any(|kill| {
-            outcome.begin <= *kill + Duration::from_secs(1) && outcome.end + Duration::from_secs(2) >= *kill
+            outcome.begin <= *kill + Duration::from_secs(1)
+                && outcome.end + Duration::from_secs(2) >= *kill
         })
     }
 }
@@ -348,7 +402,10 @@ async fn progress(shared: &Shared, actors: &[tokio::task::JoinHandle<()>], targe
         if done > last {
             (last, since) = (done, Instant::now());
         }
-        assert!(since.elapsed() < app_proxy_tests::wait::DEADLINE, "stuck at {done} requests");
+        assert!(
+            since.elapsed() < app_proxy_tests::wait::DEADLINE,
+            "stuck at {done} requests"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -356,7 +413,11 @@ async fn progress(shared: &Shared, actors: &[tokio::task::JoinHandle<()>], targe
 async fn join(outcomes: &[Outcome], kills: &Kills, app: &RecordingApp, cluster: &Cluster) {
     assert!(outcomes.len() >= 20_000);
     let known: HashSet<&str> = outcomes.iter().map(|outcome| outcome.id.as_str()).collect();
-    assert_eq!(known.len(), outcomes.len(), "an identifier was given to two requests");
+    assert_eq!(
+        known.len(),
+        outcomes.len(),
+        "an identifier was given to two requests"
+    );
     check_failures(outcomes, kills);
     check_coordinator(outcomes, &known, &cluster.coordinator_log(), kills).await;
     check_application(outcomes, &known, app, cluster);
@@ -370,15 +431,29 @@ fn check_failures(outcomes: &[Outcome], kills: &Kills) {
         let by_us = outcome.routed && !outcome.by_application;
         if by_us || outcome.torn {
             failed += 1;
-            assert!(kills.excuse(outcome), "failed without a reason: {outcome:?}");
-            assert!(outcome.torn || matches!(outcome.status, None | Some(502)), "failed in another way: {outcome:?}");
+            assert!(
+                kills.excuse(outcome),
+                "failed without a reason: {outcome:?}"
+            );
+            assert!(
+                outcome.torn || matches!(outcome.status, None | Some(502)),
+                "failed in another way: {outcome:?}"
+            );
         }
     }
-    println!("{failed} of {} requests failed with their worker", outcomes.len());
+    println!(
+        "{failed} of {} requests failed with their worker",
+        outcomes.len()
+    );
     assert!(failed * 20 < outcomes.len(), "{failed} requests failed");
 }
 
-async fn check_coordinator(outcomes: &[Outcome], known: &HashSet<&str>, log: &AccessLog, kills: &Kills) {
+async fn check_coordinator(
+    outcomes: &[Outcome],
+    known: &HashSet<&str>,
+    log: &AccessLog,
+    kills: &Kills,
+) {
     let lines = eventually("all lines of the coordinator", || {
         let lines = by_id(log.lines());
         let complete = |outcome: &Outcome| {
@@ -389,7 +464,10 @@ async fn check_coordinator(outcomes: &[Outcome], known: &HashSet<&str>, log: &Ac
     })
     .await;
     for id in lines.keys() {
-        assert!(known.contains(id.as_str()), "the coordinator knows {id}, no client does");
+        assert!(
+            known.contains(id.as_str()),
+            "the coordinator knows {id}, no client does"
+        );
     }
     let mut workers = HashSet::new();
     for outcome in outcomes {
@@ -398,49 +476,89 @@ async fn check_coordinator(outcomes: &[Outcome], known: &HashSet<&str>, log: &Ac
             assert!(own.len() <= 1, "{outcome:?}: {own:?}");
             continue;
         }
-        let expected: &[&str] = if outcome.stream { &["stream_open", "stream_close"] } else { &["request"] };
+        let expected: &[&str] = if outcome.stream {
+            &["stream_open", "stream_close"]
+        } else {
+            &["request"]
+        };
         assert_eq!(events(own), expected, "{outcome:?}: {own:?}");
-        assert_eq!(own[0]["status"].as_u64(), outcome.status.map(u64::from), "{outcome:?}: {own:?}");
+        assert_eq!(
+            own[0]["status"].as_u64(),
+            outcome.status.map(u64::from),
+            "{outcome:?}: {own:?}"
+        );
         if outcome.routed {
             let worker = own[own.len() - 1]["worker"].as_str().unwrap_or_default();
             workers.insert(worker.to_owned());
             let failed = outcome.torn || !outcome.by_application;
             // It is always the first worker that is killed.
-            assert!(!failed || worker == "w1" || kills.excuse(outcome), "{outcome:?}: {own:?}");
+            assert!(
+                !failed || worker == "w1" || kills.excuse(outcome),
+                "{outcome:?}: {own:?}"
+            );
         }
     }
-    assert!(workers.contains("w1") && workers.contains("w2"), "{workers:?}");
+    assert!(
+        workers.contains("w1") && workers.contains("w2"),
+        "{workers:?}"
+    );
 }
 
-fn check_application(outcomes: &[Outcome], known: &HashSet<&str>, app: &RecordingApp, cluster: &Cluster) {
+fn check_application(
+    outcomes: &[Outcome],
+    known: &HashSet<&str>,
+    app: &RecordingApp,
+    cluster: &Cluster,
+) {
     let coordinator = by_id(cluster.coordinator_log().lines());
-    // A worker that dies with an idempotent request may have passed it on before the coordinator tries the other one (RFC 9110,
-    // section 9.2.2): the application then sees the identifier once an attempt, and the log says how many there were.
+    // A worker that dies with an idempotent request may have passed it on before the coordinator
+    // tries the other one (RFC 9110, section 9.2.2): the application then sees the identifier once
+    // an attempt, and the log says how many there were.
     let attempts = |outcome: &Outcome| {
         let lines = coordinator.get(&outcome.id);
-        lines.and_then(|lines| lines.last()).and_then(|line| line["attempts"].as_u64()).unwrap_or(1) as usize
+        lines
+            .and_then(|lines| lines.last())
+            .and_then(|line| line["attempts"].as_u64())
+            .unwrap_or(1) as usize
     };
     let mut seen: HashMap<String, usize> = HashMap::new();
     for request in app.requests() {
         let id = request.request_id().to_owned();
-        assert!(known.contains(id.as_str()), "the application knows {id}, no client does");
+        assert!(
+            known.contains(id.as_str()),
+            "the application knows {id}, no client does"
+        );
         *seen.entry(id).or_default() += 1;
     }
     for outcome in outcomes {
         let times = seen.get(&outcome.id).copied().unwrap_or_default();
         if outcome.by_application {
-            assert!((1..=attempts(outcome)).contains(&times), "{times} times: {outcome:?}");
+            assert!(
+                (1..=attempts(outcome)).contains(&times),
+                "{times} times: {outcome:?}"
+            );
         } else {
-            assert!(times <= usize::from(outcome.routed) * attempts(outcome), "{times} times: {outcome:?}");
+            assert!(
+                times <= usize::from(outcome.routed) * attempts(outcome),
+                "{times} times: {outcome:?}"
+            );
         }
     }
 }
 
-async fn check_workers(outcomes: &[Outcome], known: &HashSet<&str>, cluster: &Cluster, kills: &Kills) {
+async fn check_workers(
+    outcomes: &[Outcome],
+    known: &HashSet<&str>,
+    cluster: &Cluster,
+    kills: &Kills,
+) {
     let coordinator = by_id(cluster.coordinator_log().lines());
     let of = |outcome: &Outcome| {
         let lines = &coordinator[&outcome.id];
-        lines[lines.len() - 1]["worker"].as_str().unwrap_or_default().to_owned()
+        lines[lines.len() - 1]["worker"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     };
     let served: Vec<_> = outcomes
         .iter()
@@ -455,8 +573,12 @@ async fn check_workers(outcomes: &[Outcome], known: &HashSet<&str>, cluster: &Cl
             ("w1".to_owned(), by_id(cluster.worker_log(0).lines())),
             ("w2".to_owned(), by_id(cluster.worker_log(1).lines())),
         ]);
-        let excused = |outcome: &Outcome, worker: &str| worker == "w1" && kills.may_have_lost_the_line(outcome);
-        let all = served.iter().all(|(outcome, worker)| complete(&logs[worker], outcome) || excused(outcome, worker));
+        let excused = |outcome: &Outcome, worker: &str| {
+            worker == "w1" && kills.may_have_lost_the_line(outcome)
+        };
+        let all = served
+            .iter()
+            .all(|(outcome, worker)| complete(&logs[worker], outcome) || excused(outcome, worker));
         all.then_some(logs)
     })
     .await;
@@ -464,15 +586,29 @@ async fn check_workers(outcomes: &[Outcome], known: &HashSet<&str>, cluster: &Cl
     for (outcome, worker) in &served {
         let other = if worker == "w1" { "w2" } else { "w1" };
         let own = logs[worker].get(&outcome.id).map_or(&[][..], Vec::as_slice);
-        let expected: &[&str] = if outcome.stream { &["stream_open", "stream_close"] } else { &["request"] };
+        let expected: &[&str] = if outcome.stream {
+            &["stream_open", "stream_close"]
+        } else {
+            &["request"]
+        };
         let all = events(own);
-        assert!(expected.starts_with(&all), "{outcome:?} at {worker}: {own:?}");
+        assert!(
+            expected.starts_with(&all),
+            "{outcome:?} at {worker}: {own:?}"
+        );
         lost += usize::from(all.len() < expected.len());
         for line in own {
-            assert_eq!(line["status"].as_u64(), outcome.status.map(u64::from), "{outcome:?}");
+            assert_eq!(
+                line["status"].as_u64(),
+                outcome.status.map(u64::from),
+                "{outcome:?}"
+            );
         }
         let elsewhere = logs[other].get(&outcome.id).map_or(&[][..], Vec::as_slice);
-        assert!(elsewhere.is_empty(), "{outcome:?} was served at {worker}, but {elsewhere:?}");
+        assert!(
+            elsewhere.is_empty(),
+            "{outcome:?} was served at {worker}, but {elsewhere:?}"
+        );
         if all.len() == 2 && outcome.status == Some(101) && !outcome.torn {
             let there = &coordinator[&outcome.id][1];
             for field in ["messages_in", "messages_out"] {
@@ -482,9 +618,15 @@ async fn check_workers(outcomes: &[Outcome], known: &HashSet<&str>, cluster: &Cl
         }
     }
     for id in logs.values().flat_map(HashMap::keys) {
-        assert!(known.contains(id.as_str()), "a worker knows {id}, no client does");
+        assert!(
+            known.contains(id.as_str()),
+            "a worker knows {id}, no client does"
+        );
     }
-    println!("{lost} of {} lines were lost with a killed worker", served.len());
+    println!(
+        "{lost} of {} lines were lost with a killed worker",
+        served.len()
+    );
     assert!(lost * 20 < served.len(), "{lost} lines were lost");
 }
 
@@ -503,7 +645,8 @@ async fn ten_thousand_handshakes_and_none_is_torn() {
                     break;
                 }
                 let id = format!("handshake-{n}");
-                let mut socket = WebSocket::connect(public, "/apps/api/ws/echo", &[(REQUEST_ID, &id)]).await;
+                let mut socket =
+                    WebSocket::connect(public, "/apps/api/ws/echo", &[(REQUEST_ID, &id)]).await;
                 assert_eq!(only_request_id(101, &socket.head.headers), id);
                 socket.send_text(&id).await;
                 assert_eq!(socket.frame().await.as_text(), id, "torn");
@@ -516,7 +659,10 @@ async fn ten_thousand_handshakes_and_none_is_torn() {
     }
     assert_eq!(app.count(), TOTAL);
     let coordinator = cluster.coordinator_log();
-    eventually("all lines of the coordinator", || (coordinator.line_count() >= 2 * TOTAL).then_some(())).await;
+    eventually("all lines of the coordinator", || {
+        (coordinator.line_count() >= 2 * TOTAL).then_some(())
+    })
+    .await;
     let workers = [cluster.worker_log(0), cluster.worker_log(1)];
     eventually("all lines of the workers", || {
         let count: usize = workers.iter().map(AccessLog::line_count).sum();

@@ -1,4 +1,5 @@
-//! The pool of workers and the endpoints behind them: selection, health, failover and the table that workers follow.
+//! The pool of workers and the endpoints behind them: selection, health, failover and the table
+//! that workers follow.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -42,16 +43,32 @@ async fn a_second_worker_is_tried_when_the_first_cannot_be_connected() {
         assert_eq!(answer.status, 200, "{}", answer.text());
         assert_eq!(app.with_id(&id).len(), 1);
         let line = cluster.coordinator_log().request(&id).await;
-        assert_eq!((&line["worker"], &line["status"]), (&json!("w1"), &json!(200)));
+        assert_eq!(
+            (&line["worker"], &line["status"]),
+            (&json!("w1"), &json!(200))
+        );
         failed_over += usize::from(number(&line, "attempts") == 2);
         assert!(answer.session_cookie().is_some());
     }
     assert!(failed_over > 0, "the dead worker was never selected");
     // The session has moved with its request: the next one goes to the living worker at once.
-    let cookie = cluster.get("/apps/notes/echo").send().await.session_cookie().unwrap();
-    cluster.get("/apps/notes/echo").session(&cookie).id("pinned").send().await;
+    let cookie = cluster
+        .get("/apps/notes/echo")
+        .send()
+        .await
+        .session_cookie()
+        .unwrap();
+    cluster
+        .get("/apps/notes/echo")
+        .session(&cookie)
+        .id("pinned")
+        .send()
+        .await;
     let line = cluster.coordinator_log().request("pinned").await;
-    assert_eq!((&line["worker"], number(&line, "attempts")), (&json!("w1"), 1));
+    assert_eq!(
+        (&line["worker"], number(&line, "attempts")),
+        (&json!("w1"), 1)
+    );
 }
 
 #[tokio::test]
@@ -61,7 +78,12 @@ async fn a_body_survives_the_second_attempt() {
     cluster.kill_worker(0);
     let body = pattern(500_000);
     for n in 0..20 {
-        let answer = cluster.request("POST", "/apps/api/echo").id(&format!("body-{n}")).body(&body).send().await;
+        let answer = cluster
+            .request("POST", "/apps/api/echo")
+            .id(&format!("body-{n}"))
+            .body(&body)
+            .send()
+            .await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         assert_eq!(answer.json()["body_sum"], Checksum::of(&body).value());
     }
@@ -76,7 +98,9 @@ async fn a_websocket_is_taken_to_the_second_worker_too() {
     cluster.kill_worker(0);
     for n in 0..20 {
         let id = format!("ws-second-{n}");
-        let mut socket = cluster.websocket("/apps/api/ws/echo", &[("X-Backend-Request-ID", &id)]).await;
+        let mut socket = cluster
+            .websocket("/apps/api/ws/echo", &[("X-Backend-Request-ID", &id)])
+            .await;
         assert_eq!(app.with_id(&id).len(), 1);
         assert_eq!(socket.close(1000).await, Some(1000));
         let line = cluster.coordinator_log().event(&id, "stream_close").await;
@@ -95,7 +119,10 @@ async fn an_unhealthy_worker_is_left_out_and_taken_back() {
         let id = format!("without-{n}");
         cluster.get("/apps/api/echo").id(&id).send().await;
         let line = cluster.coordinator_log().request(&id).await;
-        assert_eq!((&line["worker"], number(&line, "attempts")), (&json!("w2"), 1));
+        assert_eq!(
+            (&line["worker"], number(&line, "attempts")),
+            (&json!("w2"), 1)
+        );
     }
     cluster.restart_worker(0).await;
     cluster.wait_health("w1", true).await;
@@ -137,7 +164,10 @@ async fn a_worker_that_dies_in_the_middle_of_a_request_is_a_502() {
     assert_eq!(answer.status, 502);
     assert_eq!(answer.request_id(), "torn");
     let line = cluster.coordinator_log().request("torn").await;
-    assert_eq!((&line["status"], &line["worker"]), (&json!(502), &json!("w1")));
+    assert_eq!(
+        (&line["status"], &line["worker"]),
+        (&json!(502), &json!("w1"))
+    );
     assert!(line["error"].is_string(), "{line}");
     assert_eq!(app.with_id("torn").len(), 1);
 }
@@ -145,11 +175,21 @@ async fn a_worker_that_dies_in_the_middle_of_a_request_is_a_502() {
 #[tokio::test]
 async fn a_request_that_reached_the_application_is_not_sent_twice() {
     let (app, mut cluster) = start(|builder| builder.workers(2)).await;
-    let cookie = cluster.get("/apps/notes/echo").send().await.session_cookie().unwrap();
+    let cookie = cluster
+        .get("/apps/notes/echo")
+        .send()
+        .await
+        .session_cookie()
+        .unwrap();
     let record = cluster.session(session_id(&cookie)).await;
     let index = cluster.index_of(record["worker"].as_str().unwrap());
-    let mut client =
-        cluster.request("POST", "/apps/notes/gate/never").session(&cookie).id("once").body("pay").start().await;
+    let mut client = cluster
+        .request("POST", "/apps/notes/gate/never")
+        .session(&cookie)
+        .id("once")
+        .body("pay")
+        .start()
+        .await;
     app.wait_for_id("once").await;
     cluster.kill_worker(index);
     let answer = client.read_response("POST").await;
@@ -167,8 +207,10 @@ async fn a_worker_that_is_stopped_loses_no_request() {
         load.push(tokio::spawn(async move {
             let mut served = 0_usize;
             while !stop.load(Ordering::Relaxed) {
-                let answer =
-                    Request::to(public, "GET", "/apps/api/echo").id(&format!("drained-{task}-{served}")).send().await;
+                let answer = Request::to(public, "GET", "/apps/api/echo")
+                    .id(&format!("drained-{task}-{served}"))
+                    .send()
+                    .await;
                 assert_eq!(answer.status, 200, "{}", answer.text());
                 served += 1;
             }
@@ -176,7 +218,10 @@ async fn a_worker_that_is_stopped_loses_no_request() {
         }));
     }
     for _ in 0..2 {
-        cluster.coordinator_log().wait_for_line("a request at w1", |line| line["worker"] == "w1").await;
+        cluster
+            .coordinator_log()
+            .wait_for_line("a request at w1", |line| line["worker"] == "w1")
+            .await;
         cluster.stop_worker(0).await;
         cluster.wait_health("w1", false).await;
         cluster.restart_worker(0).await;
@@ -196,17 +241,29 @@ async fn a_session_stays_at_its_endpoint() {
         {"address": first.addr().to_string()},
         {"address": second.addr().to_string(), "weight": 1},
     ]});
-    let cluster = Cluster::builder().workers(2).app_with("pair", first.addr(), &endpoints).start().await;
+    let cluster = Cluster::builder()
+        .workers(2)
+        .app_with("pair", first.addr(), &endpoints)
+        .start()
+        .await;
     for _ in 0..20 {
         let before = (first.count(), second.count());
-        let cookie = cluster.get("/apps/pair/echo").send().await.session_cookie().unwrap();
+        let cookie = cluster
+            .get("/apps/pair/echo")
+            .send()
+            .await
+            .session_cookie()
+            .unwrap();
         for _ in 0..4 {
             cluster.get("/apps/pair/echo").session(&cookie).send().await;
         }
         let more = (first.count() - before.0, second.count() - before.1);
         assert!(more == (5, 0) || more == (0, 5), "{more:?}");
     }
-    assert!(first.count() > 0 && second.count() > 0, "one endpoint is never used");
+    assert!(
+        first.count() > 0 && second.count() > 0,
+        "one endpoint is never used"
+    );
 }
 
 #[tokio::test]
@@ -217,7 +274,10 @@ async fn without_a_session_the_less_busy_endpoint_is_taken() {
         {"address": first.addr().to_string()},
         {"address": second.addr().to_string()},
     ]});
-    let cluster = Cluster::builder().app_with("pair", first.addr(), &more).start().await;
+    let cluster = Cluster::builder()
+        .app_with("pair", first.addr(), &more)
+        .start()
+        .await;
     // Held requests make one endpoint busier each time, so that the next has to go to the other.
     let mut held = Vec::new();
     for n in 1..=10 {
@@ -233,7 +293,8 @@ async fn without_a_session_the_less_busy_endpoint_is_taken() {
     for client in &mut held {
         assert_eq!(client.read_response("GET").await.status, 200);
     }
-    // An endpoint that answers with errors at once is not busy; all that counts is that both are still in use.
+    // An endpoint that answers with errors at once is not busy; all that counts is that both are
+    // still in use.
     assert_eq!((first.count(), second.count()), (5, 5));
 }
 
@@ -244,7 +305,11 @@ async fn workers_and_coordinator_can_talk_over_unix_sockets() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.request_id(), "unix-1");
     let body = pattern(200_000);
-    let answer = cluster.request("POST", "/apps/api/echo").body(&body).send().await;
+    let answer = cluster
+        .request("POST", "/apps/api/echo")
+        .body(&body)
+        .send()
+        .await;
     assert_eq!(answer.json()["body_sum"], Checksum::of(&body).value());
     let mut socket = cluster.websocket("/apps/notes/ws/echo", &[]).await;
     socket.send_text("over unix").await;
@@ -282,7 +347,11 @@ async fn workers_follow_a_coordinator_that_came_back_with_another_table() {
     cluster.restart_coordinator().await;
     for n in 0..20 {
         // No worker may answer from the table that it had before.
-        let answer = cluster.get("/apps/fresh/echo").id(&format!("fresh-{n}")).send().await;
+        let answer = cluster
+            .get("/apps/fresh/echo")
+            .id(&format!("fresh-{n}"))
+            .send()
+            .await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         let answer = cluster.get("/apps/notes/echo").send().await;
         assert_eq!(answer.json()["target"], "/apps/notes/echo");
@@ -304,7 +373,10 @@ async fn a_worker_serves_from_memory_when_its_coordinator_is_gone() {
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
     assert_eq!(app.count(), 5);
-    assert_eq!(Request::to(addr, "GET", "/healthz").send().await.status, 200);
+    assert_eq!(
+        Request::to(addr, "GET", "/healthz").send().await.status,
+        200
+    );
 }
 
 #[tokio::test]
@@ -314,10 +386,19 @@ async fn a_worker_without_a_table_is_not_healthy() {
         .start_unready()
         .await;
     let addr = cluster.worker(0).address.parse().unwrap();
-    assert_eq!(Request::to(addr, "GET", "/healthz").send().await.status, 503);
+    assert_eq!(
+        Request::to(addr, "GET", "/healthz").send().await.status,
+        503
+    );
     let admin = cluster.worker(0).admin;
-    assert_eq!(Request::to(admin, "GET", "/healthz").send().await.status, 200);
-    assert_eq!(Request::to(admin, "GET", "/readyz").send().await.status, 503);
+    assert_eq!(
+        Request::to(admin, "GET", "/healthz").send().await.status,
+        200
+    );
+    assert_eq!(
+        Request::to(admin, "GET", "/readyz").send().await.status,
+        503
+    );
 }
 
 #[tokio::test]

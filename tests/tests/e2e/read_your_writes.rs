@@ -1,5 +1,5 @@
-//! Read your writes: the first request after an acknowledged change is answered by what the change says, through any worker, whatever
-//! else goes on.
+//! Read your writes: the first request after an acknowledged change is answered by what the change
+//! says, through any worker, whatever else goes on.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use app_proxy_tests::http1::Client;
 use serde_json::Value;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// How many requests were answered by another endpoint than that of the change before, and how many by none.
+/// How many requests were answered by another endpoint than that of the change before, and how many
+/// by none.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Wrong {
     stale: usize,
@@ -42,7 +43,12 @@ impl Mover {
             connected.push(cluster.client().await);
         }
         let places = endpoints.map(|endpoint| (endpoint, stateless(&[endpoint])));
-        Self { app: app.to_owned(), caller: cluster.api().caller(), clients: connected, places }
+        Self {
+            app: app.to_owned(),
+            caller: cluster.api().caller(),
+            clients: connected,
+            places,
+        }
     }
 
     async fn run(mut self, changes: usize) -> Wrong {
@@ -50,8 +56,17 @@ impl Mover {
         let mut wrong = Wrong::default();
         for number in 0..changes {
             let (endpoint, body) = &self.places[number % 2];
-            let put = self.caller.put_app(&self.app, body).await.expect("the API answers");
-            assert!(matches!(put.status, 200 | 201), "{}: {}", put.status, put.text());
+            let put = self
+                .caller
+                .put_app(&self.app, body)
+                .await
+                .expect("the API answers");
+            assert!(
+                matches!(put.status, 200 | 201),
+                "{}: {}",
+                put.status,
+                put.text()
+            );
             for client in &mut self.clients {
                 let answer = client.get(&target).send().await;
                 if answer.status != 200 {
@@ -75,7 +90,10 @@ struct Background {
 
 impl Background {
     async fn on(cluster: &Cluster, targets: &[&'static str]) -> Self {
-        let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (stop, served) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicUsize::new(0)),
+        );
         let mut tasks = Vec::new();
         for target in targets.iter().copied() {
             let (stop, served) = (Arc::clone(&stop), Arc::clone(&served));
@@ -88,7 +106,11 @@ impl Background {
                 }
             }));
         }
-        Self { stop, served, tasks }
+        Self {
+            stop,
+            served,
+            tasks,
+        }
     }
 
     async fn end(self) -> usize {
@@ -100,10 +122,15 @@ impl Background {
     }
 }
 
-/// `movers` schedulers make `changes` changes each, each of an app of its own, with `clients` requests behind each change.
+/// `movers` schedulers make `changes` changes each, each of an app of its own, with `clients`
+/// requests behind each change.
 async fn move_apps(movers: usize, changes: usize, clients: usize) {
     let (one, other) = (RecordingApp::start().await, RecordingApp::start().await);
-    let cluster = Cluster::builder().app_at("steady", one.addr()).workers(2).start().await;
+    let cluster = Cluster::builder()
+        .app_at("steady", one.addr())
+        .workers(2)
+        .start()
+        .await;
     cluster.put_app("still", &stateless(&[other.addr()])).await;
     let background = Background::on(&cluster, &["/apps/steady/whoami", "/apps/still/whoami"]).await;
     let begin = Instant::now();
@@ -120,11 +147,17 @@ async fn move_apps(movers: usize, changes: usize, clients: usize) {
     let seconds = begin.elapsed().as_secs_f64();
     let all = movers * changes;
     let load = background.end().await;
-    println!("{all} changes in {seconds:.1} s, {:.0} a second, beside {load} other requests", all as f64 / seconds);
+    println!(
+        "{all} changes in {seconds:.1} s, {:.0} a second, beside {load} other requests",
+        all as f64 / seconds
+    );
     assert_eq!(wrong, Wrong::default(), "of {} requests", all * clients);
     for worker in 0..2 {
         let lines = cluster.worker_log(worker).line_count();
-        assert!(lines > all / 10, "worker {worker} served {lines} requests only");
+        assert!(
+            lines > all / 10,
+            "worker {worker} served {lines} requests only"
+        );
     }
 }
 

@@ -25,7 +25,14 @@ async fn hang_up(daemon: &mut Daemon, says: &str) -> String {
     let before = daemon.stderr().len();
     daemon.signal(Signal::SIGHUP);
     let what = format!("a new line with `{says}`");
-    eventually(&what, || daemon.stderr().into_iter().skip(before).find(|line| line.contains(says))).await
+    eventually(&what, || {
+        daemon
+            .stderr()
+            .into_iter()
+            .skip(before)
+            .find(|line| line.contains(says))
+    })
+    .await
 }
 
 fn read_timeout(period: &str) -> Value {
@@ -35,17 +42,28 @@ fn read_timeout(period: &str) -> Value {
 #[tokio::test]
 async fn a_changed_timeout_counts_from_the_next_request_on() {
     let (app, mut cluster) = start_default().await;
-    let mut before = cluster.get("/apps/api/gate/before").id("before").start().await;
+    let mut before = cluster
+        .get("/apps/api/gate/before")
+        .id("before")
+        .start()
+        .await;
     app.wait_for_id("before").await;
     cluster.patch_worker_config(0, &read_timeout("300ms"));
     reload(&mut cluster, "w1.yaml is reloaded, changed: timeouts").await;
     let answer = cluster.get("/apps/api/gate/after").id("after").send().await;
-    assert_eq!((answer.status, answer.problem_code().as_str()), (504, "upstream_timeout"));
+    assert_eq!(
+        (answer.status, answer.problem_code().as_str()),
+        (504, "upstream_timeout")
+    );
     app.release("before", 1);
     assert_eq!(before.read_response("GET").await.status, 200);
     cluster.patch_worker_config(0, &read_timeout("1h"));
     reload(&mut cluster, "changed: timeouts").await;
-    let mut again = cluster.get("/apps/api/gate/again").id("again").start().await;
+    let mut again = cluster
+        .get("/apps/api/gate/again")
+        .id("again")
+        .start()
+        .await;
     app.wait_for_id("again").await;
     app.release("again", 1);
     assert_eq!(again.read_response("GET").await.status, 200);
@@ -55,7 +73,10 @@ async fn a_changed_timeout_counts_from_the_next_request_on() {
 async fn an_app_s_own_timeout_goes_before_a_reloaded_one() {
     let own = json!({"timeouts": {"read": "1h"}});
     let app = app_proxy_tests::app::RecordingApp::start().await;
-    let mut cluster = Cluster::builder().app_with("patient", app.addr(), &own).start().await;
+    let mut cluster = Cluster::builder()
+        .app_with("patient", app.addr(), &own)
+        .start()
+        .await;
     cluster.patch_worker_config(0, &read_timeout("1ms"));
     reload(&mut cluster, "changed: timeouts").await;
     let mut request = cluster.get("/apps/patient/gate/g").id("slow").start().await;
@@ -67,14 +88,21 @@ async fn an_app_s_own_timeout_goes_before_a_reloaded_one() {
 #[tokio::test]
 async fn what_needs_a_restart_is_named_and_not_applied() {
     let (_app, mut cluster) = start_default().await;
-    let patch =
-        json!({"threads": 3, "worker": {"id": "other", "labels": {"zone": "b"}, "limits": {"request_body": 10}}});
+    let patch = json!({"threads": 3, "worker": {"id": "other", "labels": {"zone": "b"}, "limits": {"request_body": 10}}});
     cluster.patch_worker_config(0, &patch);
     let line = reload(&mut cluster, "only a restart applies it").await;
     // The harness started the worker with port 0 and then wrote the ports down.
     let named = line.split(": ").last().unwrap();
-    assert_eq!(named, "id, listener, labels, admin, limits, threads", "{line}");
-    let answer = cluster.request("POST", "/apps/api/echo").id("large").body([b'x'; 100]).send().await;
+    assert_eq!(
+        named, "id, listener, labels, admin, limits, threads",
+        "{line}"
+    );
+    let answer = cluster
+        .request("POST", "/apps/api/echo")
+        .id("large")
+        .body([b'x'; 100])
+        .send()
+        .await;
     assert_eq!(answer.status, 200);
     assert_eq!(cluster.worker_log(0).request("large").await["worker"], "w1");
     reload(&mut cluster, "limits, threads").await;
@@ -87,11 +115,17 @@ async fn a_bad_file_changes_nothing_and_says_why() {
     let good = std::fs::read_to_string(&path).unwrap();
     for (bad, says) in [
         (good.replace("\"sync\"", "\"snyc\""), "snyc"),
-        (good.replace("\"retry\": \"50ms\"", "\"retry\": \"soon\""), "soon"),
+        (
+            good.replace("\"retry\": \"50ms\"", "\"retry\": \"soon\""),
+            "soon",
+        ),
         ("worker: [".to_owned(), "w1.yaml:"),
     ] {
         assert_ne!(bad, good);
-        let bad = bad.replace("\"id\": \"w1\"", "\"id\": \"w1\", \"timeouts\": {\"upstream_read\": \"1ms\"}");
+        let bad = bad.replace(
+            "\"id\": \"w1\"",
+            "\"id\": \"w1\", \"timeouts\": {\"upstream_read\": \"1ms\"}",
+        );
         std::fs::write(&path, bad).unwrap();
         let line = reload(&mut cluster, "nothing is reloaded: w1.yaml:").await;
         assert!(line.contains("ERROR") && line.contains(says), "{line}");
@@ -109,25 +143,41 @@ async fn a_bad_file_changes_nothing_and_says_why() {
 /// Asks the worker for an app that there is not, which it says at level `debug`.
 async fn refused(cluster: &Cluster, id: &str) {
     let worker = cluster.worker(0).address.parse().unwrap();
-    let request = Request::to(worker, "GET", "/proxy/nobody/").header("X-App-Proxy-Token", &cluster.worker_token());
+    let request = Request::to(worker, "GET", "/proxy/nobody/")
+        .header("X-App-Proxy-Token", &cluster.worker_token());
     assert_eq!(request.id(id).send().await.status, 404);
 }
 
 #[tokio::test]
 async fn the_log_level_changes_at_once() {
-    let without = Launch { under: ["env", "-u", "RUST_LOG"].map(str::to_owned).into(), ..Launch::default() };
+    let without = Launch {
+        under: ["env", "-u", "RUST_LOG"].map(str::to_owned).into(),
+        ..Launch::default()
+    };
     let (_app, mut cluster) = start(|builder| builder.launch(Program::Worker, without)).await;
     refused(&cluster, "quiet").await;
-    cluster.patch_worker_config(0, &json!({"worker": {"log_level": "warn,app_proxy_hop=info,app_proxy_worker=debug"}}));
+    cluster.patch_worker_config(
+        0,
+        &json!({"worker": {"log_level": "warn,app_proxy_hop=info,app_proxy_worker=debug"}}),
+    );
     reload(&mut cluster, "changed: log_level").await;
     // The line that says so comes a moment before: the new level would not let it pass.
     let mut loud = false;
     while !loud {
         refused(&cluster, "loud").await;
-        loud = cluster.worker_daemon(0).stderr().iter().any(|line| line.contains("request_id=loud is refused"));
+        loud = cluster
+            .worker_daemon(0)
+            .stderr()
+            .iter()
+            .any(|line| line.contains("request_id=loud is refused"));
     }
     let worker = cluster.worker_daemon(0);
-    assert!(!worker.stderr().iter().any(|line| line.contains("request_id=quiet is refused")));
+    assert!(
+        !worker
+            .stderr()
+            .iter()
+            .any(|line| line.contains("request_id=quiet is refused"))
+    );
     // One of the two levels would not let the line that says so pass: the other one does.
     for level in ["warn", "info"] {
         cluster.patch_worker_config(0, &json!({"worker": {"log_level": level}}));
@@ -142,7 +192,13 @@ async fn the_environment_s_log_level_wins_and_that_is_said() {
     reload(&mut cluster, "log_level has no effect: RUST_LOG is set").await;
     refused(&cluster, "quiet").await;
     reload(&mut cluster, "nothing changes").await;
-    assert!(!cluster.worker_daemon(0).stderr().iter().any(|line| line.contains("request_id=quiet is refused")));
+    assert!(
+        !cluster
+            .worker_daemon(0)
+            .stderr()
+            .iter()
+            .any(|line| line.contains("request_id=quiet is refused"))
+    );
 }
 
 #[tokio::test]
@@ -153,7 +209,9 @@ async fn a_daemon_that_drains_is_not_reloaded_and_not_ended_by_it() {
     cluster.patch_worker_config(0, &read_timeout("1ms"));
     let worker = cluster.worker_daemon(0);
     worker.signal(Signal::SIGTERM);
-    worker.wait_for_stderr("a drain", |line| line.contains("draining: ")).await;
+    worker
+        .wait_for_stderr("a drain", |line| line.contains("draining: "))
+        .await;
     reload(&mut cluster, "SIGHUP: nothing is reloaded now").await;
     app.release("g", 1);
     assert_eq!(request.read_response("GET").await.status, 200);
@@ -169,7 +227,10 @@ async fn many_signals_at_once_end_neither_daemon() {
     }
     assert_eq!(cluster.get("/apps/api/echo").send().await.status, 200);
     reload(&mut cluster, "nothing changes").await;
-    assert!(cluster.coordinator().try_status().is_none() && cluster.worker_daemon(0).try_status().is_none());
+    assert!(
+        cluster.coordinator().try_status().is_none()
+            && cluster.worker_daemon(0).try_status().is_none()
+    );
 }
 
 #[tokio::test]
@@ -188,7 +249,11 @@ async fn a_daemon_that_detached_finds_its_file_again() {
     let end = run_to_end(Program::Worker, folder.path(), &["-d", "-c", "config.yaml"]);
     assert_eq!(end.code, Some(0), "{}", end.stderr);
     let pid = eventually("a pid file", || {
-        std::fs::read_to_string(folder.path().join("worker.pid")).ok()?.trim().parse().ok()
+        std::fs::read_to_string(folder.path().join("worker.pid"))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
     });
     let daemon = Detached { pid: pid.await };
     let says = async |what: &str| {
@@ -212,17 +277,28 @@ fn apps(list: Value) -> Value {
 }
 
 async fn who(cluster: &Cluster, app: &str) -> String {
-    cluster.get(&format!("/apps/{app}/whoami")).send().await.text()
+    cluster
+        .get(&format!("/apps/{app}/whoami"))
+        .send()
+        .await
+        .text()
 }
 
 #[tokio::test]
 async fn a_coordinator_takes_the_file_s_apps_over_and_lets_those_of_the_api_be() {
     let (one, other) = (RecordingApp::start().await, RecordingApp::start().await);
-    let builder = Cluster::builder().app_at("stays", one.addr()).app_at("moves", one.addr());
+    let builder = Cluster::builder()
+        .app_at("stays", one.addr())
+        .app_at("moves", one.addr());
     let mut cluster = builder.app_at("leaves", one.addr()).start().await;
     let mine = cluster.put_app("mine", &with_sessions(&[one.addr()])).await;
     let stays = cluster.admin_json("/api/v1/apps/stays").await;
-    let session = cluster.get("/apps/moves/echo").send().await.session_cookie().unwrap();
+    let session = cluster
+        .get("/apps/moves/echo")
+        .send()
+        .await
+        .session_cookie()
+        .unwrap();
     let mut socket = cluster.websocket("/apps/leaves/ws/echo", &[]).await;
     cluster.patch_coordinator_config(&apps(json!([
         filed("stays", &one),
@@ -230,14 +306,30 @@ async fn a_coordinator_takes_the_file_s_apps_over_and_lets_those_of_the_api_be()
         filed("comes", &other)
     ])));
     let line = reload_coordinator(&mut cluster, "is reloaded").await;
-    assert!(line.contains("coordinator.yaml is reloaded, changed: apps"), "{line}");
+    assert!(
+        line.contains("coordinator.yaml is reloaded, changed: apps"),
+        "{line}"
+    );
     // What the line says is so for the next request, as after a call of the API.
-    for (name, app) in [("stays", &one), ("moves", &other), ("comes", &other), ("mine", &one)] {
+    for (name, app) in [
+        ("stays", &one),
+        ("moves", &other),
+        ("comes", &other),
+        ("mine", &one),
+    ] {
         assert_eq!(who(&cluster, name).await, app.addr().to_string(), "{name}");
     }
     assert_eq!(cluster.get("/apps/leaves/whoami").send().await.status, 404);
     assert_eq!(socket.frame().await.close_code(), Some(1001));
-    assert_eq!(cluster.get("/apps/moves/echo").session(&session).send().await.session_cookie(), None);
+    assert_eq!(
+        cluster
+            .get("/apps/moves/echo")
+            .session(&session)
+            .send()
+            .await
+            .session_cookie(),
+        None
+    );
     assert_eq!(cluster.admin_json("/api/v1/apps/mine").await, mine);
     assert_eq!(cluster.admin_json("/api/v1/apps/stays").await, stays);
     reload_coordinator(&mut cluster, "is reloaded, nothing changes").await;
@@ -251,7 +343,8 @@ async fn a_coordinator_takes_the_file_s_apps_over_and_lets_those_of_the_api_be()
 #[tokio::test]
 async fn a_coordinator_takes_fixed_workers_in_and_out() {
     // Who is left out does not come back by itself.
-    let (_app, mut cluster) = start(|builder| builder.workers(2).worker(&json!({"register": false}))).await;
+    let (_app, mut cluster) =
+        start(|builder| builder.workers(2).worker(&json!({"register": false}))).await;
     let list = |workers: &[usize], cluster: &Cluster| {
         let worker = |index: &usize| {
             let worker = cluster.worker(*index);
@@ -270,12 +363,19 @@ async fn a_coordinator_takes_fixed_workers_in_and_out() {
     };
     let patch = list(&[1], &cluster);
     cluster.patch_coordinator_config(&patch);
-    reload_coordinator(&mut cluster, "coordinator.yaml is reloaded, changed: workers").await;
+    reload_coordinator(
+        &mut cluster,
+        "coordinator.yaml is reloaded, changed: workers",
+    )
+    .await;
     assert_eq!(ids(&cluster).await, ["w2"]);
     let before = cluster.worker_log(0).line_count();
     for number in 0..20 {
         let id = format!("left-{number}");
-        assert_eq!(cluster.get("/apps/api/echo").id(&id).send().await.status, 200);
+        assert_eq!(
+            cluster.get("/apps/api/echo").id(&id).send().await.status,
+            200
+        );
         assert_eq!(cluster.coordinator_log().request(&id).await["worker"], "w2");
     }
     assert_eq!(cluster.worker_log(0).line_count(), before);
@@ -286,17 +386,35 @@ async fn a_coordinator_takes_fixed_workers_in_and_out() {
     cluster.wait_health("w2", true).await;
     cluster.kill_worker(1);
     cluster.wait_health("w2", false).await;
-    assert_eq!(cluster.get("/apps/api/echo").id("back").send().await.status, 200);
-    assert_eq!(cluster.coordinator_log().request("back").await["worker"], "w1");
+    assert_eq!(
+        cluster.get("/apps/api/echo").id("back").send().await.status,
+        200
+    );
+    assert_eq!(
+        cluster.coordinator_log().request("back").await["worker"],
+        "w1"
+    );
 }
 
 #[tokio::test]
 async fn a_coordinator_s_timeouts_trusted_proxies_and_log_level_change_at_once() {
-    let without = Launch { under: ["env", "-u", "RUST_LOG"].map(str::to_owned).into(), ..Launch::default() };
+    let without = Launch {
+        under: ["env", "-u", "RUST_LOG"].map(str::to_owned).into(),
+        ..Launch::default()
+    };
     let (app, mut cluster) = start(|builder| builder.launch(Program::Coordinator, without)).await;
     let forwarded = async |cluster: &Cluster, id: &str| {
-        cluster.get("/apps/api/echo").id(id).header("X-Forwarded-For", "192.0.2.7").send().await;
-        app.wait_for_id(id).await.header("X-Forwarded-For").unwrap().to_owned()
+        cluster
+            .get("/apps/api/echo")
+            .id(id)
+            .header("X-Forwarded-For", "192.0.2.7")
+            .send()
+            .await;
+        app.wait_for_id(id)
+            .await
+            .header("X-Forwarded-For")
+            .unwrap()
+            .to_owned()
     };
     assert_eq!(forwarded(&cluster, "untrusted").await, "127.0.0.1");
     cluster.patch_coordinator_config(&json!({"coordinator": {
@@ -308,19 +426,47 @@ async fn a_coordinator_s_timeouts_trusted_proxies_and_log_level_change_at_once()
     for changed in ["timeouts", "trusted_proxies", "log_level"] {
         assert!(line.contains(changed), "{line}");
     }
-    assert!(forwarded(&cluster, "trusted").await.starts_with("192.0.2.7"));
+    assert!(
+        forwarded(&cluster, "trusted")
+            .await
+            .starts_with("192.0.2.7")
+    );
     let slow = cluster.get("/apps/api/gate/g").id("slow").send().await;
-    assert_eq!((slow.status, slow.problem_code().as_str()), (504, "upstream_timeout"));
-    assert_eq!(cluster.get("/apps/nobody/").id("unknown").send().await.status, 404);
+    assert_eq!(
+        (slow.status, slow.problem_code().as_str()),
+        (504, "upstream_timeout")
+    );
+    assert_eq!(
+        cluster
+            .get("/apps/nobody/")
+            .id("unknown")
+            .send()
+            .await
+            .status,
+        404
+    );
     let debug = |line: &str| line.contains("DEBUG") && line.contains("request_id=unknown");
-    cluster.coordinator().wait_for_stderr("a line at debug", debug).await;
-    assert!(!cluster.coordinator().stderr().iter().any(|line| line.contains("DEBUG") && line.contains("untrusted")));
+    cluster
+        .coordinator()
+        .wait_for_stderr("a line at debug", debug)
+        .await;
+    assert!(
+        !cluster
+            .coordinator()
+            .stderr()
+            .iter()
+            .any(|line| line.contains("DEBUG") && line.contains("untrusted"))
+    );
 }
 
 #[tokio::test]
 async fn a_coordinator_whose_file_is_bad_changes_nothing_and_says_why() {
     let (one, other) = (RecordingApp::start().await, RecordingApp::start().await);
-    let mut cluster = Cluster::builder().app_at("stays", one.addr()).workers(2).start().await;
+    let mut cluster = Cluster::builder()
+        .app_at("stays", one.addr())
+        .workers(2)
+        .start()
+        .await;
     let mut held = with_sessions(&[one.addr()]);
     held["match"] = json!([{"path": "/held"}]);
     cluster.put_app("holder", &held).await;
@@ -329,11 +475,15 @@ async fn a_coordinator_whose_file_is_bad_changes_nothing_and_says_why() {
     let state = async |cluster: &Cluster| {
         let workers = cluster.admin_json("/api/v1/workers").await;
         let workers = workers["items"].as_array().unwrap().iter();
-        let workers: Vec<_> = workers.map(|worker| (worker["id"].clone(), worker["drain"]["since"].clone())).collect();
+        let workers: Vec<_> = workers
+            .map(|worker| (worker["id"].clone(), worker["drain"]["since"].clone()))
+            .collect();
         (cluster.admin_json("/api/v1/apps").await, workers)
     };
     // The file that is refused does not name it.
-    cluster.admin_call("POST", "/api/v1/workers/w1/drain", "").await;
+    cluster
+        .admin_call("POST", "/api/v1/workers/w1/drain", "")
+        .await;
     let before = state(&cluster).await;
     // Each has good changes beside the bad one, none of which may be made.
     let better = json!({"coordinator": {
@@ -344,11 +494,23 @@ async fn a_coordinator_whose_file_is_bad_changes_nothing_and_says_why() {
     let mut thief = filed("thief", &other);
     thief["match"] = json!([{"path": "/held"}]);
     for (bad, says) in [
-        (apps(json!([filed("stays", &other), thief])), vec!["`thief`", "`holder`"]),
-        (apps(json!([filed("stays", &other), filed("stays", &other)])), vec!["stays"]),
-        (json!({"coordinator": {"apps": [{"name": "stays", "endpoints": [{"address": "nowhere"}]}]}}), vec!["nowhere"]),
+        (
+            apps(json!([filed("stays", &other), thief])),
+            vec!["`thief`", "`holder`"],
+        ),
+        (
+            apps(json!([filed("stays", &other), filed("stays", &other)])),
+            vec!["stays"],
+        ),
+        (
+            json!({"coordinator": {"apps": [{"name": "stays", "endpoints": [{"address": "nowhere"}]}]}}),
+            vec!["nowhere"],
+        ),
         (json!({"coordinator": {"wrokers": []}}), vec!["wrokers"]),
-        (json!({"coordinator": {"apps": [filed("new", &other)], "log_level": "loud=?"}}), vec!["log_level"]),
+        (
+            json!({"coordinator": {"apps": [filed("new", &other)], "log_level": "loud=?"}}),
+            vec!["log_level"],
+        ),
         (
             json!({"coordinator": {"apps": [filed("new", &other)], "workers": [{"id": "w1", "address": "no.such.host.invalid:1"}]}}),
             vec!["no.such.host.invalid"],
@@ -357,15 +519,28 @@ async fn a_coordinator_whose_file_is_bad_changes_nothing_and_says_why() {
         cluster.patch_coordinator_config(&better);
         cluster.patch_coordinator_config(&bad);
         let line = reload_coordinator(&mut cluster, "nothing is reloaded: ").await;
-        assert!(line.contains("ERROR") && line.contains("coordinator.yaml"), "{line}");
+        assert!(
+            line.contains("ERROR") && line.contains("coordinator.yaml"),
+            "{line}"
+        );
         for part in says {
             assert!(line.contains(part), "{part} is not in {line}");
         }
         assert_eq!(state(&cluster).await, before, "{line}");
         let seen = one.count();
-        let answer = cluster.get("/apps/stays/whoami").header("X-Forwarded-For", "192.0.2.7").send().await;
-        assert_eq!((answer.status, answer.text()), (200, one.addr().to_string()));
-        assert_eq!(one.requests()[seen].header("X-Forwarded-For"), Some("127.0.0.1"));
+        let answer = cluster
+            .get("/apps/stays/whoami")
+            .header("X-Forwarded-For", "192.0.2.7")
+            .send()
+            .await;
+        assert_eq!(
+            (answer.status, answer.text()),
+            (200, one.addr().to_string())
+        );
+        assert_eq!(
+            one.requests()[seen].header("X-Forwarded-For"),
+            Some("127.0.0.1")
+        );
         std::fs::write(&path, &good).unwrap();
     }
     cluster.wait_health("w1", true).await;

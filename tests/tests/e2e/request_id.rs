@@ -1,4 +1,5 @@
-//! The rules of docs/request-id.md, each by its number. Rules 15 to 17 are continued in `websocket` and `streaming`.
+//! The rules of docs/request-id.md, each by its number. Rules 15 to 17 are continued in `websocket`
+//! and `streaming`.
 
 use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,8 +13,15 @@ use serde_json::json;
 
 use crate::{number, session_id, start, start_default};
 
-const VALID: &[&str] =
-    &["a", "7", "Mixed-Case.Kept", "a._:=+-", "0123456789", "018f3c2e-7b1a-7c3d-9e4f-0123456789ab", "a=b:c+d.e_f-"];
+const VALID: &[&str] = &[
+    "a",
+    "7",
+    "Mixed-Case.Kept",
+    "a._:=+-",
+    "0123456789",
+    "018f3c2e-7b1a-7c3d-9e4f-0123456789ab",
+    "a=b:c+d.e_f-",
+];
 
 const INVALID: &[&str] = &[
     "-begins-with-a-hyphen",
@@ -49,7 +57,8 @@ fn seen(answer: &Response, name: &str) -> Vec<String> {
         .collect()
 }
 
-/// Checks that `answer` has an identifier of the coordinator's own, which the application saw as well.
+/// Checks that `answer` has an identifier of the coordinator's own, which the application saw as
+/// well.
 fn assert_replaced(answer: &Response, sent: &str) -> String {
     assert_eq!(answer.status, 200, "{sent:?}: {}", answer.text());
     let id = answer.request_id();
@@ -85,7 +94,11 @@ async fn rule_01_an_invalid_identifier_is_replaced() {
 async fn rule_01_the_header_is_found_in_any_case() {
     let (_app, cluster) = start_default().await;
     for name in ["x-backend-request-id", "X-BACKEND-REQUEST-ID"] {
-        let answer = cluster.get("/apps/api/echo").header(name, "any-case").send().await;
+        let answer = cluster
+            .get("/apps/api/echo")
+            .header(name, "any-case")
+            .send()
+            .await;
         assert_eq!(answer.request_id(), "any-case");
     }
 }
@@ -106,19 +119,28 @@ async fn rule_02_a_generated_identifier_is_a_uuidv7_of_now() {
         assert!(is_generated_id(&id), "{id}");
         let digits: String = id.chars().filter(|c| *c != '-').take(12).collect();
         let made = u64::from_str_radix(&digits, 16).unwrap();
-        assert!((before.saturating_sub(50)..=after + 50).contains(&made), "{id} is not of now");
+        assert!(
+            (before.saturating_sub(50)..=after + 50).contains(&made),
+            "{id} is not of now"
+        );
         assert!(all.insert(id));
     }
 }
 
 #[tokio::test]
 async fn rule_03_identifiers_are_kept_only_from_accepted_addresses() {
-    let (_app, cluster) =
-        start(|builder| builder.coordinator(&json!({"request_id": {"accept_from": ["127.0.0.1/32", "10.0.0.0/8"]}})))
-            .await;
+    let (_app, cluster) = start(|builder| {
+        builder.coordinator(&json!({"request_id": {"accept_from": ["127.0.0.1/32", "10.0.0.0/8"]}}))
+    })
+    .await;
     let kept = cluster.get("/apps/api/echo").id("from-one").send().await;
     assert_eq!(kept.request_id(), "from-one");
-    let answer = cluster.get("/apps/api/echo").from_address("127.0.0.9".parse().unwrap()).id("from-nine").send().await;
+    let answer = cluster
+        .get("/apps/api/echo")
+        .from_address("127.0.0.9".parse().unwrap())
+        .id("from-nine")
+        .send()
+        .await;
     let id = assert_replaced(&answer, "from-nine");
     let line = cluster.coordinator_log().request(&id).await;
     assert_eq!(line["client_request_id"], "from-nine");
@@ -128,8 +150,14 @@ async fn rule_03_identifiers_are_kept_only_from_accepted_addresses() {
 
 #[tokio::test]
 async fn rule_03_an_empty_list_accepts_nobody() {
-    let (app, cluster) = start(|builder| builder.coordinator(&json!({"request_id": {"accept_from": []}}))).await;
-    let answer = cluster.get("/apps/api/echo").id("mine").header("X-Request-ID", "alias").send().await;
+    let (app, cluster) =
+        start(|builder| builder.coordinator(&json!({"request_id": {"accept_from": []}}))).await;
+    let answer = cluster
+        .get("/apps/api/echo")
+        .id("mine")
+        .header("X-Request-ID", "alias")
+        .send()
+        .await;
     let id = assert_replaced(&answer, "mine");
     assert_eq!(app.last().header("X-Request-ID"), Some(id.as_str()));
     let line = cluster.coordinator_log().request(&id).await;
@@ -138,7 +166,8 @@ async fn rule_03_an_empty_list_accepts_nobody() {
 
 #[tokio::test]
 async fn rule_03_an_invalid_value_is_not_logged_as_the_clients() {
-    let (_app, cluster) = start(|builder| builder.coordinator(&json!({"request_id": {"accept_from": []}}))).await;
+    let (_app, cluster) =
+        start(|builder| builder.coordinator(&json!({"request_id": {"accept_from": []}}))).await;
     let answer = cluster.get("/apps/api/echo").id("not valid").send().await;
     let id = assert_replaced(&answer, "not valid");
     let line = cluster.coordinator_log().request(&id).await;
@@ -149,7 +178,12 @@ async fn rule_03_an_invalid_value_is_not_logged_as_the_clients() {
 async fn rule_04_several_header_lines_are_replaced_even_equal_ones() {
     let (_app, cluster) = start_default().await;
     for pair in [["same", "same"], ["one", "two"], ["", "one"]] {
-        let answer = cluster.get("/apps/api/echo").id(pair[0]).id(pair[1]).send().await;
+        let answer = cluster
+            .get("/apps/api/echo")
+            .id(pair[0])
+            .id(pair[1])
+            .send()
+            .await;
         assert_replaced(&answer, "two lines");
     }
 }
@@ -160,7 +194,11 @@ async fn rule_04_bad_bytes_are_neither_logged_nor_forwarded_but_their_length_is(
     // Lengths that neither a clock nor an identifier shows by chance.
     let cases = [
         ("malformed", format!("{}<BADBYTES>", long_id(103)), "113"),
-        ("oversized", format!("BADBYTES{}", long_id(1_733 - 8)), "1733"),
+        (
+            "oversized",
+            format!("BADBYTES{}", long_id(1_733 - 8)),
+            "1733",
+        ),
     ];
     for (reason, value, length) in cases {
         let answer = cluster.get("/apps/api/echo").id(&value).send().await;
@@ -187,7 +225,11 @@ async fn rule_04_bad_bytes_are_neither_logged_nor_forwarded_but_their_length_is(
 #[tokio::test]
 async fn rule_05_an_alias_is_read_when_the_header_is_absent() {
     let (_app, cluster) = start_default().await;
-    let answer = cluster.get("/apps/api/echo").header("X-Request-ID", "by-alias").send().await;
+    let answer = cluster
+        .get("/apps/api/echo")
+        .header("X-Request-ID", "by-alias")
+        .send()
+        .await;
     assert_eq!(answer.request_id(), "by-alias");
     assert_eq!(seen(&answer, REQUEST_ID), ["by-alias"]);
     assert_eq!(seen(&answer, "X-Request-ID"), ["by-alias"]);
@@ -215,14 +257,27 @@ async fn rule_05_the_alias_is_written_beside_the_header() {
 async fn rule_05_an_alias_is_held_to_the_same_rules() {
     let (_app, cluster) = start_default().await;
     for bad in ["", "not valid", &long_id(129)] {
-        let answer = cluster.get("/apps/api/echo").header("X-Request-ID", bad).send().await;
+        let answer = cluster
+            .get("/apps/api/echo")
+            .header("X-Request-ID", bad)
+            .send()
+            .await;
         let id = assert_replaced(&answer, bad);
         assert_eq!(seen(&answer, "X-Request-ID"), [id]);
     }
-    let twice =
-        cluster.get("/apps/api/echo").header("X-Request-ID", "same").header("X-Request-ID", "same").send().await;
+    let twice = cluster
+        .get("/apps/api/echo")
+        .header("X-Request-ID", "same")
+        .header("X-Request-ID", "same")
+        .send()
+        .await;
     assert_replaced(&twice, "two aliases");
-    let present = cluster.get("/apps/api/echo").id("").header("X-Request-ID", "alias").send().await;
+    let present = cluster
+        .get("/apps/api/echo")
+        .id("")
+        .header("X-Request-ID", "alias")
+        .send()
+        .await;
     assert_replaced(&present, "an empty header beside an alias");
 }
 
@@ -230,8 +285,12 @@ async fn rule_05_an_alias_is_held_to_the_same_rules() {
 async fn rule_05_aliases_are_read_in_order_and_all_written() {
     let ids = json!({"request_id": {"aliases": ["X-Correlation-ID", "X-Request-ID"]}});
     let (_app, cluster) = start(|builder| builder.coordinator(&ids).worker(&ids)).await;
-    let answer =
-        cluster.get("/apps/api/echo").header("X-Request-ID", "second").header("X-Correlation-ID", "first").send().await;
+    let answer = cluster
+        .get("/apps/api/echo")
+        .header("X-Request-ID", "second")
+        .header("X-Correlation-ID", "first")
+        .send()
+        .await;
     assert_eq!(answer.request_id(), "first");
     assert_eq!(seen(&answer, "X-Correlation-ID"), ["first"]);
     assert_eq!(seen(&answer, "X-Request-ID"), ["first"]);
@@ -241,7 +300,11 @@ async fn rule_05_aliases_are_read_in_order_and_all_written() {
 async fn rule_05_without_aliases_their_headers_are_the_applications_own() {
     let ids = json!({"request_id": {"aliases": []}});
     let (_app, cluster) = start(|builder| builder.coordinator(&ids).worker(&ids)).await;
-    let answer = cluster.get("/apps/api/echo").header("X-Request-ID", "untouched").send().await;
+    let answer = cluster
+        .get("/apps/api/echo")
+        .header("X-Request-ID", "untouched")
+        .send()
+        .await;
     assert_eq!(seen(&answer, "X-Request-ID"), ["untouched"]);
     assert!(is_generated_id(&answer.request_id()));
 }
@@ -250,11 +313,21 @@ async fn rule_05_without_aliases_their_headers_are_the_applications_own() {
 async fn rule_05_another_header_can_be_configured() {
     let ids = json!({"request_id": {"header": "X-Trace-Me", "aliases": []}});
     let (_app, cluster) = start(|builder| builder.coordinator(&ids).worker(&ids)).await;
-    let answer = cluster.get("/apps/api/echo").header("X-Trace-Me", "configured").send().await;
+    let answer = cluster
+        .get("/apps/api/echo")
+        .header("X-Trace-Me", "configured")
+        .send()
+        .await;
     assert_eq!(answer.headers.all("X-Trace-Me"), ["configured"]);
     assert_eq!(seen(&answer, "X-Trace-Me"), ["configured"]);
-    assert_eq!(cluster.coordinator_log().request("configured").await["status"], 200);
-    assert_eq!(cluster.worker_log(0).request("configured").await["status"], 200);
+    assert_eq!(
+        cluster.coordinator_log().request("configured").await["status"],
+        200
+    );
+    assert_eq!(
+        cluster.worker_log(0).request("configured").await["status"],
+        200
+    );
 }
 
 fn to_worker(cluster: &Cluster, path: &str) -> Request<'static> {
@@ -330,7 +403,9 @@ async fn rule_06_a_coordinator_without_a_valid_identifier_is_an_error_of_ours() 
         assert_eq!(app.last().request_id(), id);
         cluster
             .worker_daemon(0)
-            .wait_for_stderr("an error line with the identifier", |line| line.contains("ERROR") && line.contains(&id))
+            .wait_for_stderr("an error line with the identifier", |line| {
+                line.contains("ERROR") && line.contains(&id)
+            })
             .await;
     }
 }
@@ -341,7 +416,9 @@ async fn rule_06_ordinary_traffic_never_arrives_at_a_worker_without_an_identifie
     for id in ["fine", "not valid", ""] {
         cluster.get("/apps/api/echo").id(id).send().await;
         cluster.get("/apps/notes/status/500").id(id).send().await;
-        let mut socket = cluster.websocket("/apps/notes/ws/echo", &[(REQUEST_ID, id)]).await;
+        let mut socket = cluster
+            .websocket("/apps/notes/ws/echo", &[(REQUEST_ID, id)])
+            .await;
         socket.close(1000).await;
         let h2 = cluster.h2_client().await;
         h2.get("/apps/api/echo", &[(REQUEST_ID, id)]).await;
@@ -373,7 +450,11 @@ async fn rule_07_each_pipelined_request_has_its_own() {
     let mut bytes = Vec::new();
     for n in 0..5 {
         let request = cluster.get(&format!("/apps/api/echo?n={n}"));
-        let request = if n % 2 == 0 { request.id(&format!("pipelined-{n}")) } else { request };
+        let request = if n % 2 == 0 {
+            request.id(&format!("pipelined-{n}"))
+        } else {
+            request
+        };
         bytes.extend_from_slice(&request.bytes());
     }
     client.send(bytes).await;
@@ -400,11 +481,16 @@ async fn rule_07_each_http2_stream_has_its_own() {
     let mut waiting = Vec::new();
     for n in 0..20 {
         let own = format!("stream-{n}");
-        let headers: &[(&str, &str)] = if n % 2 == 0 { &[("x-backend-request-id", &own)] } else { &[] };
+        let headers: &[(&str, &str)] = if n % 2 == 0 {
+            &[("x-backend-request-id", &own)]
+        } else {
+            &[]
+        };
         let target = format!("/apps/api/gate/all?n={n}");
         waiting.push((n, client.start("GET", &target, headers, None).await));
     }
-    app.wait_for("the last of the streams", |seen| seen.index == 19).await;
+    app.wait_for("the last of the streams", |seen| seen.index == 19)
+        .await;
     app.release("all", 20);
     let mut all = HashSet::new();
     for (n, response) in waiting {
@@ -431,7 +517,12 @@ async fn rule_08_a_connection_header_cannot_delete_it() {
         "close, x-backend-request-id,x-backend-session-id",
         "X-Forwarded-For, Forwarded, X-App-Proxy-Token, X-App-Proxy-App-Revision, X-Backend-Request-Id",
     ] {
-        let answer = cluster.get("/apps/notes/echo").id("carried").header("Connection", attack).send().await;
+        let answer = cluster
+            .get("/apps/notes/echo")
+            .id("carried")
+            .header("Connection", attack)
+            .send()
+            .await;
         assert_eq!(answer.status, 200, "{attack}: {}", answer.text());
         assert_eq!(answer.request_id(), "carried");
         let last = app.last();
@@ -447,11 +538,16 @@ async fn rule_08_a_connection_header_cannot_delete_it_from_a_handshake() {
     let (app, cluster) = start_default().await;
     let request = Request::to(cluster.public(), "GET", "/apps/notes/ws/echo")
         .header("Upgrade", "websocket")
-        .header("Connection", "Upgrade, X-Backend-Request-ID, X-Backend-Session-ID")
+        .header(
+            "Connection",
+            "Upgrade, X-Backend-Request-ID, X-Backend-Session-ID",
+        )
         .header("Sec-WebSocket-Version", "13")
         .header("Sec-WebSocket-Key", app_proxy_tests::ws::KEY)
         .id("carried");
-    let mut socket = WebSocket::finish_handshake(request.start().await).await.expect("a 101");
+    let mut socket = WebSocket::finish_handshake(request.start().await)
+        .await
+        .expect("a 101");
     assert_eq!(app.last().request_id(), "carried");
     assert!(app.last().session_id().is_some());
     socket.close(1000).await;
@@ -476,7 +572,9 @@ async fn rule_09_other_spellings_are_removed() {
         .headers
         .0
         .iter()
-        .filter(|(name, _)| name.to_ascii_lowercase().replace(['_', '.'], "-") == "x-backend-request-id")
+        .filter(|(name, _)| {
+            name.to_ascii_lowercase().replace(['_', '.'], "-") == "x-backend-request-id"
+        })
         .collect();
     assert_eq!(folded.len(), 1, "{folded:?}");
     assert_eq!(last.request_id(), "the-one");
@@ -496,8 +594,12 @@ async fn rule_09_other_spellings_are_no_identifiers() {
 
 #[tokio::test]
 async fn rule_10_it_does_not_change_when_a_second_worker_is_tried() {
-    let (app, mut cluster) =
-        start(|builder| builder.workers(2).coordinator(&json!({"health_check": {"interval": "1h"}}))).await;
+    let (app, mut cluster) = start(|builder| {
+        builder
+            .workers(2)
+            .coordinator(&json!({"health_check": {"interval": "1h"}}))
+    })
+    .await;
     cluster.kill_worker(0);
     let mut retried = 0;
     for n in 0..40 {
@@ -523,14 +625,18 @@ async fn rule_10_it_does_not_change_when_a_second_worker_is_tried() {
 async fn rule_11_every_final_response_carries_exactly_one() {
     let (_app, cluster) = start_default().await;
     for status in [
-        200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 409, 410, 418, 422, 429, 500, 501,
-        502, 503, 504, 599,
+        200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 409, 410, 418,
+        422, 429, 500, 501, 502, 503, 504, 599,
     ] {
         for method in ["GET", "HEAD", "POST"] {
             let id = format!("{method}-{status}");
             let target = format!("/apps/api/status/{status}");
             let request = cluster.request(method, &target).id(&id);
-            let request = if method == "POST" { request.body("x") } else { request };
+            let request = if method == "POST" {
+                request.body("x")
+            } else {
+                request
+            };
             let answer = request.send().await;
             assert_eq!(answer.status, status, "{id}");
             assert_eq!(answer.request_id(), id);
@@ -560,11 +666,28 @@ async fn rule_11_pages_of_our_own_carry_exactly_one() {
 #[tokio::test]
 async fn rule_11_the_applications_own_copy_never_wins() {
     let (app, cluster) = start_default().await;
-    let target = respond(200, &[("X-Backend-Request-ID", "evil-1"), ("x-backend-request-id", "evil-2")], "x");
-    let answer = cluster.get(&format!("/apps/api{target}")).id("mine").send().await;
+    let target = respond(
+        200,
+        &[
+            ("X-Backend-Request-ID", "evil-1"),
+            ("x-backend-request-id", "evil-2"),
+        ],
+        "x",
+    );
+    let answer = cluster
+        .get(&format!("/apps/api{target}"))
+        .id("mine")
+        .send()
+        .await;
     assert_eq!(answer.request_id(), "mine");
 
-    let waiting = handshake(cluster.public(), "/apps/api/manual/own-copy", &[(REQUEST_ID, "ws-mine")]).start().await;
+    let waiting = handshake(
+        cluster.public(),
+        "/apps/api/manual/own-copy",
+        &[(REQUEST_ID, "ws-mine")],
+    )
+    .start()
+    .await;
     let mut manual = app.accept("own-copy").await;
     manual
         .send(format!(
@@ -580,10 +703,16 @@ async fn rule_11_the_applications_own_copy_never_wins() {
 #[tokio::test]
 async fn rule_11_websocket_and_event_stream_carry_it() {
     let (app, cluster) = start_default().await;
-    let mut socket = cluster.websocket("/apps/notes/ws/echo", &[(REQUEST_ID, "ws-1")]).await;
+    let mut socket = cluster
+        .websocket("/apps/notes/ws/echo", &[(REQUEST_ID, "ws-1")])
+        .await;
     assert_eq!(only_request_id(101, &socket.head.headers), "ws-1");
     socket.close(1000).await;
-    let mut client = cluster.get("/apps/notes/sse/rule11/1").id("sse-1").start().await;
+    let mut client = cluster
+        .get("/apps/notes/sse/rule11/1")
+        .id("sse-1")
+        .start()
+        .await;
     let head = client.read_head().await;
     assert_eq!(only_request_id(200, &head.headers), "sse-1");
     app.release("rule11", 1);
@@ -593,20 +722,37 @@ async fn rule_11_websocket_and_event_stream_carry_it() {
 #[tokio::test]
 async fn rule_11_interim_responses_pass_and_the_final_one_carries_it() {
     let (_app, cluster) = start_default().await;
-    let answer = cluster.get("/apps/api/early-hints").id("hinted").send().await;
+    let answer = cluster
+        .get("/apps/api/early-hints")
+        .id("hinted")
+        .send()
+        .await;
     assert_eq!(answer.request_id(), "hinted");
     assert_eq!(answer.interim.len(), 1, "{:?}", answer.interim);
     assert_eq!(answer.interim[0].status(), 103);
-    assert_eq!(answer.interim[0].headers.get("Link"), Some("</style.css>; rel=preload"));
+    assert_eq!(
+        answer.interim[0].headers.get("Link"),
+        Some("</style.css>; rel=preload")
+    );
 }
 
 #[tokio::test]
 async fn rule_12_generated_bodies_contain_it() {
     let (_app, cluster) = start_default().await;
     let id = "a=b:c+d.e_f-g";
-    let json = cluster.get("/apps/unknown/").id(id).header("Accept", "application/json").send().await;
+    let json = cluster
+        .get("/apps/unknown/")
+        .id(id)
+        .header("Accept", "application/json")
+        .send()
+        .await;
     assert_eq!(json.json()["request_id"], id);
-    let html = cluster.get("/apps/unknown/").id(id).header("Accept", "text/html").send().await;
+    let html = cluster
+        .get("/apps/unknown/")
+        .id(id)
+        .header("Accept", "text/html")
+        .send()
+        .await;
     assert!(html.text().contains(id), "{}", html.text());
     let generated = cluster.get("/apps/unknown/").send().await;
     assert_eq!(generated.json()["request_id"], generated.request_id());
@@ -636,18 +782,28 @@ async fn answer_to(cluster: &Cluster, bytes: &str) -> Response {
 async fn rule_13_refusals_before_routing_carry_it() {
     let (app, cluster) = start_default().await;
     let cases = [
-        ("CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n", 405),
+        (
+            "CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n",
+            405,
+        ),
         ("TRACE /apps/api/echo HTTP/1.1\r\nHost: x\r\n", 405),
         ("GET /apps/api/echo HTTP/1.1\r\n", 400),
         ("GET /apps/api/echo HTTP/1.1\r\nHost: a b\r\n", 400),
         ("GET /apps/api/echo HTTP/1.1\r\nHost: a/b\r\n", 400),
         ("GET /apps/api/echo HTTP/1.1\r\nHost: a:port\r\n", 400),
         ("GET /apps/api/echo HTTP/1.1\r\nHost: <script>\r\n", 400),
-        ("GET /apps/api/ws/echo HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n", 400),
+        (
+            "GET /apps/api/ws/echo HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
+            400,
+        ),
     ];
     for (n, (head, status)) in cases.iter().enumerate() {
         let id = format!("refused-{n}");
-        let answer = answer_to(&cluster, &format!("{head}X-Backend-Request-ID: {id}\r\n\r\n")).await;
+        let answer = answer_to(
+            &cluster,
+            &format!("{head}X-Backend-Request-ID: {id}\r\n\r\n"),
+        )
+        .await;
         assert_eq!(answer.status, *status, "{head}: {}", answer.text());
         assert_eq!(answer.request_id(), id, "{head}");
         let line = cluster.coordinator_log().request(&id).await;
@@ -669,7 +825,8 @@ async fn rule_13_a_header_block_that_does_not_parse_is_answered() {
     ] {
         let mut client = cluster.client().await;
         client.send(block).await;
-        // The one documented exemption: the framework's answer may come without an identifier, never with two.
+        // The one documented exemption: the framework's answer may come without an identifier,
+        // never with two.
         if let Ok(answer) = client.try_read_response("GET").await {
             assert!((400..=505).contains(&answer.status), "{block:?}");
             assert!(answer.headers.all(REQUEST_ID).len() <= 1, "{block:?}");
@@ -683,20 +840,30 @@ async fn rule_13_a_header_block_that_does_not_parse_is_answered() {
 async fn rule_14_a_cors_response_exposes_it() {
     let (_app, cluster) = start_default().await;
     let cors = ("Access-Control-Allow-Origin", "https://a.example");
-    for (more, kept) in
-        [(None, vec![]), (Some("X-One, X-Two"), vec!["X-One", "X-Two"]), (Some("x-backend-request-id"), vec![])]
-    {
+    for (more, kept) in [
+        (None, vec![]),
+        (Some("X-One, X-Two"), vec!["X-One", "X-Two"]),
+        (Some("x-backend-request-id"), vec![]),
+    ] {
         let mut headers = vec![cors];
         headers.extend(more.map(|value| ("Access-Control-Expose-Headers", value)));
         let target = format!("/apps/api{}", respond(200, &headers, ""));
-        let answer = cluster.get(&target).header("Origin", "https://a.example").send().await;
+        let answer = cluster
+            .get(&target)
+            .header("Origin", "https://a.example")
+            .send()
+            .await;
         let name = "Access-Control-Expose-Headers";
         assert!(answer.headers.lists(name, REQUEST_ID), "{answer:?}");
         for other in kept {
             assert!(answer.headers.lists(name, other), "{answer:?}");
         }
         let joined = answer.headers.all(name).join(",").to_ascii_lowercase();
-        assert_eq!(joined.matches("x-backend-request-id").count(), 1, "{joined}");
+        assert_eq!(
+            joined.matches("x-backend-request-id").count(),
+            1,
+            "{joined}"
+        );
     }
 }
 
@@ -716,7 +883,10 @@ async fn rule_18_every_line_of_the_logs_has_it() {
     cluster.get("/apps/notes/echo").id("line-1").send().await;
     cluster.get("/apps/unknown/").id("line-2").send().await;
     cluster.get("/apps/gone/").id("line-3").send().await;
-    let garbage = format!("/apps/api{}", app_proxy_tests::app::raw("garbage\r\n\r\n", "close"));
+    let garbage = format!(
+        "/apps/api{}",
+        app_proxy_tests::app::raw("garbage\r\n\r\n", "close")
+    );
     cluster.get(&garbage).id("line-4").send().await;
     for id in ["line-1", "line-2", "line-3", "line-4"] {
         cluster.coordinator_log().request(id).await;
@@ -731,9 +901,15 @@ async fn rule_18_every_line_of_the_logs_has_it() {
     for line in daemons {
         let speaks_of_request = line.contains("line-");
         let is_complaint = line.contains("ERROR") || line.contains("WARN");
-        // The workers were started before there was a coordinator to follow, and fail its first health checks until they have its table.
-        let about_start = ["sync", "coordinator", "pingora_load_balancing"].iter().any(|part| line.contains(part));
-        assert!(speaks_of_request || !is_complaint || about_start, "a diagnostic line without the identifier: {line}");
+        // The workers were started before there was a coordinator to follow, and fail its first
+        // health checks until they have its table.
+        let about_start = ["sync", "coordinator", "pingora_load_balancing"]
+            .iter()
+            .any(|part| line.contains(part));
+        assert!(
+            speaks_of_request || !is_complaint || about_start,
+            "a diagnostic line without the identifier: {line}"
+        );
     }
 }
 
@@ -748,7 +924,9 @@ async fn rule_18_an_unreachable_endpoint_is_diagnosed_under_it() {
     assert!(line["error"].is_string(), "{line}");
     cluster
         .worker_daemon(0)
-        .wait_for_stderr("a line about the unreachable endpoint", |line| line.contains("diagnosed"))
+        .wait_for_stderr("a line about the unreachable endpoint", |line| {
+            line.contains("diagnosed")
+        })
         .await;
 }
 
@@ -758,7 +936,12 @@ async fn rule_19_the_session_keeps_the_first_and_the_last() {
     let first = cluster.get("/apps/notes/echo").id("origin").send().await;
     let cookie = first.session_cookie().expect("a session");
     for id in ["middle", "latest"] {
-        cluster.get("/apps/notes/echo").session(&cookie).id(id).send().await;
+        cluster
+            .get("/apps/notes/echo")
+            .session(&cookie)
+            .id(id)
+            .send()
+            .await;
         let line = cluster.coordinator_log().request(id).await;
         assert_eq!(line["origin_request_id"], "origin");
         assert_eq!(line["session_id"], session_id(&cookie));
@@ -774,15 +957,26 @@ async fn rule_20_it_neither_authenticates_nor_deduplicates() {
     let (app, cluster) = start_default().await;
     let mut sessions = HashSet::new();
     for _ in 0..3 {
-        let answer = cluster.request("POST", "/apps/notes/echo").id("same").body("x").send().await;
+        let answer = cluster
+            .request("POST", "/apps/notes/echo")
+            .id("same")
+            .body("x")
+            .send()
+            .await;
         assert_eq!(answer.request_id(), "same");
         sessions.insert(answer.session_cookie().expect("a session of its own"));
     }
     assert_eq!(sessions.len(), 3, "an identifier joined somebody's session");
-    assert_eq!(app.with_id("same").len(), 3, "a repeated identifier was not served");
+    assert_eq!(
+        app.with_id("same").len(),
+        3,
+        "a repeated identifier was not served"
+    );
     let lines = cluster
         .coordinator_log()
-        .wait_for_count("requests of one identifier", 3, |line| line["request_id"] == "same")
+        .wait_for_count("requests of one identifier", 3, |line| {
+            line["request_id"] == "same"
+        })
         .await;
     assert_eq!(lines.len(), 3);
 }

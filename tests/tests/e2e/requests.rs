@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::handover::hand_over;
 use crate::{start, start_default};
 
-/// Asks the coordinator until `wanted` holds: a line is written a moment after its request has ended.
+/// Asks the coordinator until `wanted` holds: a line is written a moment after its request has
+/// ended.
 async fn trace(cluster: &Cluster, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let wanted = &wanted;
     eventually_async(&format!("what is wanted of {id}"), || async move {
@@ -19,12 +20,19 @@ async fn trace(cluster: &Cluster, id: &str, wanted: impl Fn(&Value) -> bool) -> 
 }
 
 fn events(answer: &Value) -> &Vec<Value> {
-    answer["events"].as_array().unwrap_or_else(|| panic!("no events: {answer}"))
+    answer["events"]
+        .as_array()
+        .unwrap_or_else(|| panic!("no events: {answer}"))
 }
 
 /// Whether an answer has this many events of each tier.
 fn has(answer: &Value, coordinator: usize, worker: usize) -> bool {
-    let count = |tier: &str| events(answer).iter().filter(|event| event["tier"] == tier).count();
+    let count = |tier: &str| {
+        events(answer)
+            .iter()
+            .filter(|event| event["tier"] == tier)
+            .count()
+    };
     (count("coordinator"), count("worker")) == (coordinator, worker)
 }
 
@@ -43,15 +51,34 @@ fn ask_worker<'r>(cluster: &Cluster, proxy: bool, id: &str, token: &str) -> Requ
 #[tokio::test]
 async fn a_request_is_found_with_the_lines_of_both_tiers() {
     let (_app, cluster) = start(|builder| builder.workers(2)).await;
-    let cookie = cluster.get("/apps/notes/echo").id("known").send().await.session_cookie().unwrap();
-    cluster.get("/apps/notes/echo").id("other").session(&cookie).send().await;
+    let cookie = cluster
+        .get("/apps/notes/echo")
+        .id("known")
+        .send()
+        .await
+        .session_cookie()
+        .unwrap();
+    cluster
+        .get("/apps/notes/echo")
+        .id("other")
+        .session(&cookie)
+        .send()
+        .await;
     let found = trace(&cluster, "known", |answer| has(answer, 1, 1)).await;
     assert_eq!(found["request_id"], "known");
-    assert!(events(&found).iter().all(|event| event["request_id"] == "known" && event["status"] == 200), "{found}");
+    assert!(
+        events(&found)
+            .iter()
+            .all(|event| event["request_id"] == "known" && event["status"] == 200),
+        "{found}"
+    );
     let worker = &events(&found)[0]["worker"];
     assert_eq!(found["workers_asked"], json!([worker]));
     assert_eq!(found["workers_failed"], json!([]));
-    let mut times: Vec<_> = events(&found).iter().map(|event| event["ts"].as_str().unwrap()).collect();
+    let mut times: Vec<_> = events(&found)
+        .iter()
+        .map(|event| event["ts"].as_str().unwrap())
+        .collect();
     assert_eq!(times.len(), 2);
     times.dedup();
     assert!(times.is_sorted(), "{found}");
@@ -60,12 +87,22 @@ async fn a_request_is_found_with_the_lines_of_both_tiers() {
 #[tokio::test]
 async fn an_open_stream_is_found() {
     let (_app, cluster) = start_default().await;
-    let mut socket = cluster.websocket("/apps/notes/ws/echo", &[("X-Backend-Request-ID", "stream")]).await;
+    let mut socket = cluster
+        .websocket("/apps/notes/ws/echo", &[("X-Backend-Request-ID", "stream")])
+        .await;
     let found = trace(&cluster, "stream", |answer| has(answer, 1, 1)).await;
-    assert!(events(&found).iter().all(|event| event["event"] == "stream_open"), "{found}");
+    assert!(
+        events(&found)
+            .iter()
+            .all(|event| event["event"] == "stream_open"),
+        "{found}"
+    );
     socket.close(1000).await;
     let found = trace(&cluster, "stream", |answer| has(answer, 2, 2)).await;
-    let closed = events(&found).iter().filter(|event| event["event"] == "stream_close").count();
+    let closed = events(&found)
+        .iter()
+        .filter(|event| event["event"] == "stream_close")
+        .count();
     assert_eq!(closed, 2, "{found}");
 }
 
@@ -86,12 +123,19 @@ async fn what_nobody_knows_is_a_404_and_what_is_no_identifier_a_400() {
         (&"x".repeat(129), 400, "bad_request"),
     ] {
         let answer = cluster.admin_get(&format!("/api/v1/requests/{id}")).await;
-        assert_eq!((answer.status, answer.problem_code().as_str()), (status, code), "{id}");
+        assert_eq!(
+            (answer.status, answer.problem_code().as_str()),
+            (status, code),
+            "{id}"
+        );
     }
-    let answer = Request::to(cluster.admin(), "GET", "/api/v1/requests/nobody").send().await;
+    let answer = Request::to(cluster.admin(), "GET", "/api/v1/requests/nobody")
+        .send()
+        .await;
     assert_eq!(answer.status, 401);
     let worker = format!("Bearer {}", cluster.worker_token());
-    let answer = Request::to(cluster.admin(), "GET", "/api/v1/requests/nobody").header("Authorization", &worker);
+    let answer = Request::to(cluster.admin(), "GET", "/api/v1/requests/nobody")
+        .header("Authorization", &worker);
     assert_eq!(answer.send().await.status, 401);
 }
 
@@ -104,7 +148,13 @@ async fn a_worker_that_is_down_is_named_and_the_rest_is_told() {
     let found = trace(&cluster, "known", |answer| has(answer, 1, 0)).await;
     assert_eq!(found["workers_asked"], json!([]));
     assert_eq!(found["workers_failed"][0]["worker"], "w1");
-    assert!(found["workers_failed"][0]["error"].as_str().unwrap().starts_with("cannot be reached"), "{found}");
+    assert!(
+        found["workers_failed"][0]["error"]
+            .as_str()
+            .unwrap()
+            .starts_with("cannot be reached"),
+        "{found}"
+    );
 }
 
 #[tokio::test]
@@ -123,7 +173,9 @@ async fn a_worker_is_asked_for_what_the_coordinator_has_forgotten() {
 #[tokio::test]
 async fn a_request_of_a_process_before_is_found_in_the_file() {
     let (_app, mut cluster) = start_default().await;
-    let mut socket = cluster.websocket("/apps/notes/ws/echo", &[("X-Backend-Request-ID", "socket")]).await;
+    let mut socket = cluster
+        .websocket("/apps/notes/ws/echo", &[("X-Backend-Request-ID", "socket")])
+        .await;
     cluster.get("/apps/api/echo").id("known").send().await;
     trace(&cluster, "known", |answer| has(answer, 1, 1)).await;
     let _old = hand_over(&mut cluster).await;
@@ -132,7 +184,14 @@ async fn a_request_of_a_process_before_is_found_in_the_file() {
     // What the old process logs while it drains, too.
     socket.close(1000).await;
     let found = trace(&cluster, "socket", |answer| has(answer, 2, 2)).await;
-    assert_eq!(events(&found).iter().filter(|event| event["event"] == "stream_close").count(), 2, "{found}");
+    assert_eq!(
+        events(&found)
+            .iter()
+            .filter(|event| event["event"] == "stream_close")
+            .count(),
+        2,
+        "{found}"
+    );
     cluster.kill_coordinator();
     cluster.restart_coordinator().await;
     trace(&cluster, "known", |answer| has(answer, 1, 1)).await;
@@ -156,10 +215,17 @@ async fn only_so_much_is_kept() {
     trace(&cluster, "first", |answer| has(answer, 1, 1)).await;
     let mut client = cluster.client().await;
     for number in 0..300 {
-        client.get("/apps/api/echo").id(&format!("later-{number}")).send().await;
+        client
+            .get("/apps/api/echo")
+            .id(&format!("later-{number}"))
+            .send()
+            .await;
     }
     trace(&cluster, "later-299", |answer| has(answer, 1, 1)).await;
-    assert_eq!(cluster.admin_get("/api/v1/requests/first").await.status, 404);
+    assert_eq!(
+        cluster.admin_get("/api/v1/requests/first").await.status,
+        404
+    );
 }
 
 #[tokio::test]
@@ -183,7 +249,12 @@ async fn lines_that_the_disk_did_not_take_are_found() {
 async fn a_client_finds_its_request_by_the_identifier_that_was_not_taken() {
     let nobody = json!({"request_id": {"accept_from": []}});
     let (_app, cluster) = start(|builder| builder.coordinator(&nobody)).await;
-    let given = cluster.get("/apps/api/echo").id("mine").send().await.request_id();
+    let given = cluster
+        .get("/apps/api/echo")
+        .id("mine")
+        .send()
+        .await
+        .request_id();
     let found = trace(&cluster, "mine", |answer| has(answer, 1, 0)).await;
     assert_eq!(events(&found)[0]["request_id"], given.as_str());
     trace(&cluster, &given, |answer| has(answer, 1, 1)).await;
@@ -199,14 +270,31 @@ async fn a_worker_tells_what_it_knows_to_coordinators_alone() {
         let answer = ask_worker(&cluster, proxy, "known", &token).send().await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         let answer = answer.json();
-        assert_eq!((&answer["request_id"], events(&answer).len()), (&json!("known"), 1), "{answer}");
-        let unknown = ask_worker(&cluster, proxy, "nobody", &token).send().await.json();
+        assert_eq!(
+            (&answer["request_id"], events(&answer).len()),
+            (&json!("known"), 1),
+            "{answer}"
+        );
+        let unknown = ask_worker(&cluster, proxy, "nobody", &token)
+            .send()
+            .await
+            .json();
         assert_eq!(unknown, json!({"request_id": "nobody", "events": []}));
-        let refused = ask_worker(&cluster, proxy, "known", "not the token").send().await;
+        let refused = ask_worker(&cluster, proxy, "known", "not the token")
+            .send()
+            .await;
         assert_eq!(refused.status, if proxy { 403 } else { 401 });
         assert!(!refused.text().contains("/echo"), "{}", refused.text());
     }
-    assert_eq!(ask_worker(&cluster, false, "a%20b", &token).send().await.status, 400);
-    let lines = cluster.worker_log(0).select(|line| line["path"].as_str().unwrap().starts_with("/requests/"));
+    assert_eq!(
+        ask_worker(&cluster, false, "a%20b", &token)
+            .send()
+            .await
+            .status,
+        400
+    );
+    let lines = cluster
+        .worker_log(0)
+        .select(|line| line["path"].as_str().unwrap().starts_with("/requests/"));
     assert!(lines.iter().all(|line| line["status"] == 403), "{lines:?}");
 }

@@ -1,4 +1,5 @@
-//! How a request finds its app, what path the application sees, and what a path cannot be made to do.
+//! How a request finds its app, what path the application sees, and what a path cannot be made to
+//! do.
 
 use app_proxy_tests::app::RecordingApp;
 use app_proxy_tests::cluster::Cluster;
@@ -26,7 +27,12 @@ async fn apps(all: &[(&str, Value)]) -> (Vec<RecordingApp>, Cluster) {
 }
 
 /// Which of `apps` a GET reaches; `None` with the status when it reaches none.
-async fn reached(apps: &[RecordingApp], cluster: &Cluster, host: Option<&str>, path: &str) -> (Option<usize>, u16) {
+async fn reached(
+    apps: &[RecordingApp],
+    cluster: &Cluster,
+    host: Option<&str>,
+    path: &str,
+) -> (Option<usize>, u16) {
     let before: Vec<_> = apps.iter().map(RecordingApp::count).collect();
     let request = cluster.get(path);
     let request = match host {
@@ -115,7 +121,11 @@ async fn the_bare_prefix_redirects_to_the_folder() {
 #[tokio::test]
 async fn the_redirect_to_the_folder_stays_on_this_host() {
     let (_app, cluster) = start_default().await;
-    for path in ["//apps/notes", "//evil.example/apps/notes", "/\\evil.example/..//apps/notes"] {
+    for path in [
+        "//apps/notes",
+        "//evil.example/apps/notes",
+        "/\\evil.example/..//apps/notes",
+    ] {
         let answer = cluster.get(path).send().await;
         if let Some(location) = answer.headers.get("Location") {
             assert!(location.starts_with("/apps/"), "{path}: {location}");
@@ -130,7 +140,10 @@ async fn the_longest_prefix_wins_on_whole_segments() {
     let (apps, cluster) = apps(&[
         ("short", json!({"match": [{"path": "/a"}]})),
         ("long", json!({"match": [{"path": "/a/b"}]})),
-        ("longest", json!({"match": [{"path": "/a/b/c"}, {"path": "/other"}]})),
+        (
+            "longest",
+            json!({"match": [{"path": "/a/b/c"}, {"path": "/other"}]}),
+        ),
     ])
     .await;
     for (path, expected) in [
@@ -164,14 +177,20 @@ async fn the_longest_prefix_wins_on_whole_segments() {
 async fn an_app_that_has_a_match_does_not_answer_below_apps() {
     let (apps, cluster) = apps(&[("only", json!({"match": [{"path": "/only"}]}))]).await;
     assert_eq!(reached(&apps, &cluster, None, "/only/x").await.0, Some(0));
-    assert_eq!(reached(&apps, &cluster, None, "/apps/only/x").await, (None, 404));
+    assert_eq!(
+        reached(&apps, &cluster, None, "/apps/only/x").await,
+        (None, 404)
+    );
 }
 
 #[tokio::test]
 async fn a_host_rule_beats_one_without_a_host() {
     let (apps, cluster) = apps(&[
         ("anywhere", json!({"match": [{"path": "/p"}]})),
-        ("there", json!({"match": [{"host": "there.example", "path": "/p"}]})),
+        (
+            "there",
+            json!({"match": [{"host": "there.example", "path": "/p"}]}),
+        ),
         ("whole", json!({"match": [{"host": "whole.example"}]})),
     ])
     .await;
@@ -193,8 +212,13 @@ async fn a_host_rule_beats_one_without_a_host() {
 
 #[tokio::test]
 async fn a_domain_gives_every_app_a_name_of_its_own() {
-    let (app, cluster) = start(|builder| builder.coordinator(&json!({"domain": "apps.example.com"}))).await;
-    for host in ["notes.apps.example.com", "NOTES.apps.example.com:8080", "notes.Apps.Example.Com"] {
+    let (app, cluster) =
+        start(|builder| builder.coordinator(&json!({"domain": "apps.example.com"}))).await;
+    for host in [
+        "notes.apps.example.com",
+        "NOTES.apps.example.com:8080",
+        "notes.Apps.Example.Com",
+    ] {
         let answer = cluster.get("/deep/path?x=1").host(host).send().await;
         assert_eq!(target(&answer), "/deep/path?x=1", "{host}");
     }
@@ -209,14 +233,25 @@ async fn a_domain_gives_every_app_a_name_of_its_own() {
         let answer = cluster.get("/deep/path").host(host).send().await;
         assert_eq!(answer.status, 404, "{host}");
     }
-    let answer = cluster.get("/apps/notes/x").host("other.example").send().await;
+    let answer = cluster
+        .get("/apps/notes/x")
+        .host("other.example")
+        .send()
+        .await;
     assert_eq!(target(&answer), "/x");
 }
 
 #[tokio::test]
 async fn an_unknown_app_is_a_404_with_the_request_id() {
     let (app, cluster) = start_default().await;
-    for path in ["/", "/apps", "/apps/", "/apps/nobody/", "/apps/notes2/x", "/apps/Notes/x"] {
+    for path in [
+        "/",
+        "/apps",
+        "/apps/",
+        "/apps/nobody/",
+        "/apps/notes2/x",
+        "/apps/Notes/x",
+    ] {
         let answer = cluster.get(path).id("unknown").send().await;
         assert_eq!(answer.status, 404, "{path}");
         assert_eq!(answer.problem_code(), "app_not_found", "{path}");
@@ -244,7 +279,12 @@ async fn a_path_that_escapes_its_prefix_is_refused() {
         "/../../..",
     ] {
         let answer = cluster.get(path).id("escape").send().await;
-        assert!(matches!(answer.status, 400 | 404), "{path}: {} {}", answer.status, answer.text());
+        assert!(
+            matches!(answer.status, 400 | 404),
+            "{path}: {} {}",
+            answer.status,
+            answer.text()
+        );
         assert_eq!(answer.request_id(), "escape", "{path}");
     }
     assert_eq!(app.count(), 0, "{:?}", app.requests());
@@ -262,14 +302,23 @@ async fn dots_cannot_borrow_another_apps_name() {
         let (found, status) = reached(&apps, &cluster, None, path).await;
         // Whoever is reached must be the one that the normalised path names, and never `open`.
         assert_ne!(found, Some(0), "{path} ({status})");
-        assert!(found == Some(1) || matches!(status, 400 | 404), "{path} ({status})");
+        assert!(
+            found == Some(1) || matches!(status, 400 | 404),
+            "{path} ({status})"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_bad_escape_in_the_path_is_a_400() {
     let (app, cluster) = start_default().await;
-    for path in ["/apps/notes/%zz", "/apps/notes/%", "/apps/notes/%4", "/apps/no%ztes/x", "/%gg"] {
+    for path in [
+        "/apps/notes/%zz",
+        "/apps/notes/%",
+        "/apps/notes/%4",
+        "/apps/no%ztes/x",
+        "/%gg",
+    ] {
         let answer = cluster.get(path).id("bad-path").send().await;
         assert_eq!(answer.status, 400, "{path}");
         assert_eq!(answer.problem_code(), "bad_request", "{path}");
@@ -281,7 +330,11 @@ async fn a_bad_escape_in_the_path_is_a_400() {
 #[tokio::test]
 async fn an_encoded_nul_or_line_break_never_breaks_a_header() {
     let (_app, cluster) = start_default().await;
-    for path in ["/apps/notes/%00", "/apps/notes/%0d%0aX-Evil:%201", "/apps/notes%0d%0aX-Evil:%201"] {
+    for path in [
+        "/apps/notes/%00",
+        "/apps/notes/%0d%0aX-Evil:%201",
+        "/apps/notes%0d%0aX-Evil:%201",
+    ] {
         let answer = cluster.get(path).id("encoded").send().await;
         assert!(answer.status < 500, "{path}: {}", answer.status);
         assert!(!answer.headers.has("X-Evil"), "{path}");
@@ -291,15 +344,25 @@ async fn an_encoded_nul_or_line_break_never_breaks_a_header() {
 
 #[tokio::test]
 async fn the_absolute_form_is_served_by_its_path_and_host() {
-    let (app, cluster) = start(|builder| builder.coordinator(&json!({"domain": "apps.example.com"}))).await;
+    let (app, cluster) =
+        start(|builder| builder.coordinator(&json!({"domain": "apps.example.com"}))).await;
     let absolute = format!("http://{}/apps/notes/a%20b?x=1", cluster.public());
     let answer = cluster.get(&absolute).send().await;
     assert_eq!(target(&answer), "/a%20b?x=1");
-    let answer = cluster.get("http://notes.apps.example.com/deep").host("notes.apps.example.com").send().await;
+    let answer = cluster
+        .get("http://notes.apps.example.com/deep")
+        .host("notes.apps.example.com")
+        .send()
+        .await;
     assert_eq!(target(&answer), "/deep");
     assert_eq!(app.count(), 2);
-    // RFC 9112, section 3.2.2 would take the target's host; the framework refuses a request that contradicts itself.
-    let answer = cluster.get("http://notes.apps.example.com/deep").host("other.example").send().await;
+    // RFC 9112, section 3.2.2 would take the target's host; the framework refuses a request that
+    // contradicts itself.
+    let answer = cluster
+        .get("http://notes.apps.example.com/deep")
+        .host("other.example")
+        .send()
+        .await;
     assert_eq!(answer.status, 400);
     answer.request_id();
     assert_eq!(app.count(), 2);
@@ -370,9 +433,17 @@ async fn an_app_among_thousands_is_found() {
 
 #[tokio::test]
 async fn http2_requests_are_routed_by_path_and_authority() {
-    let (app, cluster) = start(|builder| builder.h2c().coordinator(&json!({"domain": "apps.example.com"}))).await;
+    let (app, cluster) = start(|builder| {
+        builder
+            .h2c()
+            .coordinator(&json!({"domain": "apps.example.com"}))
+    })
+    .await;
     let client = cluster.h2_client().await;
-    assert_eq!(target(&client.get("/apps/notes/a%20b?x", &[]).await), "/a%20b?x");
+    assert_eq!(
+        target(&client.get("/apps/notes/a%20b?x", &[]).await),
+        "/a%20b?x"
+    );
     assert_eq!(client.get("/apps/unknown/", &[]).await.status, 404);
     assert_eq!(client.get("/apps/notes/../x", &[]).await.status / 100, 4);
     // The listener with h2c speaks HTTP/1.1 as well.

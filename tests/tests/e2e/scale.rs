@@ -1,4 +1,5 @@
-//! Many apps and many workers: each worker ends up with exactly the coordinator's table, however it got there.
+//! Many apps and many workers: each worker ends up with exactly the coordinator's table, however it
+//! got there.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -38,7 +39,12 @@ fn random_changes(seed: u64) -> Vec<Change> {
         state ^= state << 17;
         (state >> 11) % below
     };
-    let change = |_| (format!("app-{}", next(APPS as u64)), (next(2) == 0).then(|| 1 + next(1000)));
+    let change = |_| {
+        (
+            format!("app-{}", next(APPS as u64)),
+            (next(2) == 0).then(|| 1 + next(1000)),
+        )
+    };
     (0..CHANGES).map(change).collect()
 }
 
@@ -53,13 +59,28 @@ async fn make(cluster: &Cluster, changes: Vec<Change>) {
             let mut client = Client::connect(admin).await;
             while let Some((name, weight)) = changes.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let (method, body) = match weight {
-                    Some(weight) => ("PUT", json!({"endpoints": [{"address": "127.0.0.1:9", "weight": weight}]})),
+                    Some(weight) => (
+                        "PUT",
+                        json!({"endpoints": [{"address": "127.0.0.1:9", "weight": weight}]}),
+                    ),
                     None => ("DELETE", Value::Null),
                 };
-                let body = if weight.is_some() { body.to_string() } else { String::new() };
+                let body = if weight.is_some() {
+                    body.to_string()
+                } else {
+                    String::new()
+                };
                 let request = client.request(method, &format!("/api/v1/apps/{name}"));
-                let answer = request.header("Authorization", &token).body(body).send().await;
-                assert!(matches!(answer.status, 200 | 201 | 204), "{method} {name}: {}", answer.text());
+                let answer = request
+                    .header("Authorization", &token)
+                    .body(body)
+                    .send()
+                    .await;
+                assert!(
+                    matches!(answer.status, 200 | 201 | 204),
+                    "{method} {name}: {}",
+                    answer.text()
+                );
             }
         });
     }
@@ -77,21 +98,35 @@ async fn follow_to_the_end(mut follower: Follower) -> Follower {
 async fn table(cluster: &Cluster) -> (BTreeMap<String, Value>, u64) {
     let list = cluster.admin_json("/api/v1/apps").await;
     let apps = list["items"].as_array().unwrap().iter();
-    let apps = apps.map(|app| (app["name"].as_str().unwrap().to_owned(), app.clone())).collect();
+    let apps = apps
+        .map(|app| (app["name"].as_str().unwrap().to_owned(), app.clone()))
+        .collect();
     (apps, list["revision"].as_u64().unwrap())
 }
 
 #[tokio::test]
 async fn every_worker_ends_up_with_exactly_the_table() {
-    let cluster = Cluster::builder().app(json!({"name": "of-the-file"})).start().await;
+    let cluster = Cluster::builder()
+        .app(json!({"name": "of-the-file"}))
+        .start()
+        .await;
     let mut following = JoinSet::new();
     for number in 0..FOLLOWERS {
         let mut follower = Follower::of(&cluster).await;
-        let address = SocketAddr::from((Ipv4Addr::new(127, 201, 0, u8::try_from(number).unwrap()), 9));
-        follower.register(&format!("follower-{number}"), address).await;
+        let address =
+            SocketAddr::from((Ipv4Addr::new(127, 201, 0, u8::try_from(number).unwrap()), 9));
+        follower
+            .register(&format!("follower-{number}"), address)
+            .await;
         following.spawn(follow_to_the_end(follower));
     }
-    make(&cluster, (0..APPS).map(|number| (format!("app-{number}"), Some(1))).collect()).await;
+    make(
+        &cluster,
+        (0..APPS)
+            .map(|number| (format!("app-{number}"), Some(1)))
+            .collect(),
+    )
+    .await;
     // One takes the table in between, and comes back with it when all is over.
     let mut late = Follower::of(&cluster).await;
     late.follow(WAIT).await;
@@ -108,8 +143,13 @@ async fn every_worker_ends_up_with_exactly_the_table() {
     for follower in followers {
         assert_eq!(follower.revision(), revision);
         assert_eq!(follower.apps, apps);
-        // The first change of the API ends the epoch of the file; after that nobody needs more than what has changed.
-        assert!(follower.whole <= 2, "the whole table {} times", follower.whole);
+        // The first change of the API ends the epoch of the file; after that nobody needs more than
+        // what has changed.
+        assert!(
+            follower.whole <= 2,
+            "the whole table {} times",
+            follower.whole
+        );
     }
     let workers = cluster.admin_json("/api/v1/workers?limit=1000").await;
     assert_eq!(workers["items"].as_array().unwrap().len(), FOLLOWERS + 1);
@@ -117,9 +157,14 @@ async fn every_worker_ends_up_with_exactly_the_table() {
 
 #[tokio::test]
 async fn who_has_missed_more_deletions_than_are_remembered_is_told_the_whole_table() {
-    let mut cluster = Cluster::builder().app(json!({"name": "of-the-file"})).start().await;
+    let mut cluster = Cluster::builder()
+        .app(json!({"name": "of-the-file"}))
+        .start()
+        .await;
     make(&cluster, vec![("own".to_owned(), Some(1))]).await;
-    let many: Vec<Value> = (0..=REMEMBERED + 1).map(|number| json!({"name": format!("app-{number}")})).collect();
+    let many: Vec<Value> = (0..=REMEMBERED + 1)
+        .map(|number| json!({"name": format!("app-{number}")}))
+        .collect();
     reload(&mut cluster, &json!(many)).await;
     let mut follower = Follower::of(&cluster).await;
     follower.follow(WAIT).await;
@@ -128,12 +173,25 @@ async fn who_has_missed_more_deletions_than_are_remembered_is_told_the_whole_tab
     // One change of the file deletes more of them than are remembered.
     reload(&mut cluster, &json!([])).await;
     follower.follow(WAIT).await;
-    assert_eq!((follower.apps.keys().map(String::as_str).collect::<Vec<_>>(), follower.whole), (vec!["own"], 2));
-    make(&cluster, vec![("another".to_owned(), Some(1)), ("own".to_owned(), None)]).await;
+    assert_eq!(
+        (
+            follower.apps.keys().map(String::as_str).collect::<Vec<_>>(),
+            follower.whole
+        ),
+        (vec!["own"], 2)
+    );
+    make(
+        &cluster,
+        vec![("another".to_owned(), Some(1)), ("own".to_owned(), None)],
+    )
+    .await;
     while follower.revision() < table(&cluster).await.1 {
         follower.follow(WAIT).await;
     }
-    assert_eq!((&follower.apps, follower.whole), (&table(&cluster).await.0, 2));
+    assert_eq!(
+        (&follower.apps, follower.whole),
+        (&table(&cluster).await.0, 2)
+    );
 }
 
 /// Gives the coordinator's file other apps, and waits until they are taken over.
@@ -143,7 +201,11 @@ async fn reload(cluster: &mut Cluster, apps: &Value) {
     cluster.coordinator().signal(Signal::SIGHUP);
     let coordinator = cluster.coordinator();
     app_proxy_tests::wait::eventually("the file to be reloaded", || {
-        coordinator.stderr().into_iter().skip(said).find(|line| line.contains("coordinator.yaml is reloaded"))
+        coordinator
+            .stderr()
+            .into_iter()
+            .skip(said)
+            .find(|line| line.contains("coordinator.yaml is reloaded"))
     })
     .await;
 }

@@ -32,8 +32,14 @@ async fn the_first_request_creates_a_session() {
     let attributes: HashSet<_> = set.split(';').skip(1).map(str::trim).collect();
     assert!(attributes.contains("httponly"), "{set}");
     assert!(attributes.contains("samesite=lax"), "{set}");
-    assert!(attributes.contains("path=/apps/notes") || attributes.contains("path=/apps/notes/"), "{set}");
-    assert!(!attributes.contains("secure"), "no Secure without TLS: {set}");
+    assert!(
+        attributes.contains("path=/apps/notes") || attributes.contains("path=/apps/notes/"),
+        "{set}"
+    );
+    assert!(
+        !attributes.contains("secure"),
+        "no Secure without TLS: {set}"
+    );
     assert!(!set.contains("domain="), "{set}");
 }
 
@@ -55,7 +61,11 @@ async fn the_header_continues_the_session() {
     let (app, cluster) = start_default().await;
     let first = cluster.get("/apps/notes/echo").send().await;
     let value = first.session_header().unwrap().to_owned();
-    let next = cluster.get("/apps/notes/echo").header(SESSION, &value).send().await;
+    let next = cluster
+        .get("/apps/notes/echo")
+        .header(SESSION, &value)
+        .send()
+        .await;
     assert_eq!(next.session_cookie(), None);
     assert_eq!(app.last().session_id(), Some(session_id(&value)));
 }
@@ -88,8 +98,16 @@ async fn a_session_that_was_not_handed_out_is_not_recognised() {
     ];
     for value in &forged {
         for header in ["Cookie", SESSION] {
-            let sent = if header == "Cookie" { format!("{SESSION_COOKIE}={value}") } else { value.clone() };
-            let answer = cluster.get("/apps/notes/echo").header(header, &sent).send().await;
+            let sent = if header == "Cookie" {
+                format!("{SESSION_COOKIE}={value}")
+            } else {
+                value.clone()
+            };
+            let answer = cluster
+                .get("/apps/notes/echo")
+                .header(header, &sent)
+                .send()
+                .await;
             assert_eq!(answer.status, 200, "{value}");
             let new = answer.session_cookie().expect("a new session");
             let seen = app.last().session_id().map(str::to_owned).unwrap();
@@ -108,7 +126,11 @@ async fn the_right_cookie_among_stale_ones_is_found() {
         format!("{SESSION_COOKIE}=stale.mac; {SESSION_COOKIE}={cookie}"),
         format!("{SESSION_COOKIE}={cookie}; {SESSION_COOKIE}=stale.mac"),
     ] {
-        cluster.get("/apps/notes/echo").header("Cookie", &sent).send().await;
+        cluster
+            .get("/apps/notes/echo")
+            .header("Cookie", &sent)
+            .send()
+            .await;
         assert_eq!(app.last().session_id(), Some(session_id(&cookie)), "{sent}");
     }
 }
@@ -122,7 +144,10 @@ async fn a_session_of_one_app_is_none_of_another() {
     assert_ne!(session_id(&own), session_id(&cookie));
     assert_eq!(app.last().session_id(), Some(session_id(&own)));
     let record = cluster.session(session_id(&cookie)).await;
-    assert_eq!((&record["app"], &record["requests"]), (&json!("notes"), &json!(1)));
+    assert_eq!(
+        (&record["app"], &record["requests"]),
+        (&json!("notes"), &json!(1))
+    );
 }
 
 #[tokio::test]
@@ -160,21 +185,36 @@ async fn the_sessions_cookie_stands_beside_the_applications() {
     let (_app, cluster) = start_default().await;
     let target = app_proxy_tests::app::respond(
         200,
-        &[("Set-Cookie", "a=1"), ("Set-Cookie", "app_proxy_session=evil.mac; Path=/apps/notes")],
+        &[
+            ("Set-Cookie", "a=1"),
+            ("Set-Cookie", "app_proxy_session=evil.mac; Path=/apps/notes"),
+        ],
         "",
     );
     let answer = cluster.get(&format!("/apps/notes{target}")).send().await;
     let cookies = answer.headers.all("Set-Cookie");
-    assert!(cookies.iter().any(|cookie| cookie.starts_with("a=1")), "{cookies:?}");
+    assert!(
+        cookies.iter().any(|cookie| cookie.starts_with("a=1")),
+        "{cookies:?}"
+    );
     let value = answer.session_header().expect("a session").to_owned();
-    assert!(cookies.iter().any(|cookie| cookie.starts_with(&format!("{SESSION_COOKIE}={value}"))), "{cookies:?}");
+    assert!(
+        cookies
+            .iter()
+            .any(|cookie| cookie.starts_with(&format!("{SESSION_COOKIE}={value}"))),
+        "{cookies:?}"
+    );
 }
 
 #[tokio::test]
 async fn an_unknown_app_creates_no_session() {
     let (_app, cluster) = start_default().await;
     for path in ["/apps/unknown/", "/apps/notes", "/.app-proxy/healthz"] {
-        assert_eq!(cluster.get(path).send().await.session_cookie(), None, "{path}");
+        assert_eq!(
+            cluster.get(path).send().await.session_cookie(),
+            None,
+            "{path}"
+        );
     }
     let all = cluster.admin_json("/api/v1/sessions").await;
     assert_eq!(all["items"], json!([]));
@@ -184,10 +224,18 @@ async fn an_unknown_app_creates_no_session() {
 async fn a_handshake_creates_a_session_too() {
     let (app, cluster) = start_default().await;
     let mut socket = cluster.websocket("/apps/notes/ws/echo", &[]).await;
-    let value = socket.head.headers.get(SESSION).expect("a session").to_owned();
+    let value = socket
+        .head
+        .headers
+        .get(SESSION)
+        .expect("a session")
+        .to_owned();
     assert_eq!(app.last().session_id(), Some(session_id(&value)));
     let cookies = socket.head.headers.all("Set-Cookie");
-    assert!(cookies.iter().any(|cookie| cookie.contains(&value)), "{cookies:?}");
+    assert!(
+        cookies.iter().any(|cookie| cookie.contains(&value)),
+        "{cookies:?}"
+    );
     socket.close(1000).await;
     use_session(&cluster, &value).await;
     assert_eq!(app.last().session_id(), Some(session_id(&value)));
@@ -196,7 +244,12 @@ async fn a_handshake_creates_a_session_too() {
 #[tokio::test]
 async fn the_record_says_all_there_is_to_know() {
     let (_app, cluster) = start_default().await;
-    let answer = cluster.request("POST", "/apps/notes/echo").id("record-origin").body(vec![b'x'; 1000]).send().await;
+    let answer = cluster
+        .request("POST", "/apps/notes/echo")
+        .id("record-origin")
+        .body(vec![b'x'; 1000])
+        .send()
+        .await;
     let cookie = answer.session_cookie().unwrap();
     let id = session_id(&cookie);
     let record = cluster.session(id).await;
@@ -211,9 +264,15 @@ async fn the_record_says_all_there_is_to_know() {
     ] {
         assert_eq!(record[field], expected, "{field}: {record}");
     }
-    assert!(record["client"].as_str().unwrap().contains("127.0.0.1"), "{record}");
+    assert!(
+        record["client"].as_str().unwrap().contains("127.0.0.1"),
+        "{record}"
+    );
     for field in ["created_at", "last_active_at"] {
-        assert!(record[field].as_str().unwrap().contains('T'), "{field}: {record}");
+        assert!(
+            record[field].as_str().unwrap().contains('T'),
+            "{field}: {record}"
+        );
     }
     let bytes = answer.body.len() as u64;
     eventually_async("the bytes of the session to be counted", || async {
@@ -236,9 +295,13 @@ async fn open_streams_are_counted_while_they_are_open() {
         })
     };
     let header = format!("{SESSION_COOKIE}={cookie}");
-    let mut first = cluster.websocket("/apps/notes/ws/echo", &[("Cookie", &header)]).await;
+    let mut first = cluster
+        .websocket("/apps/notes/ws/echo", &[("Cookie", &header)])
+        .await;
     open(1).await;
-    let mut second = cluster.websocket("/apps/notes/ws/echo", &[("Cookie", &header)]).await;
+    let mut second = cluster
+        .websocket("/apps/notes/ws/echo", &[("Cookie", &header)])
+        .await;
     open(2).await;
     first.close(1000).await;
     open(1).await;
@@ -252,7 +315,9 @@ async fn only_data_that_flowed_is_activity() {
     let cookie = new_session(&cluster).await;
     let id = session_id(&cookie);
     let header = format!("{SESSION_COOKIE}={cookie}");
-    let mut socket = cluster.websocket("/apps/notes/ws/echo", &[("Cookie", &header)]).await;
+    let mut socket = cluster
+        .websocket("/apps/notes/ws/echo", &[("Cookie", &header)])
+        .await;
     let before = cluster.session(id).await["last_active_at"].clone();
     let mut after = before.clone();
     while after == before {
@@ -260,7 +325,8 @@ async fn only_data_that_flowed_is_activity() {
         assert_eq!(socket.frame().await.as_text(), "activity");
         after = cluster.session(id).await["last_active_at"].clone();
     }
-    // What is on the way of the last message has been counted when its echo is here and the numbers stand still.
+    // What is on the way of the last message has been counted when its echo is here and the numbers
+    // stand still.
     let settled = |record: &Value| record["last_active_at"].clone();
     let mut last = settled(&cluster.session(id).await);
     loop {
@@ -271,10 +337,16 @@ async fn only_data_that_flowed_is_activity() {
         last = now;
     }
     for _ in 0..20 {
-        socket.send(Frame::new(app_proxy_tests::ws::PING, "are you there")).await;
+        socket
+            .send(Frame::new(app_proxy_tests::ws::PING, "are you there"))
+            .await;
         assert_eq!(socket.frame().await.opcode, app_proxy_tests::ws::PONG);
     }
-    assert_eq!(settled(&cluster.session(id).await), last, "a ping is no activity");
+    assert_eq!(
+        settled(&cluster.session(id).await),
+        last,
+        "a ping is no activity"
+    );
     socket.close(1000).await;
 }
 
@@ -287,8 +359,16 @@ async fn a_session_is_pinned_to_its_worker() {
         let worker = cluster.session(session_id(&cookie)).await["worker"].clone();
         for k in 0..3 {
             let id = format!("pinned-{n}-{k}");
-            cluster.get("/apps/notes/echo").session(&cookie).id(&id).send().await;
-            assert_eq!(cluster.coordinator_log().request(&id).await["worker"], worker);
+            cluster
+                .get("/apps/notes/echo")
+                .session(&cookie)
+                .id(&id)
+                .send()
+                .await;
+            assert_eq!(
+                cluster.coordinator_log().request(&id).await["worker"],
+                worker
+            );
         }
         workers.insert(worker.as_str().unwrap().to_owned());
     }
@@ -300,7 +380,10 @@ async fn a_session_moves_when_its_worker_dies_and_stays_where_it_went() {
     let (app, mut cluster) = start(|builder| builder.workers(2)).await;
     let cookie = new_session(&cluster).await;
     let id = session_id(&cookie);
-    let first = cluster.session(id).await["worker"].as_str().unwrap().to_owned();
+    let first = cluster.session(id).await["worker"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let index = cluster.index_of(&first);
     cluster.kill_worker(index);
     assert_eq!(use_session(&cluster, &cookie).await.status, 200);
@@ -308,18 +391,31 @@ async fn a_session_moves_when_its_worker_dies_and_stays_where_it_went() {
     let answer = use_session(&cluster, &cookie).await;
     assert_eq!((answer.status, answer.session_cookie()), (200, None));
     assert_eq!(app.last().session_id(), Some(id));
-    let second = cluster.session(id).await["worker"].as_str().unwrap().to_owned();
+    let second = cluster.session(id).await["worker"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert_ne!(first, second, "the move is recorded");
     cluster.restart_worker(index).await;
     cluster.wait_health(&first, true).await;
-    cluster.get("/apps/notes/echo").session(&cookie).id("came-back").send().await;
+    cluster
+        .get("/apps/notes/echo")
+        .session(&cookie)
+        .id("came-back")
+        .send()
+        .await;
     let line = cluster.coordinator_log().request("came-back").await;
-    assert_eq!(line["worker"], second.as_str(), "a session moves only when it has to");
+    assert_eq!(
+        line["worker"],
+        second.as_str(),
+        "a session moves only when it has to"
+    );
 }
 
 #[tokio::test]
 async fn clients_that_never_return_the_cookie_do_not_fill_the_table() {
-    let (_app, cluster) = start(|builder| builder.coordinator(&json!({"sessions": {"max": 50}}))).await;
+    let (_app, cluster) =
+        start(|builder| builder.coordinator(&json!({"sessions": {"max": 50}}))).await;
     let kept = new_session(&cluster).await;
     for _ in 0..5 {
         use_session(&cluster, &kept).await;
@@ -337,12 +433,16 @@ async fn clients_that_never_return_the_cookie_do_not_fill_the_table() {
     })
     .await;
     let record = cluster.session(session_id(&kept)).await;
-    assert!(number(&record, "requests") >= 20, "the session in use was dropped: {record}");
+    assert!(
+        number(&record, "requests") >= 20,
+        "the session in use was dropped: {record}"
+    );
 }
 
 #[tokio::test]
 async fn an_unused_session_expires() {
-    let (_app, cluster) = start(|builder| builder.coordinator(&json!({"sessions": {"ttl": "1s"}}))).await;
+    let (_app, cluster) =
+        start(|builder| builder.coordinator(&json!({"sessions": {"ttl": "1s"}}))).await;
     let cookie = new_session(&cluster).await;
     let path = format!("/api/v1/sessions/{}", session_id(&cookie));
     eventually_async("the session to expire", || async {
@@ -357,9 +457,17 @@ async fn the_cookie_and_the_header_have_configurable_names() {
     let names = json!({"sessions": {"cookie": "my_session", "header": "X-My-Session"}});
     let (app, cluster) = start(|builder| builder.coordinator(&names)).await;
     let answer = cluster.get("/apps/notes/echo").send().await;
-    let value = answer.headers.get("X-My-Session").expect("the header").to_owned();
+    let value = answer
+        .headers
+        .get("X-My-Session")
+        .expect("the header")
+        .to_owned();
     assert!(answer.headers.all("Set-Cookie")[0].starts_with(&format!("my_session={value}")));
-    cluster.get("/apps/notes/echo").header("Cookie", &format!("a=1; my_session={value}")).send().await;
+    cluster
+        .get("/apps/notes/echo")
+        .header("Cookie", &format!("a=1; my_session={value}"))
+        .send()
+        .await;
     assert_eq!(app.last().session_id(), Some(session_id(&value)));
     assert_eq!(app.last().headers.all("Cookie"), ["a=1"]);
 }
@@ -377,7 +485,12 @@ async fn sessions_of_parallel_requests_do_not_mix() {
             let mut client = cluster.client().await;
             for k in 0..20 {
                 let id = format!("mix-{n}-{k}");
-                client.get("/apps/notes/echo").session(&cookie).id(&id).send().await;
+                client
+                    .get("/apps/notes/echo")
+                    .session(&cookie)
+                    .id(&id)
+                    .send()
+                    .await;
             }
             (n, cookie)
         }));
@@ -386,7 +499,10 @@ async fn sessions_of_parallel_requests_do_not_mix() {
         let (n, cookie) = task.await.unwrap();
         expected.insert(n, session_id(&cookie).to_owned());
     }
-    eventually("all requests at the application", || (app.count() == 168).then_some(())).await;
+    eventually("all requests at the application", || {
+        (app.count() == 168).then_some(())
+    })
+    .await;
     for seen in app.requests() {
         if let Some(rest) = seen.request_id().strip_prefix("mix-") {
             let n: i32 = rest.split('-').next().unwrap().parse().unwrap();

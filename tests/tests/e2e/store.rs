@@ -1,4 +1,5 @@
-//! The store: what was acknowledged survives a killed coordinator, a full disk and a locked file; a damaged file is left alone.
+//! The store: what was acknowledged survives a killed coordinator, a full disk and a locked file; a
+//! damaged file is left alone.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,9 @@ fn store_of(cluster: &Cluster) -> PathBuf {
 async fn apps(api: &Api) -> BTreeMap<String, Value> {
     let list = api.json("/api/v1/apps").await;
     let items = list["items"].as_array().unwrap().iter();
-    items.map(|app| (app["name"].as_str().unwrap().to_owned(), app.clone())).collect()
+    items
+        .map(|app| (app["name"].as_str().unwrap().to_owned(), app.clone()))
+        .collect()
 }
 
 /// Ends the coordinator in order.
@@ -68,8 +71,15 @@ struct Storm {
 
 impl Storm {
     fn new(api: Api, number: u64) -> Self {
-        let apps = (0..6).map(|app| (format!("storm-{number}-{app}"), Known::default())).collect();
-        Self { api, dice: Dice(0x9e37_79b9_7f4a_7c15 ^ (number + 1)), apps, revision: 0 }
+        let apps = (0..6)
+            .map(|app| (format!("storm-{number}-{app}"), Known::default()))
+            .collect();
+        Self {
+            api,
+            dice: Dice(0x9e37_79b9_7f4a_7c15 ^ (number + 1)),
+            apps,
+            revision: 0,
+        }
     }
 
     /// Changes apps until the coordinator is gone; counts what is acknowledged.
@@ -95,19 +105,31 @@ impl Storm {
                 404 if wanted.is_none() && known.acknowledged.is_none() => {}
                 _ => panic!("{name}: {} {}", answer.status, answer.text()),
             }
-            *known = Known { acknowledged: wanted, asked: None };
+            *known = Known {
+                acknowledged: wanted,
+                asked: None,
+            };
             acknowledged.fetch_add(1, Ordering::SeqCst);
         }
     }
 
-    /// Compares the book with what the coordinator says after a restart, which then stands in the book.
+    /// Compares the book with what the coordinator says after a restart, which then stands in the
+    /// book.
     fn check(&mut self, found: &BTreeMap<String, Value>, round: u64) {
         for (name, known) in &mut self.apps {
-            let address = found.get(name).map(|app| app["endpoints"][0]["address"].as_str().unwrap());
+            let address = found
+                .get(name)
+                .map(|app| app["endpoints"][0]["address"].as_str().unwrap());
             let port = address.map(|address| address.rsplit(':').next().unwrap().parse().unwrap());
             let right = port == known.acknowledged || known.asked == Some(port);
-            assert!(right, "round {round}: {name} is at {port:?}, and {known:?} in the book");
-            *known = Known { acknowledged: port, asked: None };
+            assert!(
+                right,
+                "round {round}: {name} is at {port:?}, and {known:?} in the book"
+            );
+            *known = Known {
+                acknowledged: port,
+                asked: None,
+            };
         }
     }
 }
@@ -116,7 +138,9 @@ impl Storm {
 async fn a_coordinator_that_is_killed_fifty_times_loses_nothing_that_it_acknowledged() {
     let mut cluster = Cluster::builder().workers(0).start_unready().await;
     let api = cluster.api();
-    let mut storms: Vec<_> = (0..4).map(|number| Storm::new(api.clone(), number)).collect();
+    let mut storms: Vec<_> = (0..4)
+        .map(|number| Storm::new(api.clone(), number))
+        .collect();
     let mut dice = Dice(0x2545_f491_4f6c_dd1d);
     let (mut all, mut unanswered) = (0, 0);
     let mut epoch = None;
@@ -140,15 +164,28 @@ async fn a_coordinator_that_is_killed_fifty_times_loses_nothing_that_it_acknowle
         let list = api.json("/api/v1/apps").await;
         let found = apps(&api).await;
         for storm in &mut storms {
-            unanswered += storm.apps.values().filter(|known| known.asked.is_some()).count();
+            unanswered += storm
+                .apps
+                .values()
+                .filter(|known| known.asked.is_some())
+                .count();
             storm.check(&found, round);
-            assert!(number(&list, "revision") >= storm.revision, "round {round}: the revision went back: {list}");
+            assert!(
+                number(&list, "revision") >= storm.revision,
+                "round {round}: the revision went back: {list}"
+            );
         }
         // One history, not a new one after each start.
-        assert_eq!(epoch.get_or_insert_with(|| list["epoch"].clone()), &list["epoch"], "round {round}");
+        assert_eq!(
+            epoch.get_or_insert_with(|| list["epoch"].clone()),
+            &list["epoch"],
+            "round {round}"
+        );
         all += acknowledged.load(Ordering::SeqCst);
     }
-    println!("{all} acknowledged changes, {unanswered} that were not answered, 50 kills: nothing lost");
+    println!(
+        "{all} acknowledged changes, {unanswered} that were not answered, 50 kills: nothing lost"
+    );
 }
 
 /// Waits until the store has so many requests of a session.
@@ -159,7 +196,9 @@ async fn written(cluster: &Cluster, id: &str, requests: u64) {
     eventually(&format!("{requests} requests of {id} in the store"), || {
         let sql = "SELECT requests FROM sessions WHERE id = ?1";
         let found = store.query_row(sql, (id,), |row| row.get::<_, i64>(0));
-        found.is_ok_and(|found| found == requests as i64).then_some(())
+        found
+            .is_ok_and(|found| found == requests as i64)
+            .then_some(())
     })
     .await;
 }
@@ -167,8 +206,14 @@ async fn written(cluster: &Cluster, id: &str, requests: u64) {
 /// The file's `filed` and the API's `notes`, at one application and behind two workers.
 async fn notes() -> (RecordingApp, Cluster) {
     let app = RecordingApp::start().await;
-    let cluster = Cluster::builder().app_at("filed", app.addr()).workers(2).start().await;
-    cluster.put_app("notes", &with_sessions(&[app.addr()])).await;
+    let cluster = Cluster::builder()
+        .app_at("filed", app.addr())
+        .workers(2)
+        .start()
+        .await;
+    cluster
+        .put_app("notes", &with_sessions(&[app.addr()]))
+        .await;
     (app, cluster)
 }
 
@@ -176,14 +221,23 @@ async fn notes() -> (RecordingApp, Cluster) {
 async fn sessions_survive_a_kill_and_a_stop_as_they_are() {
     let (_app, mut cluster) = notes().await;
     let mut sessions = Vec::new();
-    for (number, app) in ["notes", "notes", "notes", "filed", "filed", "filed"].into_iter().enumerate() {
-        let answer = cluster.get(&format!("/apps/{app}/echo")).id(&format!("origin-{number}")).send().await;
+    for (number, app) in ["notes", "notes", "notes", "filed", "filed", "filed"]
+        .into_iter()
+        .enumerate()
+    {
+        let answer = cluster
+            .get(&format!("/apps/{app}/echo"))
+            .id(&format!("origin-{number}"))
+            .send()
+            .await;
         sessions.push((app, answer.session_cookie().expect("a session")));
     }
     let go_on = async |cluster: &Cluster, what: &str| {
         let mut records = Vec::new();
         for (number, (app, session)) in sessions.iter().enumerate() {
-            let call = cluster.request("POST", &format!("/apps/{app}/echo")).id(&format!("{what}-{number}"));
+            let call = cluster
+                .request("POST", &format!("/apps/{app}/echo"))
+                .id(&format!("{what}-{number}"));
             let answer = call.session(session).body("12345").send().await;
             assert_eq!((answer.status, answer.session_cookie()), (200, None));
             records.push(cluster.session(session_id(session)).await);
@@ -196,7 +250,13 @@ async fn sessions_survive_a_kill_and_a_stop_as_they_are() {
         }
     };
     let before = go_on(&cluster, "killed").await;
-    assert_eq!((number(&before[0], "requests"), number(&before[0], "bytes_in")), (2, 5));
+    assert_eq!(
+        (
+            number(&before[0], "requests"),
+            number(&before[0], "bytes_in")
+        ),
+        (2, 5)
+    );
     for (_, session) in &sessions {
         written(&cluster, session_id(session), 2).await;
     }
@@ -212,23 +272,49 @@ async fn sessions_survive_a_kill_and_a_stop_as_they_are() {
     check(&cluster, &before).await;
     let after = go_on(&cluster, "after").await;
     for (before, after) in before.iter().zip(&after) {
-        assert_eq!((&after["worker"], &after["moves"]), (&before["worker"], &before["moves"]));
-        assert_eq!((number(after, "requests"), number(after, "bytes_in")), (4, 15));
+        assert_eq!(
+            (&after["worker"], &after["moves"]),
+            (&before["worker"], &before["moves"])
+        );
+        assert_eq!(
+            (number(after, "requests"), number(after, "bytes_in")),
+            (4, 15)
+        );
     }
 }
 
 #[tokio::test]
 async fn a_deleted_session_stays_deleted_after_a_kill() {
     let (_app, mut cluster) = notes().await;
-    let session = cluster.get("/apps/notes/echo").send().await.session_cookie().unwrap();
+    let session = cluster
+        .get("/apps/notes/echo")
+        .send()
+        .await
+        .session_cookie()
+        .unwrap();
     let id = session_id(&session);
     written(&cluster, id, 1).await;
-    let deleted = cluster.api().call("DELETE", &format!("/api/v1/sessions/{id}")).send().await;
+    let deleted = cluster
+        .api()
+        .call("DELETE", &format!("/api/v1/sessions/{id}"))
+        .send()
+        .await;
     assert_eq!(deleted.status, 204);
     cluster.kill_coordinator();
     cluster.restart_coordinator().await;
-    assert_eq!(cluster.admin_get(&format!("/api/v1/sessions/{id}")).await.status, 404);
-    let another = cluster.get("/apps/notes/echo").session(&session).send().await.session_cookie();
+    assert_eq!(
+        cluster
+            .admin_get(&format!("/api/v1/sessions/{id}"))
+            .await
+            .status,
+        404
+    );
+    let another = cluster
+        .get("/apps/notes/echo")
+        .session(&session)
+        .send()
+        .await
+        .session_cookie();
     assert_ne!(session_id(&another.expect("another session")), id);
 }
 
@@ -236,7 +322,12 @@ async fn a_deleted_session_stays_deleted_after_a_kill() {
 async fn a_locked_store_refuses_changes_and_nothing_else() {
     let (app, cluster) = notes().await;
     let api = cluster.api();
-    let session = cluster.get("/apps/notes/echo").send().await.session_cookie().unwrap();
+    let session = cluster
+        .get("/apps/notes/echo")
+        .send()
+        .await
+        .session_cookie()
+        .unwrap();
     let before = api.json("/api/v1/apps").await;
     let lock = Connection::open(store_of(&cluster)).unwrap();
     lock.execute_batch("BEGIN EXCLUSIVE").unwrap();
@@ -244,29 +335,58 @@ async fn a_locked_store_refuses_changes_and_nothing_else() {
     let put = api.put_app("fresh", &fresh);
     let traffic = async {
         for _ in 0..20 {
-            let answer = cluster.get("/apps/notes/echo").session(&session).send().await;
+            let answer = cluster
+                .get("/apps/notes/echo")
+                .session(&session)
+                .send()
+                .await;
             assert_eq!((answer.status, answer.session_cookie()), (200, None));
-            assert!(cluster.get("/apps/filed/echo").send().await.session_cookie().is_some());
+            assert!(
+                cluster
+                    .get("/apps/filed/echo")
+                    .send()
+                    .await
+                    .session_cookie()
+                    .is_some()
+            );
         }
     };
     let (put, ()) = tokio::join!(put, traffic);
-    let delete = api.call("DELETE", &format!("/api/v1/sessions/{}", session_id(&session))).send().await;
+    let delete = api
+        .call(
+            "DELETE",
+            &format!("/api/v1/sessions/{}", session_id(&session)),
+        )
+        .send()
+        .await;
     for answer in [put, api.delete_app("notes").await, delete] {
-        assert_eq!((answer.status, answer.problem_code().as_str()), (503, "store_locked"), "{}", answer.text());
+        assert_eq!(
+            (answer.status, answer.problem_code().as_str()),
+            (503, "store_locked"),
+            "{}",
+            answer.text()
+        );
         assert!(answer.headers.has("Retry-After"));
         assert!(!answer.text().contains(".db"), "{}", answer.text());
     }
     assert_eq!(api.json("/api/v1/apps").await, before);
-    assert_eq!(number(&cluster.session(session_id(&session)).await, "requests"), 21);
+    assert_eq!(
+        number(&cluster.session(session_id(&session)).await, "requests"),
+        21
+    );
     lock.execute_batch("COMMIT").unwrap();
     assert_eq!(api.put_app("fresh", &fresh).await.status, 201);
     assert_eq!(cluster.get("/apps/fresh/whoami").send().await.status, 200);
     written(&cluster, session_id(&session), 21).await;
 }
 
-/// Runs the coordinator of a cluster that has none now, with `-t` and without: both have to end with one line that has all of `parts`.
+/// Runs the coordinator of a cluster that has none now, with `-t` and without: both have to end
+/// with one line that has all of `parts`.
 fn does_not_start(cluster: &Cluster, parts: &[&str]) {
-    for args in [&["-t", "-c", "coordinator.yaml"][..], &["-c", "coordinator.yaml"]] {
+    for args in [
+        &["-t", "-c", "coordinator.yaml"][..],
+        &["-c", "coordinator.yaml"],
+    ] {
         let end = run_to_end(Program::Coordinator, cluster.folder(), args);
         assert_one_line(&end, parts);
     }
@@ -284,14 +404,21 @@ fn replace(path: &Path, bytes: &[u8]) {
 async fn good_store(cluster: &mut Cluster) -> Vec<u8> {
     let mut caller = cluster.api().caller();
     for number in 0..100 {
-        caller.put_app(&format!("app-{number}"), &json!({})).await.unwrap();
+        caller
+            .put_app(&format!("app-{number}"), &json!({}))
+            .await
+            .unwrap();
     }
     stop(cluster).await;
     let copy = cluster.folder().join("copy.db");
     let store = Connection::open(store_of(cluster)).unwrap();
-    store.execute("VACUUM INTO ?1", (copy.to_str().unwrap(),)).unwrap();
+    store
+        .execute("VACUUM INTO ?1", (copy.to_str().unwrap(),))
+        .unwrap();
     // As a coordinator leaves it, which the copy is not.
-    let set = Connection::open(&copy).unwrap().pragma_update(None, "journal_mode", "WAL");
+    let set = Connection::open(&copy)
+        .unwrap()
+        .pragma_update(None, "journal_mode", "WAL");
     set.unwrap();
     std::fs::read(copy).unwrap()
 }
@@ -316,7 +443,10 @@ async fn a_damaged_store_ends_the_start_and_is_left_as_it_is() {
         println!("{what}");
         replace(&path, &bytes);
         does_not_start(&cluster, &["coordinator.yaml", "coordinator.db", "damaged"]);
-        assert!(std::fs::read(&path).unwrap() == bytes, "{what}: the file was changed");
+        assert!(
+            std::fs::read(&path).unwrap() == bytes,
+            "{what}: the file was changed"
+        );
     }
     replace(&path, &good);
     cluster.restart_coordinator_unready().await;
@@ -334,11 +464,23 @@ async fn a_store_of_a_later_version_or_of_another_program_is_refused() {
         std::fs::read(&path).unwrap()
     };
     let later = changed("PRAGMA user_version = 99");
-    does_not_start(&cluster, &["coordinator.yaml", "coordinator.db", "version 99"]);
-    assert!(std::fs::read(&path).unwrap() == later, "the file was changed");
+    does_not_start(
+        &cluster,
+        &["coordinator.yaml", "coordinator.db", "version 99"],
+    );
+    assert!(
+        std::fs::read(&path).unwrap() == later,
+        "the file was changed"
+    );
     let foreign = changed("PRAGMA application_id = 1");
-    does_not_start(&cluster, &["coordinator.yaml", "coordinator.db", "another program"]);
-    assert!(std::fs::read(&path).unwrap() == foreign, "the file was changed");
+    does_not_start(
+        &cluster,
+        &["coordinator.yaml", "coordinator.db", "another program"],
+    );
+    assert!(
+        std::fs::read(&path).unwrap() == foreign,
+        "the file was changed"
+    );
 }
 
 #[tokio::test]
@@ -349,8 +491,14 @@ async fn a_store_that_cannot_be_there_ends_the_start() {
     std::fs::create_dir(&folder).unwrap();
     cluster.patch_coordinator_config(&json!({"coordinator": {"store": {"path": "folder.db"}}}));
     does_not_start(&cluster, &["coordinator.yaml", "folder.db", "directory"]);
-    cluster.patch_coordinator_config(&json!({"coordinator": {"store": {"path": "coordinator.yaml/x.db"}}}));
-    let end = run_to_end(Program::Coordinator, cluster.folder(), &["-c", "coordinator.yaml"]);
+    cluster.patch_coordinator_config(
+        &json!({"coordinator": {"store": {"path": "coordinator.yaml/x.db"}}}),
+    );
+    let end = run_to_end(
+        Program::Coordinator,
+        cluster.folder(),
+        &["-c", "coordinator.yaml"],
+    );
     assert_one_line(&end, &["coordinator.yaml/x.db"]);
 }
 
@@ -358,11 +506,21 @@ async fn a_store_that_cannot_be_there_ends_the_start() {
 async fn a_store_in_memory_forgets_and_the_workers_notice() {
     let (one, other) = (RecordingApp::start().await, RecordingApp::start().await);
     let memory = json!({"store": {"kind": "memory"}});
-    let mut cluster = Cluster::builder().app_at("filed", one.addr()).workers(2).coordinator(&memory).start().await;
-    cluster.put_app("notes", &with_sessions(&[one.addr()])).await;
+    let mut cluster = Cluster::builder()
+        .app_at("filed", one.addr())
+        .workers(2)
+        .coordinator(&memory)
+        .start()
+        .await;
+    cluster
+        .put_app("notes", &with_sessions(&[one.addr()]))
+        .await;
     cluster.put_app("gone", &with_sessions(&[one.addr()])).await;
     for _ in 0..10 {
-        assert_eq!(cluster.get("/apps/notes/whoami").send().await.text(), one.addr().to_string());
+        assert_eq!(
+            cluster.get("/apps/notes/whoami").send().await.text(),
+            one.addr().to_string()
+        );
     }
     let before = cluster.api().json("/api/v1/apps").await;
     cluster.kill_coordinator();
@@ -370,21 +528,34 @@ async fn a_store_in_memory_forgets_and_the_workers_notice() {
     assert!(!store_of(&cluster).exists());
     let after = cluster.api().json("/api/v1/apps").await;
     assert_ne!(after["epoch"], before["epoch"]);
-    assert_eq!(apps(&cluster.api()).await.into_keys().collect::<Vec<_>>(), ["filed"]);
+    assert_eq!(
+        apps(&cluster.api()).await.into_keys().collect::<Vec<_>>(),
+        ["filed"]
+    );
     assert_eq!(cluster.get("/apps/gone/whoami").send().await.status, 404);
     // At the revision that it had before the restart it is another app now.
-    let again = cluster.put_app("notes", &with_sessions(&[other.addr()])).await;
+    let again = cluster
+        .put_app("notes", &with_sessions(&[other.addr()]))
+        .await;
     assert_eq!(number(&again, "revision") + 1, number(&before, "revision"));
     for _ in 0..20 {
-        assert_eq!(cluster.get("/apps/notes/whoami").send().await.text(), other.addr().to_string());
-        assert_eq!(cluster.get("/apps/filed/whoami").send().await.text(), one.addr().to_string());
+        assert_eq!(
+            cluster.get("/apps/notes/whoami").send().await.text(),
+            other.addr().to_string()
+        );
+        assert_eq!(
+            cluster.get("/apps/filed/whoami").send().await.text(),
+            one.addr().to_string()
+        );
     }
 }
 
 #[tokio::test]
 async fn the_file_s_apps_are_taken_over_at_a_restart_and_those_of_the_api_stay() {
     let (one, other) = (RecordingApp::start().await, RecordingApp::start().await);
-    let builder = Cluster::builder().app_at("leaves", one.addr()).app_at("moves", one.addr());
+    let builder = Cluster::builder()
+        .app_at("leaves", one.addr())
+        .app_at("moves", one.addr());
     let mut cluster = builder.app_at("stays", one.addr()).start().await;
     let mut held = with_sessions(&[one.addr()]);
     held["match"] = json!([{"path": "/held"}]);
@@ -392,7 +563,12 @@ async fn the_file_s_apps_are_taken_over_at_a_restart_and_those_of_the_api_stay()
     let mine = cluster.put_app("mine", &with_sessions(&[one.addr()])).await;
     let api = cluster.api();
     let before = apps(&api).await;
-    let session = cluster.get("/apps/leaves/echo").send().await.session_cookie().unwrap();
+    let session = cluster
+        .get("/apps/leaves/echo")
+        .send()
+        .await
+        .session_cookie()
+        .unwrap();
     stop(&mut cluster).await;
 
     let at = |name: &str, app: &RecordingApp| json!({"name": name, "endpoints": [{"address": app.addr().to_string()}]});
@@ -400,14 +576,39 @@ async fn the_file_s_apps_are_taken_over_at_a_restart_and_those_of_the_api_stay()
     cluster.patch_coordinator_config(&json!({"coordinator": {"apps": file}}));
     cluster.restart_coordinator().await;
     let after = apps(&api).await;
-    assert_eq!(after.keys().collect::<Vec<_>>(), ["comes", "holder", "mine", "moves", "stays"]);
-    assert_eq!((&after["holder"], &after["mine"], &after["stays"]), (&holder, &mine, &before["stays"]));
-    for (name, app) in [("comes", &other), ("moves", &other), ("stays", &one), ("mine", &one)] {
+    assert_eq!(
+        after.keys().collect::<Vec<_>>(),
+        ["comes", "holder", "mine", "moves", "stays"]
+    );
+    assert_eq!(
+        (&after["holder"], &after["mine"], &after["stays"]),
+        (&holder, &mine, &before["stays"])
+    );
+    for (name, app) in [
+        ("comes", &other),
+        ("moves", &other),
+        ("stays", &one),
+        ("mine", &one),
+    ] {
         let answer = cluster.get(&format!("/apps/{name}/whoami")).send().await;
         assert_eq!(answer.text(), app.addr().to_string(), "{name}");
     }
-    assert_eq!(cluster.get("/apps/leaves/echo").session(&session).send().await.status, 404);
-    assert_eq!(cluster.admin_get(&format!("/api/v1/sessions/{}", session_id(&session))).await.status, 404);
+    assert_eq!(
+        cluster
+            .get("/apps/leaves/echo")
+            .session(&session)
+            .send()
+            .await
+            .status,
+        404
+    );
+    assert_eq!(
+        cluster
+            .admin_get(&format!("/api/v1/sessions/{}", session_id(&session)))
+            .await
+            .status,
+        404
+    );
     stop(&mut cluster).await;
 
     let mut thief = at("thief", &other);
@@ -417,11 +618,25 @@ async fn the_file_s_apps_are_taken_over_at_a_restart_and_those_of_the_api_stay()
     does_not_start(&cluster, &["coordinator.yaml", "`thief`", "`holder`"]);
 
     // The file has the last word on a name.
-    let taken = json!([at("moves", &other), at("stays", &one), at("comes", &other), at("mine", &other)]);
+    let taken = json!([
+        at("moves", &other),
+        at("stays", &one),
+        at("comes", &other),
+        at("mine", &other)
+    ]);
     cluster.patch_coordinator_config(&json!({"coordinator": {"apps": taken}}));
     cluster.restart_coordinator().await;
     let last = apps(&api).await;
-    assert_eq!(last.keys().collect::<Vec<_>>(), ["comes", "holder", "mine", "moves", "stays"]);
-    assert_eq!((&last["mine"]["source"], &last["holder"]), (&"file".into(), &holder));
-    assert_eq!(cluster.get("/apps/mine/whoami").send().await.text(), other.addr().to_string());
+    assert_eq!(
+        last.keys().collect::<Vec<_>>(),
+        ["comes", "holder", "mine", "moves", "stays"]
+    );
+    assert_eq!(
+        (&last["mine"]["source"], &last["holder"]),
+        (&"file".into(), &holder)
+    );
+    assert_eq!(
+        cluster.get("/apps/mine/whoami").send().await.text(),
+        other.addr().to_string()
+    );
 }

@@ -6,7 +6,9 @@ use app_proxy_tests::app::{Manual, RecordingApp};
 use app_proxy_tests::cluster::{Cluster, free_address, own_address};
 use app_proxy_tests::http1::{Client, Request, only_request_id};
 use app_proxy_tests::wait::{eventually, within};
-use app_proxy_tests::ws::{ACCEPT, BINARY, CLOSE, CONTINUATION, Frame, KEY, PING, PONG, TEXT, WebSocket, handshake};
+use app_proxy_tests::ws::{
+    ACCEPT, BINARY, CLOSE, CONTINUATION, Frame, KEY, PING, PONG, TEXT, WebSocket, handshake,
+};
 use app_proxy_tests::{Checksum, REQUEST_ID, SESSION_COOKIE, is_generated_id, pattern};
 use futures_util::{SinkExt, StreamExt};
 use nix::sys::signal::Signal;
@@ -19,7 +21,9 @@ use crate::{number, session_id, start, start_default};
 /// Both ends of a WebSocket to `/apps/<app>/manual/<name>`, with `name` as its request ID.
 async fn pair(cluster: &Cluster, app: &RecordingApp, name: &str) -> (WebSocket, WebSocket) {
     let target = format!("/apps/notes/manual/{name}");
-    let client = handshake(cluster.public(), &target, &[(REQUEST_ID, name)]).start().await;
+    let client = handshake(cluster.public(), &target, &[(REQUEST_ID, name)])
+        .start()
+        .await;
     let server = app.accept(name).await.upgrade().await;
     let client = WebSocket::finish_handshake(client).await.expect("a 101");
     (client, server)
@@ -37,14 +41,20 @@ fn bent(cluster: &Cluster, method: &str, drop: &str, add: &[(&str, &str)]) -> Re
     let request = good
         .iter()
         .filter(|(name, _)| *name != drop)
-        .fold(request, |request, (name, value)| request.header(name, value));
-    add.iter().fold(request, |request, (name, value)| request.header(name, value))
+        .fold(request, |request, (name, value)| {
+            request.header(name, value)
+        });
+    add.iter().fold(request, |request, (name, value)| {
+        request.header(name, value)
+    })
 }
 
 #[tokio::test]
 async fn a_websocket_goes_through_both_tiers() {
     let (app, cluster) = start_default().await;
-    let mut socket = cluster.websocket("/apps/notes/ws/echo?x=1", &[(REQUEST_ID, "ws-through")]).await;
+    let mut socket = cluster
+        .websocket("/apps/notes/ws/echo?x=1", &[(REQUEST_ID, "ws-through")])
+        .await;
     assert_eq!(app.last().target, "/ws/echo?x=1");
     assert_eq!(app.last().request_id(), "ws-through");
     for text in ["one", "", "drei — €", &"long ".repeat(10_000)] {
@@ -59,13 +69,20 @@ async fn a_common_websocket_client_works() {
     let (_app, cluster) = start_default().await;
     let url = format!("ws://{}/apps/notes/ws/echo", cluster.public());
     let mut request = url.into_client_request().unwrap();
-    request.headers_mut().insert("Sec-WebSocket-Protocol", "chat.v2".parse().unwrap());
+    request
+        .headers_mut()
+        .insert("Sec-WebSocket-Protocol", "chat.v2".parse().unwrap());
     let connecting = tokio_tungstenite::connect_async(request);
     let (mut socket, answer) = within("a handshake", connecting).await.expect("a 101");
-    assert!(is_generated_id(answer.headers()[REQUEST_ID].to_str().unwrap()));
+    assert!(is_generated_id(
+        answer.headers()[REQUEST_ID].to_str().unwrap()
+    ));
     assert_eq!(answer.headers()["Sec-WebSocket-Protocol"], "chat.v2");
     for n in 0..50 {
-        socket.send(Message::text(format!("message {n}"))).await.unwrap();
+        socket
+            .send(Message::text(format!("message {n}")))
+            .await
+            .unwrap();
         let back = within("an echo", socket.next()).await.unwrap().unwrap();
         assert_eq!(back, Message::text(format!("message {n}")));
     }
@@ -78,14 +95,60 @@ async fn a_bad_handshake_is_refused_before_it_is_forwarded() {
     let (app, cluster) = start_default().await;
     let short = "c2hvcnQ=";
     let cases = [
-        ("no version", bent(&cluster, "GET", "Sec-WebSocket-Version", &[])),
-        ("an old version", bent(&cluster, "GET", "Sec-WebSocket-Version", &[("Sec-WebSocket-Version", "8")])),
-        ("a new version", bent(&cluster, "GET", "Sec-WebSocket-Version", &[("Sec-WebSocket-Version", "14")])),
+        (
+            "no version",
+            bent(&cluster, "GET", "Sec-WebSocket-Version", &[]),
+        ),
+        (
+            "an old version",
+            bent(
+                &cluster,
+                "GET",
+                "Sec-WebSocket-Version",
+                &[("Sec-WebSocket-Version", "8")],
+            ),
+        ),
+        (
+            "a new version",
+            bent(
+                &cluster,
+                "GET",
+                "Sec-WebSocket-Version",
+                &[("Sec-WebSocket-Version", "14")],
+            ),
+        ),
         ("no key", bent(&cluster, "GET", "Sec-WebSocket-Key", &[])),
-        ("an empty key", bent(&cluster, "GET", "Sec-WebSocket-Key", &[("Sec-WebSocket-Key", "")])),
-        ("a short key", bent(&cluster, "GET", "Sec-WebSocket-Key", &[("Sec-WebSocket-Key", short)])),
-        ("a key that is not base64", bent(&cluster, "GET", "Sec-WebSocket-Key", &[("Sec-WebSocket-Key", "!!!!")])),
-        ("two keys", bent(&cluster, "GET", "", &[("Sec-WebSocket-Key", KEY)])),
+        (
+            "an empty key",
+            bent(
+                &cluster,
+                "GET",
+                "Sec-WebSocket-Key",
+                &[("Sec-WebSocket-Key", "")],
+            ),
+        ),
+        (
+            "a short key",
+            bent(
+                &cluster,
+                "GET",
+                "Sec-WebSocket-Key",
+                &[("Sec-WebSocket-Key", short)],
+            ),
+        ),
+        (
+            "a key that is not base64",
+            bent(
+                &cluster,
+                "GET",
+                "Sec-WebSocket-Key",
+                &[("Sec-WebSocket-Key", "!!!!")],
+            ),
+        ),
+        (
+            "two keys",
+            bent(&cluster, "GET", "", &[("Sec-WebSocket-Key", KEY)]),
+        ),
         ("a POST", bent(&cluster, "POST", "", &[])),
         ("a HEAD", bent(&cluster, "HEAD", "", &[])),
         ("a body", bent(&cluster, "GET", "", &[]).body("body")),
@@ -99,10 +162,16 @@ async fn a_bad_handshake_is_refused_before_it_is_forwarded() {
         }
         if what.ends_with("version") && what != "no version" {
             // RFC 6455, section 4.4: the versions that would do.
-            assert_eq!(answer.headers.get("Sec-WebSocket-Version"), Some("13"), "{what}");
+            assert_eq!(
+                answer.headers.get("Sec-WebSocket-Version"),
+                Some("13"),
+                "{what}"
+            );
         }
     }
-    let mut chunked = bent(&cluster, "GET", "", &[("Transfer-Encoding", "chunked")]).start().await;
+    let mut chunked = bent(&cluster, "GET", "", &[("Transfer-Encoding", "chunked")])
+        .start()
+        .await;
     assert_eq!(chunked.read_response("GET").await.status, 400);
     assert_eq!(app.count(), 0, "{:?}", app.requests());
 }
@@ -123,14 +192,21 @@ async fn a_handshake_is_recognised_as_browsers_write_it() {
         .header("connection", "keep-alive, Upgrade")
         .header("sec-websocket-version", "13")
         .header("sec-websocket-key", KEY);
-    let mut socket = WebSocket::finish_handshake(request.start().await).await.expect("a 101");
+    let mut socket = WebSocket::finish_handshake(request.start().await)
+        .await
+        .expect("a 101");
     assert_eq!(socket.close(1000).await, Some(1000));
 }
 
 #[tokio::test]
 async fn all_headers_of_the_handshake_reach_the_application() {
     let (app, cluster) = start_default().await;
-    let cookie = cluster.get("/apps/notes/echo").send().await.session_cookie().unwrap();
+    let cookie = cluster
+        .get("/apps/notes/echo")
+        .send()
+        .await
+        .session_cookie()
+        .unwrap();
     let cookies = format!("a=1; {SESSION_COOKIE}={cookie}; _xsrf=2|x");
     let extensions = "permessage-deflate; client_max_window_bits, x-own";
     let mut socket = cluster
@@ -168,8 +244,15 @@ async fn all_headers_of_the_handshake_reach_the_application() {
     }
     assert!(seen.headers.lists("Connection", "upgrade"));
     assert!(seen.headers.lists("Upgrade", "websocket"));
-    assert!(seen.headers.names().all(|name| !name.to_ascii_lowercase().starts_with("x-app-proxy")));
-    assert_eq!(socket.head.headers.get("Sec-WebSocket-Protocol"), Some("v1.kernel"));
+    assert!(
+        seen.headers
+            .names()
+            .all(|name| !name.to_ascii_lowercase().starts_with("x-app-proxy"))
+    );
+    assert_eq!(
+        socket.head.headers.get("Sec-WebSocket-Protocol"),
+        Some("v1.kernel")
+    );
     socket.close(1000).await;
 }
 
@@ -180,7 +263,9 @@ fn socket_host(cluster: &Cluster) -> String {
 #[tokio::test]
 async fn all_headers_of_the_101_reach_the_client() {
     let (app, cluster) = start_default().await;
-    let waiting = handshake(cluster.public(), "/apps/notes/manual/headers", &[]).start().await;
+    let waiting = handshake(cluster.public(), "/apps/notes/manual/headers", &[])
+        .start()
+        .await;
     let mut manual = app.accept("headers").await;
     manual
         .send(format!(
@@ -191,10 +276,16 @@ async fn all_headers_of_the_101_reach_the_client() {
         .await;
     let socket = WebSocket::finish_handshake(waiting).await.expect("a 101");
     let headers = &socket.head.headers;
-    assert_eq!(headers.get("Sec-WebSocket-Extensions"), Some("permessage-deflate"));
+    assert_eq!(
+        headers.get("Sec-WebSocket-Extensions"),
+        Some("permessage-deflate")
+    );
     assert_eq!(headers.get("X-Own"), Some("kept"));
     let cookies = headers.all("Set-Cookie");
-    assert!(cookies.iter().any(|cookie| cookie.starts_with("a=1")), "{cookies:?}");
+    assert!(
+        cookies.iter().any(|cookie| cookie.starts_with("a=1")),
+        "{cookies:?}"
+    );
     only_request_id(101, headers);
 }
 
@@ -212,7 +303,9 @@ async fn the_refusal_of_the_application_is_relayed_as_it_is() {
         assert_eq!(answer.request_id(), id);
         let lines = cluster
             .coordinator_log()
-            .wait_for_count("lines of the refusal", 1, |line| line["request_id"] == id.as_str())
+            .wait_for_count("lines of the refusal", 1, |line| {
+                line["request_id"] == id.as_str()
+            })
             .await;
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert_eq!(lines[0]["status"], status);
@@ -224,18 +317,31 @@ async fn an_answer_of_200_to_a_handshake_is_relayed() {
     let (_app, cluster) = start_default().await;
     let refusal = WebSocket::try_connect(cluster.public(), "/apps/notes/chunked/2", &[]).await;
     let answer = refusal.expect_err("no 101");
-    assert_eq!((answer.status, answer.text().as_str()), (200, "chunk 1\nchunk 2\n"));
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (200, "chunk 1\nchunk 2\n")
+    );
 }
 
 #[tokio::test]
 async fn the_101_waits_for_the_applications() {
     let (app, cluster) = start_default().await;
-    let mut client = handshake(cluster.public(), "/apps/notes/manual/waits", &[]).start().await;
+    let mut client = handshake(cluster.public(), "/apps/notes/manual/waits", &[])
+        .start()
+        .await;
     let mut manual = app.accept("waits").await;
     // Had the client its 101 already, this refusal could not come as a response any more.
-    manual.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\n\r\nwait").await;
+    manual
+        .send("HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\n\r\nwait")
+        .await;
     assert_eq!(client.read_head().await.status(), 403);
-    let client = handshake(cluster.public(), "/apps/notes/ws/gate/opens", &[(REQUEST_ID, "opens")]).start().await;
+    let client = handshake(
+        cluster.public(),
+        "/apps/notes/ws/gate/opens",
+        &[(REQUEST_ID, "opens")],
+    )
+    .start()
+    .await;
     app.wait_for_id("opens").await;
     assert!(client.wire.buffered().is_empty());
     app.release("opens", 1);
@@ -252,7 +358,8 @@ async fn a_handshake_for_nobody_is_an_ordinary_error() {
         ("/apps/gone/ws", 502, "endpoint_unreachable"),
         ("/apps/notes/%zz", 400, "bad_request"),
     ] {
-        let refusal = WebSocket::try_connect(cluster.public(), target, &[(REQUEST_ID, "nobody")]).await;
+        let refusal =
+            WebSocket::try_connect(cluster.public(), target, &[(REQUEST_ID, "nobody")]).await;
         let answer = refusal.expect_err("a refusal");
         assert_eq!(answer.status, status, "{target}");
         assert_eq!(answer.problem_code(), code, "{target}");
@@ -265,7 +372,11 @@ async fn a_101_to_no_handshake_is_a_502() {
     let (app, cluster) = start_default().await;
     let mut client = cluster.get("/apps/api/manual/unasked").start().await;
     let mut manual = app.accept("unasked").await;
-    manual.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n").await;
+    manual
+        .send(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        )
+        .await;
     manual.wire.finish().await;
     let answer = client.try_read_response("GET").await;
     if let Ok(answer) = answer {
@@ -342,7 +453,10 @@ async fn frames_pass_byte_for_byte_both_ways() {
         }
     };
     let (received, ()) = tokio::join!(server.wire.take(sent.len()), sending);
-    assert!(received.unwrap() == sent, "bytes were changed on the way to the application");
+    assert!(
+        received.unwrap() == sent,
+        "bytes were changed on the way to the application"
+    );
     let mut back = Vec::new();
     for frame in zoo() {
         back.extend_from_slice(&frame.encode());
@@ -351,8 +465,13 @@ async fn frames_pass_byte_for_byte_both_ways() {
         server.wire.send([*byte]).await;
     }
     server.wire.send(&back[300..]).await;
-    let received = within("the frames", client.wire.take(back.len())).await.unwrap();
-    assert!(received == back, "bytes were changed on the way to the client");
+    let received = within("the frames", client.wire.take(back.len()))
+        .await
+        .unwrap();
+    assert!(
+        received == back,
+        "bytes were changed on the way to the client"
+    );
 }
 
 #[tokio::test]
@@ -361,9 +480,19 @@ async fn bytes_that_are_no_frames_pass_as_they_are() {
     let (mut client, mut server) = pair(&cluster, &app, "noise").await;
     let noise = pattern(100_000);
     client.wire.send(&noise).await;
-    assert!(within("the noise", server.wire.take(noise.len())).await.unwrap() == noise);
+    assert!(
+        within("the noise", server.wire.take(noise.len()))
+            .await
+            .unwrap()
+            == noise
+    );
     server.wire.send(&noise).await;
-    assert!(within("the noise", client.wire.take(noise.len())).await.unwrap() == noise);
+    assert!(
+        within("the noise", client.wire.take(noise.len()))
+            .await
+            .unwrap()
+            == noise
+    );
 }
 
 #[tokio::test]
@@ -405,7 +534,9 @@ async fn many_messages_keep_their_order() {
         use tokio::io::AsyncReadExt;
         let expected = Frame::text(&format!("message {n}")).encode();
         let mut frame = vec![0; expected.len()];
-        within("an echo", reader.read_exact(&mut frame)).await.unwrap();
+        within("an echo", reader.read_exact(&mut frame))
+            .await
+            .unwrap();
         assert_eq!(frame, expected, "message {n}");
     }
     drop(writer.await.unwrap());
@@ -452,7 +583,10 @@ async fn a_close_of_the_application_keeps_its_code_and_reason() {
         for log in [cluster.coordinator_log(), cluster.worker_log(0)] {
             let line = log.event(&name, "stream_close").await;
             assert_eq!(line["close_code"], code, "{line}");
-            assert!(line["closed_by"].is_string() && line["closed_by"] != "client", "{line}");
+            assert!(
+                line["closed_by"].is_string() && line["closed_by"] != "client",
+                "{line}"
+            );
         }
     }
 }
@@ -468,7 +602,10 @@ async fn a_close_frame_without_a_code_passes() {
     assert_eq!(client.frame().await, Frame::new(CLOSE, ""));
     assert_eq!(client.next().await, None);
     drop(client);
-    cluster.coordinator_log().event("codeless", "stream_close").await;
+    cluster
+        .coordinator_log()
+        .event("codeless", "stream_close")
+        .await;
 }
 
 #[tokio::test]
@@ -485,7 +622,10 @@ async fn the_clients_end_is_passed_on_while_the_application_goes_on() {
     }
     server.wire.finish().await;
     assert_eq!(client.next().await, None);
-    cluster.worker_log(0).event("half-client", "stream_close").await;
+    cluster
+        .worker_log(0)
+        .event("half-client", "stream_close")
+        .await;
 }
 
 #[tokio::test]
@@ -502,7 +642,10 @@ async fn the_applications_end_is_passed_on_while_the_client_goes_on() {
     }
     client.wire.finish().await;
     assert_eq!(server.next().await, None);
-    cluster.worker_log(0).event("half-app", "stream_close").await;
+    cluster
+        .worker_log(0)
+        .event("half-app", "stream_close")
+        .await;
 }
 
 #[tokio::test]
@@ -539,12 +682,16 @@ async fn a_worker_that_dies_ends_the_clients_websocket() {
     cluster.kill_worker(0);
     while client.next().await.is_some() {}
     drop(client);
-    cluster.coordinator_log().event("worker-dies", "stream_close").await;
+    cluster
+        .coordinator_log()
+        .event("worker-dies", "stream_close")
+        .await;
 }
 
 #[tokio::test]
 async fn an_idle_websocket_is_closed_after_the_configured_time() {
-    let (app, cluster) = start(|builder| builder.coordinator(&json!({"websocket": {"idle": "1s"}}))).await;
+    let (app, cluster) =
+        start(|builder| builder.coordinator(&json!({"websocket": {"idle": "1s"}}))).await;
     let (mut client, mut server) = pair(&cluster, &app, "idle").await;
     client.send_text("then nothing").await;
     server.frame().await;
@@ -554,14 +701,18 @@ async fn an_idle_websocket_is_closed_after_the_configured_time() {
     for log in [cluster.coordinator_log(), cluster.worker_log(0)] {
         log.event("idle", "stream_close").await;
     }
-    let line = cluster.coordinator_log().event("idle", "stream_close").await;
+    let line = cluster
+        .coordinator_log()
+        .event("idle", "stream_close")
+        .await;
     assert!(number(&line, "duration_ms") >= 1000, "{line}");
     assert_ne!(line["closed_by"], "client", "{line}");
 }
 
 #[tokio::test]
 async fn traffic_in_either_direction_keeps_a_websocket_open() {
-    let (app, cluster) = start(|builder| builder.coordinator(&json!({"websocket": {"idle": "1s"}}))).await;
+    let (app, cluster) =
+        start(|builder| builder.coordinator(&json!({"websocket": {"idle": "1s"}}))).await;
     let (mut client, mut server) = pair(&cluster, &app, "busy").await;
     let begin = std::time::Instant::now();
     // Only the application speaks, well beyond the idle time.
@@ -576,13 +727,19 @@ async fn traffic_in_either_direction_keeps_a_websocket_open() {
 #[tokio::test]
 async fn rule_15_opening_and_close_are_logged_under_the_handshakes_identifier() {
     let (_app, cluster) = start_default().await;
-    let mut socket = cluster.websocket("/apps/notes/ws/push/2", &[(REQUEST_ID, "rule-15")]).await;
+    let mut socket = cluster
+        .websocket("/apps/notes/ws/push/2", &[(REQUEST_ID, "rule-15")])
+        .await;
     for log in [cluster.coordinator_log(), cluster.worker_log(0)] {
         let open = log.event("rule-15", "stream_open").await;
         assert_eq!(open["kind"], "websocket");
         assert_eq!(open["status"], 101);
         assert_eq!(open["app"], "notes");
-        assert_eq!(log.of_request("rule-15").len(), 1, "closed while it is open");
+        assert_eq!(
+            log.of_request("rule-15").len(),
+            1,
+            "closed while it is open"
+        );
     }
     for n in 1..=2 {
         assert_eq!(socket.frame().await.as_text(), format!("push {n}"));
@@ -595,11 +752,18 @@ async fn rule_15_opening_and_close_are_logged_under_the_handshakes_identifier() 
     socket.frame().await;
     assert_eq!(socket.close(4321).await, Some(4321));
     drop(socket);
-    for (tier, log) in [("coordinator", cluster.coordinator_log()), ("worker", cluster.worker_log(0))] {
+    for (tier, log) in [
+        ("coordinator", cluster.coordinator_log()),
+        ("worker", cluster.worker_log(0)),
+    ] {
         let line = log.event("rule-15", "stream_close").await;
         assert_eq!(line["tier"], tier);
         assert_eq!(line["kind"], "websocket");
-        assert_eq!((number(&line, "messages_in"), number(&line, "messages_out")), (3, 5), "{line}");
+        assert_eq!(
+            (number(&line, "messages_in"), number(&line, "messages_out")),
+            (3, 5),
+            "{line}"
+        );
         assert_eq!(line["close_code"], 4321);
         assert_eq!(line["closed_by"], "client");
         assert!(number(&line, "bytes_in") >= 3 * (6 + 9), "{line}");
@@ -607,7 +771,10 @@ async fn rule_15_opening_and_close_are_logged_under_the_handshakes_identifier() 
         assert!(line["duration_ms"].is_number(), "{line}");
         assert!(line["session_id"].is_string(), "{line}");
         let lines = log.of_request("rule-15");
-        let events: Vec<_> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
+        let events: Vec<_> = lines
+            .iter()
+            .map(|line| line["event"].as_str().unwrap())
+            .collect();
         assert_eq!(events, ["stream_open", "stream_close"], "{tier}");
     }
 }
@@ -620,7 +787,9 @@ async fn rule_15_a_generated_identifier_lives_as_long_as_the_websocket() {
     assert!(is_generated_id(&id));
     assert_eq!(app.last().request_id(), id);
     // Headers within frames are payload, whatever they say.
-    socket.send_text("X-Backend-Request-ID: other\r\n\r\n").await;
+    socket
+        .send_text("X-Backend-Request-ID: other\r\n\r\n")
+        .await;
     socket.frame().await;
     socket.close(1000).await;
     drop(socket);
@@ -632,7 +801,10 @@ async fn rule_15_a_generated_identifier_lives_as_long_as_the_websocket() {
 
 fn message_ids(lines: &[Value]) -> BTreeSet<(String, String)> {
     let text = |line: &Value, field: &str| line[field].as_str().unwrap_or_default().to_owned();
-    lines.iter().map(|line| (text(line, "message_id"), text(line, "direction"))).collect()
+    lines
+        .iter()
+        .map(|line| (text(line, "message_id"), text(line, "direction")))
+        .collect()
 }
 
 #[tokio::test]
@@ -650,7 +822,9 @@ async fn rule_16_messages_have_the_same_identifiers_at_both_tiers() {
     for frame in fragments {
         client.send(frame).await;
     }
-    client.send(Frame::new(BINARY, pattern(70_000)).with_rsv(4)).await;
+    client
+        .send(Frame::new(BINARY, pattern(70_000)).with_rsv(4))
+        .await;
     server.send_text("s1").await;
     server.send(Frame::new(BINARY, "").unfinished()).await;
     server.send(Frame::new(PONG, "")).await;
@@ -670,7 +844,13 @@ async fn rule_16_messages_have_the_same_identifiers_at_both_tiers() {
     let mut tiers = Vec::new();
     for log in [cluster.coordinator_log(), cluster.worker_log(0)] {
         let close = log.event("rule-16", "stream_close").await;
-        assert_eq!((number(&close, "messages_in"), number(&close, "messages_out")), (3, 2));
+        assert_eq!(
+            (
+                number(&close, "messages_in"),
+                number(&close, "messages_out")
+            ),
+            (3, 2)
+        );
         let lines = log.select(|line| line["event"] == "message");
         assert!(lines.iter().all(|line| line["request_id"] == "rule-16"));
         assert_eq!(lines.len(), 5, "{lines:?}");
@@ -680,15 +860,28 @@ async fn rule_16_messages_have_the_same_identifiers_at_both_tiers() {
     let ids: Vec<_> = tiers[0].iter().map(|(id, _)| id.clone()).collect();
     assert_eq!(ids, expected);
     let directions: Vec<_> = tiers[0].iter().map(|(_, direction)| direction).collect();
-    assert!(directions[..3].iter().all(|direction| *direction == directions[0]));
-    assert!(directions[3..].iter().all(|direction| *direction == directions[3]));
-    assert!(!directions[0].is_empty() && directions[0] != directions[3], "{directions:?}");
+    assert!(
+        directions[..3]
+            .iter()
+            .all(|direction| *direction == directions[0])
+    );
+    assert!(
+        directions[3..]
+            .iter()
+            .all(|direction| *direction == directions[3])
+    );
+    assert!(
+        !directions[0].is_empty() && directions[0] != directions[3],
+        "{directions:?}"
+    );
 }
 
 #[tokio::test]
 async fn rule_16_messages_are_not_logged_unless_asked_for() {
     let (_app, cluster) = start_default().await;
-    let mut socket = cluster.websocket("/apps/notes/ws/echo", &[(REQUEST_ID, "quiet")]).await;
+    let mut socket = cluster
+        .websocket("/apps/notes/ws/echo", &[(REQUEST_ID, "quiet")])
+        .await;
     socket.send_text("hello").await;
     socket.frame().await;
     socket.close(1000).await;
@@ -756,7 +949,10 @@ async fn a_coordinator_that_stops_closes_websockets_with_1001_at_both_ends() {
     cluster.coordinator().signal(Signal::SIGTERM);
     assert_drained(client, server).await;
     assert_eq!(cluster.coordinator().ended().await.code(), Some(0));
-    let line = cluster.coordinator_log().event("drained", "stream_close").await;
+    let line = cluster
+        .coordinator_log()
+        .event("drained", "stream_close")
+        .await;
     assert_eq!(line["close_code"], 1001, "{line}");
     assert_ne!(line["closed_by"], "client", "{line}");
     assert_eq!(cluster.coordinator_log().of_request("drained").len(), 2);
@@ -773,7 +969,10 @@ async fn a_worker_that_stops_closes_websockets_with_1001_at_both_ends() {
     assert_eq!(cluster.worker_daemon(0).ended().await.code(), Some(0));
     let line = cluster.worker_log(0).event("drained", "stream_close").await;
     assert_eq!(line["close_code"], 1001, "{line}");
-    cluster.coordinator_log().event("drained", "stream_close").await;
+    cluster
+        .coordinator_log()
+        .event("drained", "stream_close")
+        .await;
 }
 
 #[tokio::test]
@@ -784,7 +983,9 @@ async fn a_close_frame_of_the_drain_is_not_put_into_the_middle_of_a_message() {
     // The application has sent the head and a part of a frame when the drain comes.
     let frame = Frame::new(BINARY, pattern(1000)).encode();
     server.wire.send(&frame[..500]).await;
-    within("the first half", client.wire.take(500)).await.unwrap();
+    within("the first half", client.wire.take(500))
+        .await
+        .unwrap();
     cluster.coordinator().signal(Signal::SIGTERM);
     let rest = client.wire.read_to_end().await;
     assert!(
@@ -797,7 +998,9 @@ async fn a_close_frame_of_the_drain_is_not_put_into_the_middle_of_a_message() {
 #[tokio::test]
 async fn a_client_that_does_not_read_stops_the_application() {
     let (app, cluster) = start_default().await;
-    let waiting = handshake(cluster.public(), "/apps/notes/manual/pressure", &[]).start().await;
+    let waiting = handshake(cluster.public(), "/apps/notes/manual/pressure", &[])
+        .start()
+        .await;
     let manual: Manual = app.accept("pressure").await;
     let server = manual.upgrade().await;
     let client = WebSocket::finish_handshake(waiting).await.expect("a 101");
@@ -821,7 +1024,8 @@ async fn a_client_that_does_not_read_stops_the_application() {
             stream
         }
     });
-    // It is stopped when the count stands still; what fits into the kernel's buffers is far less than the total.
+    // It is stopped when the count stands still; what fits into the kernel's buffers is far less
+    // than the total.
     let (mut last, mut still) = (0, 0);
     eventually("the application to be stopped", || {
         let now = sent.load(std::sync::atomic::Ordering::SeqCst);
@@ -831,10 +1035,15 @@ async fn a_client_that_does_not_read_stops_the_application() {
     })
     .await;
     let stopped_at = sent.load(std::sync::atomic::Ordering::SeqCst);
-    assert!(stopped_at < total / 2, "{stopped_at} bytes were taken for a client that reads nothing");
+    assert!(
+        stopped_at < total / 2,
+        "{stopped_at} bytes were taken for a client that reads nothing"
+    );
     let mut client = client;
     for _ in 0..200 {
-        let frame = within("a frame", client.wire.take(expected.len())).await.unwrap();
+        let frame = within("a frame", client.wire.take(expected.len()))
+            .await
+            .unwrap();
         assert!(frame == expected);
     }
     drop(client);
@@ -843,7 +1052,10 @@ async fn a_client_that_does_not_read_stops_the_application() {
 
 fn resident_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
@@ -858,10 +1070,16 @@ async fn an_idle_websocket_owns_no_buffer() {
         socket.frame().await;
         sockets.push(socket);
         if n == 99 {
-            before = (resident_kib(cluster.coordinator().pid()), resident_kib(cluster.worker_daemon(0).pid()));
+            before = (
+                resident_kib(cluster.coordinator().pid()),
+                resident_kib(cluster.worker_daemon(0).pid()),
+            );
         }
     }
-    let after = (resident_kib(cluster.coordinator().pid()), resident_kib(cluster.worker_daemon(0).pid()));
+    let after = (
+        resident_kib(cluster.coordinator().pid()),
+        resident_kib(cluster.worker_daemon(0).pid()),
+    );
     // Pingora's own read buffer alone would be 64 KiB for each.
     for (before, after) in [(before.0, after.0), (before.1, after.1)] {
         let each = after.saturating_sub(before) / 400;
@@ -872,7 +1090,12 @@ async fn an_idle_websocket_owns_no_buffer() {
 #[tokio::test]
 async fn ten_websockets_of_one_session_are_independent() {
     let (_app, cluster) = start_default().await;
-    let cookie = cluster.get("/apps/notes/echo").send().await.session_cookie().unwrap();
+    let cookie = cluster
+        .get("/apps/notes/echo")
+        .send()
+        .await
+        .session_cookie()
+        .unwrap();
     let header = format!("{SESSION_COOKIE}={cookie}");
     let mut sockets = Vec::new();
     for n in 0..10 {
@@ -891,7 +1114,10 @@ async fn ten_websockets_of_one_session_are_independent() {
     }
     drop(sockets);
     for n in 0..10 {
-        let line = cluster.coordinator_log().event(&format!("many-{n}"), "stream_close").await;
+        let line = cluster
+            .coordinator_log()
+            .event(&format!("many-{n}"), "stream_close")
+            .await;
         assert_eq!(line["session_id"], session_id(&cookie));
     }
 }

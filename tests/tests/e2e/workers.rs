@@ -16,7 +16,10 @@ use crate::{number, session_id, start};
 async fn ids(cluster: &Cluster) -> Vec<String> {
     let list = cluster.admin_json("/api/v1/workers").await;
     let items = list["items"].as_array().unwrap();
-    items.iter().map(|worker| worker["id"].as_str().unwrap().to_owned()).collect()
+    items
+        .iter()
+        .map(|worker| worker["id"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 async fn wait_for_pool(cluster: &Cluster, expected: &[&str]) {
@@ -32,7 +35,12 @@ async fn view(cluster: &Cluster, id: &str) -> Value {
 
 /// A session, and the number of the worker that it is pinned to.
 async fn session(cluster: &Cluster) -> (String, usize) {
-    let cookie = cluster.get("/apps/notes/echo").send().await.session_cookie().unwrap();
+    let cookie = cluster
+        .get("/apps/notes/echo")
+        .send()
+        .await
+        .session_cookie()
+        .unwrap();
     let record = cluster.session(session_id(&cookie)).await;
     let index = cluster.index_of(record["worker"].as_str().unwrap());
     (cookie, index)
@@ -43,7 +51,11 @@ async fn used_by(cluster: &Cluster, app: &str, prefix: &str) -> Vec<String> {
     let mut used = Vec::new();
     for n in 0..20 {
         let id = format!("{prefix}-{n}");
-        let answer = cluster.get(&format!("/apps/{app}/echo")).id(&id).send().await;
+        let answer = cluster
+            .get(&format!("/apps/{app}/echo"))
+            .id(&id)
+            .send()
+            .await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         let line = cluster.coordinator_log().request(&id).await;
         used.push(line["worker"].as_str().unwrap().to_owned());
@@ -58,11 +70,26 @@ async fn workers_join_by_themselves_and_serve() {
     let (_app, cluster) = start(|builder| builder.workers(2).registering_workers()).await;
     assert_eq!(used_by(&cluster, "api", "joined").await, ["w1", "w2"]);
     let worker = view(&cluster, "w1").await;
-    assert_eq!((&worker["source"], &worker["address"]), (&json!("api"), &json!(cluster.worker(0).address)));
-    assert!(worker["lease_until"].is_string() && worker["version"].is_string(), "{worker}");
+    assert_eq!(
+        (&worker["source"], &worker["address"]),
+        (&json!("api"), &json!(cluster.worker(0).address))
+    );
+    assert!(
+        worker["lease_until"].is_string() && worker["version"].is_string(),
+        "{worker}"
+    );
     let apps = cluster.admin_json("/api/v1/apps").await;
-    assert_eq!(worker["held"], json!({"epoch": apps["epoch"], "revision": apps["revision"]}));
-    assert_eq!((number(&worker["load"], "in_flight") < 5, number(&worker["load"], "open_streams")), (true, 0));
+    assert_eq!(
+        worker["held"],
+        json!({"epoch": apps["epoch"], "revision": apps["revision"]})
+    );
+    assert_eq!(
+        (
+            number(&worker["load"], "in_flight") < 5,
+            number(&worker["load"], "open_streams")
+        ),
+        (true, 0)
+    );
 }
 
 #[tokio::test]
@@ -73,40 +100,67 @@ async fn a_worker_leaves_on_sigterm_and_its_sessions_move() {
     cluster.stop_worker(index).await;
     // It has left before it ended.
     assert_eq!(ids(&cluster).await, [stays]);
-    assert_eq!(cluster.get("/apps/notes/echo").session(&cookie).send().await.status, 200);
+    assert_eq!(
+        cluster
+            .get("/apps/notes/echo")
+            .session(&cookie)
+            .send()
+            .await
+            .status,
+        200
+    );
     let record = cluster.session(session_id(&cookie)).await;
-    assert_eq!((&record["worker"], &record["moves"]), (&json!(stays), &json!(1)));
+    assert_eq!(
+        (&record["worker"], &record["moves"]),
+        (&json!(stays), &json!(1))
+    );
     cluster.restart_worker(index).await;
     wait_for_pool(&cluster, &["w1", "w2"]).await;
     let lines = cluster.coordinator_log().lines();
-    assert!(lines.iter().all(|line| line["attempts"] == 1), "a worker was tried that had left");
+    assert!(
+        lines.iter().all(|line| line["attempts"] == 1),
+        "a worker was tried that had left"
+    );
 }
 
 #[tokio::test]
 async fn the_registration_of_a_killed_worker_lapses() {
     let lease = json!({"registration": {"lease": "500ms"}});
-    let (_app, mut cluster) = start(|builder| builder.workers(2).registering_workers().coordinator(&lease)).await;
+    let (_app, mut cluster) =
+        start(|builder| builder.workers(2).registering_workers().coordinator(&lease)).await;
     cluster.kill_worker(0);
     wait_for_pool(&cluster, &["w2"]).await;
     assert_eq!(used_by(&cluster, "api", "lapsed").await, ["w2"]);
     cluster.restart_worker(0).await;
     wait_for_pool(&cluster, &["w1", "w2"]).await;
-    cluster.coordinator().wait_for_stderr("the lapse", |line| line.contains("w1 has not renewed")).await;
+    cluster
+        .coordinator()
+        .wait_for_stderr("the lapse", |line| line.contains("w1 has not renewed"))
+        .await;
 }
 
 #[tokio::test]
 async fn a_drained_worker_that_was_missed_comes_back_drained() {
     let lease = json!({"registration": {"lease": "500ms"}});
-    let (_app, mut cluster) = start(|builder| builder.workers(2).registering_workers().coordinator(&lease)).await;
-    cluster.admin_call("POST", "/api/v1/workers/w1/drain", r#"{"deadline": "1h"}"#).await;
+    let (_app, mut cluster) =
+        start(|builder| builder.workers(2).registering_workers().coordinator(&lease)).await;
+    cluster
+        .admin_call("POST", "/api/v1/workers/w1/drain", r#"{"deadline": "1h"}"#)
+        .await;
     cluster.kill_worker(0);
     wait_for_pool(&cluster, &["w2"]).await;
     cluster.restart_worker(0).await;
     wait_for_pool(&cluster, &["w1", "w2"]).await;
     let worker = view(&cluster, "w1").await;
-    assert_eq!((&worker["draining"], &worker["drain"]["done"]), (&json!(true), &json!(true)), "{worker}");
+    assert_eq!(
+        (&worker["draining"], &worker["drain"]["done"]),
+        (&json!(true), &json!(true)),
+        "{worker}"
+    );
     assert_eq!(used_by(&cluster, "api", "back").await, ["w2"]);
-    cluster.admin_call("POST", "/api/v1/workers/w1/undrain", "").await;
+    cluster
+        .admin_call("POST", "/api/v1/workers/w1/undrain", "")
+        .await;
     assert_eq!(used_by(&cluster, "api", "undrained").await, ["w1", "w2"]);
 }
 
@@ -129,26 +183,58 @@ async fn apps_are_served_by_the_workers_of_their_pool() {
     assert_eq!(used_by(&cluster, "a", "a").await, ["w1"]);
     assert_eq!(used_by(&cluster, "ssd", "ssd").await, ["w1", "w2"]);
     let answer = cluster.get("/apps/nowhere/echo").send().await;
-    assert_eq!((answer.status, answer.problem_code().as_str()), (503, "no_worker_available"));
+    assert_eq!(
+        (answer.status, answer.problem_code().as_str()),
+        (503, "no_worker_available")
+    );
 }
 
 #[tokio::test]
 async fn a_drained_worker_keeps_its_streams_and_gets_nothing_new() {
     let (_app, cluster) = start(|builder| builder.workers(2).registering_workers()).await;
     let (cookie, index) = session(&cluster).await;
-    let (drained, other) = if index == 0 { ("w1", "w2") } else { ("w2", "w1") };
+    let (drained, other) = if index == 0 {
+        ("w1", "w2")
+    } else {
+        ("w2", "w1")
+    };
     let shown = format!("app_proxy_session={cookie}");
-    let mut socket = cluster.websocket("/apps/notes/ws/echo", &[("Cookie", &shown)]).await;
-    let answer = cluster.admin_call("POST", &format!("/api/v1/workers/{drained}/drain"), "").await;
+    let mut socket = cluster
+        .websocket("/apps/notes/ws/echo", &[("Cookie", &shown)])
+        .await;
+    let answer = cluster
+        .admin_call("POST", &format!("/api/v1/workers/{drained}/drain"), "")
+        .await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let worker = answer.json();
-    assert_eq!((&worker["draining"], &worker["drain"]["done"]), (&json!(true), &json!(false)));
-    assert_eq!((number(&worker, "in_flight"), number(&worker, "open_streams"), number(&worker, "sessions")), (1, 1, 1));
+    assert_eq!(
+        (&worker["draining"], &worker["drain"]["done"]),
+        (&json!(true), &json!(false))
+    );
+    assert_eq!(
+        (
+            number(&worker, "in_flight"),
+            number(&worker, "open_streams"),
+            number(&worker, "sessions")
+        ),
+        (1, 1, 1)
+    );
 
     assert_eq!(used_by(&cluster, "api", "drained").await, [other]);
-    assert_eq!(cluster.get("/apps/notes/echo").session(&cookie).send().await.status, 200);
+    assert_eq!(
+        cluster
+            .get("/apps/notes/echo")
+            .session(&cookie)
+            .send()
+            .await
+            .status,
+        200
+    );
     let record = cluster.session(session_id(&cookie)).await;
-    assert_eq!((&record["worker"], &record["moves"]), (&json!(other), &json!(1)));
+    assert_eq!(
+        (&record["worker"], &record["moves"]),
+        (&json!(other), &json!(1))
+    );
     socket.send_text("still here").await;
     assert_eq!(socket.frame().await.as_text(), "still here");
     assert_eq!(socket.close(1000).await, Some(1000));
@@ -159,14 +245,31 @@ async fn a_drained_worker_keeps_its_streams_and_gets_nothing_new() {
     .await;
 
     // Where all workers drain there is none for new requests.
-    cluster.admin_call("POST", &format!("/api/v1/workers/{other}/drain"), r#"{"deadline": "1h"}"#).await;
+    cluster
+        .admin_call(
+            "POST",
+            &format!("/api/v1/workers/{other}/drain"),
+            r#"{"deadline": "1h"}"#,
+        )
+        .await;
     let answer = cluster.get("/apps/api/echo").send().await;
-    assert_eq!((answer.status, answer.problem_code().as_str()), (503, "no_worker_available"));
+    assert_eq!(
+        (answer.status, answer.problem_code().as_str()),
+        (503, "no_worker_available")
+    );
     let ready = Request::to(cluster.admin(), "GET", "/readyz").send().await;
-    assert_eq!((ready.status, &ready.json()["reason"]), (503, &json!("every healthy worker is drained")));
+    assert_eq!(
+        (ready.status, &ready.json()["reason"]),
+        (503, &json!("every healthy worker is drained"))
+    );
     for id in [drained, other, other] {
-        let answer = cluster.admin_call("POST", &format!("/api/v1/workers/{id}/undrain"), "").await;
-        assert_eq!((answer.status, &answer.json()["draining"]), (200, &json!(false)));
+        let answer = cluster
+            .admin_call("POST", &format!("/api/v1/workers/{id}/undrain"), "")
+            .await;
+        assert_eq!(
+            (answer.status, &answer.json()["draining"]),
+            (200, &json!(false))
+        );
     }
     assert_eq!(used_by(&cluster, "api", "undrained").await, ["w1", "w2"]);
 }
@@ -177,14 +280,18 @@ async fn registered_workers_are_back_when_their_coordinator_is() {
     for round in 0..2 {
         cluster.kill_coordinator();
         cluster.restart_coordinator().await;
-        assert_eq!(used_by(&cluster, "api", &format!("back-{round}")).await, ["w1", "w2"]);
+        assert_eq!(
+            used_by(&cluster, "api", &format!("back-{round}")).await,
+            ["w1", "w2"]
+        );
     }
 }
 
 #[tokio::test]
 async fn a_worker_that_hands_over_stays_in_the_pool() {
     let lease = json!({"registration": {"lease": "1s"}});
-    let (_app, mut cluster) = start(|builder| builder.registering_workers().coordinator(&lease)).await;
+    let (_app, mut cluster) =
+        start(|builder| builder.registering_workers().coordinator(&lease)).await;
     let mut successor = cluster.spawn_worker(0, &["-u"]);
     cluster.worker_daemon(0).signal(Signal::SIGQUIT);
     successor.listener("proxy").await;
@@ -205,7 +312,11 @@ async fn a_worker_that_hands_over_stays_in_the_pool() {
 async fn who_may_say_what_of_a_worker() {
     let (_app, cluster) = start(|builder| builder).await;
     let call = |method: &'static str, target: &'static str, token: String, body: Value| {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
         Request::to(cluster.admin(), method, target)
             .header("Authorization", &format!("Bearer {token}"))
             .body(body)
@@ -213,27 +324,52 @@ async fn who_may_say_what_of_a_worker() {
     };
     let (admin, worker) = (cluster.admin_token(), cluster.worker_token());
     let good = json!({"address": "127.0.0.1:9", "labels": {"zone": "a"}});
-    let put = |token: &String, body: &Value| call("PUT", "/api/v1/workers/x", token.clone(), body.clone());
+    let put = |token: &String, body: &Value| {
+        call("PUT", "/api/v1/workers/x", token.clone(), body.clone())
+    };
     assert_eq!(put(&"wrong".to_owned(), &good).await.status, 401);
     assert_eq!(put(&worker, &good).await.status, 201);
     let answer = put(&admin, &good).await;
-    assert_eq!((answer.status, answer.json()), (200, json!({"lease": "10s", "drain": false})));
+    assert_eq!(
+        (answer.status, answer.json()),
+        (200, json!({"lease": "10s", "drain": false}))
+    );
     for (body, field) in [
         (json!({"address": "127.0.0.1:9", "weight": 0}), "weight"),
-        (json!({"address": "127.0.0.1:9", "labels": {"zone": ""}}), "labels.zone"),
+        (
+            json!({"address": "127.0.0.1:9", "labels": {"zone": ""}}),
+            "labels.zone",
+        ),
         (json!({"address": "127.0.0.1:0"}), "address"),
         (json!({"address": "127.0.0.1:9", "lease": "1ms"}), "lease"),
     ] {
         let answer = put(&worker, &body).await;
-        assert_eq!((answer.status, &answer.json()["field"]), (400, &json!(field)), "{}", answer.text());
+        assert_eq!(
+            (answer.status, &answer.json()["field"]),
+            (400, &json!(field)),
+            "{}",
+            answer.text()
+        );
     }
-    for body in [json!({}), json!({"address": "127.0.0.1:9", "wieght": 1}), json!([])] {
+    for body in [
+        json!({}),
+        json!({"address": "127.0.0.1:9", "wieght": 1}),
+        json!([]),
+    ] {
         let answer = put(&worker, &body).await;
-        assert_eq!((answer.status, answer.problem_code().as_str()), (400, "bad_request"), "{}", answer.text());
+        assert_eq!(
+            (answer.status, answer.problem_code().as_str()),
+            (400, "bad_request"),
+            "{}",
+            answer.text()
+        );
     }
     let code = |answer: Response| (answer.status, answer.problem_code());
     let taken = json!({"address": cluster.worker(0).address});
-    assert_eq!(code(put(&worker, &taken).await), (409, "address_taken".to_owned()));
+    assert_eq!(
+        code(put(&worker, &taken).await),
+        (409, "address_taken".to_owned())
+    );
     let elsewhere = call("PUT", "/api/v1/workers/w1", worker.clone(), good.clone()).await;
     assert_eq!(code(elsewhere), (409, "worker_owned_by_file".to_owned()));
     let nowhere = put(&worker, &json!({"address": "nowhere.invalid:1"})).await;
@@ -246,10 +382,25 @@ async fn who_may_say_what_of_a_worker() {
         ("POST", "/api/v1/workers/x/drain"),
         ("POST", "/api/v1/workers/x/undrain"),
     ] {
-        assert_eq!(call(method, target, worker.clone(), Value::Null).await.status, 401, "{method} {target}");
+        assert_eq!(
+            call(method, target, worker.clone(), Value::Null)
+                .await
+                .status,
+            401,
+            "{method} {target}"
+        );
     }
-    let long = call("POST", "/api/v1/workers/x/drain", admin.clone(), json!({"deadline": "1000years"})).await;
-    assert_eq!((long.status, &long.json()["field"]), (400, &json!("deadline")));
+    let long = call(
+        "POST",
+        "/api/v1/workers/x/drain",
+        admin.clone(),
+        json!({"deadline": "1000years"}),
+    )
+    .await;
+    assert_eq!(
+        (long.status, &long.json()["field"]),
+        (400, &json!("deadline"))
+    );
     for (method, target, status) in [
         ("DELETE", "/api/v1/workers/x?instance=another", 204),
         ("GET", "/api/v1/workers/x", 200),
@@ -263,7 +414,12 @@ async fn who_may_say_what_of_a_worker() {
         ("PATCH", "/api/v1/workers/x", 405),
     ] {
         let answer = call(method, target, admin.clone(), Value::Null).await;
-        assert_eq!(answer.status, status, "{method} {target}: {}", answer.text());
+        assert_eq!(
+            answer.status,
+            status,
+            "{method} {target}: {}",
+            answer.text()
+        );
     }
 }
 
@@ -281,7 +437,11 @@ fn spawn(cluster: &Cluster, name: &str, program: Program, config: &Value) -> Dae
     Daemon::spawn(name, program, cluster.folder(), &["-c", &file])
 }
 
-async fn start_second_coordinator(cluster: &Cluster, admin: SocketAddr, apps: Value) -> (Daemon, SocketAddr) {
+async fn start_second_coordinator(
+    cluster: &Cluster,
+    admin: SocketAddr,
+    apps: Value,
+) -> (Daemon, SocketAddr) {
     let config = json!({
         "version": 1,
         "pid_file": "run/second.pid",
@@ -324,7 +484,12 @@ impl Second {
         merge(&mut config, more);
         let mut worker = spawn(cluster, "both", Program::Worker, &config);
         worker.listener("proxy").await;
-        Self { admin, public, coordinator, _worker: worker }
+        Self {
+            admin,
+            public,
+            coordinator,
+            _worker: worker,
+        }
     }
 
     async fn wait_ready(&self) {
@@ -345,11 +510,17 @@ fn one_app(name: &str, app: &RecordingApp) -> Value {
     json!([{"name": name, "affinity": "none", "endpoints": [{"address": app.addr().to_string()}]}])
 }
 
-/// A cluster without workers of its own beside a second coordinator, and a worker that follows both.
+/// A cluster without workers of its own beside a second coordinator, and a worker that follows
+/// both.
 async fn start_two() -> (RecordingApp, RecordingApp, Cluster, Second) {
     let (first, other) = (RecordingApp::start().await, RecordingApp::start().await);
     let mine = one_app("mine", &first)[0].clone();
-    let mut cluster = Cluster::builder().app(mine).workers(0).registering_workers().start_unready().await;
+    let mut cluster = Cluster::builder()
+        .app(mine)
+        .workers(0)
+        .registering_workers()
+        .start_unready()
+        .await;
     let second = Second::start(&cluster, one_app("theirs", &other), &json!({})).await;
     cluster.wait_ready().await;
     second.wait_ready().await;
@@ -383,7 +554,10 @@ async fn a_coordinator_that_is_down_does_not_slow_the_other() {
     second.coordinator.kill();
     for n in 0..20 {
         let id = format!("alone-{n}");
-        assert_eq!(cluster.get("/apps/mine/echo").id(&id).send().await.status, 200);
+        assert_eq!(
+            cluster.get("/apps/mine/echo").id(&id).send().await.status,
+            200
+        );
         let line = cluster.coordinator_log().request(&id).await;
         // Nothing waits for a table: that would take as long as `sync.fence`.
         assert!(line["duration_ms"].as_f64().unwrap() < 1500.0, "{line}");
@@ -396,7 +570,9 @@ async fn a_drain_at_one_coordinator_counts_at_all() {
     let drain = |action: &'static str| {
         let token = cluster.admin_token();
         let target = format!("/api/v1/workers/both/{action}");
-        Request::to(second.admin, "POST", &target).header("Authorization", &format!("Bearer {token}")).send()
+        Request::to(second.admin, "POST", &target)
+            .header("Authorization", &format!("Bearer {token}"))
+            .send()
     };
     for (action, draining) in [("drain", true), ("undrain", false)] {
         assert_eq!(drain(action).await.status, 200);

@@ -23,7 +23,8 @@ pub struct Apps {
     change: Mutex<Change>,
 }
 
-/// What is known beside the tables; locked for the whole of a change, of which there is one at a time.
+/// What is known beside the tables; locked for the whole of a change, of which there is one at a
+/// time.
 struct Change {
     timeouts: TimeoutsSection,
     /// How far each coordinator has been followed, by its number.
@@ -43,7 +44,13 @@ impl Apps {
     /// No table.
     #[must_use]
     pub fn new(timeouts: TimeoutsSection) -> Self {
-        Self { current: ArcSwap::default(), change: Mutex::new(Change { timeouts, followed: BTreeMap::new() }) }
+        Self {
+            current: ArcSwap::default(),
+            change: Mutex::new(Change {
+                timeouts,
+                followed: BTreeMap::new(),
+            }),
+        }
     }
 
     /// The state of this moment.
@@ -52,19 +59,36 @@ impl Apps {
         self.current.load()
     }
 
-    /// Takes in what a coordinator says, whose names were looked up before; closes the streams of apps that are in no table any more, and gives
-    /// these back.
+    /// Takes in what a coordinator says, whose names were looked up before; closes the streams of
+    /// apps that are in no table any more, and gives these back.
     pub fn apply(&self, coordinator: usize, list: AppList, names: &Names) -> Vec<Arc<ServedApp>> {
         let mut change = self.begin_change();
         let before = Arc::clone(&self.load());
-        let epoch: Arc<str> =
-            before.of(&list.epoch).map_or_else(|| list.epoch.as_str().into(), |t| Arc::clone(&t.epoch));
-        let at = Followed { epoch: Arc::clone(&epoch), revision: list.revision };
+        let epoch: Arc<str> = before
+            .of(&list.epoch)
+            .map_or_else(|| list.epoch.as_str().into(), |t| Arc::clone(&t.epoch));
+        let at = Followed {
+            epoch: Arc::clone(&epoch),
+            revision: list.revision,
+        };
         change.followed.insert(coordinator, at);
-        let mut tables: Vec<_> = before.0.iter().filter(|table| change.is_followed(&table.epoch)).cloned().collect();
+        let mut tables: Vec<_> = before
+            .0
+            .iter()
+            .filter(|table| change.is_followed(&table.epoch))
+            .cloned()
+            .collect();
         let place = tables.iter().position(|table| table.epoch == epoch);
         let held = place.and_then(|place| tables.get(place));
-        if let Some(next) = change.next(&epoch, held, &list, &Known { tables: &before, names }) {
+        if let Some(next) = change.next(
+            &epoch,
+            held,
+            &list,
+            &Known {
+                tables: &before,
+                names,
+            },
+        ) {
             match place.and_then(|place| tables.get_mut(place)) {
                 Some(table) => *table = Arc::new(next),
                 None => tables.push(Arc::new(next)),
@@ -92,7 +116,13 @@ impl Apps {
             return;
         }
         let change = self.begin_change();
-        let concerned = |app: &ServedApp| app.stored.app.endpoints.iter().any(|e| names.get(&e.address).is_some());
+        let concerned = |app: &ServedApp| {
+            app.stored
+                .app
+                .endpoints
+                .iter()
+                .any(|e| names.get(&e.address).is_some())
+        };
         self.serve_again(|app, tables| {
             concerned(app).then(|| change.serve(Arc::clone(&app.stored), &Known { tables, names }))
         });
@@ -107,7 +137,8 @@ impl Apps {
             }
             Arc::new(next)
         };
-        self.current.store(Arc::new(Tables(before.0.iter().map(again).collect())));
+        self.current
+            .store(Arc::new(Tables(before.0.iter().map(again).collect())));
     }
 
     fn begin_change(&self) -> MutexGuard<'_, Change> {
@@ -117,14 +148,26 @@ impl Apps {
 
 impl Change {
     fn is_followed(&self, epoch: &str) -> bool {
-        self.followed.values().any(|followed| *followed.epoch == *epoch)
+        self.followed
+            .values()
+            .any(|followed| *followed.epoch == *epoch)
     }
 
-    /// What a list makes of the table of its epoch; nothing where another coordinator has told more already. A table that is older than the
-    /// one that is held counts when no coordinator knows the newer one any more.
-    fn next(&self, epoch: &Arc<str>, held: Option<&Arc<Table>>, list: &AppList, known: &Known<'_>) -> Option<Table> {
-        let newest =
-            self.followed.values().filter(|followed| followed.epoch == *epoch).map(|followed| followed.revision);
+    /// What a list makes of the table of its epoch; nothing where another coordinator has told more
+    /// already. A table that is older than the one that is held counts when no coordinator knows
+    /// the newer one any more.
+    fn next(
+        &self,
+        epoch: &Arc<str>,
+        held: Option<&Arc<Table>>,
+        list: &AppList,
+        known: &Known<'_>,
+    ) -> Option<Table> {
+        let newest = self
+            .followed
+            .values()
+            .filter(|followed| followed.epoch == *epoch)
+            .map(|followed| followed.revision);
         let is_newest = newest.max().is_none_or(|newest| list.revision >= newest);
         let mut next = match held {
             _ if !is_newest => return None,
@@ -132,7 +175,10 @@ impl Change {
             Some(held) if list.revision == held.revision => return None,
             Some(held) if !list.complete && list.revision < held.revision => return None,
             Some(held) if !list.complete => held.as_ref().clone(),
-            _ => Table { epoch: Arc::clone(epoch), ..Table::default() },
+            _ => Table {
+                epoch: Arc::clone(epoch),
+                ..Table::default()
+            },
         };
         next.revision = list.revision;
         for name in &list.deleted {
@@ -147,21 +193,46 @@ impl Change {
 
     fn serve(&self, stored: Arc<StoredApp>, known: &Known<'_>) -> ServedApp {
         let timeouts = peer_timeouts(&stored, &self.timeouts);
-        let before: Vec<_> = known.tables.0.iter().filter_map(|table| table.get(&stored.app.name)).collect();
+        let before: Vec<_> = known
+            .tables
+            .0
+            .iter()
+            .filter_map(|table| table.get(&stored.app.name))
+            .collect();
         let mut endpoints = Vec::with_capacity(stored.app.endpoints.len());
         for endpoint in &stored.app.endpoints {
             let address = endpoint.address.to_string();
-            let same = before.iter().flat_map(|app| &app.endpoints).find(|e| *e.address == *address);
-            let load = same.map_or_else(Arc::<AtomicUsize>::default, |same| Arc::clone(same.load()));
+            let same = before
+                .iter()
+                .flat_map(|app| &app.endpoints)
+                .find(|e| *e.address == *address);
+            let load =
+                same.map_or_else(Arc::<AtomicUsize>::default, |same| Arc::clone(same.load()));
             match known.address_of(&endpoint.address, same) {
                 Ok(resolved) => {
-                    endpoints.push(Arc::new(Endpoint::new(&address, endpoint.weight, peer(&resolved, timeouts), load)));
+                    endpoints.push(Arc::new(Endpoint::new(
+                        &address,
+                        endpoint.weight,
+                        peer(&resolved, timeouts),
+                        load,
+                    )));
                 }
-                Err(e) => warn!("app {}: endpoint {address} is left out: {e}", stored.app.name),
+                Err(e) => warn!(
+                    "app {}: endpoint {address} is left out: {e}",
+                    stored.app.name
+                ),
             }
         }
-        let streams = before.first().map(|app| app.streams.clone()).unwrap_or_default();
-        ServedApp { name: stored.app.name.as_str().into(), stored, endpoints, streams }
+        let streams = before
+            .first()
+            .map(|app| app.streams.clone())
+            .unwrap_or_default();
+        ServedApp {
+            name: stored.app.name.as_str().into(),
+            stored,
+            endpoints,
+            streams,
+        }
     }
 }
 
@@ -172,8 +243,13 @@ struct Known<'k> {
 }
 
 impl Known<'_> {
-    /// Where an endpoint is reached. One whose name cannot be looked up at the moment stays where it was.
-    fn address_of(&self, address: &Address, same: Option<&Arc<Endpoint>>) -> Result<PeerAddr, String> {
+    /// Where an endpoint is reached. One whose name cannot be looked up at the moment stays where
+    /// it was.
+    fn address_of(
+        &self,
+        address: &Address,
+        same: Option<&Arc<Endpoint>>,
+    ) -> Result<PeerAddr, String> {
         if !address.is_name() {
             return address.resolve().map_err(|e| e.to_string());
         }
@@ -192,7 +268,12 @@ impl ServedApp {
         let timeouts = peer_timeouts(&self.stored, tier);
         let again = |endpoint: &Arc<Endpoint>| {
             let peer = peer(&endpoint.peer._address, timeouts);
-            Arc::new(Endpoint::new(&endpoint.address, endpoint.weight, peer, Arc::clone(endpoint.load())))
+            Arc::new(Endpoint::new(
+                &endpoint.address,
+                endpoint.weight,
+                peer,
+                Arc::clone(endpoint.load()),
+            ))
         };
         Self {
             stored: Arc::clone(&self.stored),
@@ -207,12 +288,15 @@ fn peer_timeouts(stored: &StoredApp, tier: &TimeoutsSection) -> PeerTimeouts {
     PeerTimeouts::new(tier, stored.app.timeouts.connect, stored.app.timeouts.read)
 }
 
-/// The apps that are in no table any more. A list that is no whole table takes out what it says and nothing else.
+/// The apps that are in no table any more. A list that is no whole table takes out what it says and
+/// nothing else.
 fn gone(before: &Tables, after: &Tables, list: &AppList) -> Vec<Arc<ServedApp>> {
     let is_gone = |name: &str| after.any(name).is_none();
     if !list.complete && before.0.len() == after.0.len() {
         let deleted = list.deleted.iter().filter(|name| is_gone(name));
-        return deleted.filter_map(|name| before.any(name).cloned()).collect();
+        return deleted
+            .filter_map(|name| before.any(name).cloned())
+            .collect();
     }
     let all = before.0.iter().flat_map(|table| table.apps.values());
     all.filter(|app| is_gone(&app.name)).cloned().collect()

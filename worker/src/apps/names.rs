@@ -1,4 +1,5 @@
-//! Host names of endpoints, looked up before the tables change: a resolver that is slow with one name holds up the changes of no other app.
+//! Host names of endpoints, looked up before the tables change: a resolver that is slow with one
+//! name holds up the changes of no other app.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,9 +15,11 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{Instant, timeout_at};
 
-/// How long a change of the tables waits for names. What is not known by then is left out, and taken in when it is.
+/// How long a change of the tables waits for names. What is not known by then is left out, and
+/// taken in when it is.
 pub const PATIENCE: Duration = Duration::from_millis(500);
-/// Names that are looked up at once. Each takes a thread for as long as the resolver takes, of those that the tables need for their changes too.
+/// Names that are looked up at once. Each takes a thread for as long as the resolver takes, of
+/// those that the tables need for their changes too.
 const AT_ONCE: usize = 64;
 
 /// Names that come together and are taken in together, at most.
@@ -45,7 +48,10 @@ struct Running {
 
 impl Default for Running {
     fn default() -> Self {
-        Self { slots: Semaphore::new(AT_ONCE), lookups: Mutex::default() }
+        Self {
+            slots: Semaphore::new(AT_ONCE),
+            lookups: Mutex::default(),
+        }
     }
 }
 
@@ -53,7 +59,10 @@ impl Lookups {
     /// Looks names up, for `patience` at most; those that take longer go on.
     pub async fn of(&self, names: HashSet<Address>, patience: Duration) -> Names {
         let deadline = Instant::now() + patience;
-        let begun: Vec<_> = names.into_iter().map(|name| (self.begin(&name), name)).collect();
+        let begun: Vec<_> = names
+            .into_iter()
+            .map(|name| (self.begin(&name), name))
+            .collect();
         let mut names = Names::default();
         for (lookup, name) in begun {
             match timeout_at(deadline, lookup.clone()).await {
@@ -98,8 +107,13 @@ fn flat(done: Result<Found, JoinError>) -> Found {
 impl Names {
     /// The names among the endpoints of apps.
     pub fn of<'a>(apps: impl Iterator<Item = &'a StoredApp>) -> HashSet<Address> {
-        let addresses = apps.flat_map(|app| &app.app.endpoints).map(|endpoint| &endpoint.address);
-        addresses.filter(|address| address.is_name()).cloned().collect()
+        let addresses = apps
+            .flat_map(|app| &app.app.endpoints)
+            .map(|endpoint| &endpoint.address);
+        addresses
+            .filter(|address| address.is_name())
+            .cloned()
+            .collect()
     }
 
     /// What a name stands for, as far as it was looked up.
@@ -116,9 +130,15 @@ impl Names {
 
     /// The names that took longer than anybody wanted to wait, as they come.
     pub fn late(self) -> impl Stream<Item = Self> {
-        let each = self.late.into_iter().map(|(name, lookup)| lookup.map(|found| (name, found)));
+        let each = self
+            .late
+            .into_iter()
+            .map(|(name, lookup)| lookup.map(|found| (name, found)));
         let together = each.collect::<FuturesUnordered<_>>().ready_chunks(TOGETHER);
-        together.map(|found| Self { known: found.into_iter().collect(), late: Vec::new() })
+        together.map(|found| Self {
+            known: found.into_iter().collect(),
+            late: Vec::new(),
+        })
     }
 }
 
@@ -132,15 +152,27 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_is_known_or_known_to_have_no_address() {
-        let names = Lookups::default().of(names(&["localhost:1", "nobody.invalid:1"]), Duration::from_secs(20)).await;
+        let names = Lookups::default()
+            .of(
+                names(&["localhost:1", "nobody.invalid:1"]),
+                Duration::from_secs(20),
+            )
+            .await;
         assert!(names.get(&"localhost:1".parse().unwrap()).unwrap().is_ok());
-        assert!(names.get(&"nobody.invalid:1".parse().unwrap()).unwrap().is_err());
+        assert!(
+            names
+                .get(&"nobody.invalid:1".parse().unwrap())
+                .unwrap()
+                .is_err()
+        );
         assert!(names.get(&"other:1".parse().unwrap()).is_none());
     }
 
     #[tokio::test]
     async fn a_name_that_takes_long_comes_later() {
-        let mut names = Lookups::default().of(names(&["localhost:1"]), Duration::ZERO).await;
+        let mut names = Lookups::default()
+            .of(names(&["localhost:1"]), Duration::ZERO)
+            .await;
         if names.is_empty() {
             let mut late = Box::pin(names.late());
             names = late.next().await.unwrap();
@@ -150,11 +182,17 @@ mod tests {
         assert!(Box::pin(names.late()).next().await.is_none());
     }
 
-    /// Keeps out: each look began as many lookups as there were names, whether those of the last look had ended or not.
+    /// Keeps out: each look began as many lookups as there were names, whether those of the last
+    /// look had ended or not.
     #[tokio::test]
     async fn a_name_that_is_being_looked_up_is_not_looked_up_again() {
         let (lookups, wanted) = (Lookups::default(), names(&["localhost:1", "localhost:2"]));
-        let all = lookups.0.slots.acquire_many(u32::try_from(AT_ONCE).unwrap()).await.unwrap();
+        let all = lookups
+            .0
+            .slots
+            .acquire_many(u32::try_from(AT_ONCE).unwrap())
+            .await
+            .unwrap();
         let first = lookups.of(wanted.clone(), Duration::ZERO).await;
         let second = lookups.of(wanted.clone(), Duration::ZERO).await;
         assert!(first.is_empty() && second.is_empty());

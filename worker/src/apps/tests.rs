@@ -14,8 +14,16 @@ fn list(apps: serde_json::Value) -> AppList {
 
 /// A whole table of an epoch, or a change of one.
 fn told(epoch: &str, revision: u64, complete: bool, names: &[&str]) -> AppList {
-    let apps = names.iter().map(|name| serde_json::json!({"name": name})).collect();
-    AppList { epoch: epoch.to_owned(), revision, complete, ..list(serde_json::Value::Array(apps)) }
+    let apps = names
+        .iter()
+        .map(|name| serde_json::json!({"name": name}))
+        .collect();
+    AppList {
+        epoch: epoch.to_owned(),
+        revision,
+        complete,
+        ..list(serde_json::Value::Array(apps))
+    }
 }
 
 fn apps() -> Apps {
@@ -40,12 +48,21 @@ fn a_whole_table_replaces_and_a_change_adds() {
     assert!(!apps.load().is_loaded());
     assert_eq!(found(&apps, "a", "e", 0), "behind");
     apps.apply(0, told("e", 3, true, &["a", "b"]), &Names::default());
-    let change = AppList { deleted: vec!["b".to_owned()], ..told("e", 5, false, &["c"]) };
+    let change = AppList {
+        deleted: vec!["b".to_owned()],
+        ..told("e", 5, false, &["c"])
+    };
     assert_eq!(names(&apps.apply(0, change, &Names::default())), ["b"]);
     let at = |name| found(&apps, name, "e", 5);
     assert_eq!((at("a"), at("b"), at("c")), ("found", "unknown", "found"));
-    assert_eq!((found(&apps, "a", "e", 6), found(&apps, "a", "other", 1)), ("behind", "behind"));
-    assert_eq!(names(&apps.apply(0, told("e", 6, true, &["c"]), &Names::default())), ["a"]);
+    assert_eq!(
+        (found(&apps, "a", "e", 6), found(&apps, "a", "other", 1)),
+        ("behind", "behind")
+    );
+    assert_eq!(
+        names(&apps.apply(0, told("e", 6, true, &["c"]), &Names::default())),
+        ["a"]
+    );
 }
 
 #[test]
@@ -53,11 +70,23 @@ fn each_epoch_has_its_table_for_as_long_as_somebody_follows_it() {
     let apps = apps();
     apps.apply(0, told("one", 1, true, &["a", "both"]), &Names::default());
     apps.apply(1, told("two", 1, true, &["b", "both"]), &Names::default());
-    assert_eq!((found(&apps, "a", "one", 1), found(&apps, "a", "two", 1)), ("found", "unknown"));
-    assert_eq!((found(&apps, "b", "one", 1), found(&apps, "b", "two", 1)), ("unknown", "found"));
+    assert_eq!(
+        (found(&apps, "a", "one", 1), found(&apps, "a", "two", 1)),
+        ("found", "unknown")
+    );
+    assert_eq!(
+        (found(&apps, "b", "one", 1), found(&apps, "b", "two", 1)),
+        ("unknown", "found")
+    );
     // An app that another table still has is not gone.
-    assert_eq!(names(&apps.apply(1, told("three", 1, true, &["c"]), &Names::default())), ["b"]);
-    assert_eq!((found(&apps, "b", "two", 1), found(&apps, "c", "three", 1)), ("behind", "found"));
+    assert_eq!(
+        names(&apps.apply(1, told("three", 1, true, &["c"]), &Names::default())),
+        ["b"]
+    );
+    assert_eq!(
+        (found(&apps, "b", "two", 1), found(&apps, "c", "three", 1)),
+        ("behind", "found")
+    );
     let tables = apps.load();
     assert!(tables.best("both", "two").is_some() && tables.best("both", "three").is_none());
 }
@@ -73,12 +102,18 @@ fn coordinators_of_one_epoch_share_a_table_in_which_the_newer_revision_wins() {
     assert_eq!(found(&apps, "b", "e", 5), "found");
     apps.apply(1, told("e", 6, false, &["c"]), &Names::default());
     apps.apply(0, told("e", 6, false, &["c"]), &Names::default());
-    assert_eq!((found(&apps, "c", "e", 6), apps.load().0.len()), ("found", 1));
+    assert_eq!(
+        (found(&apps, "c", "e", 6), apps.load().0.len()),
+        ("found", 1)
+    );
     // A store that was put back: nobody knows the newer table any more.
     apps.apply(0, told("e", 4, true, &["a"]), &Names::default());
     assert_eq!(found(&apps, "c", "e", 6), "found");
     apps.apply(1, told("e", 4, true, &["a"]), &Names::default());
-    assert_eq!((found(&apps, "c", "e", 4), found(&apps, "a", "e", 5)), ("unknown", "behind"));
+    assert_eq!(
+        (found(&apps, "c", "e", 4), found(&apps, "a", "e", 5)),
+        ("unknown", "behind")
+    );
 }
 
 #[test]
@@ -86,13 +121,30 @@ fn the_load_of_an_endpoint_outlives_changes_and_is_shared_by_all_tables() {
     let apps = apps();
     let table = serde_json::json!([{"name": "a", "endpoints": [{"address": "127.0.0.1:1"}]}]);
     apps.apply(0, list(table.clone()), &Names::default());
-    let load =
-        |apps: &Apps, epoch: &str| Arc::clone(apps.load().of(epoch).unwrap().get("a").unwrap().endpoints[0].load());
+    let load = |apps: &Apps, epoch: &str| {
+        Arc::clone(apps.load().of(epoch).unwrap().get("a").unwrap().endpoints[0].load())
+    };
     let epoch = list(table.clone()).epoch;
     let first = load(&apps, &epoch);
-    apps.apply(0, AppList { revision: 9, ..list(table.clone()) }, &Names::default());
-    apps.apply(1, AppList { epoch: "other".to_owned(), ..list(table) }, &Names::default());
-    assert!(Arc::ptr_eq(&first, &load(&apps, &epoch)) && Arc::ptr_eq(&first, &load(&apps, "other")));
+    apps.apply(
+        0,
+        AppList {
+            revision: 9,
+            ..list(table.clone())
+        },
+        &Names::default(),
+    );
+    apps.apply(
+        1,
+        AppList {
+            epoch: "other".to_owned(),
+            ..list(table)
+        },
+        &Names::default(),
+    );
+    assert!(
+        Arc::ptr_eq(&first, &load(&apps, &epoch)) && Arc::ptr_eq(&first, &load(&apps, "other"))
+    );
 }
 
 #[test]
@@ -104,8 +156,13 @@ fn other_timeouts_count_for_every_app() {
         &Names::default(),
     );
     let short = Period::from_secs(7);
-    apps.set_timeouts(TimeoutsSection { upstream_read: short, ..TimeoutsSection::default() });
+    apps.set_timeouts(TimeoutsSection {
+        upstream_read: short,
+        ..TimeoutsSection::default()
+    });
     let tables = apps.load();
-    let Lookup::Found(app) = tables.look_up("a", None) else { panic!("{tables:?}") };
+    let Lookup::Found(app) = tables.look_up("a", None) else {
+        panic!("{tables:?}")
+    };
     assert_eq!(app.endpoints[0].peer.options.read_timeout, Some(short.0));
 }

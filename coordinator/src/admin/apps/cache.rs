@@ -1,11 +1,13 @@
-//! Answers to followers of the app table, rendered once for all that ask for the same: two hundred workers do, after each change.
+//! Answers to followers of the app table, rendered once for all that ask for the same: two hundred
+//! workers do, after each change.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use app_proxy_control::table::AppTable;
 use axum::body::Bytes;
 
-/// As many different answers are kept: the whole table, and what changed last for those who are one or some changes behind.
+/// As many different answers are kept: the whole table, and what changed last for those who are one
+/// or some changes behind.
 const KEPT: usize = 8;
 
 /// Rendered answers; clones share them.
@@ -30,23 +32,40 @@ pub(super) struct Answer {
 
 impl ListCache {
     /// What changed in `table` after `since`, or all of it.
-    pub(super) fn answer(&self, table: &AppTable, since: Option<u64>, epoch: Option<&str>) -> Answer {
+    pub(super) fn answer(
+        &self,
+        table: &AppTable,
+        since: Option<u64>,
+        epoch: Option<&str>,
+    ) -> Answer {
         let key = Key {
             since,
             asked_epoch: epoch.map(str::to_owned),
             epoch: Arc::clone(table.epoch()),
             revision: table.revision(),
         };
-        let kept = |answers: &Vec<(Key, Answer)>| answers.iter().find(|(k, _)| *k == key).map(|(_, a)| a.clone());
-        // Held while the answer is rendered, so that followers who ask at once wait for one rendering.
+        let kept = |answers: &Vec<(Key, Answer)>| {
+            answers
+                .iter()
+                .find(|(k, _)| *k == key)
+                .map(|(_, a)| a.clone())
+        };
+        // Held while the answer is rendered, so that followers who ask at once wait for one
+        // rendering.
         let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(answer) = kept(&answers) {
             return answer;
         }
-        let list = since.map_or_else(|| table.changes(0, None), |since| table.changes(since, epoch));
+        let list = since.map_or_else(
+            || table.changes(0, None),
+            |since| table.changes(since, epoch),
+        );
         // A list is made of strings and numbers, which always are JSON.
         let body = serde_json::to_vec(&list).unwrap_or_default().into();
-        let answer = Answer { body, has_news: list.has_news() };
+        let answer = Answer {
+            body,
+            has_news: list.has_news(),
+        };
         // Of a state that is over nobody asks again.
         answers.retain(|(k, _)| k.revision == key.revision && k.epoch == key.epoch);
         answers.truncate(KEPT - 1);

@@ -44,17 +44,40 @@ pub(super) enum AskError {
 }
 
 /// The lines of a request that a worker has.
-pub(super) async fn events(worker: &PoolWorker, token: &HeaderValue, id: &RequestId) -> Result<Vec<Value>, AskError> {
-    timeout(LIMIT, connect_and_ask(worker, token, id)).await.unwrap_or(Err(AskError::Late))
+pub(super) async fn events(
+    worker: &PoolWorker,
+    token: &HeaderValue,
+    id: &RequestId,
+) -> Result<Vec<Value>, AskError> {
+    timeout(LIMIT, connect_and_ask(worker, token, id))
+        .await
+        .unwrap_or(Err(AskError::Late))
 }
 
-async fn connect_and_ask(worker: &PoolWorker, token: &HeaderValue, id: &RequestId) -> Result<Vec<Value>, AskError> {
+async fn connect_and_ask(
+    worker: &PoolWorker,
+    token: &HeaderValue,
+    id: &RequestId,
+) -> Result<Vec<Value>, AskError> {
     match &worker.peer._address {
-        PeerAddr::Inet(address) => ask(TcpStream::connect(address).await.map_err(unreachable)?, token, id).await,
+        PeerAddr::Inet(address) => {
+            ask(
+                TcpStream::connect(address).await.map_err(unreachable)?,
+                token,
+                id,
+            )
+            .await
+        }
         PeerAddr::Unix(address) => {
-            let path =
-                address.as_pathname().ok_or_else(|| AskError::Unreachable("an address without a name".into()))?;
-            ask(UnixStream::connect(path).await.map_err(unreachable)?, token, id).await
+            let path = address
+                .as_pathname()
+                .ok_or_else(|| AskError::Unreachable("an address without a name".into()))?;
+            ask(
+                UnixStream::connect(path).await.map_err(unreachable)?,
+                token,
+                id,
+            )
+            .await
         }
     }
 }
@@ -77,12 +100,18 @@ where
             StatusCode::FORBIDDEN => return Err(AskError::Refused),
             status => return Err(AskError::Status(status)),
         }
-        let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
-        let body = body.map_err(|e| AskError::Unreachable(e.to_string()))?.to_bytes();
-        let answer: RequestEvents = serde_json::from_slice(&body).map_err(|e| AskError::Unreadable(e.to_string()))?;
+        let body = Limited::new(response.into_body(), LARGEST_ANSWER)
+            .collect()
+            .await;
+        let body = body
+            .map_err(|e| AskError::Unreachable(e.to_string()))?
+            .to_bytes();
+        let answer: RequestEvents =
+            serde_json::from_slice(&body).map_err(|e| AskError::Unreadable(e.to_string()))?;
         Ok(answer.events)
     };
-    // The connection moves the bytes while the answer is waited for; it ends with the answer, or by a fault that the answer names.
+    // The connection moves the bytes while the answer is waited for; it ends with the answer, or by
+    // a fault that the answer names.
     let (answer, _) = tokio::join!(answer, connection);
     answer
 }

@@ -33,7 +33,11 @@ fn done(snapshot: &Snapshot, edits: &[Edit]) -> Draft {
 }
 
 fn names(snapshot: &Snapshot) -> Vec<String> {
-    snapshot.table.iter().map(|app| app.app.name.clone()).collect()
+    snapshot
+        .table
+        .iter()
+        .map(|app| app.app.name.clone())
+        .collect()
 }
 
 #[test]
@@ -44,14 +48,19 @@ fn the_first_change_begins_an_epoch_and_writes_the_whole_table() {
     assert_ne!(commit.epoch, commit.base.0);
     assert_eq!((commit.revision, commit.changes.len()), (2, 2));
     let next = done(&draft.snapshot, &[put(named("b"))]).commit().unwrap();
-    assert_eq!((next.epoch == commit.epoch, next.base, next.changes.len()), (true, (commit.epoch, 2), 1));
+    assert_eq!(
+        (next.epoch == commit.epoch, next.base, next.changes.len()),
+        (true, (commit.epoch, 2), 1)
+    );
 }
 
 #[test]
 fn the_same_again_changes_nothing() {
     let first = done(&of_file(&[]), &[put(named("a"))]).snapshot;
     let mut draft = Draft::of(&first);
-    assert!(matches!(draft.apply(&put(named("a"))), Ok(Outcome::Unchanged(app)) if app.revision == 1));
+    assert!(
+        matches!(draft.apply(&put(named("a"))), Ok(Outcome::Unchanged(app)) if app.revision == 1)
+    );
     assert!(draft.commit().is_none());
     let other = app(&json!({"name": "a", "affinity": "none"}));
     assert!(matches!(draft.apply(&put(other)), Ok(Outcome::Updated(app)) if app.revision == 2));
@@ -63,23 +72,39 @@ fn what_is_deleted_can_be_deleted_again_and_what_never_was_cannot() {
     let delete = |name: &str| Edit::Delete(name.to_owned(), Condition::None);
     let mut draft = Draft::of(&first);
     assert!(matches!(draft.apply(&delete("a")), Ok(Outcome::Deleted)));
-    assert_eq!((draft.gone.len(), draft.snapshot.get("a").is_none()), (1, true));
+    assert_eq!(
+        (draft.gone.len(), draft.snapshot.get("a").is_none()),
+        (1, true)
+    );
     let revision = draft.snapshot.table.revision();
     assert!(matches!(draft.apply(&delete("a")), Ok(Outcome::Deleted)));
     assert_eq!(draft.snapshot.table.revision(), revision);
-    assert!(matches!(draft.apply(&delete("b")), Err(EditError::NotFound(_))));
+    assert!(matches!(
+        draft.apply(&delete("b")),
+        Err(EditError::NotFound(_))
+    ));
 }
 
 #[test]
 fn the_api_changes_no_app_of_the_file_and_takes_no_match_of_another() {
     let mut draft = Draft::of(&of_file(&[at("f", "/x")]));
-    let edits = [put(named("f")), Edit::Delete("f".to_owned(), Condition::None)];
+    let edits = [
+        put(named("f")),
+        Edit::Delete("f".to_owned(), Condition::None),
+    ];
     for edit in edits {
         assert!(matches!(draft.apply(&edit), Err(EditError::OwnedByFile(_))));
     }
-    assert!(matches!(draft.apply(&put(at("a", "/x"))), Err(EditError::MatchTaken(e)) if e.to_string().contains("`f`")));
-    assert!(matches!(draft.apply(&put(at("a", "x"))), Err(EditError::Invalid(e)) if e.field == "match[0].path"));
-    assert!(draft.commit().is_none(), "what was refused has left something behind");
+    assert!(
+        matches!(draft.apply(&put(at("a", "/x"))), Err(EditError::MatchTaken(e)) if e.to_string().contains("`f`"))
+    );
+    assert!(
+        matches!(draft.apply(&put(at("a", "x"))), Err(EditError::Invalid(e)) if e.field == "match[0].path")
+    );
+    assert!(
+        draft.commit().is_none(),
+        "what was refused has left something behind"
+    );
     assert_eq!(names(&draft.snapshot), ["f"]);
 }
 
@@ -90,7 +115,10 @@ fn a_refused_change_among_others_leaves_them_as_they_were() {
     assert!(draft.apply(&put(at("b", "/a"))).is_err());
     draft.apply(&put(at("c", "/c"))).unwrap();
     let commit = draft.commit().unwrap();
-    assert_eq!((names(&draft.snapshot), commit.revision), (vec!["a".to_owned(), "c".to_owned()], 2));
+    assert_eq!(
+        (names(&draft.snapshot), commit.revision),
+        (vec!["a".to_owned(), "c".to_owned()], 2)
+    );
 }
 
 #[test]
@@ -100,28 +128,56 @@ fn conditions_guard_against_lost_updates() {
     let put = |app: &App, condition| Edit::Put(Box::new(app.clone()), condition);
     let apply = |edit| Draft::of(&first).apply(&edit);
     assert!(apply(put(&other, Condition::Revisions(vec![1]))).is_ok());
-    assert!(matches!(apply(put(&other, Condition::Revisions(vec![2]))), Err(EditError::Precondition(Some(1)))));
-    assert!(matches!(apply(put(&other, Condition::Absent)), Err(EditError::Precondition(Some(1)))));
+    assert!(matches!(
+        apply(put(&other, Condition::Revisions(vec![2]))),
+        Err(EditError::Precondition(Some(1)))
+    ));
+    assert!(matches!(
+        apply(put(&other, Condition::Absent)),
+        Err(EditError::Precondition(Some(1)))
+    ));
     assert!(apply(put(&other, Condition::Exists)).is_ok());
-    assert!(matches!(apply(put(&named("b"), Condition::Exists)), Err(EditError::Precondition(None))));
+    assert!(matches!(
+        apply(put(&named("b"), Condition::Exists)),
+        Err(EditError::Precondition(None))
+    ));
     assert!(apply(put(&named("b"), Condition::Absent)).is_ok());
     let delete = Edit::Delete("a".to_owned(), Condition::Revisions(vec![3]));
-    assert!(matches!(apply(delete), Err(EditError::Precondition(Some(1)))));
+    assert!(matches!(
+        apply(delete),
+        Err(EditError::Precondition(Some(1)))
+    ));
 }
 
 #[test]
 fn a_changed_file_is_taken_over_and_apps_of_the_api_stay() {
-    let first = done(&of_file(&[at("f", "/f"), at("g", "/g"), at("h", "/h")]), &[put(named("a"))]).snapshot;
+    let first = done(
+        &of_file(&[at("f", "/f"), at("g", "/g"), at("h", "/h")]),
+        &[put(named("a"))],
+    )
+    .snapshot;
     // `f` and `g` change places, `h` goes, `a` is the file's from now on, `i` is new.
     let file = [at("f", "/g"), at("g", "/f"), named("a"), named("i")];
     let mut draft = Draft::of(&first);
     let outcome = draft.apply(&Edit::File(file.to_vec())).unwrap();
-    assert!(matches!(outcome, Outcome::Taken { put: 4, deleted: 1 }), "{outcome:?}");
+    assert!(
+        matches!(outcome, Outcome::Taken { put: 4, deleted: 1 }),
+        "{outcome:?}"
+    );
     assert_eq!(names(&draft.snapshot), ["a", "f", "g", "i"]);
-    assert!(draft.snapshot.table.iter().all(|app| app.source == Source::File));
+    assert!(
+        draft
+            .snapshot
+            .table
+            .iter()
+            .all(|app| app.source == Source::File)
+    );
     assert_eq!(draft.snapshot.table.epoch(), first.table.epoch());
     let mut again = Draft::of(&draft.snapshot);
-    assert!(matches!(again.apply(&Edit::File(file.to_vec())), Ok(Outcome::Taken { put: 0, deleted: 0 })));
+    assert!(matches!(
+        again.apply(&Edit::File(file.to_vec())),
+        Ok(Outcome::Taken { put: 0, deleted: 0 })
+    ));
     assert!(again.commit().is_none());
 }
 
@@ -129,7 +185,10 @@ fn a_changed_file_is_taken_over_and_apps_of_the_api_stay() {
 fn a_file_that_takes_the_match_of_an_app_of_the_api_is_refused() {
     let first = done(&of_file(&[]), &[put(at("a", "/x"))]).snapshot;
     let mut draft = Draft::of(&first);
-    assert!(matches!(draft.apply(&Edit::File(vec![at("f", "/x")])), Err(EditError::MatchTaken(_))));
+    assert!(matches!(
+        draft.apply(&Edit::File(vec![at("f", "/x")])),
+        Err(EditError::MatchTaken(_))
+    ));
     assert_eq!(names(&draft.snapshot), ["a"]);
 }
 
@@ -137,7 +196,10 @@ fn a_file_that_takes_the_match_of_an_app_of_the_api_is_refused() {
 fn a_table_of_the_file_alone_keeps_the_files_epoch() {
     let mut draft = Draft::of(&of_file(&[named("f"), named("g")]));
     let outcome = draft.apply(&Edit::File(vec![named("g")])).unwrap();
-    assert!(matches!(outcome, Outcome::Taken { put: 0, deleted: 1 }), "{outcome:?}");
+    assert!(
+        matches!(outcome, Outcome::Taken { put: 0, deleted: 1 }),
+        "{outcome:?}"
+    );
     assert_eq!(**draft.snapshot.table.epoch(), *file_epoch(&[named("g")]));
     assert_eq!(draft.gone.len(), 1);
 }
@@ -145,22 +207,54 @@ fn a_table_of_the_file_alone_keeps_the_files_epoch() {
 #[test]
 fn what_another_process_writes_is_followed() {
     let mine = done(&of_file(&[named("f")]), &[put(named("a"))]).snapshot;
-    let theirs = done(&mine, &[put(named("b")), Edit::Delete("a".to_owned(), Condition::None)]).snapshot;
-    let news = theirs.table.changes(mine.table.revision(), Some(mine.table.epoch()));
+    let theirs = done(
+        &mine,
+        &[
+            put(named("b")),
+            Edit::Delete("a".to_owned(), Condition::None),
+        ],
+    )
+    .snapshot;
+    let news = theirs
+        .table
+        .changes(mine.table.revision(), Some(mine.table.epoch()));
     let state = |news: &app_proxy_control::table::AppList| app_proxy_control::table::TableState {
         epoch: news.epoch.clone(),
         revision: news.revision,
         horizon: 0,
         apps: news.items.iter().map(|app| app.as_ref().clone()).collect(),
-        deleted: news.deleted.iter().map(|name| (name.clone(), news.revision)).collect(),
+        deleted: news
+            .deleted
+            .iter()
+            .map(|name| (name.clone(), news.revision))
+            .collect(),
     };
     let mut draft = Draft::of(&mine);
-    draft.follow(AppNews { state: state(&news), complete: false }).unwrap();
-    assert_eq!((names(&draft.snapshot), draft.gone.len()), (vec!["b".to_owned(), "f".to_owned()], 1));
+    draft
+        .follow(AppNews {
+            state: state(&news),
+            complete: false,
+        })
+        .unwrap();
+    assert_eq!(
+        (names(&draft.snapshot), draft.gone.len()),
+        (vec!["b".to_owned(), "f".to_owned()], 1)
+    );
     assert_eq!(draft.snapshot.table.revision(), theirs.table.revision());
-    assert!(draft.commit().is_none(), "what others have written is written");
+    assert!(
+        draft.commit().is_none(),
+        "what others have written is written"
+    );
 
     let mut draft = Draft::of(&of_file(&[named("x")]));
-    draft.follow(AppNews { state: state(&theirs.table.changes(0, None)), complete: true }).unwrap();
-    assert_eq!((names(&draft.snapshot), draft.gone.len()), (vec!["b".to_owned(), "f".to_owned()], 1));
+    draft
+        .follow(AppNews {
+            state: state(&theirs.table.changes(0, None)),
+            complete: true,
+        })
+        .unwrap();
+    assert_eq!(
+        (names(&draft.snapshot), draft.gone.len()),
+        (vec!["b".to_owned(), "f".to_owned()], 1)
+    );
 }

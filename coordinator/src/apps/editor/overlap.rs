@@ -1,4 +1,5 @@
-//! Two processes serve from one store during a graceful upgrade: whoever changes the app table waits until the other one serves it.
+//! Two processes serve from one store during a graceful upgrade: whoever changes the app table
+//! waits until the other one serves it.
 
 use std::time::Duration;
 
@@ -39,14 +40,19 @@ pub(super) struct Standing {
 impl EditorTask {
     /// What requests are served from.
     fn served(&self) -> Served {
-        Served { epoch: self.cursor.epoch.clone(), revision: self.cursor.revision }
+        Served {
+            epoch: self.cursor.epoch.clone(),
+            revision: self.cursor.revision,
+        }
     }
 
     /// Notes which table is served from here, if others have to know and do not.
     pub(super) async fn note_serving(&mut self) -> Result<(), StoreError> {
         let served = self.served();
         let begins = self.standing.noted.is_none();
-        if self.standing.noted.as_ref() == Some(&served) || !begins && (self.overlap)() == Overlap::None {
+        if self.standing.noted.as_ref() == Some(&served)
+            || !begins && (self.overlap)() == Overlap::None
+        {
             return Ok(());
         }
         let alone = begins && (self.overlap)() == Overlap::None;
@@ -55,7 +61,8 @@ impl EditorTask {
         Ok(())
     }
 
-    /// Waits until other processes serve the table that this one does; for some time at most, should one of them be gone.
+    /// Waits until other processes serve the table that this one does; for some time at most,
+    /// should one of them be gone.
     pub(super) async fn wait_for_others(&mut self) {
         let wanted = self.served();
         let limit = if self.standing.lost { SHORT } else { LONGEST };
@@ -69,7 +76,9 @@ impl EditorTask {
             sleep(LOOK).await;
         }
         if !std::mem::replace(&mut self.standing.lost, true) {
-            warn!("another process has not followed the app table for {LONGEST:?}: it is not waited for any more");
+            warn!(
+                "another process has not followed the app table for {LONGEST:?}: it is not waited for any more"
+            );
         }
     }
 
@@ -77,14 +86,21 @@ impl EditorTask {
         // The other process may be waiting for this one.
         self.follow().await?;
         self.note_serving().await?;
-        let Some(elsewhere) = self.store.served_elsewhere().await? else { return Ok(true) };
+        let Some(elsewhere) = self.store.served_elsewhere().await? else {
+            return Ok(true);
+        };
         if elsewhere.is_empty() {
             // A successor says that it is there before it serves.
             return Ok((self.overlap)() != Overlap::Predecessor);
         }
-        // A table of another epoch that this process has come to as well was made of the wanted one.
+        // A table of another epoch that this process has come to as well was made of the wanted
+        // one.
         let now = self.served();
-        let has = |served: &Served, table: &Served| served.epoch == table.epoch && served.revision >= table.revision;
-        Ok(elsewhere.iter().all(|served| has(served, wanted) || has(served, &now)))
+        let has = |served: &Served, table: &Served| {
+            served.epoch == table.epoch && served.revision >= table.revision
+        };
+        Ok(elsewhere
+            .iter()
+            .all(|served| has(served, wanted) || has(served, &now)))
     }
 }

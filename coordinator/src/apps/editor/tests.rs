@@ -1,4 +1,5 @@
-//! Tests of what callers are told, and of what two processes with one store make of each other's changes.
+//! Tests of what callers are told, and of what two processes with one store make of each other's
+//! changes.
 
 use app_proxy_control::table::AppTable;
 use serde_json::{Value, json};
@@ -19,7 +20,9 @@ impl Observer for Nobody {
 
 fn app(name: &str, more: Value) -> App {
     let mut app = json!({"name": name});
-    app.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    app.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     serde_json::from_value(app).unwrap()
 }
 
@@ -43,7 +46,11 @@ async fn apps_of(store: &MemoryStore) -> Arc<Apps> {
 
 /// An editor of `apps`, which are what `store` has.
 async fn editor(apps: &Arc<Apps>, store: Arc<dyn Store>) -> EditorTask {
-    let cursor = store.load().await.map(|contents| contents.cursor).unwrap_or_default();
+    let cursor = store
+        .load()
+        .await
+        .map(|contents| contents.cursor)
+        .unwrap_or_default();
     let mut editor = EditorTask::new(apps, &store, Nobody, cursor, || Overlap::None);
     editor.begin(Vec::new()).await;
     editor
@@ -52,19 +59,30 @@ async fn editor(apps: &Arc<Apps>, store: Arc<dyn Store>) -> EditorTask {
 impl EditorTask {
     /// Carries changes out that have come together.
     async fn together(&mut self, edits: Vec<Edit>) -> Vec<Result<Outcome, EditError>> {
-        let job = |edit| Job { edit, request: None, done: oneshot::channel().0 };
-        self.commit(&edits.into_iter().map(job).collect::<Vec<_>>()).await
+        let job = |edit| Job {
+            edit,
+            request: None,
+            done: oneshot::channel().0,
+        };
+        self.commit(&edits.into_iter().map(job).collect::<Vec<_>>())
+            .await
     }
 }
 
-/// Keeps out: of two calls that wanted the same and came together the second was told that it was there already, though the store had
-/// taken neither.
+/// Keeps out: of two calls that wanted the same and came together the second was told that it was
+/// there already, though the store had taken neither.
 #[tokio::test]
 async fn what_the_store_does_not_take_nobody_has() {
     let store = MemoryStore::new();
     let apps = apps_of(&store).await;
-    let stored = editor(&apps, Arc::new(store)).await.together(vec![put(app("there", at(1)))]).await;
-    assert!(matches!(stored[..], [Ok(Outcome::Created(_))]), "{stored:?}");
+    let stored = editor(&apps, Arc::new(store))
+        .await
+        .together(vec![put(app("there", at(1)))])
+        .await;
+    assert!(
+        matches!(stored[..], [Ok(Outcome::Created(_))]),
+        "{stored:?}"
+    );
 
     let mut broken = editor(&apps, LateStore::broken()).await;
     let match_of_new = app("other", json!({"match": [{"path": "/apps/new"}]}));
@@ -79,14 +97,27 @@ async fn what_the_store_does_not_take_nobody_has() {
         ])
         .await;
     let refused = |answer: &Result<_, _>| matches!(answer, Err(EditError::Store(_)));
-    assert!(refused(&answers[0]) && refused(&answers[1]) && refused(&answers[3]), "{answers:?}");
-    assert!(matches!(answers[2], Err(EditError::NotFound(_))), "{answers:?}");
-    assert!(matches!(answers[4], Ok(Outcome::Unchanged(_))), "{answers:?}");
-    assert!(matches!(answers[5], Err(EditError::NotFound(_))), "{answers:?}");
+    assert!(
+        refused(&answers[0]) && refused(&answers[1]) && refused(&answers[3]),
+        "{answers:?}"
+    );
+    assert!(
+        matches!(answers[2], Err(EditError::NotFound(_))),
+        "{answers:?}"
+    );
+    assert!(
+        matches!(answers[4], Ok(Outcome::Unchanged(_))),
+        "{answers:?}"
+    );
+    assert!(
+        matches!(answers[5], Err(EditError::NotFound(_))),
+        "{answers:?}"
+    );
     assert!(apps.load().get("new").is_none());
 }
 
-/// Keeps out: a process that had followed an app which came and went at the other one could write nothing any more.
+/// Keeps out: a process that had followed an app which came and went at the other one could write
+/// nothing any more.
 #[tokio::test]
 async fn an_app_that_comes_and_goes_elsewhere_keeps_nobody_from_writing() {
     let store = MemoryStore::new();
@@ -95,20 +126,33 @@ async fn an_app_that_comes_and_goes_elsewhere_keeps_nobody_from_writing() {
     we.together(vec![put(app("stays", at(1)))]).await;
     let theirs = apps_of(&store).await;
     let mut they = editor(&theirs, Arc::new(store.another())).await;
-    let answers = we.together(vec![put(app("short", at(1))), delete("short")]).await;
+    let answers = we
+        .together(vec![put(app("short", at(1))), delete("short")])
+        .await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     they.follow().await.unwrap();
-    let answers = they.together(vec![put(app("theirs", at(1))), delete("short")]).await;
-    assert!(matches!(answers[..], [Ok(Outcome::Created(_)), Ok(Outcome::Deleted)]), "{answers:?}");
+    let answers = they
+        .together(vec![put(app("theirs", at(1))), delete("short")])
+        .await;
+    assert!(
+        matches!(answers[..], [Ok(Outcome::Created(_)), Ok(Outcome::Deleted)]),
+        "{answers:?}"
+    );
     we.follow().await.unwrap();
-    assert_eq!(ours.load().table.changes(0, None), theirs.load().table.changes(0, None));
+    assert_eq!(
+        ours.load().table.changes(0, None),
+        theirs.load().table.changes(0, None)
+    );
 }
 
 #[tokio::test]
 async fn an_app_is_quiet_anew_when_its_endpoints_change_and_not_when_that_is_refused() {
     let store = MemoryStore::new();
     let apps = apps_of(&store).await;
-    editor(&apps, Arc::new(store.another())).await.together(vec![put(app("a", at(1)))]).await;
+    editor(&apps, Arc::new(store.another()))
+        .await
+        .together(vec![put(app("a", at(1)))])
+        .await;
     let usage = Arc::clone(&apps.load().get("a").unwrap().usage);
     let told = || {
         let now = Now::read();
@@ -121,14 +165,21 @@ async fn an_app_is_quiet_anew_when_its_endpoints_change_and_not_when_that_is_ref
     assert!(usage.look(Now::read()).told, "nothing has changed");
     let mut works = editor(&apps, Arc::new(store.another())).await;
     assert!(
-        works.together(vec![put(app("a", json!({"idle": null, "endpoints": at(1)["endpoints"]})))]).await[0].is_ok()
+        works
+            .together(vec![put(app(
+                "a",
+                json!({"idle": null, "endpoints": at(1)["endpoints"]})
+            ))])
+            .await[0]
+            .is_ok()
     );
     assert!(usage.look(Now::read()).told);
     assert!(works.together(vec![put(app("a", at(2)))]).await[0].is_ok());
     assert!(!usage.look(Now::read()).told);
 }
 
-/// Keeps out: in a table that is the file's alone an app keeps its revision when the file changes, and was taken for one that was asked.
+/// Keeps out: in a table that is the file's alone an app keeps its revision when the file changes,
+/// and was taken for one that was asked.
 #[tokio::test]
 async fn a_scheduler_that_the_file_names_anew_is_asked() {
     let store = MemoryStore::new();
@@ -147,7 +198,8 @@ async fn a_scheduler_that_the_file_names_anew_is_asked() {
     }
 }
 
-/// Keeps out: a process that had not been able to take its file over did so after its successor had taken over another one.
+/// Keeps out: a process that had not been able to take its file over did so after its successor had
+/// taken over another one.
 #[tokio::test]
 async fn the_file_is_taken_when_the_store_takes_it_but_not_after_a_hand_over() {
     let store = MemoryStore::new();

@@ -77,7 +77,11 @@ fn a_path_that_no_server_should_see_is_refused() {
 
 #[test]
 fn an_ordinary_path_is_not_copied() {
-    for raw in ["/apps/jupyter/api/contents", "/.well-known/a..b/...", "/a\\b"] {
+    for raw in [
+        "/apps/jupyter/api/contents",
+        "/.well-known/a..b/...",
+        "/a\\b",
+    ] {
         let path = NormalisedPath::parse(raw).unwrap();
         assert!(matches!(path.normalised, Cow::Borrowed(_)), "{raw}");
     }
@@ -101,11 +105,21 @@ fn the_remainder_is_the_clients_own_bytes() {
 
 #[test]
 fn a_prefix_may_be_spelled_by_escapes() {
-    for raw in ["/apps/%6aupyter/x%20y", "/%61pps/jupyter/x%20y", "/%61%70%70%73/%6A%75pyter/x%20y"] {
+    for raw in [
+        "/apps/%6aupyter/x%20y",
+        "/%61pps/jupyter/x%20y",
+        "/%61%70%70%73/%6A%75pyter/x%20y",
+    ] {
         assert_eq!(remainder(raw, "/apps/jupyter"), Ok("/x%20y"), "{raw}");
     }
-    assert_eq!(remainder("/apps/%6aupyter%2e/x", "/apps/jupyter"), Err(PathError::NotLiteral));
-    assert_eq!(remainder("/apps/%6aupyter/../x", "/apps/jupyter"), Err(PathError::Escapes));
+    assert_eq!(
+        remainder("/apps/%6aupyter%2e/x", "/apps/jupyter"),
+        Err(PathError::NotLiteral)
+    );
+    assert_eq!(
+        remainder("/apps/%6aupyter/../x", "/apps/jupyter"),
+        Err(PathError::Escapes)
+    );
 }
 
 #[test]
@@ -160,15 +174,16 @@ fn a_rest_that_climbs_out_of_the_prefix_is_refused() {
 /// Paths made of what attacks are made of.
 fn hostile() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
-        "/", "/", "/", "a", "b", ".", "..", "%2e", "%2E", "%2f", "%5C", "\\", ";", "%3b", "%", "%25", "%00", "%ff",
-        "é", "..;", "/a/", "/../",
+        "/", "/", "/", "a", "b", ".", "..", "%2e", "%2E", "%2f", "%5C", "\\", ";", "%3b", "%",
+        "%25", "%00", "%ff", "é", "..;", "/a/", "/../",
     ]);
     prop::collection::vec(piece, 0..24).prop_map(|pieces| format!("/{}", pieces.concat()))
 }
 
 /// Whether `path` is `prefix` or below it.
 fn is_below(path: &[u8], prefix: &str) -> bool {
-    path.strip_prefix(prefix.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    path.strip_prefix(prefix.as_bytes())
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 /// What one server does and another does not.
@@ -204,7 +219,11 @@ impl Reading {
         let mut depth = 0;
         read.split('/').skip(1).any(|segment| {
             let cut = segment.split(';').next().unwrap();
-            let segment = if self.parameters_are_cut { cut } else { segment };
+            let segment = if self.parameters_are_cut {
+                cut
+            } else {
+                segment
+            };
             depth += match segment {
                 "." => 0,
                 ".." => -1,

@@ -19,7 +19,9 @@ pub enum Removed {
 /// There may be several, because a client sends one for each `Path` that fits (section 5.4), and
 /// which of them is meant only their MAC can tell.
 pub fn session_values<'h>(cookie_header: &'h [u8], name: &str) -> impl Iterator<Item = &'h [u8]> {
-    pairs(cookie_header).filter_map(move |pair| value_of(pair, name)).map(unquoted)
+    pairs(cookie_header)
+        .filter_map(move |pair| value_of(pair, name))
+        .map(unquoted)
 }
 
 /// One `Cookie` header line without the cookie `name`, wherever and however often it is in it.
@@ -27,7 +29,11 @@ pub fn session_values<'h>(cookie_header: &'h [u8], name: &str) -> impl Iterator<
 /// Allocates only when the cookie is there beside others.
 pub fn without_cookie(cookie_header: &[u8], name: &str) -> Removed {
     if !cookie_header.contains(&b';') {
-        return if value_of(cookie_header, name).is_some() { Removed::Nothing } else { Removed::Unchanged };
+        return if value_of(cookie_header, name).is_some() {
+            Removed::Nothing
+        } else {
+            Removed::Unchanged
+        };
     }
     let is_other = |pair: &&[u8]| value_of(pair, name).is_none();
     if pairs(cookie_header).all(|pair| is_other(&pair)) {

@@ -51,7 +51,8 @@ impl SessionId {
         }
     }
 
-    /// An identifier as a client writes it, to look it up only: whether it is one that was ever made is not checked.
+    /// An identifier as a client writes it, to look it up only: whether it is one that was ever
+    /// made is not checked.
     pub(super) fn claimed(text: [u8; Self::LENGTH]) -> Self {
         Self { text }
     }

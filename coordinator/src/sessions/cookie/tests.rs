@@ -14,7 +14,9 @@ fn key() -> SessionKey {
 }
 
 fn values<'h>(header: &'h str, name: &str) -> Vec<&'h str> {
-    session_values(header.as_bytes(), name).map(|value| str::from_utf8(value).unwrap()).collect()
+    session_values(header.as_bytes(), name)
+        .map(|value| str::from_utf8(value).unwrap())
+        .collect()
 }
 
 fn rest(header: &str) -> Option<String> {
@@ -68,7 +70,10 @@ fn a_client_cannot_choose_an_identifier() {
 fn a_short_secret_is_refused_and_no_secret_is_printed() {
     let error = SessionKey::new(&[7; 31]).unwrap_err();
     assert_eq!(error, SecretTooShort { length: 31 });
-    assert_eq!(error.to_string(), "the session secret has 31 bytes; at least 32 are needed");
+    assert_eq!(
+        error.to_string(),
+        "the session secret has 31 bytes; at least 32 are needed"
+    );
     assert_eq!(format!("{:?}", key()), "SessionKey(..)");
 }
 
@@ -108,7 +113,8 @@ fn the_values_of_a_cookie_are_found_in_order() {
 
 #[test]
 fn cookies_of_similar_names_are_not_the_session() {
-    let header = "App_Proxy_Session=a; app_proxy_session2=b; xapp_proxy_session=c; app_proxy_session";
+    let header =
+        "App_Proxy_Session=a; app_proxy_session2=b; xapp_proxy_session=c; app_proxy_session";
     assert_eq!(values(header, NAME), [""; 0]);
     assert_eq!(without_cookie(header.as_bytes(), NAME), Removed::Unchanged);
 }
@@ -132,7 +138,11 @@ fn the_session_cookie_is_removed_and_the_others_stay() {
 
 /// A cookie pair as clients send it, and as they should not.
 fn pair() -> impl Strategy<Value = String> {
-    prop_oneof!["[a-z_]{0,4}=[ -:<-~]{0,8}", "[ -:<-~]{0,8}", "[ \t]{0,2}app_proxy_session[ \t]{0,2}=[ -:<-~]{0,8}",]
+    prop_oneof![
+        "[a-z_]{0,4}=[ -:<-~]{0,8}",
+        "[ -:<-~]{0,8}",
+        "[ \t]{0,2}app_proxy_session[ \t]{0,2}=[ -:<-~]{0,8}",
+    ]
 }
 
 /// The pairs of a header that are not blank, without the space around them.

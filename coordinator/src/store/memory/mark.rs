@@ -1,9 +1,11 @@
-//! Who has changed something, and when: enough to tell, for each handle, whether another one has changed it since.
+//! Who has changed something, and when: enough to tell, for each handle, whether another one has
+//! changed it since.
 
 /// The last change of something, and the last one by another writer than that.
 ///
-/// For who made the last change, what others did last is the change before it by somebody else; for everybody else it is the last change. So two
-/// sequences and one name answer the question for any number of writers.
+/// For who made the last change, what others did last is the change before it by somebody else; for
+/// everybody else it is the last change. So two sequences and one name answer the question for any
+/// number of writers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Mark {
     changed: u64,
@@ -34,7 +36,12 @@ impl Mark {
 
     /// Whether another than `reader` has made a change after `after`.
     pub(super) fn is_news(&self, after: u64, reader: u64) -> bool {
-        after < if self.by == reader { self.by_another } else { self.changed }
+        after
+            < if self.by == reader {
+                self.by_another
+            } else {
+                self.changed
+            }
     }
 }
 
@@ -48,7 +55,14 @@ pub(super) struct Marked<T> {
 impl<T: Clone> Marked<T> {
     /// A value that is new.
     pub(super) fn new(value: T, sequence: u64, writer: u64) -> Self {
-        Self { value, mark: Mark { changed: sequence, by: writer, by_another: 0 } }
+        Self {
+            value,
+            mark: Mark {
+                changed: sequence,
+                by: writer,
+                by_another: 0,
+            },
+        }
     }
 
     /// Changes it.
@@ -62,7 +76,9 @@ impl<T: Clone> Marked<T> {
     where
         T: 'a,
     {
-        all.filter(|marked| marked.mark.is_news(after, reader)).map(|marked| marked.value.clone()).collect()
+        all.filter(|marked| marked.mark.is_news(after, reader))
+            .map(|marked| marked.value.clone())
+            .collect()
     }
 }
 
@@ -76,8 +92,12 @@ mod tests {
         mark.set(1, 7);
         assert!(!mark.is_news(0, 7) && mark.is_news(0, 8) && !mark.is_news(1, 8));
         mark.set(2, 8);
-        assert!(mark.is_news(0, 7) && mark.is_news(1, 7) && mark.is_news(0, 8) && !mark.is_news(1, 8));
+        assert!(
+            mark.is_news(0, 7) && mark.is_news(1, 7) && mark.is_news(0, 8) && !mark.is_news(1, 8)
+        );
         mark.set(3, 8);
-        assert!(mark.is_news(2, 7) && mark.is_news(0, 8) && !mark.is_news(1, 8) && mark.is_news(2, 9));
+        assert!(
+            mark.is_news(2, 7) && mark.is_news(0, 8) && !mark.is_news(1, 8) && mark.is_news(2, 9)
+        );
     }
 }

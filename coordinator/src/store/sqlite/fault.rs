@@ -46,11 +46,16 @@ pub(super) enum Fault {
 
 impl From<Error> for Fault {
     fn from(cause: Error) -> Self {
-        // SQLite tells a full disk from a failing one, but not a quota or a limit of the file's size. The call that failed is the
-        // last one that this thread made, so that the system's own word is still there.
+        // SQLite tells a full disk from a failing one, but not a quota or a limit of the file's
+        // size. The call that failed is the last one that this thread made, so that the system's
+        // own word is still there.
         let io = cause.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
         let kind = std::io::Error::last_os_error().kind();
-        let no_room = io && matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge);
+        let no_room = io
+            && matches!(
+                kind,
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+            );
         Self::Sql { cause, no_room }
     }
 }
@@ -58,7 +63,10 @@ impl From<Error> for Fault {
 impl Fault {
     /// A row that cannot be read.
     pub(super) fn row(what: &str, name: &str, cause: impl ToString) -> Self {
-        Self::Row { what: format!("{what} `{name}`"), cause: cause.to_string() }
+        Self::Row {
+            what: format!("{what} `{name}`"),
+            cause: cause.to_string(),
+        }
     }
 
     /// Whether an interrupted transaction has to be taken back, which who may only read cannot do.
@@ -76,22 +84,35 @@ impl Fault {
     /// The error of a store, of this file.
     pub(super) fn at(self, file: &str) -> StoreError {
         let said = format!("{file}: {self}");
-        let corrupt = |cause: String| StoreError::Corrupt { file: file.to_owned(), cause };
+        let corrupt = |cause: String| StoreError::Corrupt {
+            file: file.to_owned(),
+            cause,
+        };
         match self {
             Self::Sql { no_room: true, .. } => StoreError::Full(said),
             Self::Sql { cause, .. } => match cause.sqlite_error_code() {
                 Some(ErrorCode::DiskFull) => StoreError::Full(said),
-                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Locked(said),
-                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => corrupt(cause.to_string()),
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                    StoreError::Locked(said)
+                }
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                    corrupt(cause.to_string())
+                }
                 // The statements are right for the tables that the file should have.
-                Some(ErrorCode::Unknown | ErrorCode::ConstraintViolation) => corrupt(cause.to_string()),
+                Some(ErrorCode::Unknown | ErrorCode::ConstraintViolation) => {
+                    corrupt(cause.to_string())
+                }
                 Some(_) => StoreError::Unusable(said),
                 // Not SQLite but a value in a row.
                 None => corrupt(cause.to_string()),
             },
             Self::NoStore(cause) => corrupt(cause),
             Self::Row { .. } => corrupt(self.to_string()),
-            Self::Newer { found, known } => StoreError::Newer { file: file.to_owned(), found, known },
+            Self::Newer { found, known } => StoreError::Newer {
+                file: file.to_owned(),
+                found,
+                known,
+            },
             Self::Behind => StoreError::Behind,
             Self::Unusable(_) => StoreError::Unusable(said),
         }

@@ -1,4 +1,5 @@
-//! The file: made when it is not there, looked at before anything is written to it, and connected to.
+//! The file: made when it is not there, looked at before anything is written to it, and connected
+//! to.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::ErrorKind;
@@ -17,8 +18,8 @@ use super::schema::{self, APPLICATION_ID};
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// What the write-ahead log is cut to when it was longer, in bytes.
 const LONGEST_LOG_BYTES: i64 = 16 << 20;
-/// What a connection that writes activity keeps of the file in memory, in KiB: enough for the pages of a large batch, so that each is
-/// written once.
+/// What a connection that writes activity keeps of the file in memory, in KiB: enough for the pages
+/// of a large batch, so that each is written once.
 const CACHE_KIB: i64 = 16 << 10;
 /// Statements that a connection keeps ready; more than there are.
 const STATEMENTS: usize = 64;
@@ -40,8 +41,9 @@ impl Durability {
         }
     }
 
-    /// After how many pages of 4 KiB in the log a commit moves them to the file: enough that a page that changes often is moved
-    /// once for many changes. Who is waited for does that only when nobody else does.
+    /// After how many pages of 4 KiB in the log a commit moves them to the file: enough that a page
+    /// that changes often is moved once for many changes. Who is waited for does that only when
+    /// nobody else does.
     const fn pages_to_checkpoint(self) -> i64 {
         match self {
             Self::Now => 8000,
@@ -53,14 +55,24 @@ impl Durability {
 /// Makes an empty file, for nobody else to read, and the folder that it is in.
 pub(super) fn create_if_missing(path: &Path) -> Result<(), Fault> {
     let fault = |error: std::io::Error| Fault::Unusable(error.to_string());
-    // A file that is there is not opened here: closing it would take away the locks of a connection that this process has to it.
+    // A file that is there is not opened here: closing it would take away the locks of a connection
+    // that this process has to it.
     if path.symlink_metadata().is_ok() {
         return Ok(());
     }
     if let Some(folder) = path.parent() {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(fault)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(fault)?;
     }
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+    match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+    {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(fault(error)),
         _ => Ok(()),
     }
@@ -90,7 +102,8 @@ pub(super) fn has_log(path: &Path) -> bool {
     Path::new(&log).exists()
 }
 
-/// Takes away what reading has put beside a file that nobody was at work with: who may only read cannot.
+/// Takes away what reading has put beside a file that nobody was at work with: who may only read
+/// cannot.
 pub(super) fn tidy(path: &Path) -> Result<(), Fault> {
     schema::version(&open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?).map(drop)
 }
@@ -109,18 +122,27 @@ pub(super) fn look(path: &Path, known: i64) -> Result<(), Fault> {
     let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let connection = connection.transaction()?;
     let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let things: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
+    let things: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
     let found = schema::version(&connection)?;
     match (id, found) {
         (0, 0) if things == 0 => return Ok(()),
         (APPLICATION_ID, 1..) => (),
-        _ => return Err(Fault::NoStore(format!("an SQLite database of another program (application_id {id})"))),
+        _ => {
+            return Err(Fault::NoStore(format!(
+                "an SQLite database of another program (application_id {id})"
+            )));
+        }
     }
     if found > known {
         return Err(Fault::Newer { found, known });
     }
     let verdict: String = connection.query_row("PRAGMA quick_check(1)", (), |row| row.get(0))?;
-    if verdict == "ok" { Ok(()) } else { Err(Fault::NoStore(verdict)) }
+    if verdict == "ok" {
+        Ok(())
+    } else {
+        Err(Fault::NoStore(verdict))
+    }
 }
 
 fn open(path: &Path, access: OpenFlags) -> Result<Connection, Fault> {
@@ -177,12 +199,19 @@ pub(super) fn connect_to_read(path: &Path) -> Result<Connection, Fault> {
 fn write_ahead(connection: &Connection) -> Result<(), Fault> {
     let began = Instant::now();
     loop {
-        let set = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0));
+        let set = connection
+            .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0));
         match set.map_err(Fault::from) {
             Ok(mode) if mode.eq_ignore_ascii_case("wal") => return Ok(()),
-            Ok(mode) => return Err(Fault::Unusable(format!("its filesystem allows no write-ahead log (only {mode})"))),
+            Ok(mode) => {
+                return Err(Fault::Unusable(format!(
+                    "its filesystem allows no write-ahead log (only {mode})"
+                )));
+            }
             // SQLite itself does not wait here for another process that does the same.
-            Err(fault) if fault.is_busy() && began.elapsed() < LONGEST_WAIT => sleep(Duration::from_millis(5)),
+            Err(fault) if fault.is_busy() && began.elapsed() < LONGEST_WAIT => {
+                sleep(Duration::from_millis(5))
+            }
             Err(fault) => return Err(fault),
         }
     }

@@ -1,5 +1,5 @@
-//! What the store costs. Run it in an optimised build:
-//! `cargo test --release -p app-proxy-coordinator --lib store::sqlite::measure -- --ignored --nocapture`.
+//! What the store costs. Run it in an optimised build: `cargo test --release -p
+//! app-proxy-coordinator --lib store::sqlite::measure -- --ignored --nocapture`.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,10 @@ fn ms(since: Instant) -> f64 {
 
 /// A session with an identifier that is like a random one.
 fn some_session(number: u64, active_ms: u64) -> crate::store::StoredSession {
-    session(&format!("{:022}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15)), active_ms)
+    session(
+        &format!("{:022}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+        active_ms,
+    )
 }
 
 fn some_sessions(from: u64, most: u64, active_ms: u64) -> ActivityBatch {
@@ -24,27 +27,45 @@ fn some_sessions(from: u64, most: u64, active_ms: u64) -> ActivityBatch {
 
 /// Sessions that began at all times, which is the worst case: most of them are alone on their page.
 fn scattered_sessions(from: u64, most: u64, active_ms: u64) -> ActivityBatch {
-    batch((from..from + most).map(|number| some_session(number * 7_919 % SESSIONS, active_ms + number)))
+    batch(
+        (from..from + most)
+            .map(|number| some_session(number * 7_919 % SESSIONS, active_ms + number)),
+    )
 }
 
 async fn fill(store: &SqliteStore) {
     let began = Instant::now();
-    let changes = (1..=APPS).map(|number| put(&format!("app-{number}"), number)).collect();
+    let changes = (1..=APPS)
+        .map(|number| put(&format!("app-{number}"), number))
+        .collect();
     store.commit_apps(first(APPS, changes)).await.unwrap();
     println!("{APPS} apps in one commit: {:.0} ms", ms(began));
     let began = Instant::now();
     let batches = SESSIONS / 2_000;
     for number in 0..batches {
-        store.save_activity(&some_sessions(number * 2_000, 2_000, 0)).await.unwrap();
+        store
+            .save_activity(&some_sessions(number * 2_000, 2_000, 0))
+            .await
+            .unwrap();
     }
-    println!("{SESSIONS} new sessions: {:.1} ms a batch of 2,000", ms(began) / batches as f64);
+    println!(
+        "{SESSIONS} new sessions: {:.1} ms a batch of 2,000",
+        ms(began) / batches as f64
+    );
 }
 
 async fn commits(store: &SqliteStore, rounds: u64, base: u64) -> Vec<f64> {
     let mut times = Vec::new();
     for revision in base..base + rounds {
         let began = Instant::now();
-        store.commit_apps(commit(revision, revision + 1, vec![put("one", revision + 1)])).await.unwrap();
+        store
+            .commit_apps(commit(
+                revision,
+                revision + 1,
+                vec![put("one", revision + 1)],
+            ))
+            .await
+            .unwrap();
         times.push(ms(began));
     }
     times.sort_by(f64::total_cmp);
@@ -53,7 +74,12 @@ async fn commits(store: &SqliteStore, rounds: u64, base: u64) -> Vec<f64> {
 
 fn say(what: &str, times: &[f64]) {
     let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize];
-    println!("{what}: p50 {:.2} ms, p99 {:.2} ms, most {:.2} ms", at(0.5), at(0.99), at(1.0));
+    println!(
+        "{what}: p50 {:.2} ms, p99 {:.2} ms, most {:.2} ms",
+        at(0.5),
+        at(0.99),
+        at(1.0)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,17 +103,26 @@ async fn what_the_store_costs() {
     say("a commit of one app", &commits(&store, 300, APPS).await);
 
     let store = Arc::new(store);
-    let (writer, stop) = (Arc::clone(&store), Arc::new(std::sync::atomic::AtomicBool::new(false)));
+    let (writer, stop) = (
+        Arc::clone(&store),
+        Arc::new(std::sync::atomic::AtomicBool::new(false)),
+    );
     let stopped = Arc::clone(&stop);
     let activity = tokio::spawn(async move {
         let mut number = 0;
         while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
             number += 2_000;
-            writer.save_activity(&scattered_sessions(number, 2_000, 2_000_000)).await.unwrap();
+            writer
+                .save_activity(&scattered_sessions(number, 2_000, 2_000_000))
+                .await
+                .unwrap();
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
-    say("a commit of one app beside activity", &commits(&store, 300, APPS + 300).await);
+    say(
+        "a commit of one app beside activity",
+        &commits(&store, 300, APPS + 300).await,
+    );
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     activity.await.unwrap();
     let store = Arc::into_inner(store).unwrap();
@@ -112,7 +147,10 @@ async fn what_the_store_costs() {
     println!("trimming nothing: {:.1} ms", ms(began));
     drop(store);
 
-    println!("file: {:.1} MiB", path.metadata().unwrap().len() as f64 / f64::from(1 << 20));
+    println!(
+        "file: {:.1} MiB",
+        path.metadata().unwrap().len() as f64 / f64::from(1 << 20)
+    );
     let began = Instant::now();
     let store = SqliteStore::open(&path).unwrap();
     println!("opening: {:.0} ms", ms(began));
@@ -121,6 +159,9 @@ async fn what_the_store_costs() {
     println!("loading: {:.0} ms", ms(began));
     assert_eq!(contents.sessions.len() as u64, SESSIONS);
     let began = Instant::now();
-    assert_eq!(store.trim_sessions(0, SESSIONS / 2).await.unwrap(), SESSIONS / 2);
+    assert_eq!(
+        store.trim_sessions(0, SESSIONS / 2).await.unwrap(),
+        SESSIONS / 2
+    );
     println!("trimming {} sessions: {:.0} ms", SESSIONS / 2, ms(began));
 }

@@ -1,6 +1,7 @@
 //! Rows and what they stand for.
 //!
-//! SQLite's integers have a sign: what is too large for them becomes the largest, and what is negative 0.
+//! SQLite's integers have a sign: what is too large for them becomes the largest, and what is
+//! negative 0.
 
 use std::net::IpAddr;
 
@@ -46,7 +47,11 @@ fn parse<T: DeserializeOwned>(what: &str, name: &str, json: &str) -> Result<T, F
 }
 
 /// JSON for a column.
-pub(super) fn json<T: serde::Serialize>(what: &str, name: &str, value: &T) -> Result<String, Fault> {
+pub(super) fn json<T: serde::Serialize>(
+    what: &str,
+    name: &str,
+    value: &T,
+) -> Result<String, Fault> {
     serde_json::to_string(value).map_err(|error| Fault::row(what, name, error))
 }
 
@@ -58,12 +63,20 @@ pub(super) fn named_number(row: &Row<'_>) -> Result<(String, u64), Fault> {
 /// An app.
 pub(super) fn app(row: &Row<'_>) -> Result<StoredApp, Fault> {
     let (name, revision) = named_number(row)?;
-    let app: StoredApp = parse("app", &name, row.get_ref(2)?.as_str().map_err(|e| Fault::row("app", &name, e))?)?;
+    let app: StoredApp = parse(
+        "app",
+        &name,
+        row.get_ref(2)?
+            .as_str()
+            .map_err(|e| Fault::row("app", &name, e))?,
+    )?;
     if (app.app.name.as_str(), app.revision) == (&*name, revision) {
         Ok(app)
     } else {
-        let says =
-            format!("its row has revision {revision}, its value is `{}` of revision {}", app.app.name, app.revision);
+        let says = format!(
+            "its row has revision {revision}, its value is `{}` of revision {}",
+            app.app.name, app.revision
+        );
         Err(Fault::row("app", &name, says))
     }
 }
@@ -72,10 +85,19 @@ pub(super) fn app(row: &Row<'_>) -> Result<StoredApp, Fault> {
 pub(super) fn worker(row: &Row<'_>) -> Result<StoredWorker, Fault> {
     let id: String = row.get(0)?;
     let registration: Option<String> = row.get(1)?;
-    let registration = registration.map(|json| parse("worker", &id, &json)).transpose()?;
+    let registration = registration
+        .map(|json| parse("worker", &id, &json))
+        .transpose()?;
     let times: (Option<i64>, Option<i64>) = (row.get(2)?, row.get(3)?);
-    let drain = |(since, deadline)| StoredDrain { since_ms: from_sql(since), deadline_ms: from_sql(deadline) };
-    Ok(StoredWorker { id, registration, drain: times.0.zip(times.1).map(drain) })
+    let drain = |(since, deadline)| StoredDrain {
+        since_ms: from_sql(since),
+        deadline_ms: from_sql(deadline),
+    };
+    Ok(StoredWorker {
+        id,
+        registration,
+        drain: times.0.zip(times.1).map(drain),
+    })
 }
 
 /// A session.
@@ -103,12 +125,22 @@ pub(super) fn session(row: &Row<'_>) -> Result<StoredSession, Fault> {
 
 /// An app's activity.
 pub(super) fn activity(row: &Row<'_>) -> Result<AppActivity, Fault> {
-    let (active_ms, quiet_since_ms, idle_told_ms) = (number(row, 1)?, number(row, 2)?, number(row, 3)?);
-    Ok(AppActivity { app: row.get(0)?, active_ms, quiet_since_ms, idle_told_ms })
+    let (active_ms, quiet_since_ms, idle_told_ms) =
+        (number(row, 1)?, number(row, 2)?, number(row, 3)?);
+    Ok(AppActivity {
+        app: row.get(0)?,
+        active_ms,
+        quiet_since_ms,
+        idle_told_ms,
+    })
 }
 
 /// A webhook.
 pub(super) fn webhook(row: &Row<'_>) -> Result<StoredWebhook, Fault> {
     let (id, event): (String, String) = (row.get(0)?, row.get(2)?);
-    Ok(StoredWebhook { url: row.get(1)?, event: parse("webhook", &id, &event)?, created_ms: number(row, 3)? })
+    Ok(StoredWebhook {
+        url: row.get(1)?,
+        event: parse("webhook", &id, &event)?,
+        created_ms: number(row, 3)?,
+    })
 }

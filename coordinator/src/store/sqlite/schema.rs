@@ -7,7 +7,8 @@ use super::fault::Fault;
 /// Tells a store from another program's SQLite file: `APPX`.
 pub(super) const APPLICATION_ID: i64 = 0x4150_5058;
 
-/// What leads from each schema version to the next; the first one makes an empty file version 1. One that was released never changes.
+/// What leads from each schema version to the next; the first one makes an empty file version 1.
+/// One that was released never changes.
 pub(super) const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
 
 /// The version that a list of migrations leads to.
@@ -20,7 +21,8 @@ pub(super) fn version(connection: &Connection) -> Result<i64, Fault> {
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 
-/// Brings the file to the latest version: in one transaction, which keeps other processes that do the same waiting.
+/// Brings the file to the latest version: in one transaction, which keeps other processes that do
+/// the same waiting.
 pub(super) fn migrate(connection: &mut Connection, migrations: &[&str]) -> Result<(), Fault> {
     let known = latest(migrations);
     if version(connection)? == known {
@@ -32,7 +34,12 @@ pub(super) fn migrate(connection: &mut Connection, migrations: &[&str]) -> Resul
     if found > known {
         return Err(Fault::Newer { found, known });
     }
-    apply(&transaction, migrations.get(usize::try_from(found).unwrap_or(0)..).unwrap_or_default())?;
+    apply(
+        &transaction,
+        migrations
+            .get(usize::try_from(found).unwrap_or(0)..)
+            .unwrap_or_default(),
+    )?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", known)?;
     Ok(transaction.commit()?)

@@ -1,19 +1,25 @@
 //! Writing: each change is one transaction, all of it or nothing.
 
 use app_proxy_control::table::StoredApp;
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params,
+};
 
 use super::fault::Fault;
 use super::rows::{json, to_sql};
 use crate::store::{
-    ActivityBatch, AppActivity, AppChange, AppCommit, Served, SessionActivity, StoredWebhook, StoredWorker,
+    ActivityBatch, AppActivity, AppChange, AppCommit, Served, SessionActivity, StoredWebhook,
+    StoredWorker,
 };
 
 /// Rows that one transaction of [`trim`] deletes at most, so that others wait for little.
 pub(super) const TRIMMED_AT_ONCE: u64 = 2_000;
 
 /// Does something in a transaction that is alone in writing from its beginning on.
-fn alone<T>(connection: &mut Connection, work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+fn alone<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
+) -> Result<T, Fault> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let done = work(&transaction)?;
     transaction.commit()?;
@@ -47,22 +53,30 @@ pub(super) fn commit_apps(connection: &mut Connection, commit: &AppCommit) -> Re
     alone(connection, |transaction| {
         let (base, revision) = &commit.base;
         let sql = "SELECT 1 FROM app_table WHERE epoch = ?1 AND revision = ?2";
-        let current: Option<i64> =
-            transaction.prepare_cached(sql)?.query_row((base, to_sql(*revision)), |row| row.get(0)).optional()?;
+        let current: Option<i64> = transaction
+            .prepare_cached(sql)?
+            .query_row((base, to_sql(*revision)), |row| row.get(0))
+            .optional()?;
         if current.is_none() {
             return Err(Fault::Behind);
         }
         if *base != commit.epoch {
-            transaction
-                .execute_batch("DELETE FROM apps; DELETE FROM deleted_apps; UPDATE app_table SET horizon = 0;")?;
+            transaction.execute_batch(
+                "DELETE FROM apps; DELETE FROM deleted_apps; UPDATE app_table SET horizon = 0;",
+            )?;
         }
         for change in &commit.changes {
             change_app(transaction, change)?;
         }
         if *base != commit.epoch {
-            transaction.execute_batch("DELETE FROM sessions WHERE app NOT IN (SELECT name FROM apps)")?;
+            transaction
+                .execute_batch("DELETE FROM sessions WHERE app NOT IN (SELECT name FROM apps)")?;
         }
-        let after = (&commit.epoch, to_sql(commit.revision), to_sql(commit.horizon));
+        let after = (
+            &commit.epoch,
+            to_sql(commit.revision),
+            to_sql(commit.horizon),
+        );
         let sql = "UPDATE app_table SET epoch = ?1, revision = ?2, horizon = max(horizon, ?3)";
         transaction.prepare_cached(sql)?.execute(after)?;
         let sql = "DELETE FROM deleted_apps WHERE revision <= (SELECT horizon FROM app_table)";
@@ -80,17 +94,26 @@ fn change_app(transaction: &Transaction<'_>, change: &AppChange) -> Result<(), F
 
 fn put_app(transaction: &Transaction<'_>, app: &StoredApp) -> Result<(), Fault> {
     let name = &app.app.name;
-    transaction.prepare_cached("DELETE FROM deleted_apps WHERE name = ?1")?.execute((name,))?;
-    let mut statement =
-        transaction.prepare_cached("INSERT OR REPLACE INTO apps (name, revision, value) VALUES (?1, ?2, ?3)")?;
+    transaction
+        .prepare_cached("DELETE FROM deleted_apps WHERE name = ?1")?
+        .execute((name,))?;
+    let mut statement = transaction.prepare_cached(
+        "INSERT OR REPLACE INTO apps (name, revision, value) VALUES (?1, ?2, ?3)",
+    )?;
     statement.execute((name, to_sql(app.revision), json("app", name, app)?))?;
     Ok(())
 }
 
 fn delete_app(transaction: &Transaction<'_>, name: &str, revision: i64) -> Result<(), Fault> {
-    transaction.prepare_cached("DELETE FROM apps WHERE name = ?1")?.execute((name,))?;
-    transaction.prepare_cached("DELETE FROM activity WHERE app = ?1")?.execute((name,))?;
-    transaction.prepare_cached("DELETE FROM sessions WHERE app = ?1")?.execute((name,))?;
+    transaction
+        .prepare_cached("DELETE FROM apps WHERE name = ?1")?
+        .execute((name,))?;
+    transaction
+        .prepare_cached("DELETE FROM activity WHERE app = ?1")?
+        .execute((name,))?;
+    transaction
+        .prepare_cached("DELETE FROM sessions WHERE app = ?1")?
+        .execute((name,))?;
     let sql = "INSERT OR REPLACE INTO deleted_apps (name, revision) VALUES (?1, ?2)";
     transaction.prepare_cached(sql)?.execute((name, revision))?;
     Ok(())
@@ -110,7 +133,8 @@ pub(super) fn note_serving(
                 "DELETE FROM serving; UPDATE sessions SET draining_streams = 0 WHERE draining_streams <> 0",
             )?;
         }
-        let mut statement = transaction.prepare_cached("INSERT OR REPLACE INTO serving VALUES (?1, ?2, ?3)")?;
+        let mut statement =
+            transaction.prepare_cached("INSERT OR REPLACE INTO serving VALUES (?1, ?2, ?3)")?;
         statement.execute((writer, &table.epoch, to_sql(table.revision)))?;
         Ok(())
     })
@@ -119,15 +143,28 @@ pub(super) fn note_serving(
 /// Notes that a process serves no more.
 pub(super) fn note_leaving(connection: &mut Connection, writer: i64) -> Result<(), Fault> {
     alone(connection, |transaction| {
-        transaction.prepare_cached("DELETE FROM serving WHERE process = ?1")?.execute((writer,))?;
+        transaction
+            .prepare_cached("DELETE FROM serving WHERE process = ?1")?
+            .execute((writer,))?;
         Ok(())
     })
 }
 
 /// Remembers a worker.
-pub(super) fn save_worker(connection: &mut Connection, worker: &StoredWorker, writer: i64) -> Result<(), Fault> {
-    let registration = worker.registration.as_ref().map(|said| json("worker", &worker.id, said)).transpose()?;
-    let drain = worker.drain.map(|drain| (to_sql(drain.since_ms), to_sql(drain.deadline_ms))).unzip();
+pub(super) fn save_worker(
+    connection: &mut Connection,
+    worker: &StoredWorker,
+    writer: i64,
+) -> Result<(), Fault> {
+    let registration = worker
+        .registration
+        .as_ref()
+        .map(|said| json("worker", &worker.id, said))
+        .transpose()?;
+    let drain = worker
+        .drain
+        .map(|drain| (to_sql(drain.since_ms), to_sql(drain.deadline_ms)))
+        .unzip();
     alone(connection, |transaction| {
         let mut statement = transaction.prepare_cached(
             "INSERT OR REPLACE INTO workers (id, registration, drain_since_ms, drain_deadline_ms) VALUES (?1, ?2, ?3, ?4)",
@@ -138,15 +175,29 @@ pub(super) fn save_worker(connection: &mut Connection, worker: &StoredWorker, wr
 }
 
 /// Forgets a worker.
-pub(super) fn remove_worker(connection: &mut Connection, id: &str, writer: i64) -> Result<(), Fault> {
+pub(super) fn remove_worker(
+    connection: &mut Connection,
+    id: &str,
+    writer: i64,
+) -> Result<(), Fault> {
     alone(connection, |transaction| {
-        let removed = transaction.prepare_cached("DELETE FROM workers WHERE id = ?1")?.execute((id,))?;
-        if removed > 0 { mark_workers(transaction, writer) } else { Ok(()) }
+        let removed = transaction
+            .prepare_cached("DELETE FROM workers WHERE id = ?1")?
+            .execute((id,))?;
+        if removed > 0 {
+            mark_workers(transaction, writer)
+        } else {
+            Ok(())
+        }
     })
 }
 
 /// Writes activity.
-pub(super) fn save_activity(connection: &mut Connection, batch: &ActivityBatch, writer: i64) -> Result<(), Fault> {
+pub(super) fn save_activity(
+    connection: &mut Connection,
+    batch: &ActivityBatch,
+    writer: i64,
+) -> Result<(), Fault> {
     alone(connection, |transaction| {
         let change = next_change(transaction, writer)?;
         let mut statement = transaction.prepare_cached(MERGE_SESSION)?;
@@ -161,7 +212,8 @@ pub(super) fn save_activity(connection: &mut Connection, batch: &ActivityBatch, 
     })
 }
 
-/// Sums end at SQLite's largest integer: beyond it they would become fractions, which the columns refuse.
+/// Sums end at SQLite's largest integer: beyond it they would become fractions, which the columns
+/// refuse.
 const MERGE_SESSION: &str = "
     INSERT INTO sessions (id, mac, app, worker, moves, origin_request_id, last_request_id, client, created_ms, active_ms,
         requests, bytes_in, bytes_out, draining_streams, changed, changed_by, changed_by_another)
@@ -230,7 +282,12 @@ fn merge_app(
     change: i64,
     writer: i64,
 ) -> Result<(), Fault> {
-    let AppActivity { app, active_ms, quiet_since_ms, idle_told_ms } = activity;
+    let AppActivity {
+        app,
+        active_ms,
+        quiet_since_ms,
+        idle_told_ms,
+    } = activity;
     let times = [active_ms, quiet_since_ms, idle_told_ms].map(|ms| to_sql(*ms));
     statement.execute((app, times[0], times[1], times[2], change, writer))?;
     Ok(())
@@ -267,8 +324,13 @@ pub(super) struct Trimmed {
     pub(super) more: bool,
 }
 
-/// Forgets old sessions and deletions, and sessions that are too many: at most [`TRIMMED_AT_ONCE`] of each.
-pub(super) fn trim(connection: &mut Connection, before_ms: u64, most: u64) -> Result<Trimmed, Fault> {
+/// Forgets old sessions and deletions, and sessions that are too many: at most [`TRIMMED_AT_ONCE`]
+/// of each.
+pub(super) fn trim(
+    connection: &mut Connection,
+    before_ms: u64,
+    most: u64,
+) -> Result<Trimmed, Fault> {
     const STEPS: [&str; 3] = [
         "DELETE FROM deleted_sessions WHERE id IN
              (SELECT id FROM deleted_sessions WHERE at_ms < ?1 ORDER BY at_ms LIMIT ?2)",
@@ -280,18 +342,29 @@ pub(super) fn trim(connection: &mut Connection, before_ms: u64, most: u64) -> Re
     let [deletions, old, surplus] = STEPS;
     alone(connection, |transaction| {
         let delete = |sql, bound: u64| -> Result<u64, Fault> {
-            let deleted = transaction.prepare_cached(sql)?.execute((to_sql(bound), to_sql(TRIMMED_AT_ONCE)))?;
+            let deleted = transaction
+                .prepare_cached(sql)?
+                .execute((to_sql(bound), to_sql(TRIMMED_AT_ONCE)))?;
             Ok(deleted as u64)
         };
-        let [deletions, old, surplus] =
-            [delete(deletions, before_ms)?, delete(old, before_ms)?, delete(surplus, most)?];
+        let [deletions, old, surplus] = [
+            delete(deletions, before_ms)?,
+            delete(old, before_ms)?,
+            delete(surplus, most)?,
+        ];
         let more = [deletions, old, surplus].contains(&TRIMMED_AT_ONCE);
-        Ok(Trimmed { sessions: old + surplus, more })
+        Ok(Trimmed {
+            sessions: old + surplus,
+            more,
+        })
     })
 }
 
 /// Remembers a webhook.
-pub(super) fn save_webhook(connection: &mut Connection, webhook: &StoredWebhook) -> Result<(), Fault> {
+pub(super) fn save_webhook(
+    connection: &mut Connection,
+    webhook: &StoredWebhook,
+) -> Result<(), Fault> {
     let id = &webhook.event.id;
     let event = json("webhook", id, &webhook.event)?;
     alone(connection, |transaction| {
@@ -306,7 +379,9 @@ pub(super) fn save_webhook(connection: &mut Connection, webhook: &StoredWebhook)
 /// Forgets a webhook.
 pub(super) fn remove_webhook(connection: &mut Connection, event_id: &str) -> Result<(), Fault> {
     alone(connection, |transaction| {
-        transaction.prepare_cached("DELETE FROM webhooks WHERE id = ?1")?.execute((event_id,))?;
+        transaction
+            .prepare_cached("DELETE FROM webhooks WHERE id = ?1")?
+            .execute((event_id,))?;
         Ok(())
     })
 }

@@ -9,7 +9,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_yaml::Value;
 
-/// Keys that the API adds to an app. They are passed over, so that what `apps get` wrote can be put back.
+/// Keys that the API adds to an app. They are passed over, so that what `apps get` wrote can be put
+/// back.
 const ADDED: [&str; 3] = ["revision", "source", "updated_at"];
 
 /// What a file has.
@@ -35,12 +36,22 @@ pub(super) enum FileError {
 impl AppsFile {
     /// Reads a file; `-` is standard input.
     pub(super) fn read(path: &Path) -> Result<Self, FileError> {
-        let name = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
-        let text = if path == Path::new("-") { from_stdin() } else { std::fs::read_to_string(path) };
+        let name = if path == Path::new("-") {
+            "standard input".to_owned()
+        } else {
+            path.display().to_string()
+        };
+        let text = if path == Path::new("-") {
+            from_stdin()
+        } else {
+            std::fs::read_to_string(path)
+        };
         let text = text.map_err(|e| FileError::Unreadable(name.clone(), e))?;
-        let file = Self::parse(&text).map_err(|problem| FileError::Malformed(name.clone(), problem))?;
+        let file =
+            Self::parse(&text).map_err(|problem| FileError::Malformed(name.clone(), problem))?;
         for app in &file.apps {
-            app.validate().map_err(|e| FileError::Invalid(name.clone(), app.name.clone(), e))?;
+            app.validate()
+                .map_err(|e| FileError::Invalid(name.clone(), app.name.clone(), e))?;
         }
         Ok(file)
     }
@@ -94,10 +105,14 @@ fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, String> {
 /// Takes out what the API has added; says whether there was anything.
 fn remove_added(value: &mut Value) -> bool {
     match value {
-        Value::Sequence(apps) => apps.iter_mut().fold(false, |found, app| remove_added(app) | found),
+        Value::Sequence(apps) => apps
+            .iter_mut()
+            .fold(false, |found, app| remove_added(app) | found),
         Value::Mapping(map) => match map.get_mut("apps") {
             Some(apps) => remove_added(apps),
-            None => ADDED.iter().fold(false, |found, key| map.shift_remove(key).is_some() | found),
+            None => ADDED
+                .iter()
+                .fold(false, |found, key| map.shift_remove(key).is_some() | found),
         },
         _ => false,
     }
@@ -109,7 +124,10 @@ mod tests {
 
     fn names(text: &str) -> (Vec<String>, bool) {
         let file = AppsFile::parse(text).unwrap();
-        (file.apps.into_iter().map(|app| app.name).collect(), file.is_list)
+        (
+            file.apps.into_iter().map(|app| app.name).collect(),
+            file.is_list,
+        )
     }
 
     fn complaint(text: &str) -> String {
@@ -119,27 +137,51 @@ mod tests {
     #[test]
     fn one_app_a_list_and_a_list_under_apps_are_read() {
         let both = vec!["a".to_owned(), "b".to_owned()];
-        assert_eq!(names("name: a\nendpoints: [{address: 'h:1'}]"), (vec!["a".to_owned()], false));
+        assert_eq!(
+            names("name: a\nendpoints: [{address: 'h:1'}]"),
+            (vec!["a".to_owned()], false)
+        );
         assert_eq!(names("- name: a\n- name: b\n"), (both.clone(), true));
         assert_eq!(names("apps:\n- name: a\n- name: b\n"), (both.clone(), true));
-        assert_eq!(names("{\n\t\"apps\": [\n\t\t{\"name\": \"a\"}, {\"name\": \"b\"}\n\t]\n}"), (both, true));
+        assert_eq!(
+            names("{\n\t\"apps\": [\n\t\t{\"name\": \"a\"}, {\"name\": \"b\"}\n\t]\n}"),
+            (both, true)
+        );
     }
 
     #[test]
     fn what_the_api_shows_can_be_put_back() {
         let added = "revision: 3\nsource: api\nupdated_at: 2026-11-23T04:21:24Z\n";
-        assert_eq!(names(&format!("name: a\n{added}")), (vec!["a".to_owned()], false));
-        assert_eq!(names("[{\"name\":\"a\",\"revision\":3,\"source\":\"api\"}]"), (vec!["a".to_owned()], true));
-        assert_eq!(names("apps: [{name: a, revision: 3}]"), (vec!["a".to_owned()], true));
+        assert_eq!(
+            names(&format!("name: a\n{added}")),
+            (vec!["a".to_owned()], false)
+        );
+        assert_eq!(
+            names("[{\"name\":\"a\",\"revision\":3,\"source\":\"api\"}]"),
+            (vec!["a".to_owned()], true)
+        );
+        assert_eq!(
+            names("apps: [{name: a, revision: 3}]"),
+            (vec!["a".to_owned()], true)
+        );
     }
 
     #[test]
     fn a_misspelt_key_is_refused_with_its_line() {
-        for text in ["name: a\nendpoint: []\n", "- name: a\n  endpoint: []\n", "apps:\n- name: a\n  endpoint: []\n"] {
+        for text in [
+            "name: a\nendpoint: []\n",
+            "- name: a\n  endpoint: []\n",
+            "apps:\n- name: a\n  endpoint: []\n",
+        ] {
             let problem = complaint(text);
-            assert!(problem.contains("unknown field `endpoint`") && problem.contains("line"), "{problem}");
+            assert!(
+                problem.contains("unknown field `endpoint`") && problem.contains("line"),
+                "{problem}"
+            );
         }
-        assert!(complaint("name: a\nrevision: 3\nendpoint: []\n").contains("unknown field `endpoint`"));
+        assert!(
+            complaint("name: a\nrevision: 3\nendpoint: []\n").contains("unknown field `endpoint`")
+        );
         assert!(complaint("apps: []\nmore: 1\n").contains("unknown field `more`"));
     }
 
@@ -158,8 +200,15 @@ mod tests {
     fn what_is_not_valid_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("apps.yaml");
-        std::fs::write(&path, "- name: a\n- {name: b, endpoints: [{address: 'h:1', weight: 0}]}\n").unwrap();
+        std::fs::write(
+            &path,
+            "- name: a\n- {name: b, endpoints: [{address: 'h:1', weight: 0}]}\n",
+        )
+        .unwrap();
         let problem = AppsFile::read(&path).unwrap_err().to_string();
-        assert!(problem.contains("apps.yaml: b: endpoints[0].weight: 0 would never"), "{problem}");
+        assert!(
+            problem.contains("apps.yaml: b: endpoints[0].weight: 0 would never"),
+            "{problem}"
+        );
     }
 }

@@ -6,18 +6,34 @@ const SUBJECT: &str = "metrics";
 
 /// Counters that are 0 while all is well, and what it means when they are not.
 const WATCHED: [(&str, &str); 2] = [
-    ("app_proxy_access_log_dropped_total", "lines of the access log were lost: the disk stalls or is full"),
-    ("app_proxy_request_id_missing_total", "requests came without a valid request ID from the tier before"),
+    (
+        "app_proxy_access_log_dropped_total",
+        "lines of the access log were lost: the disk stalls or is full",
+    ),
+    (
+        "app_proxy_request_id_missing_total",
+        "requests came without a valid request ID from the tier before",
+    ),
 ];
 
 pub(super) fn findings(text: &str) -> Vec<Finding> {
-    let grown = WATCHED.iter().filter_map(|(name, meaning)| match total(text, name) {
-        Some(number) if number > 0.0 => Some(Finding::new(Level::Warn, SUBJECT, format!("{number:.0} {meaning}"))),
-        _ => None,
-    });
+    let grown = WATCHED
+        .iter()
+        .filter_map(|(name, meaning)| match total(text, name) {
+            Some(number) if number > 0.0 => Some(Finding::new(
+                Level::Warn,
+                SUBJECT,
+                format!("{number:.0} {meaning}"),
+            )),
+            _ => None,
+        });
     let grown: Vec<_> = grown.collect();
     if grown.is_empty() {
-        return vec![Finding::new(Level::Ok, SUBJECT, "no access-log line lost, no request ID missing")];
+        return vec![Finding::new(
+            Level::Ok,
+            SUBJECT,
+            "no access-log line lost, no request ID missing",
+        )];
     }
     grown
 }
@@ -50,7 +66,10 @@ plain 4 1700000000
 
     #[test]
     fn the_series_of_a_metric_are_added() {
-        assert_eq!(total(TEXT, "app_proxy_access_log_dropped_total"), Some(15.0));
+        assert_eq!(
+            total(TEXT, "app_proxy_access_log_dropped_total"),
+            Some(15.0)
+        );
         assert_eq!(total(TEXT, "plain"), Some(4.0));
         assert_eq!(total(TEXT, "absent"), None);
     }

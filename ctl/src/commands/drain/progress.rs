@@ -49,13 +49,15 @@ impl Progress {
         let past = overdue.is_some_and(|overdue| overdue >= TimeDelta::zero());
         match (drain.done, before) {
             // What was there at the last look before the deadline was closed at it.
-            (true, Some(before)) if past && before.in_flight > 0 => {
-                Step::Left(format!("the deadline has passed; {} cut off", before.busy()))
-            }
+            (true, Some(before)) if past && before.in_flight > 0 => Step::Left(format!(
+                "the deadline has passed; {} cut off",
+                before.busy()
+            )),
             (true, _) => Step::Done("nothing is left".to_owned()),
-            (false, _) if overdue.is_some_and(|overdue| overdue >= CLOSING) => {
-                Step::Left(format!("the deadline has passed; {} still there", Left::of(worker).busy()))
-            }
+            (false, _) if overdue.is_some_and(|overdue| overdue >= CLOSING) => Step::Left(format!(
+                "the deadline has passed; {} still there",
+                Left::of(worker).busy()
+            )),
             (false, before) if before == self.last => Step::Unchanged,
             (false, _) => Step::Changed(in_words(worker, now)),
         }
@@ -64,7 +66,9 @@ impl Progress {
     /// The worker is not in the pool any more.
     pub(super) fn gone(&self) -> Step {
         match self.last {
-            Some(left) if left.in_flight > 0 => Step::Left(format!("has left the pool, with {}", left.busy())),
+            Some(left) if left.in_flight > 0 => {
+                Step::Left(format!("has left the pool, with {}", left.busy()))
+            }
             _ => Step::Done("has left the pool, and nothing was left".to_owned()),
         }
     }
@@ -72,7 +76,11 @@ impl Progress {
 
 impl Left {
     fn of(worker: &WorkerView) -> Self {
-        Self { in_flight: worker.in_flight, open_streams: worker.open_streams, sessions: worker.sessions }
+        Self {
+            in_flight: worker.in_flight,
+            open_streams: worker.open_streams,
+            sessions: worker.sessions,
+        }
     }
 
     fn busy(self) -> String {
@@ -81,13 +89,21 @@ impl Left {
             (0, 0) => "nothing".to_owned(),
             (0, streams) => count(streams, "stream"),
             (requests, 0) => count(requests, "request"),
-            (requests, streams) => format!("{} and {}", count(requests, "request"), count(streams, "stream")),
+            (requests, streams) => format!(
+                "{} and {}",
+                count(requests, "request"),
+                count(streams, "stream")
+            ),
         }
     }
 }
 
 fn count(number: u64, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+    if number == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{number} {what}s")
+    }
 }
 
 /// What is left at a worker that is drained, and until when.
@@ -96,11 +112,21 @@ pub(super) fn in_words(worker: &WorkerView, now: DateTime<Utc>) -> String {
         return "drained, nothing is left".to_owned();
     }
     let left = Left::of(worker);
-    let sessions = left.sessions.map(|number| format!(", {}", count(number, "session"))).unwrap_or_default();
-    let end = worker.drain.as_ref().and_then(deadline).map(|end| (end - now).num_seconds());
+    let sessions = left
+        .sessions
+        .map(|number| format!(", {}", count(number, "session")))
+        .unwrap_or_default();
+    let end = worker
+        .drain
+        .as_ref()
+        .and_then(deadline)
+        .map(|end| (end - now).num_seconds());
     let end = match end {
         Some(seconds @ 1..) => {
-            format!("; the rest is closed in {}", String::from(Period::from_secs(seconds.unsigned_abs())))
+            format!(
+                "; the rest is closed in {}",
+                String::from(Period::from_secs(seconds.unsigned_abs()))
+            )
         }
         _ => String::new(),
     };
@@ -108,13 +134,19 @@ pub(super) fn in_words(worker: &WorkerView, now: DateTime<Utc>) -> String {
 }
 
 fn deadline(drain: &DrainView) -> Option<DateTime<Utc>> {
-    DateTime::parse_from_rfc3339(&drain.deadline).ok().map(|time| time.to_utc())
+    DateTime::parse_from_rfc3339(&drain.deadline)
+        .ok()
+        .map(|time| time.to_utc())
 }
 
 /// The coordinator's time: this host's, unless its `Date` says clearly otherwise.
 pub(super) fn server_time(date: Option<&str>, here: DateTime<Utc>) -> DateTime<Utc> {
-    let there = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok()).map(|time| time.to_utc());
-    there.filter(|there| (*there - here).abs() > AGREEMENT).unwrap_or(here)
+    let there = date
+        .and_then(|date| DateTime::parse_from_rfc2822(date).ok())
+        .map(|time| time.to_utc());
+    there
+        .filter(|there| (*there - here).abs() > AGREEMENT)
+        .unwrap_or(here)
 }
 
 #[cfg(test)]
@@ -122,7 +154,9 @@ mod tests {
     use super::*;
 
     fn at(time: &str) -> DateTime<Utc> {
-        DateTime::parse_from_rfc3339(&format!("2026-11-23T{time}Z")).unwrap().to_utc()
+        DateTime::parse_from_rfc3339(&format!("2026-11-23T{time}Z"))
+            .unwrap()
+            .to_utc()
     }
 
     fn worker(in_flight: u64, open_streams: u64, done: bool) -> WorkerView {
@@ -137,11 +171,24 @@ mod tests {
     #[test]
     fn what_is_left_is_told_when_it_changes() {
         let mut progress = Progress::default();
-        let text = "draining, 2 requests and 1 stream left, 4 sessions; the rest is closed in 9m59s";
-        assert_eq!(progress.seen(&worker(3, 1, false), at("12:00:01")), Step::Changed(text.to_owned()));
-        assert_eq!(progress.seen(&worker(3, 1, false), at("12:00:02")), Step::Unchanged);
-        assert!(matches!(progress.seen(&worker(1, 1, false), at("12:00:03")), Step::Changed(_)));
-        assert!(matches!(progress.seen(&worker(0, 0, true), at("12:00:04")), Step::Done(_)));
+        let text =
+            "draining, 2 requests and 1 stream left, 4 sessions; the rest is closed in 9m59s";
+        assert_eq!(
+            progress.seen(&worker(3, 1, false), at("12:00:01")),
+            Step::Changed(text.to_owned())
+        );
+        assert_eq!(
+            progress.seen(&worker(3, 1, false), at("12:00:02")),
+            Step::Unchanged
+        );
+        assert!(matches!(
+            progress.seen(&worker(1, 1, false), at("12:00:03")),
+            Step::Changed(_)
+        ));
+        assert!(matches!(
+            progress.seen(&worker(0, 0, true), at("12:00:04")),
+            Step::Done(_)
+        ));
     }
 
     #[test]
@@ -149,15 +196,24 @@ mod tests {
         let mut progress = Progress::default();
         progress.seen(&worker(2, 2, false), at("12:09:59"));
         let text = "the deadline has passed; 2 streams cut off";
-        assert_eq!(progress.seen(&worker(0, 0, true), at("12:10:00.4")), Step::Left(text.to_owned()));
+        assert_eq!(
+            progress.seen(&worker(0, 0, true), at("12:10:00.4")),
+            Step::Left(text.to_owned())
+        );
     }
 
     #[test]
     fn what_outlives_the_deadline_is_left() {
         let mut progress = Progress::default();
         progress.seen(&worker(1, 0, false), at("12:09:59"));
-        assert_eq!(progress.seen(&worker(1, 0, false), at("12:10:05")), Step::Unchanged);
-        assert!(matches!(progress.seen(&worker(1, 0, false), at("12:10:10")), Step::Left(_)));
+        assert_eq!(
+            progress.seen(&worker(1, 0, false), at("12:10:05")),
+            Step::Unchanged
+        );
+        assert!(matches!(
+            progress.seen(&worker(1, 0, false), at("12:10:10")),
+            Step::Left(_)
+        ));
     }
 
     #[test]
@@ -173,14 +229,23 @@ mod tests {
     fn a_drain_that_somebody_ends_is_over() {
         let mut undrained = worker(1, 0, false);
         undrained.drain = None;
-        assert_eq!(Progress::default().seen(&undrained, at("12:00:01")), Step::Undrained);
+        assert_eq!(
+            Progress::default().seen(&undrained, at("12:00:01")),
+            Step::Undrained
+        );
     }
 
     #[test]
     fn the_coordinators_clock_counts_where_clocks_differ() {
         let here = at("12:00:00");
-        assert_eq!(server_time(Some("Mon, 23 Nov 2026 12:00:01 GMT"), here), here);
-        assert_eq!(server_time(Some("Mon, 23 Nov 2026 13:00:00 GMT"), here), at("13:00:00"));
+        assert_eq!(
+            server_time(Some("Mon, 23 Nov 2026 12:00:01 GMT"), here),
+            here
+        );
+        assert_eq!(
+            server_time(Some("Mon, 23 Nov 2026 13:00:00 GMT"), here),
+            at("13:00:00")
+        );
         assert_eq!(server_time(Some("yesterday"), here), here);
         assert_eq!(server_time(None, here), here);
     }

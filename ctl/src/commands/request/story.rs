@@ -81,7 +81,11 @@ impl Story {
     /// The story for people; none when there is nothing to tell.
     pub(super) fn in_words(&self) -> Option<String> {
         // The coordinator sees what the client sent.
-        let first = self.events.iter().find(|event| event.tier == "coordinator").or_else(|| self.events.first())?;
+        let first = self
+            .events
+            .iter()
+            .find(|event| event.tier == "coordinator")
+            .or_else(|| self.events.first())?;
         let day = self.common_day();
         let mut table = Table::new(COLUMNS, true);
         for event in &self.events {
@@ -106,7 +110,10 @@ impl Story {
     /// The day of all events, when it is the same.
     fn common_day(&self) -> Option<&str> {
         let day = self.events.first()?.ts.split_once('T')?.0;
-        self.events.iter().all(|event| event.ts.starts_with(day)).then_some(day)
+        self.events
+            .iter()
+            .all(|event| event.ts.starts_with(day))
+            .then_some(day)
     }
 }
 
@@ -134,16 +141,24 @@ impl Event {
 
     fn cells(&self, day: Option<&str>) -> Vec<String> {
         let time = self.ts.as_str();
-        let time = day.and_then(|day| time.strip_prefix(day)?.strip_prefix('T')).unwrap_or(time);
+        let time = day
+            .and_then(|day| time.strip_prefix(day)?.strip_prefix('T'))
+            .unwrap_or(time);
         let ms = |value: Option<f64>| value.map(milliseconds).unwrap_or_default();
         vec![
             time.trim_end_matches('Z').to_owned(),
             self.tier.clone(),
             self.event.clone(),
-            self.status.map(|status| status.to_string()).unwrap_or_default(),
+            self.status
+                .map(|status| status.to_string())
+                .unwrap_or_default(),
             text(&self.worker),
             text(&self.endpoint),
-            if self.connection_reused == Some(true) { "reused".to_owned() } else { ms(self.connect_ms) },
+            if self.connection_reused == Some(true) {
+                "reused".to_owned()
+            } else {
+                ms(self.connect_ms)
+            },
             ms(self.ttfb_ms),
             ms(self.duration_ms),
             self.more(),
@@ -151,18 +166,31 @@ impl Event {
     }
 
     fn more(&self) -> String {
-        let counted = |number: Option<u64>, what: &str| number.filter(|n| *n > 0).map(|n| format!("{n} {what}"));
-        let sized = |number: Option<u64>, what: &str| number.filter(|n| *n > 0).map(|n| format!("{} {what}", bytes(n)));
+        let counted = |number: Option<u64>, what: &str| {
+            number.filter(|n| *n > 0).map(|n| format!("{n} {what}"))
+        };
+        let sized = |number: Option<u64>, what: &str| {
+            number
+                .filter(|n| *n > 0)
+                .map(|n| format!("{} {what}", bytes(n)))
+        };
         let message = self
             .message_id
             .as_ref()
             .and_then(|id| id.rsplit_once('#'))
-            .map(|(_, number)| format!("message {number} of the {}", self.direction.as_deref().unwrap_or("peer")));
+            .map(|(_, number)| {
+                format!(
+                    "message {number} of the {}",
+                    self.direction.as_deref().unwrap_or("peer")
+                )
+            });
         let parts = [
             self.error.as_ref().map(|error| format!("error {error}")),
             message,
             self.closed(),
-            self.attempts.filter(|attempts| *attempts > 1).map(|attempts| format!("{attempts} attempts")),
+            self.attempts
+                .filter(|attempts| *attempts > 1)
+                .map(|attempts| format!("{attempts} attempts")),
             counted(self.messages_in, "messages in"),
             counted(self.messages_out, "messages out"),
             sized(self.bytes_in, "in"),
@@ -202,13 +230,19 @@ mod tests {
             Value::Object(event)
         };
         let text = told(json!([
-            event(json!({"ts": "2026-11-23T04:22:08.496Z", "tier": "worker", "event": "stream_open",
-                "endpoint": "127.0.0.1:8890", "path": "/proxy/notes/ws", "connect_ms": 0.155, "ttfb_ms": 1.328})),
-            event(json!({"ts": "2026-11-23T04:22:08.497Z", "tier": "coordinator", "event": "stream_open",
-                "path": "/apps/notes/ws", "origin_request_id": "r0", "connection_reused": true, "ttfb_ms": 2.9})),
-            event(json!({"ts": "2026-11-23T04:23:11.000Z", "tier": "coordinator", "event": "stream_close",
+            event(
+                json!({"ts": "2026-11-23T04:22:08.496Z", "tier": "worker", "event": "stream_open",
+                "endpoint": "127.0.0.1:8890", "path": "/proxy/notes/ws", "connect_ms": 0.155, "ttfb_ms": 1.328})
+            ),
+            event(
+                json!({"ts": "2026-11-23T04:22:08.497Z", "tier": "coordinator", "event": "stream_open",
+                "path": "/apps/notes/ws", "origin_request_id": "r0", "connection_reused": true, "ttfb_ms": 2.9})
+            ),
+            event(
+                json!({"ts": "2026-11-23T04:23:11.000Z", "tier": "coordinator", "event": "stream_close",
                 "path": "/apps/notes/ws", "duration_ms": 62504.0, "closed_by": "client", "close_code": 1001,
-                "messages_in": 3, "messages_out": 0, "bytes_in": 2048, "bytes_out": 0, "error": "client_gone"})),
+                "messages_in": 3, "messages_out": 0, "bytes_in": 2048, "bytes_out": 0, "error": "client_gone"})
+            ),
         ]));
         let expected = "\
 Request:             r1
@@ -235,7 +269,10 @@ error client_gone, closed by client with 1001, 3 messages in, 2.0 KiB in";
             {"ts": "2026-11-23T23:59:59.999Z", "tier": "worker", "event": "request"},
             {"ts": "2026-11-24T00:00:00.000Z", "tier": "coordinator", "event": "request"},
         ]));
-        assert!(text.unwrap().contains("2026-11-24T00:00:00.000"), "the day is missing");
+        assert!(
+            text.unwrap().contains("2026-11-24T00:00:00.000"),
+            "the day is missing"
+        );
     }
 
     #[test]
@@ -245,7 +282,10 @@ error client_gone, closed by client with 1001, 3 messages in, 2.0 KiB in";
 
     #[test]
     fn what_a_client_sent_does_not_reach_the_terminal_as_it_is() {
-        let text = told(json!([{"ts": "t", "tier": "coordinator", "event": "request", "path": "/\u{1b}[2J"}])).unwrap();
+        let text = told(
+            json!([{"ts": "t", "tier": "coordinator", "event": "request", "path": "/\u{1b}[2J"}]),
+        )
+        .unwrap();
         assert!(!text.contains('\u{1b}'), "{text}");
     }
 }

@@ -4,8 +4,8 @@ use tungstenite::protocol::frame::coding::CloseCode;
 
 /// A Close frame for a tunnel that drains, ready to be written at a frame boundary.
 ///
-/// `mask` is given when the frame goes to a server. A `reason` is cut at a character boundary to the
-/// 123 bytes that a control frame has room for. A `code` that must not be on the wire (RFC 6455
+/// `mask` is given when the frame goes to a server. A `reason` is cut at a character boundary to
+/// the 123 bytes that a control frame has room for. A `code` that must not be on the wire (RFC 6455
 /// section 7.4: below 1000, 1005, 1006, 1015, unassigned) gives an empty Close.
 pub fn close_frame(code: u16, reason: &str, mask: Option<[u8; 4]>) -> Vec<u8> {
     const FIN_AND_CLOSE: u8 = 0x88;
@@ -14,7 +14,9 @@ pub fn close_frame(code: u16, reason: &str, mask: Option<[u8; 4]>) -> Vec<u8> {
 
     let mut payload = Vec::with_capacity(2 + reason.len().min(MAX_REASON_BYTES));
     if CloseCode::from(code).is_allowed() {
-        let reason = reason.get(..reason.floor_char_boundary(MAX_REASON_BYTES)).unwrap_or_default();
+        let reason = reason
+            .get(..reason.floor_char_boundary(MAX_REASON_BYTES))
+            .unwrap_or_default();
         payload.extend_from_slice(&code.to_be_bytes());
         payload.extend_from_slice(reason.as_bytes());
     }

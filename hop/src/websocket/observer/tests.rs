@@ -27,7 +27,12 @@ fn write(header: &FrameHeader, payload: &[u8]) -> Vec<u8> {
 }
 
 fn text(payload: &[u8]) -> Vec<u8> {
-    frame(Direction::FromServer, OpCode::Data(Data::Text), true, payload)
+    frame(
+        Direction::FromServer,
+        OpCode::Data(Data::Text),
+        true,
+        payload,
+    )
 }
 
 fn events(observer: &mut Observer, bytes: &[u8]) -> Vec<Event> {
@@ -45,9 +50,18 @@ fn lost_by(direction: Direction, bytes: &[u8]) -> Option<LostReason> {
 #[test]
 fn rule_16_messages_are_numbered_from_one() {
     let mut observer = Observer::new(Direction::FromServer);
-    let message = |number, payload_bytes| Event::Message(Message { number, payload_bytes, text: true });
+    let message = |number, payload_bytes| {
+        Event::Message(Message {
+            number,
+            payload_bytes,
+            text: true,
+        })
+    };
     let bytes = [text(b"one"), text(b""), text(&[b'x'; 70_000])].concat();
-    assert_eq!(events(&mut observer, &bytes), [message(1, 3), message(2, 0), message(3, 70_000)]);
+    assert_eq!(
+        events(&mut observer, &bytes),
+        [message(1, 3), message(2, 0), message(3, 70_000)]
+    );
     assert_eq!(observer.messages(), 3);
     assert_eq!(observer.data_bytes(), 70_003);
     assert!(observer.at_frame_boundary());
@@ -65,18 +79,31 @@ fn rule_16_fragments_belong_to_their_message_and_control_frames_do_not_count() {
     ]
     .concat();
     let mut observer = Observer::new(way);
-    let message = Message { number: 1, payload_bytes: 5, text: false };
+    let message = Message {
+        number: 1,
+        payload_bytes: 5,
+        text: false,
+    };
     assert_eq!(
         events(&mut observer, &bytes),
-        [Event::Control(Control::Ping), Event::Control(Control::Pong), Event::Message(message)]
+        [
+            Event::Control(Control::Ping),
+            Event::Control(Control::Pong),
+            Event::Message(message)
+        ]
     );
     assert_eq!((observer.pings(), observer.pongs()), (1, 1));
 }
 
 #[test]
 fn compressed_messages_and_other_extension_bits_are_followed() {
-    let header =
-        FrameHeader { opcode: OpCode::Data(Data::Text), rsv1: true, rsv2: true, rsv3: true, ..FrameHeader::default() };
+    let header = FrameHeader {
+        opcode: OpCode::Data(Data::Text),
+        rsv1: true,
+        rsv2: true,
+        rsv3: true,
+        ..FrameHeader::default()
+    };
     let mut observer = Observer::new(Direction::FromServer);
     observer.observe(&write(&header, b"deflated"), |_| {});
     assert_eq!(observer.messages(), 1);
@@ -116,7 +143,11 @@ fn ping_pong_and_close_are_no_activity_and_fragments_are() {
     assert!(data(OpCode::Data(Data::Text), false, b""));
     assert!(!data(OpCode::Control(ControlCode::Pong), true, b""));
     assert!(data(OpCode::Data(Data::Continue), true, b"y"));
-    assert!(!data(OpCode::Control(ControlCode::Close), true, b"\x03\xe8"));
+    assert!(!data(
+        OpCode::Control(ControlCode::Close),
+        true,
+        b"\x03\xe8"
+    ));
 }
 
 #[test]
@@ -125,7 +156,10 @@ fn a_close_code_is_unmasked() {
     let mut observer = Observer::new(way);
     let close = OpCode::Control(ControlCode::Close);
     let bytes = frame(way, close, true, b"\x0f\xa1kernel restarted");
-    assert_eq!(events(&mut observer, &bytes), [Event::Control(Control::Close(Some(4001)))]);
+    assert_eq!(
+        events(&mut observer, &bytes),
+        [Event::Control(Control::Close(Some(4001)))]
+    );
     assert!(observer.saw_close());
     assert_eq!(observer.close_code(), Some(4001));
 }
@@ -146,7 +180,12 @@ fn an_empty_close_is_1005_and_one_byte_is_no_code() {
 #[test]
 fn nothing_counts_after_a_close() {
     let mut observer = Observer::new(Direction::FromServer);
-    let bytes = [close_frame(1000, "", None), text(b"late"), close_frame(1001, "", None)].concat();
+    let bytes = [
+        close_frame(1000, "", None),
+        text(b"late"),
+        close_frame(1001, "", None),
+    ]
+    .concat();
     assert_eq!(events(&mut observer, &bytes).len(), 1);
     assert_eq!(observer.messages(), 0);
     assert_eq!(observer.close_code(), Some(1000));
@@ -164,11 +203,31 @@ fn a_stream_that_breaks_the_framing_is_lost_with_its_reason() {
         (FromServer, vec![0x83, 0], LostReason::ReservedOpcode),
         (FromServer, vec![0x8b, 0], LostReason::ReservedOpcode),
         (FromClient, text(b"x"), LostReason::Masking),
-        (FromServer, frame(FromClient, ping, true, b""), LostReason::Masking),
-        (FromServer, frame(FromServer, ping, false, b""), LostReason::Control),
-        (FromServer, frame(FromServer, ping, true, &[0; 126]), LostReason::Control),
-        (FromServer, frame(FromServer, next, true, b""), LostReason::Fragmentation),
-        (FromServer, [first, text(b"x")].concat(), LostReason::Fragmentation),
+        (
+            FromServer,
+            frame(FromClient, ping, true, b""),
+            LostReason::Masking,
+        ),
+        (
+            FromServer,
+            frame(FromServer, ping, false, b""),
+            LostReason::Control,
+        ),
+        (
+            FromServer,
+            frame(FromServer, ping, true, &[0; 126]),
+            LostReason::Control,
+        ),
+        (
+            FromServer,
+            frame(FromServer, next, true, b""),
+            LostReason::Fragmentation,
+        ),
+        (
+            FromServer,
+            [first, text(b"x")].concat(),
+            LostReason::Fragmentation,
+        ),
     ] {
         assert_eq!(lost_by(direction, &bytes), Some(reason), "{bytes:?}");
     }
@@ -178,7 +237,10 @@ fn a_stream_that_breaks_the_framing_is_lost_with_its_reason() {
 fn a_lost_stream_reports_once_and_stays_active() {
     let mut observer = Observer::new(Direction::FromServer);
     let reason = LostReason::ReservedOpcode;
-    assert_eq!(events(&mut observer, &[0x83, 0, 0x81, 0]), [Event::Lost(reason)]);
+    assert_eq!(
+        events(&mut observer, &[0x83, 0, 0x81, 0]),
+        [Event::Lost(reason)]
+    );
     assert_eq!(events(&mut observer, &text(b"x")), []);
     assert!(observer.observe(b"?", |_| {}).data);
     assert!(!observer.at_frame_boundary());
@@ -237,11 +299,20 @@ fn spoken() -> impl Strategy<Value = Spoken> {
         prop::collection::vec(payload, 1..4),
         prop::collection::vec(any::<Option<bool>>(), 4),
     )
-        .prop_map(|(text, rsv1, fragments, controls)| Spoken { text, rsv1, fragments, controls })
+        .prop_map(|(text, rsv1, fragments, controls)| Spoken {
+            text,
+            rsv1,
+            fragments,
+            controls,
+        })
 }
 
 /// The bytes of a conversation and the events that they are.
-fn conversation(direction: Direction, spoken: &[Spoken], close: Option<&[u8]>) -> (Vec<u8>, Vec<Event>) {
+fn conversation(
+    direction: Direction,
+    spoken: &[Spoken],
+    close: Option<&[u8]>,
+) -> (Vec<u8>, Vec<Event>) {
     let (mut bytes, mut expected) = (Vec::new(), Vec::new());
     for (index, said) in spoken.iter().enumerate() {
         for (place, payload) in said.fragments.iter().enumerate() {
@@ -293,7 +364,10 @@ fn pieces<'b>(bytes: &'b [u8], cuts: &[Index]) -> Vec<&'b [u8]> {
     let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
     places.extend([0, bytes.len()]);
     places.sort_unstable();
-    places.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect()
+    places
+        .windows(2)
+        .map(|pair| &bytes[pair[0]..pair[1]])
+        .collect()
 }
 
 fn directions() -> impl Strategy<Value = Direction> {

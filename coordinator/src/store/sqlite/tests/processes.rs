@@ -1,4 +1,5 @@
-//! Several processes on one file, and processes that are killed. The processes are this test program, asked for one test.
+//! Several processes on one file, and processes that are killed. The processes are this test
+//! program, asked for one test.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -11,13 +12,26 @@ const STORE: &str = "APP_PROXY_TEST_STORE";
 /// This program, to run only one test that others start.
 pub(super) fn program(test: &str) -> Vec<String> {
     let program = std::env::current_exe().unwrap().display().to_string();
-    let test = format!("{}::{test}", module_path!().split_once("::").unwrap().1.trim_end_matches("::processes"));
-    [&*program, "--exact", &*test, "--ignored", "--nocapture"].map(str::to_owned).to_vec()
+    let test = format!(
+        "{}::{test}",
+        module_path!()
+            .split_once("::")
+            .unwrap()
+            .1
+            .trim_end_matches("::processes")
+    );
+    [&*program, "--exact", &*test, "--ignored", "--nocapture"]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 pub(super) fn start(program: &[String], path: &Path) -> Child {
     let mut command = Command::new(&program[0]);
-    command.args(&program[1..]).env(STORE, path).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    command
+        .args(&program[1..])
+        .env(STORE, path)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit());
     command.spawn().unwrap()
 }
 
@@ -35,7 +49,10 @@ async fn commit_many(path: &Path, most: u64) {
         let next = table.revision + 1;
         let name = format!("a{}", next % 50);
         let base = (table.epoch, table.revision);
-        let change = AppCommit { base, ..commit(0, next, vec![put(&name, next)]) };
+        let change = AppCommit {
+            base,
+            ..commit(0, next, vec![put(&name, next)])
+        };
         match store.commit_apps(change).await {
             Ok(()) => {
                 done += 1;
@@ -69,7 +86,9 @@ async fn commits_ten_times() {
 
 /// The revisions that a process has said are committed.
 fn said(child: &mut Child) -> impl Iterator<Item = u64> + use<> {
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
     // Whatever stands before it on the line is of the test's harness.
     lines.filter_map(|line| line.split_once("committed ")?.1.parse().ok())
 }
@@ -85,10 +104,17 @@ async fn nothing_that_was_acknowledged_is_lost_when_a_process_is_killed() {
         child.kill().unwrap();
         last = said.last().unwrap_or(last);
         child.wait().unwrap();
-        assert!(beside(&path, "-wal").exists(), "it was ended too gently to be of use");
+        assert!(
+            beside(&path, "-wal").exists(),
+            "it was ended too gently to be of use"
+        );
         let apps = SqliteStore::open(&path).unwrap().load().await.unwrap().apps;
         // The last one may have been committed and not said.
-        assert!((last..=last + 1).contains(&apps.revision), "{last} was said, {} is there", apps.revision);
+        assert!(
+            (last..=last + 1).contains(&apps.revision),
+            "{last} was said, {} is there",
+            apps.revision
+        );
         assert!(apps.apps.iter().any(|app| app.revision == apps.revision));
         assert!(apps.revision > total);
         total = apps.revision;
@@ -103,7 +129,10 @@ async fn a_process_that_is_killed_while_it_makes_the_file_leaves_one_that_opens(
         // Later in each round: when there is a file, when it has its first page, and so on.
         let steps = [None, Some(0), Some(1), Some(4096)];
         if let Some(length) = steps[round % steps.len()] {
-            while path.metadata().map_or(true, |metadata| metadata.len() < length) {
+            while path
+                .metadata()
+                .map_or(true, |metadata| metadata.len() < length)
+            {
                 assert!(child.try_wait().unwrap().is_none());
             }
         }
@@ -117,7 +146,9 @@ async fn a_process_that_is_killed_while_it_makes_the_file_leaves_one_that_opens(
 #[tokio::test]
 async fn processes_that_make_and_use_a_file_at_once_lose_nothing() {
     let (_folder, path) = place();
-    let mut children: Vec<_> = (0..4).map(|_| start(&program("processes::commits_ten_times"), &path)).collect();
+    let mut children: Vec<_> = (0..4)
+        .map(|_| start(&program("processes::commits_ten_times"), &path))
+        .collect();
     let mut revisions = Vec::new();
     for child in &mut children {
         revisions.extend(said(child));
@@ -126,10 +157,18 @@ async fn processes_that_make_and_use_a_file_at_once_lose_nothing() {
     revisions.sort_unstable();
     assert_eq!(revisions, (1..=40).collect::<Vec<_>>());
     let contents = SqliteStore::open(&path).unwrap().load().await.unwrap();
-    assert_eq!((contents.apps.revision, contents.sessions.len(), contents.apps.apps.len()), (40, 20, 40));
+    assert_eq!(
+        (
+            contents.apps.revision,
+            contents.sessions.len(),
+            contents.apps.apps.len()
+        ),
+        (40, 20, 40)
+    );
 }
 
-/// A journal that takes a file of one page back to what it was, as SQLite's file format describes it ("The Rollback Journal").
+/// A journal that takes a file of one page back to what it was, as SQLite's file format describes
+/// it ("The Rollback Journal").
 fn journal_of(page: &[u8]) -> Vec<u8> {
     let mut journal = vec![0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
     // Records, nonce, pages of the file before, size of a sector, size of a page.
@@ -139,7 +178,9 @@ fn journal_of(page: &[u8]) -> Vec<u8> {
     journal.resize(512, 0);
     journal.extend(1_u32.to_be_bytes());
     journal.extend(page);
-    let sum: u32 = (1..=20).map(|step| u32::from(page[4096 - 200 * step])).sum();
+    let sum: u32 = (1..=20)
+        .map(|step| u32::from(page[4096 - 200 * step]))
+        .sum();
     journal.extend(sum.to_be_bytes());
     journal
 }
@@ -147,7 +188,10 @@ fn journal_of(page: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn what_a_killed_process_had_half_made_is_taken_back() {
     let (_folder, path) = place();
-    Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 9; PRAGMA user_version = 0;").unwrap();
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("PRAGMA user_version = 9; PRAGMA user_version = 0;")
+        .unwrap();
     let page = fs::read(&path).unwrap();
     assert_eq!(page.len(), 4096);
     fs::write(beside(&path, "-journal"), journal_of(&page)).unwrap();
