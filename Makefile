@@ -8,7 +8,7 @@ SCENARIO ?= keep-alive
 TIER ?= coordinator
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test costs profile bench scale lint fmt clean deps test-deps
+.PHONY: help run build test costs profile bench scale lint house fmt clean deps test-deps
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -39,6 +39,10 @@ scale: deps ## measure it with 10,000 apps, 100,000 sessions and 200 workers, fo
 
 lint: test-deps ## formatting, clippy, documentation, scripts, licenses and known vulnerabilities
 	scripts/lint.sh
+
+# `make house ARGS="--all hop/src"` names every line there that is beyond a limit.
+house: ## measure the shape of the code: language, visibility, circles, lengths
+	@scripts/house.py $(ARGS)
 
 fmt: ## format the code
 	cargo fmt --all

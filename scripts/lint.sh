@@ -15,6 +15,9 @@ cargo fmt --all --check
 say "lint: scripts"
 shellcheck --external-sources scripts/*.sh .ci/run
 
+say "lint: the shape of the code"
+scripts/house.py --check
+
 say "lint: clippy"
 cargo clippy --workspace --all-targets --locked -- -D warnings
 
