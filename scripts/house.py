@@ -236,7 +236,7 @@ def diagram(tree, metadata):
         for package in metadata["packages"]
         if members[package["name"]] in tree.crates
         for dependency in package["dependencies"]
-        if dependency["kind"] is None and dependency["name"] in members
+        if dependency["kind"] is None and members.get(dependency["name"]) in tree.crates
     }
     # The diagram is of the proxy's crates; it may leave out the rest (tests, sample, bench).
     drawn = {arrow for arrow in drawn if arrow[0] in tree.crates or arrow[1] not in tree.crates}
