@@ -10,11 +10,11 @@ mod workers;
 
 use std::sync::Arc;
 
-use app_proxy_control::list::Page;
-use app_proxy_hop::access_log::AccessLog;
-use app_proxy_hop::admin::{Problem, Token, identified, probes, require_token};
+use app_proxy_api::lists::Page;
 use app_proxy_hop::drain::Drain;
 use app_proxy_hop::exchange::Hop;
+use app_proxy_hop::observe::access_log::AccessLog;
+use app_proxy_runtime::admin::{Problem, Token, identified, probes, require_token};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -28,7 +28,7 @@ use crate::apps::Apps;
 use crate::apps::editor::Editor;
 use crate::pool::Pool;
 use crate::sessions::Sessions;
-use crate::store::{Store, StoreError};
+use app_proxy_store::{Store, StoreError};
 
 pub use apps::ListCache;
 pub use openapi::description;

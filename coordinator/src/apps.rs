@@ -10,8 +10,8 @@ pub mod editor;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use app_proxy_control::app::{App, Labels, UpstreamPath};
-use app_proxy_control::table::{AppTable, StoredApp};
+use app_proxy_api::apps::{App, Labels, UpstreamPath};
+use app_proxy_api::table::{AppTable, StoredApp};
 use app_proxy_hop::header::revision_value;
 use app_proxy_hop::streams::Streams;
 use arc_swap::{ArcSwap, Guard};
@@ -19,8 +19,8 @@ use http::HeaderValue;
 use rpds::HashTrieMapSync;
 use tokio::sync::watch;
 
+use crate::activation::usage::{Now, Usage};
 use crate::router::{HostName, RouteError, Router, rules};
-use crate::usage::{Now, Usage};
 
 /// An app with what each of its requests needs, made once.
 #[derive(Debug)]

@@ -14,5 +14,5 @@ pub fn now_ms() -> u64 {
 /// A moment as the API writes it, RFC 3339.
 #[must_use]
 pub fn rfc3339(ms: u64) -> String {
-    app_proxy_hop::access_log::timestamp(UNIX_EPOCH + Duration::from_millis(ms))
+    app_proxy_hop::observe::access_log::timestamp(UNIX_EPOCH + Duration::from_millis(ms))
 }

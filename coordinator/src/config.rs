@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app_proxy_control::app::{App, Labels, check_labels};
-use app_proxy_control::worker::{Registration, check_id};
-use app_proxy_hop::address::Address;
+use app_proxy_api::address::Address;
+use app_proxy_api::apps::{App, Labels, check_labels};
+use app_proxy_api::units::Period;
+use app_proxy_api::workers::{Registration, check_id};
 use app_proxy_hop::config::{
-    AccessLogSection, AdminSection, ConfigError, ConfigFile, ConfigPath, DrainSection,
-    LimitsSection, Period, RequestIdSection, TimeoutsSection, WebSocketSection,
+    AccessLogSection, DrainSection, LimitsSection, RequestIdSection, TimeoutsSection,
+    WebSocketSection,
 };
-use app_proxy_hop::daemon::LogFilter;
+use app_proxy_runtime::config::{AdminSection, ConfigError, ConfigFile, ConfigPath};
+use app_proxy_runtime::daemon::LogFilter;
 use http::HeaderName;
 use ipnet::IpNet;
 use pingora_core::server::configuration::ServerConf;
@@ -316,7 +318,7 @@ impl Config {
         })?;
         check_sessions(file, &raw.sessions)?;
         check_health(file, &raw.health_check)?;
-        raw.timeouts.check(file)?;
+        file.check_timeouts(&raw.timeouts)?;
         check_workers(file, &raw.workers)?;
         check_registration(file, raw.registration)?;
         check_apps(file, &raw.apps, domain.clone())?;

@@ -1,50 +1,47 @@
 //! Puts the coordinator together: from a configuration to services that run.
 
-mod state;
-
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use app_proxy_hop::access_log::AccessLog;
-use app_proxy_hop::address::Address;
-use app_proxy_hop::admin::{AdminService, Token};
-use app_proxy_hop::config::ConfigError;
-use app_proxy_hop::daemon::{Bound, Daemon, Flags, Logging, bind, check_files, read_or_create};
+use app_proxy_api::address::Address;
+use app_proxy_engine::Protocols;
+use app_proxy_hop::downstream::Entrance;
 use app_proxy_hop::drain::Drain;
-use app_proxy_hop::entrance::Entrance;
 use app_proxy_hop::error::Tier;
 use app_proxy_hop::exchange::Hop;
-use app_proxy_hop::metrics::Metrics;
-use app_proxy_hop::request_id::Policy;
+use app_proxy_hop::identity::Policy;
+use app_proxy_hop::observe::access_log::AccessLog;
+use app_proxy_hop::observe::metrics::Metrics;
+use app_proxy_runtime::admin::{AdminService, Token};
+use app_proxy_runtime::config::ConfigError;
+use app_proxy_runtime::daemon::{Bound, Daemon, Flags, Logging, bind, check_files, read_or_create};
 use arc_swap::ArcSwap;
-use pingora::apps::HttpServerOptions;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::server::configuration::ServerConf;
 use pingora::services::ServiceHandle;
 use pingora::services::background::background_service;
 use pingora::services::listening::Service;
-use pingora_proxy::http_proxy;
 
+use crate::activation::idle::IdleWatch;
+use crate::activation::wake::Waker;
 use crate::admin::{self, AdminState};
 use crate::apps::Apps;
 use crate::apps::editor::Editor;
 use crate::config::{Config, Networks};
-use crate::forward::Forwarder;
-use crate::idle::IdleWatch;
-use crate::keeper::{Keeper, Place};
 use crate::pool::{Pool, Sweep};
-use crate::proxy::{Coordinator, CoordinatorProxy};
 use crate::reload::CoordinatorReload;
+use crate::request::forward::Forwarder;
+use crate::request::proxy::{Coordinator, CoordinatorProxy};
 use crate::sessions::cookie::SessionKey;
 use crate::sessions::{SessionTable, Sessions};
-use crate::store::Store;
-use crate::store::late::LateStore;
-use crate::wake::Waker;
+use crate::state::initial::{self, first_state, restore, work};
+use crate::state::service::{Keeper, Place};
 use crate::webhooks::{Outbox, SigningKey};
-use state::{first_state, restore, work};
+use app_proxy_store::Store;
+use app_proxy_store::late::LateStore;
 
 /// Runs the coordinator that the flags ask for; returns only when it does not start.
 ///
@@ -132,7 +129,7 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     if !flags.upgrade {
         // Not before its addresses are found free: a process that has them may be at work with the
         // store.
-        runtime.block_on(state::take_file(&config, &place, &mut work.editor))?;
+        runtime.block_on(initial::take_file(&config, &place, &mut work.editor))?;
     }
     // The daemon may fork from here on: nothing may run that it would leave behind.
     drop(runtime);
@@ -146,7 +143,7 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
         .for_each(|listener| listener.add_dependency(&keeper));
     // What workers say reaches the predecessor as well, for some time.
     let patience = if flags.upgrade {
-        state::PREDECESSOR
+        initial::PREDECESSOR
     } else {
         Duration::ZERO
     };
@@ -295,14 +292,12 @@ fn public_service(
     bound: &Bound,
     h2c: bool,
 ) -> Service<Entrance<pingora_proxy::HttpProxy<CoordinatorProxy>>> {
-    let mut proxy = http_proxy(conf, CoordinatorProxy(Arc::clone(coordinator)));
-    let mut options = HttpServerOptions::default();
-    options.h2c = h2c;
-    options.h2_idle_timeout = Some(coordinator.hop.timeouts().keepalive.0);
-    // CONNECT comes to our own code, which refuses it with an identifier (docs/request-id.md, rule
-    // 13).
-    options.allow_connect_method_proxying = true;
-    proxy.server_options = Some(options);
+    let phases = CoordinatorProxy(Arc::clone(coordinator));
+    let protocols = Protocols {
+        h2c,
+        h2_idle: Some(coordinator.hop.timeouts().keepalive.0),
+    };
+    let proxy = app_proxy_engine::proxy(conf, phases, protocols);
     let mut service = Service::new(
         bound.name.to_owned(),
         Entrance::new(proxy, &coordinator.hop),

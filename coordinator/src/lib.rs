@@ -1,34 +1,24 @@
 //! The coordinator: routes requests at the edge and keeps session mappings.
 //!
-//! The modules are listed in the order in which a request meets them; `proxy` is the table of
-//! contents.
+//! The modules are listed in the order in which a request meets them; `request` has Pingora's
+//! phases.
 
 pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod reload;
 
-pub mod admission;
+pub mod request;
+
+pub mod activation;
 pub mod apps;
-pub mod context;
-pub mod forward;
 pub mod pool;
-pub mod proxy;
 pub mod router;
 pub mod sessions;
-pub mod usage;
-pub mod wake;
-pub mod websocket;
-
-pub mod effects;
-pub mod keeper;
-pub mod store;
-
-pub mod idle;
-pub mod notice;
 pub mod webhooks;
 
 pub mod admin;
+pub mod state;
 
 #[cfg(test)]
 #[allow(

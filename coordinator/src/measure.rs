@@ -6,9 +6,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use app_proxy_control::app::{App, Labels};
+use app_proxy_api::apps::{App, Labels};
 use app_proxy_hop::config::TimeoutsSection;
-use app_proxy_hop::request_id::RequestId;
+use app_proxy_hop::identity::RequestId;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;

@@ -18,8 +18,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use app_proxy_control::app::Labels;
-use app_proxy_hop::address::Address;
+use app_proxy_api::address::Address;
+use app_proxy_api::apps::Labels;
 use app_proxy_hop::config::TimeoutsSection;
 use arc_swap::ArcSwap;
 use pingora_core::prelude::background_service;
@@ -32,7 +32,7 @@ pub use sweep::Sweep;
 pub use worker::{Busy, PoolWorker};
 
 use crate::config::{HealthCheckSection, RegistrationSection, WorkerSection};
-use crate::store::{Store, StoreError};
+use app_proxy_store::{Store, StoreError};
 use book::Book;
 use members::Members;
 

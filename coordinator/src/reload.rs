@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use app_proxy_hop::config::{ConfigError, ConfigPath};
-use app_proxy_hop::daemon::{Changes, Logging, Reload, refuse_reload};
+use app_proxy_runtime::config::{ConfigError, ConfigPath};
+use app_proxy_runtime::daemon::{Changes, Logging, Reload, refuse_reload};
 use async_trait::async_trait;
 use log::error;
 use tokio::sync::Mutex;
@@ -14,7 +14,7 @@ use crate::apps::edit::{Edit, EditError};
 use crate::apps::editor::Editor;
 use crate::config::{Config, Networks};
 use crate::pool::{PoolError, Resolved};
-use crate::proxy::Coordinator;
+use crate::request::proxy::Coordinator;
 
 /// Reloads a coordinator.
 pub struct CoordinatorReload {

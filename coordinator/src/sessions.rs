@@ -2,14 +2,13 @@
 //! worker (phase `request_filter`).
 
 pub mod cookie;
-pub mod journal;
 mod record;
 mod table;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use app_proxy_hop::request_id::RequestId;
+use app_proxy_hop::identity::RequestId;
 use app_proxy_hop::streams::{CloseReason, Streams};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use log::info;

@@ -12,13 +12,13 @@ mod sign;
 
 use std::sync::Arc;
 
-use app_proxy_control::webhook::{Event, WebhookUrl};
+use app_proxy_api::webhooks::{Event, WebhookUrl};
 use http::HeaderName;
 use log::warn;
 use tokio::sync::mpsc;
 
-use crate::store::{Store, StoredWebhook};
-use crate::usage::Now;
+use crate::activation::usage::Now;
+use app_proxy_store::{Store, StoredWebhook};
 
 pub use delivery::Delivery;
 pub use sign::{KeyError, SigningKey};

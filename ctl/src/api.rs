@@ -1,6 +1,6 @@
 //! The admin API as commands use it: paths out of data, lists of any length, and failures in words.
 
-use app_proxy_control::client::{Answer, Call, Client, ClientError};
+use app_proxy_api::client::{Answer, Call, Client, ClientError};
 use http::StatusCode;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;

@@ -125,7 +125,7 @@ Examples:
 pub struct CheckArgs {
     /// How long workers may take to take over the newest app table.
     #[arg(long, value_name = "PERIOD", default_value = "5s", value_parser = period)]
-    pub patience: app_proxy_hop::config::Period,
+    pub patience: app_proxy_api::units::Period,
 }
 
 /// Arguments of `completion`.
@@ -171,8 +171,8 @@ pub struct ListArgs {
 }
 
 /// Reads a period of time.
-fn period(text: &str) -> Result<app_proxy_hop::config::Period, String> {
-    app_proxy_hop::config::Period::try_from(text.to_owned())
+fn period(text: &str) -> Result<app_proxy_api::units::Period, String> {
+    app_proxy_api::units::Period::try_from(text.to_owned())
 }
 
 #[cfg(test)]

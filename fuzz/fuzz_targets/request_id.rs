@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use app_proxy_hop::config::RequestIdSection;
-use app_proxy_hop::request_id::{Policy, check};
+use app_proxy_hop::identity::{Policy, check};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 

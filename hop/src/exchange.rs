@@ -12,13 +12,13 @@ use pingora_http::RequestHeader;
 
 use std::sync::Arc;
 
-use crate::access_log::{AccessLog, Event, Facts, Kind, Line, Outcome};
 use crate::config::{LimitsSection, TimeoutsSection, WebSocketSection};
 use crate::drain::{Drain, InFlight};
 use crate::error::{Failure, Tier};
 use crate::header::TRACEPARENT;
-use crate::metrics::Metrics;
-use crate::request_id::{Established, Policy, RequestId};
+use crate::identity::{Established, Policy, RequestId};
+use crate::observe::access_log::{AccessLog, Event, Facts, Kind, Line, Outcome};
+use crate::observe::metrics::Metrics;
 use crate::streams::{Opened, Registration, Streams};
 use crate::websocket::observer::Direction;
 

@@ -1,6 +1,8 @@
 //! The connection to the next hop, and the request that goes over it. The only place that builds an
 //! `HttpPeer`.
 
+use std::io;
+use std::os::unix::net::SocketAddr as UnixAddr;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Uri, Version, header, request::Parts};
@@ -9,8 +11,10 @@ use pingora_core::protocols::ALPN;
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 use pingora_http::RequestHeader;
 
-use crate::config::{Period, TimeoutsSection};
+use crate::config::TimeoutsSection;
 use crate::header::{is_hop_by_hop, nominated, remove_where, set};
+use app_proxy_api::address::Address;
+use app_proxy_api::units::Period;
 
 /// How long to wait for one next hop.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +40,18 @@ impl PeerTimeouts {
             write: read,
             idle: tier.upstream_keepalive.0,
         }
+    }
+}
+
+/// Returns the socket address to connect to. A host name is looked up, which blocks: call this where
+/// the configuration or the app table changes, never for a request.
+///
+/// # Errors
+/// When the name does not resolve, or a Unix path is too long for a socket.
+pub fn resolve(address: &Address) -> io::Result<PeerAddr> {
+    match address {
+        Address::Unix(path) => Ok(PeerAddr::Unix(UnixAddr::from_pathname(path)?)),
+        Address::Inet { .. } => address.resolve_inet().map(PeerAddr::Inet),
     }
 }
 

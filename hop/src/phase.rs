@@ -10,7 +10,7 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::{FailToProxy, Session as HttpSession};
 
-use crate::entrance::mark_serving;
+use crate::downstream::mark_serving;
 use crate::error::{Failure, raise};
 use crate::exchange::{Exchange, Hop};
 use crate::response::answer_failure;

@@ -8,10 +8,10 @@ use pingora_core::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session as HttpSession;
 
-use crate::access_log::Kind;
 use crate::error::{Failure, Tier, raise, render};
 use crate::exchange::Exchange;
 use crate::header::{REFUSED, put_request_id, remove_not_for_client};
+use crate::observe::access_log::Kind;
 use crate::streams::{Streams, hand_over};
 use crate::websocket::is_websocket;
 

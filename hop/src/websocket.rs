@@ -7,12 +7,9 @@
 
 pub mod handshake;
 pub mod observer;
-pub mod tunnel;
 
-mod relay;
 mod serve;
-mod socket;
 
+pub use crate::tunnel::{StreamObserver, Unobserved};
 pub use handshake::is_websocket;
 pub use serve::{NextHop, serve};
-pub use tunnel::{StreamObserver, Unobserved};

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use app_proxy_control::request::RequestEvents;
-use app_proxy_hop::admin::{Name, Problem, identified, probes, request_id_of, require_token};
+use app_proxy_api::requests::RequestEvents;
 use app_proxy_hop::exchange::Hop;
-use app_proxy_hop::request_id::RequestId;
+use app_proxy_hop::identity::RequestId;
+use app_proxy_runtime::admin::{Name, Problem, identified, probes, request_id_of, require_token};
 use axum::extract::State;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use axum::{Json, Router};
 
-use crate::proxy::Worker;
+use crate::request::proxy::Worker;
 
 /// The router of the admin listener; its token is the one between the tiers.
 pub fn router(worker: &Arc<Worker>) -> Router {

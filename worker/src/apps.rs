@@ -10,8 +10,8 @@ pub mod names;
 
 use std::sync::Arc;
 
-use app_proxy_control::app::Affinity;
-use app_proxy_control::table::StoredApp;
+use app_proxy_api::apps::Affinity;
+use app_proxy_api::table::StoredApp;
 use app_proxy_hop::streams::Streams;
 use rpds::HashTrieMapSync;
 

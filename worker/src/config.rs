@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
-use app_proxy_control::app::{Labels, check_labels};
-use app_proxy_control::worker::{Registration, check_id};
-use app_proxy_hop::address::Address;
+use app_proxy_api::address::Address;
+use app_proxy_api::apps::{Labels, check_labels};
+use app_proxy_api::units::Period;
+use app_proxy_api::workers::{Registration, check_id};
 use app_proxy_hop::config::{
-    AccessLogSection, ConfigError, ConfigFile, ConfigPath, DrainSection, LimitsSection, Period,
-    RequestIdSection, TimeoutsSection, WebSocketSection,
+    AccessLogSection, DrainSection, LimitsSection, RequestIdSection, TimeoutsSection,
+    WebSocketSection,
 };
-use app_proxy_hop::daemon::LogFilter;
+use app_proxy_runtime::config::{ConfigError, ConfigFile, ConfigPath};
+use app_proxy_runtime::daemon::LogFilter;
 use http::Uri;
 use pingora_core::server::configuration::ServerConf;
 use serde::Deserialize;
@@ -180,7 +182,7 @@ impl Config {
             })
         });
         check_profile(file, &raw)?;
-        raw.timeouts.check(file)?;
+        file.check_timeouts(&raw.timeouts)?;
         let request_id = headers(file, &raw.request_id)?;
         let coordinators = coordinators.collect::<Result<_, _>>()?;
         Ok(Self {

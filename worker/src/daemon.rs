@@ -4,30 +4,29 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use anyhow::Result;
-use app_proxy_control::client::Client;
-use app_proxy_hop::access_log::AccessLog;
-use app_proxy_hop::admin::{AdminService, Token};
-use app_proxy_hop::config::ConfigError;
-use app_proxy_hop::daemon::{Daemon, Flags, Logging, bind, check_files, read_or_create};
+use app_proxy_api::client::Client;
+use app_proxy_engine::Protocols;
+use app_proxy_hop::downstream::Entrance;
 use app_proxy_hop::drain::Drain;
-use app_proxy_hop::entrance::Entrance;
 use app_proxy_hop::error::Tier;
 use app_proxy_hop::exchange::Hop;
-use app_proxy_hop::metrics::Metrics;
-use app_proxy_hop::request_id::Policy;
+use app_proxy_hop::identity::Policy;
+use app_proxy_hop::observe::access_log::AccessLog;
+use app_proxy_hop::observe::metrics::Metrics;
+use app_proxy_runtime::admin::{AdminService, Token};
+use app_proxy_runtime::config::ConfigError;
+use app_proxy_runtime::daemon::{Daemon, Flags, Logging, bind, check_files, read_or_create};
 use arc_swap::ArcSwap;
-use pingora::apps::HttpServerOptions;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::prelude::background_service;
 use pingora::services::listening::Service;
-use pingora_proxy::http_proxy;
 
 use crate::admin;
 use crate::apps::Apps;
 use crate::config::Config;
-use crate::proxy::{Worker, WorkerProxy};
 use crate::registration::{Profile, Registrar};
 use crate::reload::WorkerReload;
+use crate::request::proxy::{Worker, WorkerProxy};
 use crate::sync::Followers;
 
 /// Runs the worker that the flags ask for; returns only when it does not start.
@@ -120,12 +119,8 @@ fn listen_for_coordinators(
             .file
             .fault_of(&config.listener.to_string(), "listener", e)
     })?;
-    let mut proxy = http_proxy(&daemon.conf(), WorkerProxy(Arc::clone(worker)));
-    let mut options = HttpServerOptions::default();
-    // CONNECT comes to our own code, which refuses it with an identifier (docs/request-id.md, rule
-    // 13).
-    options.allow_connect_method_proxying = true;
-    proxy.server_options = Some(options);
+    let phases = WorkerProxy(Arc::clone(worker));
+    let proxy = app_proxy_engine::proxy(&daemon.conf(), phases, Protocols::default());
     let mut service = Service::new(bound.name.to_owned(), Entrance::new(proxy, &worker.hop));
     bound.listen(&mut service);
     daemon.server.add_service(service);

@@ -124,17 +124,13 @@ fn freer_of_two<'e, I: Iterator<Item = &'e Arc<Endpoint>>>(
 mod tests {
     use super::*;
     use app_proxy_hop::config::TimeoutsSection;
-    use app_proxy_hop::forwarding::{PeerTimeouts, peer};
+    use app_proxy_hop::forwarding::{PeerTimeouts, peer, resolve};
 
     fn endpoints(weights: &[u16]) -> Vec<Arc<Endpoint>> {
         let timeouts = PeerTimeouts::new(&TimeoutsSection::default(), None, None);
         let make = |(i, weight): (usize, &u16)| {
             let address = format!("127.0.0.1:{}", 1000 + i);
-            let resolved = address
-                .parse::<app_proxy_hop::address::Address>()
-                .unwrap()
-                .resolve()
-                .unwrap();
+            let resolved = resolve(&address.parse().unwrap()).unwrap();
             Arc::new(Endpoint::new(
                 &address,
                 *weight,

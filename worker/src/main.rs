@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use app_proxy_hop::daemon::{Flags, Logging};
+use app_proxy_runtime::daemon::{Flags, Logging};
 use app_proxy_worker::daemon;
 
 /// Half the instructions of the system's allocator for what a request allocates, and memory goes

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use app_proxy_control::app::Labels;
-use app_proxy_control::client::ClientError;
-use app_proxy_control::worker::{Held, Load, Registration};
-use app_proxy_hop::address::Address;
+use app_proxy_api::address::Address;
+use app_proxy_api::apps::Labels;
+use app_proxy_api::client::ClientError;
+use app_proxy_api::workers::{Held, Load, Registration};
 use app_proxy_hop::drain::{Drain, InFlight, Phase};
 use app_proxy_hop::exchange::Hop;
 use async_trait::async_trait;

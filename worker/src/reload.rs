@@ -3,9 +3,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use app_proxy_hop::config::{ConfigError, ConfigPath};
-use app_proxy_hop::daemon::{Changes, Logging, Reload, refuse_reload};
 use app_proxy_hop::exchange::Hop;
+use app_proxy_runtime::config::{ConfigError, ConfigPath};
+use app_proxy_runtime::daemon::{Changes, Logging, Reload, refuse_reload};
 use async_trait::async_trait;
 use log::error;
 

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use app_proxy_control::client::{Call, Client, ClientError};
-use app_proxy_control::table::AppList;
+use app_proxy_api::client::{Call, Client, ClientError};
+use app_proxy_api::table::AppList;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::future::join_all;

@@ -6,12 +6,12 @@ mod cache;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app_proxy_control::app::{App, AppName};
-use app_proxy_control::table::{AppList, StoredApp};
-use app_proxy_hop::admin::{Name, Problem};
-use app_proxy_hop::config::Period;
+use app_proxy_api::apps::{App, AppName};
+use app_proxy_api::table::{AppList, StoredApp};
+use app_proxy_api::units::Period;
 use app_proxy_hop::drain::Phase;
-use app_proxy_hop::request_id::RequestId;
+use app_proxy_hop::identity::RequestId;
+use app_proxy_runtime::admin::{Name, Problem};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Extension, State};

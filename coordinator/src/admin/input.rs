@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::iter::successors;
 
-use app_proxy_hop::admin::Problem;
+use app_proxy_runtime::admin::Problem;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
@@ -103,8 +103,8 @@ fn read<'de, T: DeserializeOwned, R: serde_json::de::Read<'de>>(
 
 #[cfg(test)]
 mod tests {
-    use app_proxy_control::worker::Registration;
-    use app_proxy_hop::config::Period;
+    use app_proxy_api::units::Period;
+    use app_proxy_api::workers::Registration;
     use serde::Deserialize;
 
     use super::*;

@@ -5,11 +5,11 @@ mod page;
 mod probes;
 mod whole;
 
-use app_proxy_control::app::AppName;
-use app_proxy_control::webhook::Event;
-use app_proxy_control::worker::WorkerId;
-use app_proxy_hop::admin::ProblemBody;
-use app_proxy_hop::config::Period;
+use app_proxy_api::apps::AppName;
+use app_proxy_api::units::Period;
+use app_proxy_api::webhooks::Event;
+use app_proxy_api::workers::WorkerId;
+use app_proxy_runtime::admin::ProblemBody;
 use axum::Router;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};

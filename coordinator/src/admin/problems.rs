@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use app_proxy_hop::admin::ProblemBody;
+use app_proxy_runtime::admin::ProblemBody;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::{Ref, RefOr};

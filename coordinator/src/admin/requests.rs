@@ -5,9 +5,9 @@ mod ask;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use app_proxy_control::request::{RequestTrace, WorkerFailure};
-use app_proxy_hop::access_log::join_lines;
-use app_proxy_hop::admin::{Name, Problem, request_id_of};
+use app_proxy_api::requests::{RequestTrace, WorkerFailure};
+use app_proxy_hop::observe::access_log::join_lines;
+use app_proxy_runtime::admin::{Name, Problem, request_id_of};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;

@@ -1,9 +1,9 @@
 //! `GET /api/v1/sessions`, `GET` and `DELETE /api/v1/sessions/{id}`.
 
-use app_proxy_control::list::Page;
-use app_proxy_control::session::SessionView;
-use app_proxy_hop::admin::{Name, Problem};
-use app_proxy_hop::config::Period;
+use app_proxy_api::lists::Page;
+use app_proxy_api::sessions::SessionView;
+use app_proxy_api::units::Period;
+use app_proxy_runtime::admin::{Name, Problem};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;

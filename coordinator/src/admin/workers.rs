@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use app_proxy_control::list::Page;
-use app_proxy_control::worker::{
+use app_proxy_api::lists::Page;
+use app_proxy_api::units::Period;
+use app_proxy_api::workers::{
     DrainRequest, Registered, Registration, WorkerId, WorkerView, check_id,
 };
-use app_proxy_hop::admin::{Name, Problem, Routine};
-use app_proxy_hop::config::Period;
+use app_proxy_runtime::admin::{Name, Problem, Routine};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};

@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use app_proxy_control::app::{App, AppError};
-use app_proxy_control::table::{AppTable, Source, StoredApp, file_epoch};
-use app_proxy_hop::access_log::timestamp;
+use app_proxy_api::apps::{App, AppError};
+use app_proxy_api::table::{AppTable, Source, StoredApp, file_epoch};
+use app_proxy_hop::observe::access_log::timestamp;
 
 use super::{RoutedApp, Snapshot};
 use crate::router::RouteError;
-use crate::store::{AppChange, AppCommit, AppNews, StoreError};
+use app_proxy_store::{AppChange, AppCommit, AppNews, StoreError};
 
 /// A change of the app table.
 #[derive(Clone, Debug)]

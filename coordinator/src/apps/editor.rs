@@ -13,8 +13,8 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app_proxy_control::app::App;
-use app_proxy_hop::request_id::RequestId;
+use app_proxy_api::apps::App;
+use app_proxy_hop::identity::RequestId;
 use async_trait::async_trait;
 use log::{error, info, warn};
 use tokio::sync::{mpsc, oneshot};
@@ -22,7 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::edit::{Draft, Edit, EditError, Outcome};
 use super::{Apps, RoutedApp, Snapshot};
-use crate::store::{Cursor, News, Store, StoreError};
+use app_proxy_store::{Cursor, News, Store, StoreError};
 pub use overlap::Overlap;
 use overlap::Standing;
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use app_proxy_control::app::Labels;
-use app_proxy_control::worker::{Load, Registration};
+use app_proxy_api::apps::Labels;
+use app_proxy_api::workers::{Load, Registration};
 use app_proxy_hop::config::TimeoutsSection;
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ use super::PoolError;
 use super::worker::{Description, PoolWorker, WorkerLoad, ring_address};
 use crate::clock::now_ms;
 use crate::config::WorkerSection;
-use crate::store::{StoredDrain, StoredWorker};
+use app_proxy_store::{StoredDrain, StoredWorker};
 
 /// For how long it is remembered which process of a worker has left, at least: what that one said
 /// before may come late.

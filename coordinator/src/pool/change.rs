@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app_proxy_control::app::Labels;
-use app_proxy_control::worker::{Registered, Registration};
-use app_proxy_hop::address::Address;
-use app_proxy_hop::config::{Period, TimeoutsSection};
+use app_proxy_api::address::Address;
+use app_proxy_api::apps::Labels;
+use app_proxy_api::units::Period;
+use app_proxy_api::workers::{Registered, Registration};
+use app_proxy_hop::config::TimeoutsSection;
 use log::{info, warn};
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 use tokio::task::spawn_blocking;
@@ -17,7 +18,8 @@ use super::book::{Changed, Known, lasting};
 use super::{Pool, PoolError};
 use crate::clock::now_ms;
 use crate::config::WorkerSection;
-use crate::store::{StoreError, StoredDrain, StoredWorker};
+use app_proxy_hop::forwarding;
+use app_proxy_store::{StoreError, StoredDrain, StoredWorker};
 
 /// Most selectors that have a ring of their own; the others share the ring of all workers, which
 /// takes longer.
@@ -488,10 +490,10 @@ async fn look_up(address: &Address) -> Result<PeerAddr, PoolError> {
         cause,
     };
     if !address.is_name() {
-        return address.resolve().map_err(unresolved);
+        return forwarding::resolve(address).map_err(unresolved);
     }
     let name = address.clone();
-    match spawn_blocking(move || name.resolve()).await {
+    match spawn_blocking(move || forwarding::resolve(&name)).await {
         Ok(resolved) => resolved.map_err(unresolved),
         Err(e) => Err(PoolError::Internal(e.to_string())),
     }

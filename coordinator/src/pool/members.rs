@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use app_proxy_control::app::Labels;
+use app_proxy_api::apps::Labels;
 use async_trait::async_trait;
 use futures::FutureExt;
 use log::error;

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex as StdMutex;
 
-use app_proxy_control::worker::Registration;
-use app_proxy_hop::config::Period;
+use app_proxy_api::units::Period;
+use app_proxy_api::workers::Registration;
 use async_trait::async_trait;
 use serde_json::json;
 
 use super::*;
 use crate::clock::now_ms;
-use crate::store::{
+use app_proxy_store::{
     ActivityBatch, AppCommit, Contents, Cursor, News, StoredDrain, StoredWebhook, StoredWorker,
 };
 

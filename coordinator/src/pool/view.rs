@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use app_proxy_control::worker::{DrainView, WorkerSource, WorkerView};
-use app_proxy_hop::access_log::timestamp;
+use app_proxy_api::workers::{DrainView, WorkerSource, WorkerView};
+use app_proxy_hop::observe::access_log::timestamp;
 use tokio::time::Instant;
 
 use super::Pool;
 use super::book::{Lease, Member};
 use super::members::Members;
-use crate::store::StoredDrain;
+use app_proxy_store::StoredDrain;
 
 impl Pool {
     /// All workers by their identifiers. How many sessions they have is for the caller to say.

@@ -4,9 +4,9 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use app_proxy_control::app::Labels;
-use app_proxy_control::worker::Registration;
-use app_proxy_hop::address::Address;
+use app_proxy_api::address::Address;
+use app_proxy_api::apps::Labels;
+use app_proxy_api::workers::Registration;
 use app_proxy_hop::config::TimeoutsSection;
 use app_proxy_hop::forwarding::{PeerTimeouts, peer};
 use http::Extensions;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use app_proxy_control::app::AppError;
+use app_proxy_api::apps::AppError;
 use rpds::HashTrieMapSync;
 
 use super::{

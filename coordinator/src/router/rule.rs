@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use app_proxy_control::app::{App, AppError};
+use app_proxy_api::apps::{App, AppError};
 
 use super::{HostError, HostName, is_reserved};
 
@@ -95,7 +95,7 @@ impl Rule {
 /// # Errors
 /// Which of them is none, and why.
 pub fn rules(app: &App) -> Result<Vec<Rule>, AppError> {
-    let rule = |(index, rule): (usize, &app_proxy_control::app::MatchRule)| {
+    let rule = |(index, rule): (usize, &app_proxy_api::apps::MatchRule)| {
         Rule::new(rule.host.as_deref(), rule.path.as_deref()).map_err(|error| {
             let key = if matches!(error, RuleError::Host { .. }) {
                 "host"

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use app_proxy_control::session::SessionView;
-use app_proxy_hop::request_id::{KeptId, RequestId};
+use app_proxy_api::sessions::SessionView;
+use app_proxy_hop::identity::{KeptId, RequestId};
 use app_proxy_hop::streams::{CloseReason, Opened};
 use app_proxy_hop::websocket::StreamObserver;
 use app_proxy_hop::websocket::observer::Direction;

@@ -278,7 +278,7 @@ impl BackgroundService for SessionTable {
 mod tests {
     use super::*;
     use crate::sessions::cookie::SessionKey;
-    use app_proxy_hop::request_id::RequestId;
+    use app_proxy_hop::identity::RequestId;
 
     fn record(key: &SessionKey) -> Arc<SessionRecord> {
         Arc::new(SessionRecord::new(

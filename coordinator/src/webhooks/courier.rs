@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use app_proxy_control::webhook::{Event, WebhookUrl};
+use app_proxy_api::webhooks::{Event, WebhookUrl};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use http_body_util::Full;
@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::OnceCell;
 
 use super::sign::SigningKey;
-use crate::usage::Now;
+use crate::activation::usage::Now;
 
 /// How long a scheduler has to answer.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use app_proxy_control::webhook::WebhookUrl;
+use app_proxy_api::webhooks::WebhookUrl;
 use async_trait::async_trait;
 use http::StatusCode;
 use log::{error, info, warn};
@@ -19,8 +19,8 @@ use super::Waiting;
 use super::courier::{Courier, NotTaken};
 use super::lanes::Lanes;
 use super::schedule::{Schedule, time_left};
-use crate::store::{Store, StoredWebhook};
-use crate::usage::Now;
+use crate::activation::usage::Now;
+use app_proxy_store::{Store, StoredWebhook};
 
 /// Most events that wait. Beyond them the oldest gives way: it has been tried most often, and says
 /// least about how things are now.

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use app_proxy_control::webhook::{EventData, EventKind};
-use app_proxy_hop::request_id::RequestId;
+use app_proxy_api::webhooks::{EventData, EventKind};
+use app_proxy_hop::identity::RequestId;
 use async_trait::async_trait;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::store::{
+use app_proxy_store::{
     ActivityBatch, AppCommit, Contents, Cursor, News, SessionActivity, StoreError, StoredWorker,
 };
 
@@ -19,7 +19,7 @@ use crate::store::{
 #[derive(Default)]
 pub(crate) struct FakeStore {
     pub(crate) webhooks: Mutex<BTreeMap<String, StoredWebhook>>,
-    pub(crate) activity: Mutex<Vec<crate::store::AppActivity>>,
+    pub(crate) activity: Mutex<Vec<app_proxy_store::AppActivity>>,
     pub(crate) broken: bool,
 }
 

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use app_proxy_control::app::{Affinity, UpstreamPath, check_name};
-use app_proxy_hop::address::Address;
+use app_proxy_api::address::Address;
+use app_proxy_api::apps::{Affinity, UpstreamPath, check_name};
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
@@ -111,7 +111,7 @@ fn name(text: &str) -> Result<String, String> {
 
 fn address(text: &str) -> Result<Address, String> {
     text.parse()
-        .map_err(|e: app_proxy_hop::address::AddressError| e.to_string())
+        .map_err(|e: app_proxy_api::address::AddressError| e.to_string())
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

@@ -1,6 +1,6 @@
 //! `app-proxyctl workers` and `app-proxyctl drain`.
 
-use app_proxy_hop::config::Period;
+use app_proxy_api::units::Period;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 

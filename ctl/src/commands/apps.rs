@@ -2,9 +2,9 @@
 
 mod file;
 
-use app_proxy_control::app::{App, AppTimeouts, Endpoint};
-use app_proxy_control::client::Call;
-use app_proxy_control::table::StoredApp;
+use app_proxy_api::apps::{App, AppTimeouts, Endpoint};
+use app_proxy_api::client::Call;
+use app_proxy_api::table::StoredApp;
 use http::{HeaderValue, Method, StatusCode, header};
 
 use super::Several;

@@ -4,9 +4,9 @@ mod apps;
 mod metrics;
 mod workers;
 
-use app_proxy_control::client::{Call, ClientError};
-use app_proxy_control::table::{AppList, StoredApp};
-use app_proxy_control::worker::WorkerView;
+use app_proxy_api::client::{Call, ClientError};
+use app_proxy_api::table::{AppList, StoredApp};
+use app_proxy_api::workers::WorkerView;
 use serde::Serialize;
 use tokio::time::{Duration, Instant, sleep};
 

@@ -4,8 +4,8 @@ mod progress;
 
 use std::time::Duration;
 
-use app_proxy_control::client::{Answer, Call, ClientError};
-use app_proxy_control::worker::{DrainRequest, WorkerView};
+use app_proxy_api::client::{Answer, Call, ClientError};
+use app_proxy_api::workers::{DrainRequest, WorkerView};
 use http::Method;
 use tokio::time::{Instant, sleep};
 

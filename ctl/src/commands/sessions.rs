@@ -1,7 +1,7 @@
 //! `app-proxyctl sessions`.
 
-use app_proxy_control::client::Call;
-use app_proxy_control::session::SessionView;
+use app_proxy_api::client::Call;
+use app_proxy_api::sessions::SessionView;
 use http::Method;
 
 use super::Several;

@@ -1,7 +1,7 @@
 //! `app-proxyctl workers`.
 
-use app_proxy_control::client::Call;
-use app_proxy_control::worker::WorkerView;
+use app_proxy_api::client::Call;
+use app_proxy_api::workers::WorkerView;
 use http::Method;
 
 use super::drain;

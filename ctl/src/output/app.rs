@@ -1,7 +1,7 @@
 //! Apps, for people.
 
-use app_proxy_control::app::{Affinity, App, Labels, UpstreamPath};
-use app_proxy_control::table::{Source, StoredApp};
+use app_proxy_api::apps::{Affinity, App, Labels, UpstreamPath};
+use app_proxy_api::table::{Source, StoredApp};
 use chrono::{DateTime, Utc};
 
 use super::{Column, Shown, ago};
@@ -108,7 +108,7 @@ fn rules(app: &App) -> String {
     if app.rules.is_empty() {
         return format!("/apps/{}", app.name);
     }
-    let rule = |rule: &app_proxy_control::app::MatchRule| {
+    let rule = |rule: &app_proxy_api::apps::MatchRule| {
         format!(
             "{}{}",
             rule.host.as_deref().unwrap_or_default(),

@@ -1,6 +1,6 @@
 //! Sessions, for people.
 
-use app_proxy_control::session::SessionView;
+use app_proxy_api::sessions::SessionView;
 use chrono::{DateTime, Utc};
 
 use super::{Column, Shown, ago, bytes};

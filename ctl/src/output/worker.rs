@@ -1,6 +1,6 @@
 //! Workers, for people.
 
-use app_proxy_control::worker::{WorkerSource, WorkerView};
+use app_proxy_api::workers::{WorkerSource, WorkerView};
 use chrono::{DateTime, Utc};
 
 use super::app::labels;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, header};
 
 use super::{Failure, Tier};
-use crate::request_id::RequestId;
+use crate::identity::RequestId;
 
 /// A body and its media type.
 #[derive(Debug)]

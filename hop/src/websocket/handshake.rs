@@ -73,11 +73,11 @@ pub(super) fn validate(request: &RequestHeader) -> Result<(), Failure> {
 }
 
 /// A connection to the next hop whose handshake has been answered.
-pub(super) struct Upstream {
+pub(crate) struct Upstream {
     /// The connection.
-    pub(super) session: UpstreamSession,
+    pub(crate) session: UpstreamSession,
     /// The answer: 101, or the refusal.
-    pub(super) response: ResponseHeader,
+    pub(crate) response: ResponseHeader,
 }
 
 /// Connects to `peer` and speaks the handshake with it.
@@ -85,7 +85,7 @@ pub(super) struct Upstream {
 /// # Errors
 /// Errors of connecting have types of Pingora's `Connect…`: nothing has been sent, another peer may
 /// be tried. All others end the request. Both have the upstream as their source.
-pub(super) async fn shake_hands(
+pub(crate) async fn shake_hands(
     connector: &TransportConnector,
     peer: &HttpPeer,
     request: RequestHeader,

@@ -10,13 +10,13 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session as HttpSession;
 
 use super::handshake::{Upstream, shake_hands, validate};
-use super::tunnel::{StreamObserver, relay_refusal, upgrade};
 use crate::error::Failure;
 use crate::exchange::Exchange;
 use crate::forwarding::prepare_websocket_request;
+use crate::identity::RequestId;
 use crate::phase::log_unconnected;
-use crate::request_id::RequestId;
 use crate::response::finish_header;
+use crate::tunnel::{StreamObserver, relay_refusal, upgrade};
 
 /// What a tier brings to a WebSocket: where it goes, and what its headers are on the way.
 pub trait NextHop: Send {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use app_proxy_control::table::{AppList, StoredApp};
-use app_proxy_hop::address::Address;
+use app_proxy_api::address::Address;
+use app_proxy_api::table::{AppList, StoredApp};
 use app_proxy_hop::config::TimeoutsSection;
-use app_proxy_hop::forwarding::{PeerTimeouts, peer};
+use app_proxy_hop::forwarding::{PeerTimeouts, peer, resolve};
 use app_proxy_hop::streams::CloseReason;
 use arc_swap::{ArcSwap, Guard};
 use log::warn;
@@ -251,7 +251,7 @@ impl Known<'_> {
         same: Option<&Arc<Endpoint>>,
     ) -> Result<PeerAddr, String> {
         if !address.is_name() {
-            return address.resolve().map_err(|e| e.to_string());
+            return resolve(address).map_err(|e| e.to_string());
         }
         match (self.names.get(address), same) {
             (Some(Ok(resolved)), _) => Ok(resolved.clone()),

@@ -5,8 +5,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use app_proxy_control::table::StoredApp;
-use app_proxy_hop::address::Address;
+use app_proxy_api::address::Address;
+use app_proxy_api::table::StoredApp;
+use app_proxy_hop::forwarding::resolve;
 use futures::future::{BoxFuture, Shared};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, Stream, StreamExt};
@@ -83,7 +84,7 @@ impl Lookups {
             // It is never closed.
             let slot = running.slots.acquire().await;
             let asked = wanted.clone();
-            let found = spawn_blocking(move || asked.resolve().map_err(|e| e.to_string())).await;
+            let found = spawn_blocking(move || resolve(&asked).map_err(|e| e.to_string())).await;
             drop(slot);
             running.lookups().remove(&wanted);
             flat(found)

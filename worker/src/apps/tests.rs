@@ -1,8 +1,9 @@
 //! Tests of the tables.
 
-use app_proxy_control::app::App;
-use app_proxy_control::table::{AppList, AppTable};
-use app_proxy_hop::config::{Period, TimeoutsSection};
+use app_proxy_api::apps::App;
+use app_proxy_api::table::{AppList, AppTable};
+use app_proxy_api::units::Period;
+use app_proxy_hop::config::TimeoutsSection;
 
 use super::names::Names;
 use super::*;

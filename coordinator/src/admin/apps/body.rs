@@ -1,7 +1,7 @@
 //! The body of `PUT /api/v1/apps/{name}`: read whole, or refused with the field that is wrong.
 
-use app_proxy_control::app::{App, AppError};
-use app_proxy_hop::admin::Problem;
+use app_proxy_api::apps::{App, AppError};
+use app_proxy_runtime::admin::Problem;
 use serde_json::{Map, Value};
 
 use crate::admin::input::bad_request;

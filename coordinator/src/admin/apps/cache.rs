@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use app_proxy_control::table::AppTable;
+use app_proxy_api::table::AppTable;
 use axum::body::Bytes;
 
 /// As many different answers are kept: the whole table, and what changed last for those who are one

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use app_proxy_control::request::RequestEvents;
+use app_proxy_api::requests::RequestEvents;
 use app_proxy_hop::header::TOKEN;
-use app_proxy_hop::request_id::RequestId;
+use app_proxy_hop::identity::RequestId;
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};

@@ -218,7 +218,7 @@ fn what_another_process_writes_is_followed() {
     let news = theirs
         .table
         .changes(mine.table.revision(), Some(mine.table.epoch()));
-    let state = |news: &app_proxy_control::table::AppList| app_proxy_control::table::TableState {
+    let state = |news: &app_proxy_api::table::AppList| app_proxy_api::table::TableState {
         epoch: news.epoch.clone(),
         revision: news.revision,
         horizon: 0,

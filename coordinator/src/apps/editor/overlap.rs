@@ -7,7 +7,7 @@ use log::warn;
 use tokio::time::{Instant, sleep};
 
 use super::EditorTask;
-use crate::store::{Served, StoreError};
+use app_proxy_store::{Served, StoreError};
 
 /// How long a caller is kept waiting for another process, which may have been killed.
 const LONGEST: Duration = Duration::from_secs(2);

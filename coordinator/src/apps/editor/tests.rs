@@ -1,14 +1,14 @@
 //! Tests of what callers are told, and of what two processes with one store make of each other's
 //! changes.
 
-use app_proxy_control::table::AppTable;
+use app_proxy_api::table::AppTable;
 use serde_json::{Value, json};
 
 use super::super::edit::Condition;
 use super::*;
-use crate::store::late::LateStore;
-use crate::store::memory::MemoryStore;
-use crate::usage::Now;
+use crate::activation::usage::Now;
+use app_proxy_store::late::LateStore;
+use app_proxy_store::memory::MemoryStore;
 
 struct Nobody;
 

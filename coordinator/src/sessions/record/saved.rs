@@ -4,13 +4,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
-use app_proxy_hop::request_id::{KeptId, RequestId};
+use app_proxy_hop::identity::{KeptId, RequestId};
 use http::HeaderValue;
 
 use super::SessionRecord;
 use crate::pool::PoolWorker;
 use crate::sessions::cookie::SessionId;
-use crate::store::{Counts, SessionActivity, StoredSession};
+use app_proxy_store::{Counts, SessionActivity, StoredSession};
 
 impl SessionRecord {
     /// The record of a stored session; none when what is stored is none of ours.

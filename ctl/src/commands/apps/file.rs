@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io::{self, Read};
 use std::path::Path;
 
-use app_proxy_control::app::{App, AppError};
+use app_proxy_api::apps::{App, AppError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_yaml::Value;

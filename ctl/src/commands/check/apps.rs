@@ -1,7 +1,7 @@
 //! Findings about apps: whether there is somewhere for their requests to go.
 
-use app_proxy_control::table::StoredApp;
-use app_proxy_control::worker::WorkerView;
+use app_proxy_api::table::StoredApp;
+use app_proxy_api::workers::WorkerView;
 
 use super::{Finding, Level};
 

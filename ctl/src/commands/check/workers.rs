@@ -1,7 +1,7 @@
 //! Findings about workers: health, drains, and whether they follow the app table.
 
-use app_proxy_control::table::AppList;
-use app_proxy_control::worker::WorkerView;
+use app_proxy_api::table::AppList;
+use app_proxy_api::workers::WorkerView;
 
 use super::{Finding, Level};
 

@@ -1,7 +1,7 @@
 //! How far a drain is, and what became of what was at the worker.
 
-use app_proxy_control::worker::{DrainView, WorkerView};
-use app_proxy_hop::config::Period;
+use app_proxy_api::units::Period;
+use app_proxy_api::workers::{DrainView, WorkerView};
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// How much clocks may differ before the other's time is believed: a `Date` has whole seconds.

@@ -1,0 +1,11 @@
+//! The way of a request through the coordinator, one file for each group of Pingora's phases.
+
+pub mod proxy;
+
+pub mod context;
+
+pub mod admission;
+pub mod origin;
+
+pub mod forward;
+pub mod websocket;

@@ -1,0 +1,375 @@
+//! What a line says.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use http::{HeaderValue, Method, Uri, Version};
+
+use crate::error::Tier;
+use crate::identity::RequestId;
+use crate::observe::access_log::fields::Fields;
+use crate::websocket::observer::Direction;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A request that is no stream has ended.
+    Request,
+    /// A stream has opened.
+    StreamOpen,
+    /// A stream has ended.
+    StreamClose,
+    /// A WebSocket message has passed.
+    Message,
+}
+
+impl Event {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::StreamOpen => "stream_open",
+            Self::StreamClose => "stream_close",
+            Self::Message => "message",
+        }
+    }
+}
+
+/// What kind of exchange a request is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// One request, one response.
+    #[default]
+    Http,
+    /// A WebSocket.
+    WebSocket,
+    /// Server-sent events.
+    Sse,
+    /// gRPC.
+    Grpc,
+}
+
+impl Kind {
+    /// The value of `kind`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::WebSocket => "websocket",
+            Self::Sse => "sse",
+            Self::Grpc => "grpc",
+        }
+    }
+}
+
+/// The name of a direction in `direction`, and its letter in a message's identifier
+/// (docs/request-id.md, rule 16).
+const fn direction_name(direction: Direction) -> (&'static str, char) {
+    match direction {
+        Direction::FromClient => ("client", 'c'),
+        Direction::FromServer => ("server", 's'),
+    }
+}
+
+/// What is known of a request from its beginning on: the same in each of its lines.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// `request_id`.
+    pub request_id: RequestId,
+    /// `client_request_id`: a valid one that was refused.
+    pub client_request_id: Option<RequestId>,
+    /// `session_id`.
+    pub session_id: Option<HeaderValue>,
+    /// `origin_request_id`: the request that created the session.
+    pub origin_request_id: Option<RequestId>,
+    /// `app`.
+    pub app: Option<Arc<str>>,
+    /// `worker`.
+    pub worker: Option<Arc<str>>,
+    /// `endpoint`: the application's address.
+    pub endpoint: Option<Arc<str>>,
+    /// `client`: where the request came from, as far as it is believed.
+    pub client: Option<IpAddr>,
+    /// `method`.
+    pub method: Method,
+    /// `host`.
+    pub host: Option<HeaderValue>,
+    /// `path`; its query is written only where the configuration asks for it.
+    pub uri: Uri,
+    /// `protocol`.
+    pub version: Version,
+    /// `kind`.
+    pub kind: Kind,
+    /// `trace_id`, of a valid `traceparent`.
+    pub trace_id: Option<[u8; 32]>,
+}
+
+impl Facts {
+    /// What is known before a request has been looked at: nothing.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self {
+            request_id: RequestId::unset(),
+            client_request_id: None,
+            session_id: None,
+            origin_request_id: None,
+            app: None,
+            worker: None,
+            endpoint: None,
+            client: None,
+            method: Method::GET,
+            host: None,
+            uri: Uri::default(),
+            version: Version::HTTP_11,
+            kind: Kind::Http,
+            trace_id: None,
+        }
+    }
+}
+
+impl Facts {
+    /// Lets go of the buffer of the request that brought them: a stream that has opened may live
+    /// for days.
+    pub fn detach(&mut self) {
+        for value in [&mut self.host, &mut self.session_id].into_iter().flatten() {
+            *value = HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
+        }
+    }
+}
+
+/// What has become of a request by the time of a line; what is not known is absent.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// `status`.
+    pub status: Option<u16>,
+    /// `error`: the code of what went wrong.
+    pub error: Option<&'static str>,
+    /// `attempts`: how many next hops were tried.
+    pub attempts: u32,
+    /// `bytes_in`: body bytes from the client.
+    pub bytes_in: u64,
+    /// `bytes_out`: body bytes to the client.
+    pub bytes_out: u64,
+    /// `messages_in` and `messages_out`.
+    pub messages: Option<(u64, u64)>,
+    /// `close_code`: of the first close frame.
+    pub close_code: Option<u16>,
+    /// `closed_by`: `client`, `upstream` or `proxy`.
+    pub closed_by: Option<&'static str>,
+    /// `duration_ms`.
+    pub duration: Option<Duration>,
+    /// `connect_ms`: how long the connection to the next hop took, when it was made for this
+    /// request.
+    pub connect: Option<Duration>,
+    /// `ttfb_ms`: until the response header.
+    pub first_byte: Option<Duration>,
+    /// `connection_reused`: whether the connection to the next hop was.
+    pub reused: Option<bool>,
+    /// `direction` and the number in `message_id`.
+    pub message: Option<(Direction, u64)>,
+}
+
+/// One line.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// `ts`: when it happened.
+    pub time: SystemTime,
+    /// `tier`.
+    pub tier: Tier,
+    /// `event`.
+    pub event: Event,
+    /// What the request is.
+    pub facts: Facts,
+    /// What has become of it.
+    pub outcome: Outcome,
+}
+
+impl Line {
+    /// Writes the line with its end into `buffer`.
+    pub(super) fn write(&self, buffer: &mut Vec<u8>, with_query: bool) {
+        self.fields(Fields::new(buffer), with_query);
+        buffer.push(b'\n');
+    }
+
+    fn fields(&self, mut fields: Fields<'_>, with_query: bool) {
+        let Self { facts, outcome, .. } = self;
+        fields.text("ts", &timestamp(self.time));
+        fields.text("tier", self.tier.as_str());
+        fields.text("event", self.event.as_str());
+        fields.text("request_id", facts.request_id.as_str());
+        fields.text_if(
+            "client_request_id",
+            facts.client_request_id.as_ref().map(RequestId::as_str),
+        );
+        fields.text_if("session_id", facts.session_id.as_ref().map(text));
+        fields.text_if(
+            "origin_request_id",
+            facts.origin_request_id.as_ref().map(RequestId::as_str),
+        );
+        fields.text_if("app", facts.app.as_deref());
+        fields.text_if("worker", facts.worker.as_deref());
+        fields.text_if("endpoint", facts.endpoint.as_deref());
+        fields.address_if("client", facts.client);
+        fields.text("method", facts.method.as_str());
+        fields.text_if("host", facts.host.as_ref().map(text));
+        let query = if with_query {
+            facts.uri.path_and_query()
+        } else {
+            None
+        };
+        fields.text(
+            "path",
+            query.map_or_else(|| facts.uri.path(), |whole| whole.as_str()),
+        );
+        fields.text("protocol", protocol(facts.version));
+        fields.text("kind", facts.kind.as_str());
+        fields.text_if(
+            "trace_id",
+            facts
+                .trace_id
+                .as_ref()
+                .and_then(|id| std::str::from_utf8(id).ok()),
+        );
+        if let Some((direction, number)) = outcome.message {
+            let (name, letter) = direction_name(direction);
+            fields.text(
+                "message_id",
+                &format!("{}#{letter}{number}", facts.request_id),
+            );
+            fields.text("direction", name);
+            match direction {
+                Direction::FromClient => fields.number("bytes_in", outcome.bytes_in),
+                Direction::FromServer => fields.number("bytes_out", outcome.bytes_out),
+            }
+            return fields.end();
+        }
+        fields.number_if("status", outcome.status);
+        fields.text_if("error", outcome.error);
+        fields.number_if(
+            "attempts",
+            (outcome.attempts > 0).then_some(outcome.attempts),
+        );
+        if self.event != Event::StreamOpen {
+            fields.number("bytes_in", outcome.bytes_in);
+            fields.number("bytes_out", outcome.bytes_out);
+        }
+        fields.number_if("messages_in", outcome.messages.map(|(count, _)| count));
+        fields.number_if("messages_out", outcome.messages.map(|(_, count)| count));
+        fields.number_if("close_code", outcome.close_code);
+        fields.text_if("closed_by", outcome.closed_by);
+        fields.millis_if("duration_ms", outcome.duration);
+        fields.millis_if("connect_ms", outcome.connect);
+        fields.millis_if("ttfb_ms", outcome.first_byte);
+        fields.truth_if("connection_reused", outcome.reused);
+        fields.end();
+    }
+}
+
+/// A header value as text; bytes outside printable ASCII make it unreadable, and the log must stay
+/// valid UTF-8.
+fn text(value: &HeaderValue) -> &str {
+    value.to_str().unwrap_or("(unprintable)")
+}
+
+/// A time as logs and the API write it: RFC 3339, UTC, with milliseconds.
+#[must_use]
+pub fn timestamp(time: SystemTime) -> String {
+    DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+const fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_3 => "HTTP/3",
+        _ => "HTTP/1.1",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line() -> Line {
+        Line {
+            time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_500),
+            tier: Tier::Worker,
+            event: Event::StreamClose,
+            facts: Facts {
+                request_id: RequestId::accept(&HeaderValue::from_static("id-1")).unwrap(),
+                client_request_id: RequestId::accept(&HeaderValue::from_static("theirs")).ok(),
+                session_id: Some(HeaderValue::from_static("s")),
+                origin_request_id: RequestId::accept(&HeaderValue::from_static("id-0")).ok(),
+                app: Some("app".into()),
+                worker: Some("w1".into()),
+                endpoint: Some("127.0.0.1:1".into()),
+                client: Some("192.0.2.1".parse().unwrap()),
+                method: Method::GET,
+                host: Some(HeaderValue::from_static("h\"ost")),
+                uri: Uri::from_static("/a?secret=1"),
+                version: Version::HTTP_11,
+                kind: Kind::WebSocket,
+                trace_id: Some([b'a'; 32]),
+            },
+            outcome: Outcome {
+                status: Some(101),
+                error: Some("client_gone"),
+                attempts: 2,
+                bytes_in: 3,
+                bytes_out: 4,
+                messages: Some((1, 2)),
+                close_code: Some(1000),
+                closed_by: Some("client"),
+                duration: Some(Duration::from_micros(1_500)),
+                connect: Some(Duration::from_micros(250)),
+                first_byte: Some(Duration::from_millis(1)),
+                reused: Some(false),
+                message: None,
+            },
+        }
+    }
+
+    fn written(line: &Line, with_query: bool) -> String {
+        let mut buffer = Vec::new();
+        line.write(&mut buffer, with_query);
+        String::from_utf8(buffer).unwrap()
+    }
+
+    /// The names and their order are a contract: whoever changes them changes this file and
+    /// docs/access-log.md.
+    #[test]
+    fn the_fields_are_the_golden_ones() {
+        let golden = concat!(
+            r#"{"ts":"1970-01-01T00:00:01.500Z","tier":"worker","event":"stream_close","request_id":"id-1","#,
+            r#""client_request_id":"theirs","session_id":"s","origin_request_id":"id-0","app":"app","worker":"w1","#,
+            r#""endpoint":"127.0.0.1:1","client":"192.0.2.1","method":"GET","host":"h\"ost","path":"/a","#,
+            r#""protocol":"HTTP/1.1","kind":"websocket","trace_id":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","status":101,"#,
+            r#""error":"client_gone","attempts":2,"bytes_in":3,"bytes_out":4,"messages_in":1,"messages_out":2,"#,
+            r#""close_code":1000,"closed_by":"client","duration_ms":1.500,"connect_ms":0.250,"ttfb_ms":1.000,"connection_reused":false}"#,
+            "\n"
+        );
+        assert_eq!(written(&line(), false), golden);
+    }
+
+    #[test]
+    fn the_query_is_written_only_when_asked_for() {
+        assert!(!written(&line(), false).contains("secret"));
+        assert!(written(&line(), true).contains(r#""path":"/a?secret=1""#));
+    }
+
+    #[test]
+    fn rule_16_a_message_has_its_number_and_direction_in_its_identifier() {
+        let mut line = line();
+        line.event = Event::Message;
+        line.outcome.message = Some((Direction::FromServer, 7));
+        let value: serde_json::Value = serde_json::from_str(&written(&line, false)).unwrap();
+        assert_eq!(value["message_id"], "id-1#s7");
+        assert_eq!(value["direction"], "server");
+        assert_eq!(
+            (&value["bytes_out"], value.get("bytes_in")),
+            (&serde_json::json!(4), None)
+        );
+    }
+}

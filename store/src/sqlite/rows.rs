@@ -1,0 +1,146 @@
+//! Rows and what they stand for.
+//!
+//! SQLite's integers have a sign: what is too large for them becomes the largest, and what is
+//! negative 0.
+
+use std::net::IpAddr;
+
+use app_proxy_api::table::StoredApp;
+use rusqlite::Row;
+use serde::de::DeserializeOwned;
+
+use crate::sqlite::fault::Fault;
+use crate::{AppActivity, StoredDrain, StoredSession, StoredWebhook, StoredWorker};
+
+/// The columns of an app, as [`app`] reads them.
+pub(super) const APP: &str = "name, revision, value";
+/// The columns of a worker, as [`worker`] reads them.
+pub(super) const WORKER: &str = "id, registration, drain_since_ms, drain_deadline_ms";
+/// The columns of a session, as [`session`] reads them.
+pub(super) const SESSION: &str = "id, mac, app, worker, moves, origin_request_id, last_request_id, client, \
+    created_ms, active_ms, requests, bytes_in, bytes_out, draining_streams";
+/// The columns of an app's activity, as [`activity`] reads them.
+pub(super) const ACTIVITY: &str = "app, active_ms, quiet_since_ms, idle_told_ms";
+/// The columns of a webhook, as [`webhook`] reads them.
+pub(super) const WEBHOOK: &str = "id, url, event, created_ms";
+
+/// A number as SQLite keeps it.
+pub(super) fn to_sql(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A number that SQLite has kept.
+pub(super) fn from_sql(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+fn number(row: &Row<'_>, column: usize) -> Result<u64, Fault> {
+    Ok(from_sql(row.get(column)?))
+}
+
+fn small_number(row: &Row<'_>, column: usize) -> Result<u32, Fault> {
+    Ok(u32::try_from(number(row, column)?).unwrap_or(u32::MAX))
+}
+
+fn parse<T: DeserializeOwned>(what: &str, name: &str, json: &str) -> Result<T, Fault> {
+    serde_json::from_str(json).map_err(|error| Fault::row(what, name, error))
+}
+
+/// JSON for a column.
+pub(super) fn json<T: serde::Serialize>(
+    what: &str,
+    name: &str,
+    value: &T,
+) -> Result<String, Fault> {
+    serde_json::to_string(value).map_err(|error| Fault::row(what, name, error))
+}
+
+/// A name and a number.
+pub(super) fn named_number(row: &Row<'_>) -> Result<(String, u64), Fault> {
+    Ok((row.get(0)?, number(row, 1)?))
+}
+
+/// An app.
+pub(super) fn app(row: &Row<'_>) -> Result<StoredApp, Fault> {
+    let (name, revision) = named_number(row)?;
+    let app: StoredApp = parse(
+        "app",
+        &name,
+        row.get_ref(2)?
+            .as_str()
+            .map_err(|e| Fault::row("app", &name, e))?,
+    )?;
+    if (app.app.name.as_str(), app.revision) == (&*name, revision) {
+        Ok(app)
+    } else {
+        let says = format!(
+            "its row has revision {revision}, its value is `{}` of revision {}",
+            app.app.name, app.revision
+        );
+        Err(Fault::row("app", &name, says))
+    }
+}
+
+/// A worker.
+pub(super) fn worker(row: &Row<'_>) -> Result<StoredWorker, Fault> {
+    let id: String = row.get(0)?;
+    let registration: Option<String> = row.get(1)?;
+    let registration = registration
+        .map(|json| parse("worker", &id, &json))
+        .transpose()?;
+    let times: (Option<i64>, Option<i64>) = (row.get(2)?, row.get(3)?);
+    let drain = |(since, deadline)| StoredDrain {
+        since_ms: from_sql(since),
+        deadline_ms: from_sql(deadline),
+    };
+    Ok(StoredWorker {
+        id,
+        registration,
+        drain: times.0.zip(times.1).map(drain),
+    })
+}
+
+/// A session.
+pub(super) fn session(row: &Row<'_>) -> Result<StoredSession, Fault> {
+    let id: String = row.get(0)?;
+    let client: Option<String> = row.get(7)?;
+    let client = client.map(|text| text.parse::<IpAddr>()).transpose();
+    Ok(StoredSession {
+        client: client.map_err(|error| Fault::row("session", &id, error))?,
+        id,
+        mac: row.get(1)?,
+        app: row.get(2)?,
+        worker: row.get(3)?,
+        moves: small_number(row, 4)?,
+        origin_request_id: row.get(5)?,
+        last_request_id: row.get(6)?,
+        created_ms: number(row, 8)?,
+        active_ms: number(row, 9)?,
+        requests: number(row, 10)?,
+        bytes_in: number(row, 11)?,
+        bytes_out: number(row, 12)?,
+        draining_streams: small_number(row, 13)?,
+    })
+}
+
+/// An app's activity.
+pub(super) fn activity(row: &Row<'_>) -> Result<AppActivity, Fault> {
+    let (active_ms, quiet_since_ms, idle_told_ms) =
+        (number(row, 1)?, number(row, 2)?, number(row, 3)?);
+    Ok(AppActivity {
+        app: row.get(0)?,
+        active_ms,
+        quiet_since_ms,
+        idle_told_ms,
+    })
+}
+
+/// A webhook.
+pub(super) fn webhook(row: &Row<'_>) -> Result<StoredWebhook, Fault> {
+    let (id, event): (String, String) = (row.get(0)?, row.get(2)?);
+    Ok(StoredWebhook {
+        url: row.get(1)?,
+        event: parse("webhook", &id, &event)?,
+        created_ms: number(row, 3)?,
+    })
+}

@@ -1,0 +1,387 @@
+//! Writing: each change is one transaction, all of it or nothing.
+
+use app_proxy_api::table::StoredApp;
+use rusqlite::{
+    CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params,
+};
+
+use crate::sqlite::fault::Fault;
+use crate::sqlite::rows::{json, to_sql};
+use crate::{
+    ActivityBatch, AppActivity, AppChange, AppCommit, Served, SessionActivity, StoredWebhook,
+    StoredWorker,
+};
+
+/// Rows that one transaction of [`trim`] deletes at most, so that others wait for little.
+pub(super) const TRIMMED_AT_ONCE: u64 = 2_000;
+
+/// Does something in a transaction that is alone in writing from its beginning on.
+fn alone<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let done = work(&transaction)?;
+    transaction.commit()?;
+    Ok(done)
+}
+
+/// Counts a change by `writer`.
+fn next_change(transaction: &Transaction<'_>, writer: i64) -> Result<i64, Fault> {
+    let mut statement = transaction.prepare_cached(
+        "UPDATE marks SET changed_by_another = iif(changed_by = ?1, changed_by_another, changed),
+             changed = changed + 1, changed_by = ?1
+         WHERE what = 'all' RETURNING changed",
+    )?;
+    Ok(statement.query_row((writer,), |row| row.get(0))?)
+}
+
+/// Notes that workers have changed.
+fn mark_workers(transaction: &Transaction<'_>, writer: i64) -> Result<(), Fault> {
+    let change = next_change(transaction, writer)?;
+    let mut statement = transaction.prepare_cached(
+        "UPDATE marks SET changed_by_another = iif(changed_by = ?1, changed_by_another, changed),
+             changed = ?2, changed_by = ?1
+         WHERE what = 'workers'",
+    )?;
+    statement.execute((writer, change))?;
+    Ok(())
+}
+
+/// Makes changes of the app table.
+pub(super) fn commit_apps(connection: &mut Connection, commit: &AppCommit) -> Result<(), Fault> {
+    alone(connection, |transaction| {
+        let (base, revision) = &commit.base;
+        let sql = "SELECT 1 FROM app_table WHERE epoch = ?1 AND revision = ?2";
+        let current: Option<i64> = transaction
+            .prepare_cached(sql)?
+            .query_row((base, to_sql(*revision)), |row| row.get(0))
+            .optional()?;
+        if current.is_none() {
+            return Err(Fault::Behind);
+        }
+        if *base != commit.epoch {
+            transaction.execute_batch(
+                "DELETE FROM apps; DELETE FROM deleted_apps; UPDATE app_table SET horizon = 0;",
+            )?;
+        }
+        for change in &commit.changes {
+            change_app(transaction, change)?;
+        }
+        if *base != commit.epoch {
+            transaction
+                .execute_batch("DELETE FROM sessions WHERE app NOT IN (SELECT name FROM apps)")?;
+        }
+        let after = (
+            &commit.epoch,
+            to_sql(commit.revision),
+            to_sql(commit.horizon),
+        );
+        let sql = "UPDATE app_table SET epoch = ?1, revision = ?2, horizon = max(horizon, ?3)";
+        transaction.prepare_cached(sql)?.execute(after)?;
+        let sql = "DELETE FROM deleted_apps WHERE revision <= (SELECT horizon FROM app_table)";
+        transaction.prepare_cached(sql)?.execute(())?;
+        Ok(())
+    })
+}
+
+fn change_app(transaction: &Transaction<'_>, change: &AppChange) -> Result<(), Fault> {
+    match change {
+        AppChange::Put(app) => put_app(transaction, app),
+        AppChange::Delete { name, revision } => delete_app(transaction, name, to_sql(*revision)),
+    }
+}
+
+fn put_app(transaction: &Transaction<'_>, app: &StoredApp) -> Result<(), Fault> {
+    let name = &app.app.name;
+    transaction
+        .prepare_cached("DELETE FROM deleted_apps WHERE name = ?1")?
+        .execute((name,))?;
+    let mut statement = transaction.prepare_cached(
+        "INSERT OR REPLACE INTO apps (name, revision, value) VALUES (?1, ?2, ?3)",
+    )?;
+    statement.execute((name, to_sql(app.revision), json("app", name, app)?))?;
+    Ok(())
+}
+
+fn delete_app(transaction: &Transaction<'_>, name: &str, revision: i64) -> Result<(), Fault> {
+    transaction
+        .prepare_cached("DELETE FROM apps WHERE name = ?1")?
+        .execute((name,))?;
+    transaction
+        .prepare_cached("DELETE FROM activity WHERE app = ?1")?
+        .execute((name,))?;
+    transaction
+        .prepare_cached("DELETE FROM sessions WHERE app = ?1")?
+        .execute((name,))?;
+    let sql = "INSERT OR REPLACE INTO deleted_apps (name, revision) VALUES (?1, ?2)";
+    transaction.prepare_cached(sql)?.execute((name, revision))?;
+    Ok(())
+}
+
+/// Notes which table a process serves from.
+pub(super) fn note_serving(
+    connection: &mut Connection,
+    table: &Served,
+    is_alone: bool,
+    writer: i64,
+) -> Result<(), Fault> {
+    alone(connection, |transaction| {
+        if is_alone {
+            // Whoever was killed has taken neither back.
+            transaction.execute_batch(
+                "DELETE FROM serving; UPDATE sessions SET draining_streams = 0 WHERE draining_streams <> 0",
+            )?;
+        }
+        let mut statement =
+            transaction.prepare_cached("INSERT OR REPLACE INTO serving VALUES (?1, ?2, ?3)")?;
+        statement.execute((writer, &table.epoch, to_sql(table.revision)))?;
+        Ok(())
+    })
+}
+
+/// Notes that a process serves no more.
+pub(super) fn note_leaving(connection: &mut Connection, writer: i64) -> Result<(), Fault> {
+    alone(connection, |transaction| {
+        transaction
+            .prepare_cached("DELETE FROM serving WHERE process = ?1")?
+            .execute((writer,))?;
+        Ok(())
+    })
+}
+
+/// Remembers a worker.
+pub(super) fn save_worker(
+    connection: &mut Connection,
+    worker: &StoredWorker,
+    writer: i64,
+) -> Result<(), Fault> {
+    let registration = worker
+        .registration
+        .as_ref()
+        .map(|said| json("worker", &worker.id, said))
+        .transpose()?;
+    let drain = worker
+        .drain
+        .map(|drain| (to_sql(drain.since_ms), to_sql(drain.deadline_ms)))
+        .unzip();
+    alone(connection, |transaction| {
+        let mut statement = transaction.prepare_cached(
+            "INSERT OR REPLACE INTO workers (id, registration, drain_since_ms, drain_deadline_ms) VALUES (?1, ?2, ?3, ?4)",
+        )?;
+        statement.execute((&worker.id, registration, drain.0, drain.1))?;
+        mark_workers(transaction, writer)
+    })
+}
+
+/// Forgets a worker.
+pub(super) fn remove_worker(
+    connection: &mut Connection,
+    id: &str,
+    writer: i64,
+) -> Result<(), Fault> {
+    alone(connection, |transaction| {
+        let removed = transaction
+            .prepare_cached("DELETE FROM workers WHERE id = ?1")?
+            .execute((id,))?;
+        if removed > 0 {
+            mark_workers(transaction, writer)
+        } else {
+            Ok(())
+        }
+    })
+}
+
+/// Writes activity.
+pub(super) fn save_activity(
+    connection: &mut Connection,
+    batch: &ActivityBatch,
+    writer: i64,
+) -> Result<(), Fault> {
+    alone(connection, |transaction| {
+        let change = next_change(transaction, writer)?;
+        let mut statement = transaction.prepare_cached(MERGE_SESSION)?;
+        for activity in &batch.sessions {
+            merge_session(&mut statement, activity, change, writer)?;
+        }
+        let mut statement = transaction.prepare_cached(MERGE_APP)?;
+        for activity in &batch.apps {
+            merge_app(&mut statement, activity, change, writer)?;
+        }
+        Ok(())
+    })
+}
+
+/// Sums end at SQLite's largest integer: beyond it they would become fractions, which the columns
+/// refuse.
+const MERGE_SESSION: &str = "
+    INSERT INTO sessions (id, mac, app, worker, moves, origin_request_id, last_request_id, client, created_ms, active_ms,
+        requests, bytes_in, bytes_out, draining_streams, changed, changed_by, changed_by_another)
+    SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, 0
+    WHERE NOT EXISTS (SELECT 1 FROM deleted_sessions WHERE id = ?1)
+        AND NOT EXISTS (SELECT 1 FROM deleted_apps WHERE name = ?3)
+    ON CONFLICT (id) DO UPDATE SET
+        worker = iif(excluded.active_ms >= active_ms, excluded.worker, worker),
+        moves = iif(excluded.active_ms >= active_ms, excluded.moves, moves),
+        last_request_id = iif(excluded.active_ms >= active_ms, excluded.last_request_id, last_request_id),
+        active_ms = max(active_ms, excluded.active_ms),
+        requests = min(requests, 9223372036854775807 - ?17) + ?17,
+        bytes_in = min(bytes_in, 9223372036854775807 - ?18) + ?18,
+        bytes_out = min(bytes_out, 9223372036854775807 - ?19) + ?19,
+        draining_streams = excluded.draining_streams,
+        changed_by_another = iif(changed_by = excluded.changed_by, changed_by_another, changed),
+        changed = excluded.changed,
+        changed_by = excluded.changed_by";
+
+fn merge_session(
+    statement: &mut CachedStatement<'_>,
+    activity: &SessionActivity,
+    change: i64,
+    writer: i64,
+) -> Result<(), Fault> {
+    let SessionActivity { session, more } = activity;
+    statement.execute(params![
+        session.id,
+        session.mac,
+        session.app,
+        session.worker,
+        session.moves,
+        session.origin_request_id,
+        session.last_request_id,
+        session.client.map(|client| client.to_string()),
+        to_sql(session.created_ms),
+        to_sql(session.active_ms),
+        to_sql(session.requests),
+        to_sql(session.bytes_in),
+        to_sql(session.bytes_out),
+        session.draining_streams,
+        change,
+        writer,
+        to_sql(more.requests),
+        to_sql(more.bytes_in),
+        to_sql(more.bytes_out),
+    ])?;
+    Ok(())
+}
+
+const MERGE_APP: &str = "
+    INSERT INTO activity (app, active_ms, quiet_since_ms, idle_told_ms, changed, changed_by, changed_by_another)
+    SELECT ?1, ?2, ?3, ?4, ?5, ?6, 0
+    WHERE NOT EXISTS (SELECT 1 FROM deleted_apps WHERE name = ?1)
+    ON CONFLICT (app) DO UPDATE SET
+        active_ms = max(active_ms, excluded.active_ms),
+        quiet_since_ms = max(quiet_since_ms, excluded.quiet_since_ms),
+        idle_told_ms = max(idle_told_ms, excluded.idle_told_ms),
+        changed_by_another = iif(changed_by = excluded.changed_by, changed_by_another, changed),
+        changed = excluded.changed,
+        changed_by = excluded.changed_by";
+
+fn merge_app(
+    statement: &mut CachedStatement<'_>,
+    activity: &AppActivity,
+    change: i64,
+    writer: i64,
+) -> Result<(), Fault> {
+    let AppActivity {
+        app,
+        active_ms,
+        quiet_since_ms,
+        idle_told_ms,
+    } = activity;
+    let times = [active_ms, quiet_since_ms, idle_told_ms].map(|ms| to_sql(*ms));
+    statement.execute((app, times[0], times[1], times[2], change, writer))?;
+    Ok(())
+}
+
+/// Deletes sessions for good.
+pub(super) fn delete_sessions(
+    connection: &mut Connection,
+    ids: &[String],
+    at_ms: u64,
+    writer: i64,
+) -> Result<(), Fault> {
+    alone(connection, |transaction| {
+        let change = next_change(transaction, writer)?;
+        let mut delete = transaction.prepare_cached("DELETE FROM sessions WHERE id = ?1")?;
+        let mut remember = transaction.prepare_cached(
+            "INSERT INTO deleted_sessions (id, at_ms, changed, changed_by) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (id) DO UPDATE SET at_ms = max(at_ms, excluded.at_ms)",
+        )?;
+        for id in ids {
+            delete.execute((id,))?;
+            remember.execute((id, to_sql(at_ms), change, writer))?;
+        }
+        Ok(())
+    })
+}
+
+/// How much one transaction of [`trim`] has deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Trimmed {
+    /// Sessions.
+    pub(super) sessions: u64,
+    /// Whether there may be more to delete.
+    pub(super) more: bool,
+}
+
+/// Forgets old sessions and deletions, and sessions that are too many: at most [`TRIMMED_AT_ONCE`]
+/// of each.
+pub(super) fn trim(
+    connection: &mut Connection,
+    before_ms: u64,
+    most: u64,
+) -> Result<Trimmed, Fault> {
+    const STEPS: [&str; 3] = [
+        "DELETE FROM deleted_sessions WHERE id IN
+             (SELECT id FROM deleted_sessions WHERE at_ms < ?1 ORDER BY at_ms LIMIT ?2)",
+        "DELETE FROM sessions WHERE number IN
+             (SELECT number FROM sessions WHERE active_ms < ?1 ORDER BY active_ms LIMIT ?2)",
+        "DELETE FROM sessions WHERE number IN
+             (SELECT number FROM sessions ORDER BY active_ms DESC, number DESC LIMIT ?2 OFFSET ?1)",
+    ];
+    let [deletions, old, surplus] = STEPS;
+    alone(connection, |transaction| {
+        let delete = |sql, bound: u64| -> Result<u64, Fault> {
+            let deleted = transaction
+                .prepare_cached(sql)?
+                .execute((to_sql(bound), to_sql(TRIMMED_AT_ONCE)))?;
+            Ok(deleted as u64)
+        };
+        let [deletions, old, surplus] = [
+            delete(deletions, before_ms)?,
+            delete(old, before_ms)?,
+            delete(surplus, most)?,
+        ];
+        let more = [deletions, old, surplus].contains(&TRIMMED_AT_ONCE);
+        Ok(Trimmed {
+            sessions: old + surplus,
+            more,
+        })
+    })
+}
+
+/// Remembers a webhook.
+pub(super) fn save_webhook(
+    connection: &mut Connection,
+    webhook: &StoredWebhook,
+) -> Result<(), Fault> {
+    let id = &webhook.event.id;
+    let event = json("webhook", id, &webhook.event)?;
+    alone(connection, |transaction| {
+        let mut statement = transaction.prepare_cached(
+            "INSERT INTO webhooks (id, url, event, created_ms) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO NOTHING",
+        )?;
+        statement.execute((id, &webhook.url, event, to_sql(webhook.created_ms)))?;
+        Ok(())
+    })
+}
+
+/// Forgets a webhook.
+pub(super) fn remove_webhook(connection: &mut Connection, event_id: &str) -> Result<(), Fault> {
+    alone(connection, |transaction| {
+        transaction
+            .prepare_cached("DELETE FROM webhooks WHERE id = ?1")?
+            .execute((event_id,))?;
+        Ok(())
+    })
+}
