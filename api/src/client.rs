@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::table::AppList;
-use crate::workers::{Registered, Registration};
+use crate::workers::{RegistrationReply, WorkerRegistration};
 
 /// Largest answer that is read: 10,000 apps take some 5 MB.
 const LARGEST_ANSWER: usize = 256 << 20;
@@ -268,8 +268,8 @@ impl Client {
     pub async fn register(
         &self,
         id: &str,
-        registration: &Registration,
-    ) -> Result<Registered, ClientError> {
+        registration: &WorkerRegistration,
+    ) -> Result<RegistrationReply, ClientError> {
         self.call(Call::new(Method::PUT, format!("/api/v1/workers/{id}")).json(registration)?)
             .await?
             .json()

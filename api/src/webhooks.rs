@@ -118,22 +118,24 @@ impl fmt::Display for WebhookUrl {
 
 /// What a webhook says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Event {
+#[schema(as = Event)]
+pub struct WebhookEvent {
     /// The same in every repetition; also in the header `webhook-id`.
     pub id: String,
     /// What has happened.
     #[serde(rename = "type")]
-    pub kind: EventKind,
+    pub kind: WebhookEventKind,
     /// When, RFC 3339.
     #[schema(format = DateTime)]
     pub timestamp: String,
     /// Of which app, and the like.
-    pub data: EventData,
+    pub data: WebhookEventData,
 }
 
 /// What has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-pub enum EventKind {
+#[schema(as = EventKind)]
+pub enum WebhookEventKind {
     /// Nothing has used the app for as long as its `idle.after`.
     #[serde(rename = "app.idle")]
     AppIdle,
@@ -142,7 +144,7 @@ pub enum EventKind {
     AppWake,
 }
 
-impl EventKind {
+impl WebhookEventKind {
     /// The text that stands for it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -155,7 +157,8 @@ impl EventKind {
 
 /// What a webhook tells of an app.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct EventData {
+#[schema(as = EventData)]
+pub struct WebhookEventData {
     /// The app's name.
     pub app: String,
     /// Its revision.
@@ -171,12 +174,13 @@ pub struct EventData {
     /// How many sessions it has.
     pub session_count: usize,
     /// Its sessions, those used last first; at most 100.
-    pub sessions: Vec<EventSession>,
+    pub sessions: Vec<WebhookEventSession>,
 }
 
 /// A session in a webhook.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct EventSession {
+#[schema(as = EventSession)]
+pub struct WebhookEventSession {
     /// Its identifier.
     pub id: String,
     /// When data flowed last, RFC 3339.

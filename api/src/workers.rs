@@ -66,7 +66,8 @@ pub fn check_id(id: &str) -> Result<(), WorkerIdError> {
     "draining": false,
     "version": "0.1.0",
 }))]
-pub struct Registration {
+#[schema(as = Registration)]
+pub struct WorkerRegistration {
     /// How coordinators reach its proxy listener: `host:port` or `unix:/path`.
     pub address: Address,
     /// Its share of new sessions.
@@ -88,7 +89,7 @@ pub struct Registration {
     pub lease: Option<Period>,
     /// The table that it holds of this coordinator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub held: Option<Held>,
+    pub held: Option<HeldTable>,
     /// What it has to do.
     #[serde(default)]
     pub load: Load,
@@ -107,7 +108,8 @@ const fn one() -> u16 {
 /// Which state of the app table a worker holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Held {
+#[schema(as = Held)]
+pub struct HeldTable {
     /// What the revision counts in.
     #[schema(example = "943837a3ea5b5388")]
     pub epoch: String,
@@ -128,7 +130,7 @@ pub struct Load {
     pub open_streams: u64,
 }
 
-impl Registration {
+impl WorkerRegistration {
     /// Largest weight: a ring has 160 points for each unit of it.
     pub const HEAVIEST: u16 = 1000;
 
@@ -155,7 +157,8 @@ impl Registration {
 
 /// What a worker is answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Registered {
+#[schema(as = Registered)]
+pub struct RegistrationReply {
     /// For how long the registration holds.
     pub lease: Period,
     /// Whether an operator drains it at this coordinator.
@@ -188,7 +191,7 @@ pub struct WorkerView {
     pub lease_until: Option<String>,
     /// The table that it holds, as it says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub held: Option<Held>,
+    pub held: Option<HeldTable>,
     /// What it has to do, as it says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<Load>,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use app_proxy_api::lists::Page;
 use app_proxy_hop::drain::Drain;
-use app_proxy_hop::exchange::Hop;
+use app_proxy_hop::exchange::HopServices;
 use app_proxy_hop::observe::access_log::AccessLog;
 use app_proxy_runtime::admin::{Problem, Token, identified, probes, require_token};
 use axum::Router;
@@ -61,7 +61,7 @@ pub struct AdminState {
 
 /// The router of the admin listener. `admin` is the API's token; with `worker` a worker follows the
 /// app table, registers and leaves.
-pub fn router(state: AdminState, hop: &Arc<Hop>, admin: Token, worker: Token) -> Router {
+pub fn router(state: AdminState, hop: &Arc<HopServices>, admin: Token, worker: Token) -> Router {
     let pool = Arc::clone(&state.pool);
     let ready = Arc::new(move || pool.ready().map_err(str::to_owned));
     let token = |tokens: &[Token]| from_fn_with_state(Arc::<[Token]>::from(tokens), require_token);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use app_proxy_api::address::Address;
 use app_proxy_api::apps::{App, Labels, check_labels};
 use app_proxy_api::units::Period;
-use app_proxy_api::workers::{Registration, check_id};
+use app_proxy_api::workers::{WorkerRegistration, check_id};
 use app_proxy_hop::config::{
     AccessLogSection, DrainSection, LimitsSection, RequestIdSection, TimeoutsSection,
     WebSocketSection,
@@ -406,12 +406,12 @@ fn check_workers(file: &ConfigFile, workers: &[WorkerSection]) -> Result<(), Con
     for worker in workers {
         let id = &worker.id;
         check_id(id).map_err(|e| fault(id, format!("workers: {e}")))?;
-        if !(1..=Registration::HEAVIEST).contains(&worker.weight) {
+        if !(1..=WorkerRegistration::HEAVIEST).contains(&worker.weight) {
             return Err(fault(
                 id,
                 format!(
                     "workers: the weight of `{id}` is not 1 to {}",
-                    Registration::HEAVIEST
+                    WorkerRegistration::HEAVIEST
                 ),
             ));
         }

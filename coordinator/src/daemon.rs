@@ -8,11 +8,11 @@ use std::time::Duration;
 use anyhow::Result;
 use app_proxy_api::address::Address;
 use app_proxy_engine::Protocols;
-use app_proxy_hop::downstream::Entrance;
+use app_proxy_hop::downstream::Downstream;
 use app_proxy_hop::drain::Drain;
 use app_proxy_hop::error::Tier;
-use app_proxy_hop::exchange::Hop;
-use app_proxy_hop::identity::Policy;
+use app_proxy_hop::exchange::HopServices;
+use app_proxy_hop::identity::IdentityPolicy;
 use app_proxy_hop::observe::access_log::AccessLog;
 use app_proxy_hop::observe::metrics::Metrics;
 use app_proxy_runtime::admin::{AdminService, Token};
@@ -26,7 +26,7 @@ use pingora::services::background::background_service;
 use pingora::services::listening::Service;
 
 use crate::activation::idle::IdleWatch;
-use crate::activation::wake::Waker;
+use crate::activation::wake::Activator;
 use crate::admin::{self, AdminState};
 use crate::apps::Apps;
 use crate::apps::editor::Editor;
@@ -38,10 +38,10 @@ use crate::request::proxy::{Coordinator, CoordinatorProxy};
 use crate::sessions::cookie::SessionKey;
 use crate::sessions::{SessionTable, Sessions};
 use crate::state::initial::{self, first_state, restore, work};
-use crate::state::service::{Keeper, Place};
+use crate::state::service::{StateService, StoreLocation};
 use crate::webhooks::{Outbox, SigningKey};
 use app_proxy_store::Store;
-use app_proxy_store::late::LateStore;
+use app_proxy_store::late::DeferredStore;
 
 /// Runs the coordinator that the flags ask for; returns only when it does not start.
 ///
@@ -60,7 +60,7 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
             &config.timeouts,
         ))
         .map_err(|e| config.file.fault_of("workers", "workers", e))?;
-    let place = Place::of(&config.store);
+    let place = StoreLocation::of(&config.store);
     if flags.test {
         check(&config)?;
         first_state(&config, &place, flags.upgrade)?;
@@ -82,7 +82,7 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
         hop.log.clone(),
     )?;
     let table = SessionTable::new(config.sessions.max, config.sessions.ttl.0);
-    let (store, opened) = LateStore::new();
+    let (store, opened) = DeferredStore::new();
     let store: Arc<dyn Store> = Arc::new(store);
     let webhooks = std::mem::take(&mut contents.webhooks);
     let id_header = hop.identity.header().clone();
@@ -104,7 +104,7 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
         apps: Arc::new(Apps::new(snapshot)),
         sessions: Arc::new(sessions),
         pool,
-        waker: Waker::new(outbox.clone(), table.clone()),
+        waker: Activator::new(outbox.clone(), table.clone()),
         trusted_proxies: ArcSwap::from_pointee(Networks::new(&config.trusted_proxies)),
         forwarder: forwarder(&config, &secrets)?,
         connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(
@@ -135,7 +135,7 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     drop(runtime);
     let keeper = daemon.server.add_service(background_service(
         "store",
-        Keeper::new(place, opened, work),
+        StateService::new(place, opened, work),
     ));
     // A successor serves no request before it knows what its predecessor has acknowledged.
     listeners
@@ -219,13 +219,13 @@ fn forwarder(config: &Config, secrets: &Secrets) -> Result<Forwarder, ConfigErro
 }
 
 /// What every request needs.
-fn hop(config: &Config) -> Result<Arc<Hop>> {
+fn hop(config: &Config) -> Result<Arc<HopServices>> {
     let metrics = Metrics::new(Tier::Coordinator)?;
     let log = AccessLog::open(&config.access_log, metrics.log_dropped.clone())
         .map_err(|e| config.file.fault_of("access_log", "access_log", e))?;
-    Ok(Arc::new(Hop {
+    Ok(Arc::new(HopServices {
         tier: Tier::Coordinator,
-        identity: Policy::new(&config.request_id),
+        identity: IdentityPolicy::new(&config.request_id),
         log,
         metrics,
         drain: Drain::default(),
@@ -291,7 +291,7 @@ fn public_service(
     conf: &Arc<ServerConf>,
     bound: &Bound,
     h2c: bool,
-) -> Service<Entrance<pingora_proxy::HttpProxy<CoordinatorProxy>>> {
+) -> Service<Downstream<pingora_proxy::HttpProxy<CoordinatorProxy>>> {
     let phases = CoordinatorProxy(Arc::clone(coordinator));
     let protocols = Protocols {
         h2c,
@@ -300,7 +300,7 @@ fn public_service(
     let proxy = app_proxy_engine::proxy(conf, phases, protocols);
     let mut service = Service::new(
         bound.name.to_owned(),
-        Entrance::new(proxy, &coordinator.hop),
+        Downstream::new(proxy, &coordinator.hop),
     );
     bound.listen(&mut service);
     service

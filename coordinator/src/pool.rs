@@ -29,11 +29,11 @@ use tokio::sync::{Mutex, Notify};
 
 pub use change::Resolved;
 pub use sweep::Sweep;
-pub use worker::{Busy, PoolWorker};
+pub use worker::{LoadGuard, PoolWorker};
 
 use crate::config::{HealthCheckSection, RegistrationSection, WorkerSection};
 use app_proxy_store::{Store, StoreError};
-use book::Book;
+use book::Registry;
 use members::Members;
 
 /// Closes the streams that are at a worker; says how many those were.
@@ -45,7 +45,7 @@ pub struct Pool {
     registry: Arc<HealthRegistry>,
     registration: RegistrationSection,
     /// Held for a change of the pool. Nothing that takes long happens meanwhile.
-    book: Mutex<Book>,
+    book: Mutex<Registry>,
     /// Which edition of the book requests see. Held, without the book, while rings are built.
     published: Mutex<u64>,
     /// Held for what is written into the store, so that the last thing written is the last thing
@@ -112,7 +112,7 @@ impl Pool {
             members,
             registry,
             registration,
-            book: Mutex::new(Book::new(timeouts)),
+            book: Mutex::new(Registry::new(timeouts)),
             published: Mutex::new(0),
             saving: Mutex::new(()),
             store: OnceLock::new(),

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use app_proxy_runtime::config::{ConfigError, ConfigPath};
-use app_proxy_runtime::daemon::{Changes, Logging, Reload, refuse_reload};
+use app_proxy_runtime::daemon::{ConfigDiff, Logging, Reload, refuse_reload};
 use async_trait::async_trait;
 use log::error;
 use tokio::sync::Mutex;
@@ -131,8 +131,8 @@ impl Reload for CoordinatorReload {
 }
 
 /// Compares what only a restart applies.
-fn compare(running: &Config, read: &Config) -> Changes {
-    let mut changes = Changes::default();
+fn compare(running: &Config, read: &Config) -> ConfigDiff {
+    let mut changes = ConfigDiff::default();
     changes.needs_restart("listeners", &running.listeners, &read.listeners);
     changes.needs_restart("admin.address", &running.admin, &read.admin);
     changes.needs_restart(

@@ -32,11 +32,11 @@ pub struct SessionUse {
     /// Its record.
     pub record: Arc<SessionRecord>,
     /// What the client is handed, when it has no valid value yet.
-    pub handout: Option<Handout>,
+    pub handout: Option<IssuedSession>,
 }
 
 /// What a client is handed to be recognised by.
-pub struct Handout {
+pub struct IssuedSession {
     /// The whole `Set-Cookie`.
     pub cookie: HeaderValue,
     /// The same value for clients without cookies.
@@ -44,7 +44,7 @@ pub struct Handout {
 }
 
 /// Who asks.
-pub struct Visitor<'r> {
+pub struct SessionRequest<'r> {
     /// The request's headers.
     pub headers: &'r HeaderMap,
     /// Where it comes from.
@@ -55,7 +55,7 @@ pub struct Visitor<'r> {
     pub secure: bool,
 }
 
-impl Visitor<'_> {
+impl SessionRequest<'_> {
     fn record(&self, session: (SessionId, MacText), app: &RoutedApp) -> Arc<SessionRecord> {
         Arc::new(SessionRecord::new(
             session,
@@ -102,7 +102,12 @@ impl Sessions {
     /// A value with a valid MAC whose record is not here (another coordinator made it, or it has
     /// expired) gets a record under the same identifier; that of a session that was deleted here
     /// does not count.
-    pub fn resolve(&self, app: &RoutedApp, prefix: &str, visitor: &Visitor<'_>) -> SessionUse {
+    pub fn resolve(
+        &self,
+        app: &RoutedApp,
+        prefix: &str,
+        visitor: &SessionRequest<'_>,
+    ) -> SessionUse {
         let used = match self.shown(app, visitor) {
             Some(record) => SessionUse {
                 record,
@@ -116,7 +121,7 @@ impl Sessions {
 
     /// The session that a request shows by cookie or header, if its MAC is right. Of several values
     /// the first right one counts: a client may hold one of an outer path beside ours.
-    fn shown(&self, app: &RoutedApp, visitor: &Visitor<'_>) -> Option<Arc<SessionRecord>> {
+    fn shown(&self, app: &RoutedApp, visitor: &SessionRequest<'_>) -> Option<Arc<SessionRecord>> {
         let cookies = visitor.headers.get_all(header::COOKIE).iter();
         let cookies = cookies.flat_map(|line| session_values(line.as_bytes(), &self.cookie));
         let lines = visitor
@@ -133,7 +138,7 @@ impl Sessions {
         &self,
         app: &RoutedApp,
         value: &[u8],
-        visitor: &Visitor<'_>,
+        visitor: &SessionRequest<'_>,
     ) -> Option<Arc<SessionRecord>> {
         let claim = SessionKey::claim(value)?;
         let here = self.table.returned(&claim.0);
@@ -166,7 +171,7 @@ impl Sessions {
     }
 
     /// A new session, and what its client is handed.
-    fn begin(&self, app: &RoutedApp, prefix: &str, visitor: &Visitor<'_>) -> SessionUse {
+    fn begin(&self, app: &RoutedApp, prefix: &str, visitor: &SessionRequest<'_>) -> SessionUse {
         let (id, mac) = self.key.issue(&app.name);
         let record = self.table.admit(&id, visitor.record((id, mac), app));
         SessionUse {
@@ -175,14 +180,14 @@ impl Sessions {
         }
     }
 
-    fn handout(&self, value: &str, prefix: &str, secure: bool) -> Option<Handout> {
+    fn handout(&self, value: &str, prefix: &str, secure: bool) -> Option<IssuedSession> {
         let path = if prefix.is_empty() { "/" } else { prefix };
         let secure = if secure { "; Secure" } else { "" };
         let cookie = format!(
             "{}={value}; Path={path}; HttpOnly; SameSite=Lax{secure}",
             self.cookie
         );
-        Some(Handout {
+        Some(IssuedSession {
             cookie: HeaderValue::try_from(cookie).ok()?,
             value: HeaderValue::from_str(value).ok()?,
         })
@@ -244,7 +249,7 @@ mod tests {
         sessions.resolve(
             app,
             "/apps/a",
-            &Visitor {
+            &SessionRequest {
                 headers: &headers,
                 client: None,
                 request_id: &request_id,

@@ -12,7 +12,7 @@ mod sign;
 
 use std::sync::Arc;
 
-use app_proxy_api::webhooks::{Event, WebhookUrl};
+use app_proxy_api::webhooks::{WebhookEvent, WebhookUrl};
 use http::HeaderName;
 use log::warn;
 use tokio::sync::mpsc;
@@ -61,7 +61,7 @@ impl Outbox {
 
     /// Stores an event and lets it be delivered to `url`. Returns when it is stored; one that
     /// cannot be is kept in memory.
-    pub async fn send(&self, url: &WebhookUrl, event: Event) {
+    pub async fn send(&self, url: &WebhookUrl, event: WebhookEvent) {
         let webhook = StoredWebhook {
             url: url.to_string(),
             event,
@@ -70,7 +70,7 @@ impl Outbox {
         let stored = match self.store.save_webhook(webhook.clone()).await {
             Ok(()) => true,
             Err(e) => {
-                let Event { id, kind, data, .. } = &webhook.event;
+                let WebhookEvent { id, kind, data, .. } = &webhook.event;
                 warn!(
                     "webhook {id} {} of app {} is kept in memory alone: {e}",
                     kind.as_str(),

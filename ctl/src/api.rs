@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::failure::Failure;
+use crate::failure::CtlError;
 use crate::settings::Settings;
 
 /// An object of the API as it came: with keys that this program does not know, and in the API's
@@ -52,9 +52,9 @@ fn escaped(text: &str) -> String {
 ///
 /// # Errors
 /// When it is something else.
-pub fn read<T: DeserializeOwned>(object: &Object) -> Result<T, Failure> {
+pub fn read<T: DeserializeOwned>(object: &Object) -> Result<T, CtlError> {
     serde_yaml::from_value(object.clone())
-        .map_err(|e| Failure::Failed(format!("the answer cannot be read: {e}")))
+        .map_err(|e| CtlError::Failed(format!("the answer cannot be read: {e}")))
 }
 
 /// A page of a list; the list of apps has more keys, which are passed over.
@@ -108,7 +108,7 @@ impl Api {
     ///
     /// # Errors
     /// What the coordinator says, or why it says nothing.
-    pub async fn call(&self, call: Call) -> Result<Answer, Failure> {
+    pub async fn call(&self, call: Call) -> Result<Answer, CtlError> {
         self.try_call(call).await.map_err(|e| self.failure(e))
     }
 
@@ -116,7 +116,7 @@ impl Api {
     ///
     /// # Errors
     /// As [`Api::call`].
-    pub async fn get(&self, path: impl Into<String>) -> Result<Object, Failure> {
+    pub async fn get(&self, path: impl Into<String>) -> Result<Object, CtlError> {
         self.object(&self.call(Call::get(path)).await?)
     }
 
@@ -124,7 +124,7 @@ impl Api {
     ///
     /// # Errors
     /// When it has none.
-    pub fn object(&self, answer: &Answer) -> Result<Object, Failure> {
+    pub fn object(&self, answer: &Answer) -> Result<Object, CtlError> {
         answer.json().map_err(|e| self.failure(e))
     }
 
@@ -137,7 +137,7 @@ impl Api {
         path: &str,
         filter: &[(&str, Option<&str>)],
         limit: Option<u64>,
-    ) -> Result<Vec<Object>, Failure> {
+    ) -> Result<Vec<Object>, CtlError> {
         let limit = limit.unwrap_or(u64::MAX);
         let (mut items, mut cursor) = (Vec::new(), None::<String>);
         loop {
@@ -161,7 +161,7 @@ impl Api {
             match page.next_cursor {
                 Some(next) if (items.len() as u64) < limit => {
                     if cursor.as_ref() == Some(&next) {
-                        return Err(Failure::Failed(format!(
+                        return Err(CtlError::Failed(format!(
                             "{} answers the same page for ever",
                             self.name
                         )));
@@ -175,19 +175,21 @@ impl Api {
 
     /// A failed call in words, with the exit code that stands for it.
     #[must_use]
-    pub fn failure(&self, error: ClientError) -> Failure {
+    pub fn failure(&self, error: ClientError) -> CtlError {
         let name = &self.name;
         match error {
             ClientError::Unreachable(why) => {
-                Failure::Unavailable(format!("{name} cannot be reached: {why}"))
+                CtlError::Unavailable(format!("{name} cannot be reached: {why}"))
             }
-            ClientError::Unauthenticated => Failure::Unavailable(self.refused_token()),
-            ClientError::Refused { status, problem } if problem.code.is_empty() => Failure::Failed(
-                format!("{name} answers {status}, and not as an admin listener does: is it one?"),
-            ),
-            ClientError::Refused { problem, .. } => Failure::Failed(problem.to_string()),
+            ClientError::Unauthenticated => CtlError::Unavailable(self.refused_token()),
+            ClientError::Refused { status, problem } if problem.code.is_empty() => {
+                CtlError::Failed(format!(
+                    "{name} answers {status}, and not as an admin listener does: is it one?"
+                ))
+            }
+            ClientError::Refused { problem, .. } => CtlError::Failed(problem.to_string()),
             ClientError::Unreadable(why) => {
-                Failure::Failed(format!("{name} answers what cannot be read: {why}"))
+                CtlError::Failed(format!("{name} answers what cannot be read: {why}"))
             }
         }
     }

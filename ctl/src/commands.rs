@@ -10,14 +10,14 @@ pub mod workers;
 
 use crate::api::Api;
 use crate::cli::Command;
-use crate::failure::Failure;
+use crate::failure::CtlError;
 use crate::output::Printer;
 
 /// Does what a command asks for.
 ///
 /// # Errors
 /// When it cannot be done.
-pub async fn run(command: &Command, api: &Api, printer: &mut Printer<'_>) -> Result<(), Failure> {
+pub async fn run(command: &Command, api: &Api, printer: &mut Printer<'_>) -> Result<(), CtlError> {
     match command {
         Command::Apps(command) => apps::run(command, api, printer).await,
         Command::Workers(command) => workers::run(command, api, printer).await,
@@ -45,12 +45,12 @@ impl Several {
     fn note<T>(
         &mut self,
         what: &str,
-        result: Result<T, Failure>,
+        result: Result<T, CtlError>,
         printer: &mut Printer<'_>,
-    ) -> Result<Option<T>, Failure> {
+    ) -> Result<Option<T>, CtlError> {
         match result {
             Ok(done) => Ok(Some(done)),
-            Err(Failure::Failed(why)) => {
+            Err(CtlError::Failed(why)) => {
                 self.refused = true;
                 printer.note(&format!("{what}: {why}"))?;
                 Ok(None)
@@ -60,9 +60,9 @@ impl Several {
     }
 
     /// How all of it went.
-    fn end(self) -> Result<(), Failure> {
+    fn end(self) -> Result<(), CtlError> {
         if self.refused {
-            Err(Failure::Told)
+            Err(CtlError::Told)
         } else {
             Ok(())
         }

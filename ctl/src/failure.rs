@@ -4,7 +4,7 @@ use std::io;
 
 /// A command that has not done what it was asked for.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum CtlError {
     /// It was refused, or failed.
     #[error("{0}")]
     Failed(String),
@@ -25,7 +25,7 @@ pub enum Failure {
     Output(#[from] io::Error),
 }
 
-impl Failure {
+impl CtlError {
     /// The exit code, as `--help` lists them.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
@@ -62,9 +62,9 @@ mod tests {
 
     #[test]
     fn a_reader_that_goes_away_is_no_failure() {
-        let gone = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        let gone = CtlError::from(io::Error::from(io::ErrorKind::BrokenPipe));
         assert_eq!((gone.exit_code(), gone.text()), (0, None));
-        let full = Failure::from(io::Error::from(io::ErrorKind::StorageFull));
+        let full = CtlError::from(io::Error::from(io::ErrorKind::StorageFull));
         assert_eq!(full.exit_code(), 1);
         assert!(full.text().is_some());
     }

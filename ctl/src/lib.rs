@@ -15,7 +15,7 @@ use std::io::Write;
 use chrono::Utc;
 
 use crate::cli::{Cli, Command};
-use crate::failure::Failure;
+use crate::failure::CtlError;
 use crate::output::Printer;
 use crate::settings::{Settings, Surroundings};
 
@@ -29,12 +29,12 @@ pub async fn run(
     surroundings: &Surroundings,
     out: &mut dyn Write,
     notes: &mut dyn Write,
-) -> Result<(), Failure> {
+) -> Result<(), CtlError> {
     if let Command::Completion(args) = &cli.command {
         return commands::completion::run(args, out);
     }
-    let settings =
-        Settings::find(&cli.connection, surroundings).map_err(|e| Failure::Usage(e.to_string()))?;
+    let settings = Settings::find(&cli.connection, surroundings)
+        .map_err(|e| CtlError::Usage(e.to_string()))?;
     let mut printer = Printer::new(cli.output, Utc::now, out, notes);
     for warning in &settings.warnings {
         printer.note(warning)?;

@@ -4,7 +4,7 @@ use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
 use app_proxyctl::cli::Cli;
-use app_proxyctl::failure::Failure;
+use app_proxyctl::failure::CtlError;
 use app_proxyctl::output::plain;
 use app_proxyctl::settings::Surroundings;
 use clap::Parser;
@@ -22,7 +22,7 @@ async fn main() -> ExitCode {
     )
     .await;
     // What was printed before a failure is a result too.
-    let done = done.and(out.flush().map_err(Failure::from));
+    let done = done.and(out.flush().map_err(CtlError::from));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

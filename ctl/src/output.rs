@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::{Object, read};
 use crate::cli::Format;
-use crate::failure::Failure;
+use crate::failure::CtlError;
 
 pub use amount::{ago, bytes, milliseconds};
 pub use table::{Column, Table, details, plain};
@@ -70,7 +70,7 @@ impl<'a> Printer<'a> {
     ///
     /// # Errors
     /// When an object is not what it should be, or nothing can be written.
-    pub fn list<T: Shown>(&mut self, objects: Vec<Object>) -> Result<(), Failure> {
+    pub fn list<T: Shown>(&mut self, objects: Vec<Object>) -> Result<(), CtlError> {
         if !self.is_for_people() {
             return self.object(&Object::Sequence(objects));
         }
@@ -89,7 +89,7 @@ impl<'a> Printer<'a> {
     ///
     /// # Errors
     /// As [`Printer::list`].
-    pub fn one<T: Shown>(&mut self, object: &Object) -> Result<(), Failure> {
+    pub fn one<T: Shown>(&mut self, object: &Object) -> Result<(), CtlError> {
         if !self.is_for_people() {
             return self.object(object);
         }
@@ -101,10 +101,10 @@ impl<'a> Printer<'a> {
     ///
     /// # Errors
     /// When nothing can be written.
-    pub fn object(&mut self, object: &impl serde::Serialize) -> Result<(), Failure> {
+    pub fn object(&mut self, object: &impl serde::Serialize) -> Result<(), CtlError> {
         if self.format == Format::Yaml {
             serde_yaml::to_writer(&mut self.out, object)
-                .map_err(|e| Failure::Output(io::Error::other(e)))?;
+                .map_err(|e| CtlError::Output(io::Error::other(e)))?;
             return Ok(());
         }
         serde_json::to_writer_pretty(&mut self.out, object).map_err(io::Error::from)?;
@@ -116,7 +116,7 @@ impl<'a> Printer<'a> {
     ///
     /// # Errors
     /// When nothing can be written.
-    pub fn text(&mut self, text: &str) -> Result<(), Failure> {
+    pub fn text(&mut self, text: &str) -> Result<(), CtlError> {
         writeln!(self.out, "{}", text.trim_end())?;
         Ok(())
     }
@@ -125,7 +125,7 @@ impl<'a> Printer<'a> {
     ///
     /// # Errors
     /// As [`Printer::text`].
-    pub fn done(&mut self, what: &str) -> Result<(), Failure> {
+    pub fn done(&mut self, what: &str) -> Result<(), CtlError> {
         if self.is_for_people() {
             self.text(&plain(what))
         } else {
@@ -137,7 +137,7 @@ impl<'a> Printer<'a> {
     ///
     /// # Errors
     /// When nothing can be written.
-    pub fn note(&mut self, what: &str) -> Result<(), Failure> {
+    pub fn note(&mut self, what: &str) -> Result<(), CtlError> {
         // Results that come before it are to be seen before it.
         self.out.flush()?;
         // Nobody may be listening there.
@@ -149,7 +149,7 @@ impl<'a> Printer<'a> {
     ///
     /// # Errors
     /// When that cannot be.
-    pub fn flush(&mut self) -> Result<(), Failure> {
+    pub fn flush(&mut self) -> Result<(), CtlError> {
         self.out.flush()?;
         Ok(())
     }

@@ -5,11 +5,11 @@
 use std::sync::LazyLock;
 
 use app_proxy_hop::config::RequestIdSection;
-use app_proxy_hop::identity::{Policy, check};
+use app_proxy_hop::identity::{IdentityPolicy, check};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 
-static POLICY: LazyLock<Policy> = LazyLock::new(|| Policy::new(&RequestIdSection::default()));
+static POLICY: LazyLock<IdentityPolicy> = LazyLock::new(|| IdentityPolicy::new(&RequestIdSection::default()));
 
 fuzz_target!(|input: &[u8]| {
     let Some((count, input)) = input.split_first() else {

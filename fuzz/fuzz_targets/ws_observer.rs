@@ -1,11 +1,11 @@
 //! However the bytes of a WebSocket are cut into pieces, the observer sees the same.
 #![no_main]
 
-use app_proxy_hop::websocket::observer::{Direction, Event, Observer, close_frame};
+use app_proxy_hop::websocket::observer::{Direction, FrameEvent, FrameObserver, close_frame};
 use libfuzzer_sys::fuzz_target;
 
-fn observe<'b>(direction: Direction, pieces: impl Iterator<Item = &'b [u8]>) -> (Observer, Vec<Event>, bool) {
-    let mut observer = Observer::new(direction);
+fn observe<'b>(direction: Direction, pieces: impl Iterator<Item = &'b [u8]>) -> (FrameObserver, Vec<FrameEvent>, bool) {
+    let mut observer = FrameObserver::new(direction);
     let mut events = Vec::new();
     let mut data = false;
     for piece in pieces {
@@ -27,7 +27,7 @@ fuzz_target!(|input: &[u8]| {
     let (observer, events_of_pieces, data_of_pieces) = observe(direction, bytes.chunks(piece_bytes));
     assert_eq!(events_of_pieces, events);
     assert_eq!(data_of_pieces, data);
-    let state = |observer: &Observer| {
+    let state = |observer: &FrameObserver| {
         (
             observer.at_frame_boundary(),
             observer.saw_close(),

@@ -35,7 +35,7 @@ use pingora_proxy::Session as HttpSession;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use crate::exchange::{Exchange, Hop};
+use crate::exchange::{Exchange, HopServices};
 use crate::streams::until_closed;
 use each_stream::EachStream;
 
@@ -47,14 +47,14 @@ const FIRST_READ_BYTES: usize = 4096;
 const LATE_REQUEST: Duration = Duration::from_secs(1);
 
 /// Wraps the proxy as the application of a listener.
-pub struct Entrance<A> {
+pub struct Downstream<A> {
     proxy: Arc<EachStream<A>>,
-    hop: Arc<Hop>,
+    hop: Arc<HopServices>,
 }
 
-impl<A> Entrance<A> {
+impl<A> Downstream<A> {
     /// The entrance of `proxy`.
-    pub fn new(proxy: A, hop: &Arc<Hop>) -> Self {
+    pub fn new(proxy: A, hop: &Arc<HopServices>) -> Self {
         Self {
             proxy: Arc::new(EachStream(Arc::new(proxy))),
             hop: Arc::clone(hop),
@@ -63,14 +63,14 @@ impl<A> Entrance<A> {
 }
 
 #[async_trait]
-impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Entrance<A> {
+impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Downstream<A> {
     async fn process_new(
         self: &Arc<Self>,
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         ticker::start();
-        let mut stream = EntranceStream::new(stream, Arc::clone(&self.hop));
+        let mut stream = DownstreamStream::new(stream, Arc::clone(&self.hop));
         // Counted as in flight, so that a drain waits for a first request that is on its way.
         let arriving = self.hop.drain.enter();
         stream.first_bytes(shutdown.clone()).await?;
@@ -92,7 +92,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Entrance<A> {
 /// Says whether a response that is written from now on answers a request that our code has seen.
 pub fn mark_serving(session: &HttpSession, serving: bool) {
     let stream = session.downstream_session.stream();
-    if let Some(stream) = stream.and_then(|stream| stream.as_any().downcast_ref::<EntranceStream>())
+    if let Some(stream) =
+        stream.and_then(|stream| stream.as_any().downcast_ref::<DownstreamStream>())
     {
         stream.serving.store(serving, Ordering::Relaxed);
         if serving {
@@ -102,7 +103,7 @@ pub fn mark_serving(session: &HttpSession, serving: bool) {
 }
 
 /// A client's connection.
-pub struct EntranceStream {
+pub struct DownstreamStream {
     inner: Stream,
     /// What has been read and not yet taken.
     prefix: BytesMut,
@@ -123,11 +124,11 @@ pub struct EntranceStream {
     unflushed: bool,
     /// Whether the connection speaks HTTP/2, which has time limits of its own.
     is_h2: bool,
-    hop: Arc<Hop>,
+    hop: Arc<HopServices>,
 }
 
-impl EntranceStream {
-    fn new(inner: Stream, hop: Arc<Hop>) -> Self {
+impl DownstreamStream {
+    fn new(inner: Stream, hop: Arc<HopServices>) -> Self {
         let is_h2 = matches!(inner.selected_alpn_proto(), Some(ALPN::H2));
         Self {
             inner,
@@ -247,7 +248,7 @@ fn contains_ignoring_case(bytes: &[u8], name: &[u8]) -> bool {
         .any(|window| window.eq_ignore_ascii_case(name))
 }
 
-impl AsyncRead for EntranceStream {
+impl AsyncRead for DownstreamStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -278,7 +279,7 @@ impl AsyncRead for EntranceStream {
     }
 }
 
-impl AsyncWrite for EntranceStream {
+impl AsyncWrite for DownstreamStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -330,7 +331,7 @@ impl AsyncWrite for EntranceStream {
 }
 
 #[async_trait]
-impl Peek for EntranceStream {
+impl Peek for DownstreamStream {
     /// Fills `buf` with the first bytes, as far as they still can be the beginning of HTTP/2.
     async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
         let limit = self.hop.timeouts().client_read.0;
@@ -350,19 +351,19 @@ impl Peek for EntranceStream {
 }
 
 #[async_trait]
-impl Shutdown for EntranceStream {
+impl Shutdown for DownstreamStream {
     async fn shutdown(&mut self) {
         self.inner.shutdown().await;
     }
 }
 
-impl UniqueID for EntranceStream {
+impl UniqueID for DownstreamStream {
     fn id(&self) -> UniqueIDType {
         self.inner.id()
     }
 }
 
-impl Ssl for EntranceStream {
+impl Ssl for DownstreamStream {
     fn get_ssl(&self) -> Option<&TlsRef> {
         self.inner.get_ssl()
     }
@@ -376,7 +377,7 @@ impl Ssl for EntranceStream {
     }
 }
 
-impl GetTimingDigest for EntranceStream {
+impl GetTimingDigest for DownstreamStream {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
         self.inner.get_timing_digest()
     }
@@ -390,7 +391,7 @@ impl GetTimingDigest for EntranceStream {
     }
 }
 
-impl GetProxyDigest for EntranceStream {
+impl GetProxyDigest for DownstreamStream {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
         self.inner.get_proxy_digest()
     }
@@ -400,7 +401,7 @@ impl GetProxyDigest for EntranceStream {
     }
 }
 
-impl GetSocketDigest for EntranceStream {
+impl GetSocketDigest for DownstreamStream {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         self.inner.get_socket_digest()
     }
@@ -410,9 +411,9 @@ impl GetSocketDigest for EntranceStream {
     }
 }
 
-impl fmt::Debug for EntranceStream {
+impl fmt::Debug for DownstreamStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EntranceStream")
+        f.debug_struct("DownstreamStream")
             .field("inner", &self.inner)
             .finish_non_exhaustive()
     }

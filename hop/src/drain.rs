@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 /// How far the end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
+pub enum DrainStage {
     /// Serving.
     Serving,
     /// A successor takes over: clients are asked to connect anew, while this process still takes
@@ -31,7 +31,7 @@ pub struct Drain {
     /// Beside the phase, because reading that takes a lock and requests ask at every response.
     draining: Arc<AtomicBool>,
     closing_connections: Arc<AtomicBool>,
-    phase: Arc<watch::Sender<Phase>>,
+    phase: Arc<watch::Sender<DrainStage>>,
 }
 
 /// Something in flight: a request or a tunnel. Dropping it says that it has ended.
@@ -50,7 +50,7 @@ impl Default for Drain {
             in_flight: Arc::default(),
             draining: Arc::default(),
             closing_connections: Arc::default(),
-            phase: Arc::new(watch::Sender::new(Phase::Serving)),
+            phase: Arc::new(watch::Sender::new(DrainStage::Serving)),
         }
     }
 }
@@ -84,16 +84,16 @@ impl Drain {
 
     /// How far the end has come. Takes a lock that all share: for a daemon that drains.
     #[must_use]
-    pub fn phase(&self) -> Phase {
+    pub fn phase(&self) -> DrainStage {
         *self.phase.borrow()
     }
 
     /// Goes on to a later phase; a phase never goes back.
-    pub fn advance(&self, to: Phase) {
+    pub fn advance(&self, to: DrainStage) {
         self.closing_connections
-            .fetch_or(to > Phase::Serving, Ordering::Relaxed);
+            .fetch_or(to > DrainStage::Serving, Ordering::Relaxed);
         self.draining
-            .fetch_or(to >= Phase::Draining, Ordering::Relaxed);
+            .fetch_or(to >= DrainStage::Draining, Ordering::Relaxed);
         self.phase.send_if_modified(|phase| {
             let later = to > *phase;
             if later {
@@ -104,7 +104,7 @@ impl Drain {
     }
 
     /// Completes when the phase has come to `phase`.
-    pub fn reached(&self, phase: Phase) -> impl Future<Output = ()> + Send + Sync + use<> {
+    pub fn reached(&self, phase: DrainStage) -> impl Future<Output = ()> + Send + Sync + use<> {
         let mut watch = self.watch();
         // Unconstrained: a task that has used up its turn would be told to wait without being
         // registered to be woken.
@@ -116,13 +116,13 @@ impl Drain {
         })
     }
 
-    /// Runs `work`, and drops it unfinished when the phase comes to [`Phase::CuttingOff`].
+    /// Runs `work`, and drops it unfinished when the phase comes to [`DrainStage::CuttingOff`].
     ///
     /// Waiting for a phase takes a lock that all tasks share: a task asks once, to be woken, and
     /// then only once the daemon drains.
     pub async fn unless_cut_off<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = std::pin::pin!(work);
-        let mut cut_off = Box::pin(self.reached(Phase::CuttingOff));
+        let mut cut_off = Box::pin(self.reached(DrainStage::CuttingOff));
         let mut asked = false;
         poll_fn(|cx| {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
@@ -138,7 +138,7 @@ impl Drain {
 
     /// Follows the phase.
     #[must_use]
-    pub fn watch(&self) -> watch::Receiver<Phase> {
+    pub fn watch(&self) -> watch::Receiver<DrainStage> {
         self.phase.subscribe()
     }
 }
@@ -160,9 +160,9 @@ mod tests {
     #[test]
     fn a_phase_never_goes_back() {
         let drain = Drain::default();
-        drain.advance(Phase::ClosingStreams);
-        drain.advance(Phase::Draining);
-        assert_eq!(*drain.watch().borrow(), Phase::ClosingStreams);
+        drain.advance(DrainStage::ClosingStreams);
+        drain.advance(DrainStage::Draining);
+        assert_eq!(*drain.watch().borrow(), DrainStage::ClosingStreams);
         assert!(drain.is_draining());
     }
 }

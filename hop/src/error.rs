@@ -9,7 +9,7 @@ mod page;
 use http::StatusCode;
 use pingora_core::{Error, ErrorSource, ErrorType};
 
-pub use page::{Page, escape, prefers_html, render};
+pub use page::{ErrorPage, escape, prefers_html, render};
 
 /// Which tier speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -34,7 +34,7 @@ impl Tier {
 
 /// Why a request is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum ProxyError {
     /// 400; the text says what is wrong with the request.
     BadRequest(&'static str),
     /// 400: a WebSocket handshake that breaks RFC 6455.
@@ -67,7 +67,7 @@ pub enum Failure {
     ClientGone,
 }
 
-impl Failure {
+impl ProxyError {
     /// The status, or none when there is nobody to answer.
     #[must_use]
     pub const fn status(self) -> Option<StatusCode> {
@@ -158,7 +158,7 @@ impl Failure {
     #[must_use]
     pub fn of_proxying(error: &Error, tier: Tier) -> Self {
         use ErrorType as E;
-        if let Some(failure) = error.root_cause().downcast_ref::<Raised>() {
+        if let Some(failure) = error.root_cause().downcast_ref::<RaisedError>() {
             return failure.0;
         }
         match (error.esource(), error.etype()) {
@@ -197,20 +197,20 @@ fn is_connect_failure(e: &ErrorType) -> bool {
     )
 }
 
-/// A [`Failure`] on its way through Pingora, which carries it as the root cause of its own error.
+/// A [`ProxyError`] on its way through Pingora, which carries it as the root cause of its own error.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("{}", .0.code())]
-pub struct Raised(pub Failure);
+pub struct RaisedError(pub ProxyError);
 
 /// The Pingora error that ends a phase with `failure`; `cause` is for the log.
 #[must_use]
-pub fn raise(failure: Failure, cause: impl Into<String>) -> Box<Error> {
+pub fn raise(failure: ProxyError, cause: impl Into<String>) -> Box<Error> {
     let status = failure
         .status()
         .map_or(ErrorType::ConnectionClosed, |status| {
             ErrorType::HTTPStatus(status.as_u16())
         });
-    Error::because(status, cause.into(), Raised(failure))
+    Error::because(status, cause.into(), RaisedError(failure))
 }
 
 #[cfg(test)]
@@ -219,25 +219,29 @@ mod tests {
 
     #[test]
     fn a_raised_failure_survives_pingora() {
-        let error = raise(Failure::NoWorkerAvailable, "all tried").more_context("while proxying");
+        let error =
+            raise(ProxyError::NoWorkerAvailable, "all tried").more_context("while proxying");
         assert_eq!(
-            Failure::of_proxying(&error, Tier::Coordinator),
-            Failure::NoWorkerAvailable
+            ProxyError::of_proxying(&error, Tier::Coordinator),
+            ProxyError::NoWorkerAvailable
         );
     }
 
     #[test]
     fn faults_of_the_next_hop_and_of_the_client_are_told_apart() {
-        let up = |e| Failure::of_proxying(&Error::new_up(e), Tier::Worker);
-        assert_eq!(up(ErrorType::ConnectRefused), Failure::EndpointUnreachable);
-        assert_eq!(up(ErrorType::ReadTimedout), Failure::UpstreamTimeout);
+        let up = |e| ProxyError::of_proxying(&Error::new_up(e), Tier::Worker);
+        assert_eq!(
+            up(ErrorType::ConnectRefused),
+            ProxyError::EndpointUnreachable
+        );
+        assert_eq!(up(ErrorType::ReadTimedout), ProxyError::UpstreamTimeout);
         assert_eq!(
             up(ErrorType::InvalidHTTPHeader),
-            Failure::BadUpstreamResponse
+            ProxyError::BadUpstreamResponse
         );
-        let down = |e| Failure::of_proxying(&Error::new_down(e), Tier::Worker);
-        assert_eq!(down(ErrorType::ReadTimedout), Failure::RequestTimeout);
-        assert_eq!(down(ErrorType::ConnectionClosed), Failure::ClientGone);
+        let down = |e| ProxyError::of_proxying(&Error::new_down(e), Tier::Worker);
+        assert_eq!(down(ErrorType::ReadTimedout), ProxyError::RequestTimeout);
+        assert_eq!(down(ErrorType::ConnectionClosed), ProxyError::ClientGone);
         assert_eq!(down(ErrorType::InvalidHTTPHeader).code(), "bad_request");
     }
 }

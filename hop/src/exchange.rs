@@ -14,27 +14,29 @@ use std::sync::Arc;
 
 use crate::config::{LimitsSection, TimeoutsSection, WebSocketSection};
 use crate::drain::{Drain, InFlight};
-use crate::error::{Failure, Tier};
+use crate::error::{ProxyError, Tier};
 use crate::header::TRACEPARENT;
-use crate::identity::{Established, Policy, RequestId};
-use crate::observe::access_log::{AccessLog, Event, Facts, Kind, Line, Outcome};
+use crate::identity::{Established, IdentityPolicy, RequestId};
+use crate::observe::access_log::{
+    AccessLog, Kind, LogEvent, LogLine, RequestFacts, RequestOutcome,
+};
 use crate::observe::metrics::Metrics;
-use crate::streams::{Opened, Registration, Streams};
+use crate::streams::{StreamHandle, StreamRegistration, Streams};
 use crate::websocket::observer::Direction;
 
 /// What every request of a tier needs; made once at the start and shared.
-pub struct Hop {
+pub struct HopServices {
     /// Which tier this is.
     pub tier: Tier,
     /// How requests are identified.
-    pub identity: Policy,
+    pub identity: IdentityPolicy,
     /// Where requests are logged.
     pub log: AccessLog,
     /// Where they are counted.
     pub metrics: Metrics,
     /// What is in flight.
     pub drain: Drain,
-    /// How long the tier waits; see [`Hop::timeouts`].
+    /// How long the tier waits; see [`HopServices::timeouts`].
     pub timeouts: ArcSwap<TimeoutsSection>,
     /// What it refuses.
     pub limits: LimitsSection,
@@ -42,7 +44,7 @@ pub struct Hop {
     pub websocket: WebSocketSection,
 }
 
-impl Hop {
+impl HopServices {
     /// How long the tier waits at this moment; takes no lock.
     #[must_use]
     pub fn timeouts(&self) -> Guard<Arc<TimeoutsSection>> {
@@ -72,30 +74,30 @@ enum Stage {
 /// `request` line, or one `stream_open` and one `stream_close`: what [`Exchange::end`] has not
 /// written, dropping it writes.
 pub struct Exchange {
-    hop: Arc<Hop>,
+    hop: Arc<HopServices>,
     stage: Stage,
     started: Instant,
     /// What is known from the beginning on.
-    pub facts: Facts,
+    pub facts: RequestFacts,
     /// What has become of it so far.
-    pub outcome: Outcome,
+    pub outcome: RequestOutcome,
     /// Held until the exchange is dropped: when it has ended, Pingora still has the last of the
     /// response to send.
     in_flight: Option<InFlight>,
     /// Its place among the open streams of its app, while it is one.
-    registration: Option<Registration>,
+    registration: Option<StreamRegistration>,
 }
 
 impl Exchange {
     /// An exchange that no request has taken up yet.
     #[must_use]
-    pub fn idle(hop: &Arc<Hop>) -> Self {
+    pub fn idle(hop: &Arc<HopServices>) -> Self {
         Self {
             hop: Arc::clone(hop),
             stage: Stage::Idle,
             started: Instant::now(),
-            facts: Facts::unknown(),
-            outcome: Outcome::default(),
+            facts: RequestFacts::unknown(),
+            outcome: RequestOutcome::default(),
             in_flight: None,
             registration: None,
         }
@@ -152,7 +154,7 @@ impl Exchange {
 
     /// The hop that this is an exchange of.
     #[must_use]
-    pub fn hop(&self) -> &Arc<Hop> {
+    pub fn hop(&self) -> &Arc<HopServices> {
         &self.hop
     }
 
@@ -186,7 +188,7 @@ impl Exchange {
     }
 
     /// Records a failure. The first one counts: what follows is its consequence.
-    pub fn failed(&mut self, failure: Failure) {
+    pub fn failed(&mut self, failure: ProxyError) {
         self.outcome.error.get_or_insert(failure.code());
     }
 
@@ -197,7 +199,11 @@ impl Exchange {
             self.stage = Stage::Open;
             self.facts.detach();
             self.hop.metrics.open_streams.inc();
-            self.log(Event::StreamOpen, self.facts.clone(), self.outcome.clone());
+            self.log(
+                LogEvent::StreamOpen,
+                self.facts.clone(),
+                self.outcome.clone(),
+            );
         }
     }
 
@@ -208,7 +214,7 @@ impl Exchange {
     }
 
     /// Registers it among the open streams of its app, under its session and its worker.
-    pub fn register(&mut self, streams: &Streams) -> &Arc<Opened> {
+    pub fn register(&mut self, streams: &Streams) -> &Arc<StreamHandle> {
         let session = self
             .facts
             .session_id
@@ -220,8 +226,8 @@ impl Exchange {
 
     /// What it is among the open streams of its app, if it has registered.
     #[must_use]
-    pub fn opened(&self) -> Option<&Arc<Opened>> {
-        self.registration.as_ref().map(Registration::opened)
+    pub fn opened(&self) -> Option<&Arc<StreamHandle>> {
+        self.registration.as_ref().map(StreamRegistration::opened)
     }
 
     /// Logs one WebSocket message (docs/request-id.md, rule 16).
@@ -230,28 +236,28 @@ impl Exchange {
             Direction::FromClient => (bytes, 0),
             Direction::FromServer => (0, bytes),
         };
-        let outcome = Outcome {
+        let outcome = RequestOutcome {
             message: Some((direction, number)),
             bytes_in,
             bytes_out,
-            ..Outcome::default()
+            ..RequestOutcome::default()
         };
-        self.log(Event::Message, self.facts.clone(), outcome);
+        self.log(LogEvent::Message, self.facts.clone(), outcome);
     }
 
     /// Ends the exchange and logs it. A second call does nothing.
     pub fn end(&mut self) {
         let event = match std::mem::replace(&mut self.stage, Stage::Idle) {
             Stage::Idle => return,
-            Stage::Begun => Event::Request,
+            Stage::Begun => LogEvent::Request,
             Stage::Open => {
                 self.hop.metrics.open_streams.dec();
-                Event::StreamClose
+                LogEvent::StreamClose
             }
         };
         self.outcome.duration = Some(self.started.elapsed());
         self.hop.metrics.count_request(self.outcome.status);
-        let facts = std::mem::replace(&mut self.facts, Facts::unknown());
+        let facts = std::mem::replace(&mut self.facts, RequestFacts::unknown());
         let outcome = std::mem::take(&mut self.outcome);
         self.log(event, facts, outcome);
         self.registration = None;
@@ -264,8 +270,8 @@ impl Exchange {
         std::mem::replace(self, Self::idle(&hop))
     }
 
-    fn log(&self, event: Event, facts: Facts, outcome: Outcome) {
-        self.hop.log.write(Line {
+    fn log(&self, event: LogEvent, facts: RequestFacts, outcome: RequestOutcome) {
+        self.hop.log.write(LogLine {
             time: SystemTime::now(),
             tier: self.hop.tier,
             event,

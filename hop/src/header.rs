@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora_http::ResponseHeader;
 
-use crate::identity::{Policy, RequestId};
+use crate::identity::{IdentityPolicy, RequestId};
 
 /// The session's identifier, from the coordinator to the worker and the application.
 pub const SESSION_ID: HeaderName = HeaderName::from_static("x-backend-session-id");
@@ -65,7 +65,7 @@ fn is_spelling_of(name: &str, of: &str) -> bool {
 /// and those of the client's hop.
 ///
 /// The request ID and the session header have been read before: they are set anew for the next hop.
-pub fn remove_reserved(headers: &mut HeaderMap, policy: &Policy) {
+pub fn remove_reserved(headers: &mut HeaderMap, policy: &IdentityPolicy) {
     let reserved = |name: &HeaderName| {
         if is_hop_by_hop(name) {
             return true;
@@ -195,7 +195,7 @@ const CONNECTION_OPTIONS: [&[u8]; 3] = [b"keep-alive", b"close", b"upgrade"];
 /// stays: Pingora frames the body by it.
 ///
 /// A request ID stays for [`put_request_id`], which replaces one that is not ours.
-pub fn remove_not_for_client(response: &mut ResponseHeader, policy: &Policy) {
+pub fn remove_not_for_client(response: &mut ResponseHeader, policy: &IdentityPolicy) {
     let switches = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
     let nominated = nominated(&response.headers);
     let goes = |name: &&HeaderName| {
@@ -220,7 +220,7 @@ pub fn remove_not_for_client(response: &mut ResponseHeader, policy: &Policy) {
 
 /// Puts the request ID on a final response: exactly one, whatever the application said (rules 11
 /// and 14).
-pub fn put_request_id(response: &mut ResponseHeader, policy: &Policy, id: &RequestId) {
+pub fn put_request_id(response: &mut ResponseHeader, policy: &IdentityPolicy, id: &RequestId) {
     if !says_once(&response.headers, policy.header(), id) {
         let _ = response.insert_header(policy.spelled(), id.header_value());
     }
@@ -275,8 +275,8 @@ mod tests {
     use super::*;
     use crate::config::RequestIdSection;
 
-    fn policy() -> Policy {
-        Policy::new(&RequestIdSection::default())
+    fn policy() -> IdentityPolicy {
+        IdentityPolicy::new(&RequestIdSection::default())
     }
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {

@@ -187,7 +187,7 @@ pub fn check(bytes: &[u8]) -> Result<(), Invalid> {
 
 /// What a request brought as its identifier.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Brought {
+pub enum InboundId {
     /// Neither the header nor an alias.
     Nothing,
     /// A valid identifier.
@@ -198,7 +198,7 @@ pub enum Brought {
 
 /// Which headers carry the identifier, and whose is believed.
 #[derive(Clone, Debug)]
-pub struct Policy {
+pub struct IdentityPolicy {
     header: HeaderName,
     spelled: Bytes,
     aliases: Box<[HeaderName]>,
@@ -219,7 +219,7 @@ pub struct Established {
     pub generated: bool,
 }
 
-impl Policy {
+impl IdentityPolicy {
     /// The policy that a configuration asks for.
     #[must_use]
     pub fn new(section: &RequestIdSection) -> Self {
@@ -253,7 +253,7 @@ impl Policy {
         self.spelled.clone()
     }
 
-    /// The names under which the application gets it, beside [`Policy::header`] (rule 5).
+    /// The names under which the application gets it, beside [`IdentityPolicy::header`] (rule 5).
     #[must_use]
     pub fn aliases(&self) -> &[HeaderName] {
         &self.aliases
@@ -262,19 +262,19 @@ impl Policy {
     /// What the headers bring: the main header, or else the first alias that is there (rules 4 and
     /// 5).
     #[must_use]
-    pub fn read(&self, headers: &HeaderMap) -> Brought {
+    pub fn read(&self, headers: &HeaderMap) -> InboundId {
         for name in std::iter::once(&self.header).chain(self.aliases.iter()) {
             let mut values = headers.get_all(name).iter();
             let Some(first) = values.next() else { continue };
             if values.next().is_some() {
-                return Brought::Invalid(Invalid::Multiple, first.len());
+                return InboundId::Invalid(Invalid::Multiple, first.len());
             }
             return match RequestId::accept(first) {
-                Ok(id) => Brought::Valid(id),
-                Err(reason) => Brought::Invalid(reason, first.len()),
+                Ok(id) => InboundId::Valid(id),
+                Err(reason) => InboundId::Invalid(reason, first.len()),
             };
         }
-        Brought::Nothing
+        InboundId::Nothing
     }
 
     /// Whether an identifier from this peer is kept (rule 3). A peer without an address is on this
@@ -300,15 +300,15 @@ impl Policy {
             generated: true,
         };
         match self.read(headers) {
-            Brought::Nothing => made(None, None),
-            Brought::Invalid(reason, bytes) => made(None, Some((reason, bytes))),
-            Brought::Valid(id) if self.accepts(peer) => Established {
+            InboundId::Nothing => made(None, None),
+            InboundId::Invalid(reason, bytes) => made(None, Some((reason, bytes))),
+            InboundId::Valid(id) if self.accepts(peer) => Established {
                 id,
                 refused: None,
                 replaced: None,
                 generated: false,
             },
-            Brought::Valid(id) => made(Some(id), None),
+            InboundId::Valid(id) => made(Some(id), None),
         }
     }
 }
@@ -351,8 +351,8 @@ mod tests {
         }
     }
 
-    fn policy(accept_from: &[&str]) -> Policy {
-        Policy::new(&RequestIdSection {
+    fn policy(accept_from: &[&str]) -> IdentityPolicy {
+        IdentityPolicy::new(&RequestIdSection {
             accept_from: accept_from.iter().map(|net| net.parse().unwrap()).collect(),
             ..RequestIdSection::default()
         })

@@ -11,9 +11,9 @@ use pingora_http::RequestHeader;
 use pingora_proxy::{FailToProxy, Session as HttpSession};
 
 use crate::downstream::mark_serving;
-use crate::error::{Failure, raise};
-use crate::exchange::{Exchange, Hop};
-use crate::response::answer_failure;
+use crate::error::{ProxyError, raise};
+use crate::exchange::{Exchange, HopServices};
+use crate::response::write_error;
 use crate::websocket::is_websocket;
 
 /// How long what is left of a request that was refused is read, so that its connection can be used
@@ -22,7 +22,7 @@ const DRAIN_BODY: Duration = Duration::from_secs(5);
 
 /// Sets a client connection up for the request that came over it (phase `request_filter`): time
 /// limits, which Pingora forgets between requests, and pipelining.
-pub fn prepare(session: &mut HttpSession, hop: &Arc<Hop>) {
+pub fn prepare(session: &mut HttpSession, hop: &Arc<HopServices>) {
     mark_serving(session, true);
     let timeouts = hop.timeouts();
     session.set_read_timeout(Some(timeouts.client_read.0));
@@ -93,15 +93,15 @@ pub fn addresses(session: &HttpSession) -> (Option<IpAddr>, Option<SocketAddr>) 
 /// `request_filter`).
 ///
 /// # Errors
-/// [`Failure::BodyTooLarge`].
-pub fn check_announced_body(request: &RequestHeader, limit: u64) -> Result<(), Failure> {
+/// [`ProxyError::BodyTooLarge`].
+pub fn check_announced_body(request: &RequestHeader, limit: u64) -> Result<(), ProxyError> {
     let length = request
         .headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok());
     let announced: u64 = length.and_then(|text| text.parse().ok()).unwrap_or(0);
     if limit > 0 && announced > limit {
-        Err(Failure::BodyTooLarge)
+        Err(ProxyError::BodyTooLarge)
     } else {
         Ok(())
     }
@@ -111,13 +111,13 @@ pub fn check_announced_body(request: &RequestHeader, limit: u64) -> Result<(), F
 /// `request_body_filter`).
 ///
 /// # Errors
-/// [`Failure::BodyTooLarge`].
-pub fn count_body(hop: &Hop, so_far: &mut u64, chunk: usize) -> Result<()> {
+/// [`ProxyError::BodyTooLarge`].
+pub fn count_body(hop: &HopServices, so_far: &mut u64, chunk: usize) -> Result<()> {
     *so_far += chunk as u64;
     let limit = hop.limits.request_body.0;
     if limit > 0 && *so_far > limit {
         return Err(raise(
-            Failure::BodyTooLarge,
+            ProxyError::BodyTooLarge,
             format!("more than {limit} bytes"),
         ));
     }
@@ -137,16 +137,16 @@ pub async fn fail(
         let established = hop.identity.establish(&session.req_header().headers, peer);
         exchange.begin(session.req_header(), peer, established);
     }
-    let failure = Failure::of_proxying(error, hop.tier);
+    let failure = ProxyError::of_proxying(error, hop.tier);
     // Pingora closes the connection after a failure: the client must not be told that it stays.
     session.set_keepalive(None);
     let told = failure.status().map_or(0, |status| status.as_u16());
-    if failure == Failure::Internal {
+    if failure == ProxyError::Internal {
         log::error!("request_id={} {}: {error}", exchange.id(), failure.code());
     } else {
         info!("request_id={} {}: {error}", exchange.id(), failure.code());
     }
-    if let Err(e) = answer_failure(session, exchange, failure).await {
+    if let Err(e) = write_error(session, exchange, failure).await {
         info!(
             "request_id={} the client cannot be told: {e}",
             exchange.id()
@@ -168,7 +168,7 @@ pub fn end(session: &mut HttpSession, exchange: &mut Exchange, error: Option<&Er
     exchange.outcome.bytes_in = session.body_bytes_read() as u64;
     exchange.outcome.bytes_out = session.body_bytes_sent() as u64;
     if let Some(error) = error {
-        exchange.failed(Failure::of_proxying(error, exchange.hop().tier));
+        exchange.failed(ProxyError::of_proxying(error, exchange.hop().tier));
     }
     if exchange.is_open_stream() {
         let by = match exchange.outcome.error {

@@ -8,7 +8,7 @@ use pingora_core::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session as HttpSession;
 
-use crate::error::{Failure, Tier, raise, render};
+use crate::error::{ProxyError, Tier, raise, render};
 use crate::exchange::Exchange;
 use crate::header::{REFUSED, put_request_id, remove_not_for_client};
 use crate::observe::access_log::Kind;
@@ -37,14 +37,14 @@ pub fn finish_header(
     }
     if response.status == StatusCode::SWITCHING_PROTOCOLS && !is_websocket(session.req_header()) {
         return Err(raise(
-            Failure::BadUpstreamResponse,
+            ProxyError::BadUpstreamResponse,
             "a 101 to a request that is no handshake",
         ));
     }
     let hop = std::sync::Arc::clone(exchange.hop());
     if hop.tier == Tier::Coordinator && response.headers.contains_key(&REFUSED) {
         return Err(raise(
-            Failure::Internal,
+            ProxyError::Internal,
             "the worker refuses this coordinator's token",
         ));
     }
@@ -152,10 +152,10 @@ fn stream_kind(response: &ResponseHeader) -> Option<Kind> {
 ///
 /// # Errors
 /// When the client cannot be written to.
-pub async fn answer_failure(
+pub async fn write_error(
     session: &mut HttpSession,
     exchange: &mut Exchange,
-    failure: Failure,
+    failure: ProxyError,
 ) -> Result<()> {
     exchange.failed(failure);
     let already = session
@@ -178,15 +178,17 @@ pub async fn answer_failure(
     response.insert_header(header::CACHE_CONTROL, "no-store")?;
     response.insert_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")?;
     match failure {
-        Failure::BadHandshake(_) => response.insert_header(header::SEC_WEBSOCKET_VERSION, "13")?,
-        Failure::MethodNotAllowed => {
+        ProxyError::BadHandshake(_) => {
+            response.insert_header(header::SEC_WEBSOCKET_VERSION, "13")?
+        }
+        ProxyError::MethodNotAllowed => {
             response.insert_header(
                 header::ALLOW,
                 "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
             )?;
         }
         // The coordinator must not pass this on as an answer of the application.
-        Failure::Forbidden(_) => response.insert_header(REFUSED, "token")?,
+        ProxyError::Forbidden(_) => response.insert_header(REFUSED, "token")?,
         _ => {}
     }
     if let Some(seconds) = failure.retry_after() {

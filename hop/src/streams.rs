@@ -11,7 +11,7 @@ mod until_closed;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use opened::{CloseReason, Opened, Watch};
+pub use opened::{CloseReason, StreamHandle, Watch};
 pub(crate) use until_closed::{hand_over, until_closed};
 
 /// The open streams of one app at one tier; clones share them.
@@ -20,27 +20,27 @@ pub struct Streams(Arc<Mutex<Registry>>);
 
 #[derive(Default)]
 struct Registry {
-    open: Vec<Arc<Opened>>,
+    open: Vec<Arc<StreamHandle>>,
     /// Why streams that open from now on are closed at once, if they are.
     over: Option<CloseReason>,
 }
 
 /// A stream's place in the registry of its app; dropping it says that the stream has ended.
 #[derive(Debug)]
-pub struct Registration {
+pub struct StreamRegistration {
     streams: Streams,
-    opened: Arc<Opened>,
+    opened: Arc<StreamHandle>,
 }
 
-impl Registration {
+impl StreamRegistration {
     /// The stream.
     #[must_use]
-    pub fn opened(&self) -> &Arc<Opened> {
+    pub fn opened(&self) -> &Arc<StreamHandle> {
         &self.opened
     }
 }
 
-impl Drop for Registration {
+impl Drop for StreamRegistration {
     fn drop(&mut self) {
         self.opened.end();
         self.streams.lock().take_out(&self.opened);
@@ -51,15 +51,15 @@ impl Streams {
     /// Takes in a stream of a session and a worker, as far as it has them. After
     /// [`Streams::end_all`] it is closed at once.
     #[must_use]
-    pub fn register(&self, session: Option<&str>, worker: Option<&Arc<str>>) -> Registration {
-        let opened = Arc::new(Opened::new(session, worker));
+    pub fn register(&self, session: Option<&str>, worker: Option<&Arc<str>>) -> StreamRegistration {
+        let opened = Arc::new(StreamHandle::new(session, worker));
         let mut registry = self.lock();
         registry.take_in(&opened);
         if let Some(reason) = registry.over {
             opened.close(reason);
         }
         drop(registry);
-        Registration {
+        StreamRegistration {
             streams: self.clone(),
             opened,
         }
@@ -67,7 +67,11 @@ impl Streams {
 
     /// Closes the open streams that `wanted` picks; says how many were told now. What opens later
     /// is not concerned.
-    pub fn close_where(&self, reason: CloseReason, wanted: impl Fn(&Opened) -> bool) -> usize {
+    pub fn close_where(
+        &self,
+        reason: CloseReason,
+        wanted: impl Fn(&StreamHandle) -> bool,
+    ) -> usize {
         let picked: Vec<_> = self
             .lock()
             .open
@@ -88,7 +92,7 @@ impl Streams {
 
     /// How many open streams `wanted` picks.
     #[must_use]
-    pub fn count_where(&self, wanted: impl Fn(&Opened) -> bool) -> usize {
+    pub fn count_where(&self, wanted: impl Fn(&StreamHandle) -> bool) -> usize {
         self.lock()
             .open
             .iter()
@@ -114,13 +118,13 @@ impl Streams {
 }
 
 impl Registry {
-    fn take_in(&mut self, opened: &Arc<Opened>) {
+    fn take_in(&mut self, opened: &Arc<StreamHandle>) {
         opened.put_at(self.open.len());
         self.open.push(Arc::clone(opened));
     }
 
     /// The last one takes the place that becomes free.
-    fn take_out(&mut self, opened: &Arc<Opened>) {
+    fn take_out(&mut self, opened: &Arc<StreamHandle>) {
         let place = opened.place();
         debug_assert!(
             self.open

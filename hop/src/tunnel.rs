@@ -20,14 +20,14 @@ use rand::RngExt;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, Sleep};
 
-use crate::drain::Phase;
+use crate::drain::DrainStage;
 use crate::exchange::Exchange;
 use crate::observe::access_log::Kind;
 use crate::streams::{CloseReason, Watch};
 use crate::tunnel::relay::{End, Lane, Passed};
 use crate::tunnel::socket::Socket;
 use crate::websocket::handshake::Upstream;
-use crate::websocket::observer::{Control, Direction, Event, Observer, close_frame};
+use crate::websocket::observer::{Control, Direction, FrameEvent, FrameObserver, close_frame};
 
 /// RFC 6455, section 7.4.1: the endpoint is going away.
 const GOING_AWAY: u16 = 1001;
@@ -42,7 +42,7 @@ const CLOSE_WAIT_FROM_OUTSIDE: Duration = Duration::from_secs(1);
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Follows a stream for a tier: the coordinator keeps the session's record by it.
-pub trait StreamObserver: Send + Sync + 'static {
+pub trait TunnelObserver: Send + Sync + 'static {
     /// Data passed: so many bytes of data frames and what comes with them. Pings and pongs are not
     /// told.
     fn data(&mut self, from: Direction, bytes: u64);
@@ -51,7 +51,7 @@ pub trait StreamObserver: Send + Sync + 'static {
 /// Nobody follows.
 pub struct Unobserved;
 
-impl StreamObserver for Unobserved {
+impl TunnelObserver for Unobserved {
     fn data(&mut self, _from: Direction, _bytes: u64) {}
 }
 
@@ -89,7 +89,7 @@ pub(super) async fn upgrade(
     session: &mut HttpSession,
     exchange: &mut Exchange,
     upstream: Upstream,
-    observer: Box<dyn StreamObserver>,
+    observer: Box<dyn TunnelObserver>,
 ) -> Result<()> {
     let Upstream {
         session: mut upstream,
@@ -211,7 +211,7 @@ impl Reason {
 
 struct Tunnel {
     exchange: Exchange,
-    observer: Box<dyn StreamObserver>,
+    observer: Box<dyn TunnelObserver>,
     client: Socket,
     upstream: Socket,
     from_client: Lane,
@@ -234,7 +234,7 @@ struct Tunnel {
 impl Tunnel {
     fn new(
         mut exchange: Exchange,
-        mut observer: Box<dyn StreamObserver>,
+        mut observer: Box<dyn TunnelObserver>,
         client: Stream,
         upstream: Stream,
         from_client: Vec<u8>,
@@ -249,7 +249,7 @@ impl Tunnel {
             message_ids,
         };
         let mut lane = |from, early| {
-            Lane::new(Observer::new(from), early, |passed| {
+            Lane::new(FrameObserver::new(from), early, |passed| {
                 notes.take(from, passed)
             })
         };
@@ -262,7 +262,7 @@ impl Tunnel {
             idle,
             last_byte: Instant::now(),
             timer: Box::pin(tokio::time::sleep(idle)),
-            next_phase: Box::pin(hop.drain.reached(Phase::ClosingStreams)),
+            next_phase: Box::pin(hop.drain.reached(DrainStage::ClosingStreams)),
             registered: false,
             watch: exchange.opened().map(Watch::new),
             closing: None,
@@ -335,14 +335,14 @@ impl Tunnel {
         self.registered = true;
         while self.next_phase.as_mut().poll(cx).is_ready() {
             let drain = self.exchange.hop().drain.clone();
-            if drain.phase() >= Phase::CuttingOff {
+            if drain.phase() >= DrainStage::CuttingOff {
                 self.exchange.outcome.error.get_or_insert("aborted");
                 return Poll::Ready(());
             }
             if self.closing.is_none() {
                 self.begin_closing(Reason::Draining);
             }
-            self.next_phase = Box::pin(drain.reached(Phase::CuttingOff));
+            self.next_phase = Box::pin(drain.reached(DrainStage::CuttingOff));
         }
         Poll::Pending
     }
@@ -483,7 +483,7 @@ impl Tunnel {
 /// Where what passed is told.
 struct Notes<'t> {
     exchange: &'t mut Exchange,
-    observer: &'t mut dyn StreamObserver,
+    observer: &'t mut dyn TunnelObserver,
     message_ids: bool,
 }
 
@@ -491,17 +491,17 @@ impl Notes<'_> {
     fn take(&mut self, from: Direction, passed: Passed) {
         match passed {
             Passed::Bytes(bytes, activity) if activity.data => self.observer.data(from, bytes),
-            Passed::Event(Event::Message(message)) if self.message_ids => {
+            Passed::Event(FrameEvent::Message(message)) if self.message_ids => {
                 self.exchange
                     .log_message(from, message.number, message.payload_bytes);
             }
-            Passed::Event(Event::Lost(reason)) => {
+            Passed::Event(FrameEvent::Lost(reason)) => {
                 info!(
                     "request_id={} cannot be observed further: {reason}",
                     self.exchange.id()
                 );
             }
-            Passed::Event(Event::Control(Control::Close(code))) => {
+            Passed::Event(FrameEvent::Control(Control::Close(code))) => {
                 debug!(
                     "request_id={} close frame, code {code:?}",
                     self.exchange.id()

@@ -10,6 +10,6 @@ pub mod observer;
 
 mod serve;
 
-pub use crate::tunnel::{StreamObserver, Unobserved};
+pub use crate::tunnel::{TunnelObserver, Unobserved};
 pub use handshake::is_websocket;
 pub use serve::{NextHop, serve};

@@ -27,7 +27,7 @@ use tokio::net::{TcpListener, UnixListener};
 use utoipa::ToSchema;
 
 use crate::daemon::Bound;
-use app_proxy_hop::exchange::Hop;
+use app_proxy_hop::exchange::HopServices;
 use app_proxy_hop::identity::RequestId;
 
 pub use name::Name;
@@ -195,7 +195,7 @@ fn unix(listener: StdUnixListener) -> io::Result<UnixListener> {
 pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// The calls that both tiers have, without a token: `/healthz`, `/readyz` and `/metrics`.
-pub fn probes(hop: &Arc<Hop>, ready: Readiness) -> Router {
+pub fn probes(hop: &Arc<HopServices>, ready: Readiness) -> Router {
     let metrics = hop.metrics.clone();
     let drain = hop.drain.clone();
     Router::new()
@@ -237,7 +237,7 @@ pub fn probes(hop: &Arc<Hop>, ready: Readiness) -> Router {
 }
 
 /// Gives every admin request an identifier, as rule 19 asks, and answers what no route knows.
-pub fn identified(router: Router, hop: &Arc<Hop>) -> Router {
+pub fn identified(router: Router, hop: &Arc<HopServices>) -> Router {
     router
         .fallback(|| async {
             Problem::new(StatusCode::NOT_FOUND, "not_found", "There is no such call.")
@@ -259,7 +259,11 @@ pub fn identified(router: Router, hop: &Arc<Hop>) -> Router {
 #[derive(Clone, Copy, Debug)]
 pub struct Routine;
 
-async fn identify(State(hop): State<Arc<Hop>>, mut request: Request, next: Next) -> Response {
+async fn identify(
+    State(hop): State<Arc<HopServices>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let _in_flight = hop.drain.enter();
     let established = hop.identity.establish(request.headers(), None);
     let id = established.id;

@@ -21,7 +21,7 @@ use app_proxy_hop::config::{AccessLogSection, DrainSection};
 use app_proxy_hop::drain::Drain;
 use app_proxy_hop::observe::access_log::AccessLog;
 
-pub use changes::{Changes, refuse_reload};
+pub use changes::{ConfigDiff, refuse_reload};
 pub use listen::{BindError, Bound, bind};
 pub use logging::{BadFilter, LogFilter, Logging};
 pub use reload::Reload;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use app_proxy_api::table::{Source, StoredApp};
-use app_proxy_api::webhooks::{Event, EventData, EventKind};
+use app_proxy_api::webhooks::{WebhookEvent, WebhookEventData, WebhookEventKind};
 use serde_json::json;
 
 use super::*;
@@ -195,7 +195,7 @@ fn app_batch(app: AppActivity) -> ActivityBatch {
 }
 
 fn webhook(id: &str, created_ms: u64) -> StoredWebhook {
-    let data = EventData {
+    let data = WebhookEventData {
         app: "notes".to_owned(),
         revision: 1,
         last_active_at: None,
@@ -204,9 +204,9 @@ fn webhook(id: &str, created_ms: u64) -> StoredWebhook {
         sessions: Vec::new(),
     };
     let timestamp = "2024-05-01T00:00:00.000Z".to_owned();
-    let event = Event {
+    let event = WebhookEvent {
         id: id.to_owned(),
-        kind: EventKind::AppWake,
+        kind: WebhookEventKind::AppWake,
         timestamp,
         data,
     };
@@ -235,7 +235,7 @@ async fn cursor(store: &dyn Store) -> Cursor {
 async fn a_new_store_is_empty_and_has_no_news<P: Place>() {
     let place = P::new();
     let store = place.open();
-    assert_eq!(store.load().await.unwrap(), Contents::default());
+    assert_eq!(store.load().await.unwrap(), State::default());
     assert_eq!(store.news(&Cursor::default()).await.unwrap(), None);
     store.remove_worker("nobody").await.unwrap();
     store.remove_webhook("none").await.unwrap();
@@ -245,7 +245,7 @@ async fn a_new_store_is_empty_and_has_no_news<P: Place>() {
         .unwrap();
     store.delete_sessions(&[], 1).await.unwrap();
     assert_eq!(store.trim_sessions(u64::MAX, 0).await.unwrap(), 0);
-    assert_eq!(place.open().load().await.unwrap(), Contents::default());
+    assert_eq!(place.open().load().await.unwrap(), State::default());
 }
 
 async fn committed_apps_are_there_when_the_store_is_opened_again<P: Place>() {
@@ -280,10 +280,10 @@ async fn committed_apps_are_there_when_the_store_is_opened_again<P: Place>() {
     };
     assert_eq!(
         contents,
-        Contents {
+        State {
             apps,
             cursor,
-            ..Contents::default()
+            ..State::default()
         }
     );
 }
@@ -717,13 +717,13 @@ async fn apps_are_news_to_another_process<P: Place>() {
     };
     assert_eq!(
         news,
-        News {
-            apps: Some(AppNews {
+        Delta {
+            apps: Some(AppDelta {
                 state,
                 complete: false
             }),
             cursor: cursor.clone(),
-            ..News::default()
+            ..Delta::default()
         }
     );
     assert_eq!(other.news(&cursor).await.unwrap(), None);
@@ -775,10 +775,10 @@ async fn workers_are_news_to_another_process<P: Place>() {
         let news = other.news(&seen).await.unwrap().unwrap();
         assert_eq!(
             news,
-            News {
+            Delta {
                 workers: Some(expected),
                 cursor: news.cursor.clone(),
-                ..News::default()
+                ..Delta::default()
             }
         );
         seen = news.cursor;
@@ -801,10 +801,10 @@ async fn deletions_of_sessions_are_news_to_another_process<P: Place>() {
     let deleted_sessions = vec![("s".to_owned(), 30)];
     assert_eq!(
         news,
-        News {
+        Delta {
             deleted_sessions,
             cursor: news.cursor.clone(),
-            ..News::default()
+            ..Delta::default()
         }
     );
     assert_eq!(other.news(&news.cursor).await.unwrap(), None);
@@ -874,10 +874,10 @@ async fn what_a_process_has_changed_itself_is_no_news_to_it<P: Place>() {
     };
     assert_eq!(
         news,
-        News {
+        Delta {
             sessions: vec![session("s2", 12)],
             cursor,
-            ..News::default()
+            ..Delta::default()
         }
     );
     assert_eq!(one.news(&news.cursor).await.unwrap(), None);

@@ -7,30 +7,30 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::{
-    ActivityBatch, AppCommit, Contents, Cursor, News, Served, Store, StoreError, StoredWebhook,
+    ActivityBatch, AppCommit, Cursor, Delta, Served, State, Store, StoreError, StoredWebhook,
     StoredWorker,
 };
 
-/// Stands for a store; every call waits until [`Opened::set`] says which one.
+/// Stands for a store; every call waits until [`StoreReady::set`] says which one.
 #[derive(Clone)]
-pub struct LateStore(watch::Receiver<Option<Arc<dyn Store>>>);
+pub struct DeferredStore(watch::Receiver<Option<Arc<dyn Store>>>);
 
-/// Says which store a [`LateStore`] stands for.
-pub struct Opened(watch::Sender<Option<Arc<dyn Store>>>);
+/// Says which store a [`DeferredStore`] stands for.
+pub struct StoreReady(watch::Sender<Option<Arc<dyn Store>>>);
 
-impl Opened {
+impl StoreReady {
     /// From here on calls are answered.
     pub fn set(&self, store: Arc<dyn Store>) {
         self.0.send_replace(Some(store));
     }
 }
 
-impl LateStore {
+impl DeferredStore {
     /// A store that is not open yet, and what opens it.
     #[must_use]
-    pub fn new() -> (Self, Opened) {
+    pub fn new() -> (Self, StoreReady) {
         let (opened, store) = watch::channel(None);
-        (Self(store), Opened(opened))
+        (Self(store), StoreReady(opened))
     }
 
     /// A store that takes nothing: it is never opened.
@@ -52,12 +52,12 @@ impl LateStore {
 }
 
 #[async_trait]
-impl Store for LateStore {
-    async fn load(&self) -> Result<Contents, StoreError> {
+impl Store for DeferredStore {
+    async fn load(&self) -> Result<State, StoreError> {
         self.open().await?.load().await
     }
 
-    async fn news(&self, seen: &Cursor) -> Result<Option<News>, StoreError> {
+    async fn news(&self, seen: &Cursor) -> Result<Option<Delta>, StoreError> {
         self.open().await?.news(seen).await
     }
 

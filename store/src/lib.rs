@@ -12,8 +12,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use app_proxy_api::table::{StoredApp, TableState};
-use app_proxy_api::webhooks::Event;
-use app_proxy_api::workers::Registration;
+use app_proxy_api::webhooks::WebhookEvent;
+use app_proxy_api::workers::WorkerRegistration;
 use async_trait::async_trait;
 
 pub mod late;
@@ -38,7 +38,7 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn load(&self) -> Result<Contents, StoreError>;
+    async fn load(&self) -> Result<State, StoreError>;
 
     /// What another process has changed since `seen`; none, at next to no cost, when there is
     /// nothing.
@@ -52,7 +52,7 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn news(&self, seen: &Cursor) -> Result<Option<News>, StoreError>;
+    async fn news(&self, seen: &Cursor) -> Result<Option<Delta>, StoreError>;
 
     /// Makes changes of the app table permanent: all of them, or none. The activity and the
     /// sessions of an app that is deleted are forgotten with it.
@@ -153,7 +153,7 @@ pub trait Store: Send + Sync {
 
 /// What a store holds.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Contents {
+pub struct State {
     /// The app table.
     pub apps: TableState,
     /// Workers.
@@ -184,10 +184,10 @@ pub struct Cursor {
 
 /// What others have changed.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct News {
+pub struct Delta {
     /// The app table, when it has changed: all that changed after the cursor's revision, or
     /// everything when `complete`.
-    pub apps: Option<AppNews>,
+    pub apps: Option<AppDelta>,
     /// All workers, when one of them has changed.
     pub workers: Option<Vec<StoredWorker>>,
     /// Sessions that were deleted, and when.
@@ -202,7 +202,7 @@ pub struct News {
 
 /// Changes of the app table by another process.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct AppNews {
+pub struct AppDelta {
     /// The table's epoch, revision and horizon, the apps that have changed, and those that are
     /// gone.
     pub state: TableState,
@@ -247,7 +247,7 @@ pub struct StoredWorker {
     /// Its identifier.
     pub id: String,
     /// What it has said of itself; none of a worker that only the file knows.
-    pub registration: Option<Registration>,
+    pub registration: Option<WorkerRegistration>,
     /// How it is drained, if it is.
     pub drain: Option<StoredDrain>,
 }
@@ -369,7 +369,7 @@ pub struct StoredWebhook {
     /// Where to.
     pub url: String,
     /// What it says.
-    pub event: Event,
+    pub event: WebhookEvent,
     /// When it was made, in milliseconds since 1970.
     pub created_ms: u64,
 }

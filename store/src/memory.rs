@@ -7,8 +7,8 @@ use app_proxy_api::table::{StoredApp, TableState};
 use async_trait::async_trait;
 
 use crate::{
-    ActivityBatch, AppActivity, AppChange, AppCommit, AppNews, Contents, Cursor, News,
-    SessionActivity, Store, StoreError, StoredSession, StoredWebhook, StoredWorker,
+    ActivityBatch, AppActivity, AppChange, AppCommit, AppDelta, Cursor, Delta, SessionActivity,
+    State, Store, StoreError, StoredSession, StoredWebhook, StoredWorker,
 };
 
 mod mark;
@@ -105,12 +105,12 @@ impl Kept {
         }
     }
 
-    fn load(&self) -> Contents {
+    fn load(&self) -> State {
         let deleted = self
             .deleted_sessions
             .iter()
             .map(|(id, at)| (id.clone(), at.value));
-        Contents {
+        State {
             apps: self.table(0),
             workers: self.workers.values().cloned().collect(),
             sessions: self
@@ -129,26 +129,26 @@ impl Kept {
         }
     }
 
-    fn app_news(&self, seen: &Cursor) -> Option<AppNews> {
+    fn app_news(&self, seen: &Cursor) -> Option<AppDelta> {
         let same = self.epoch == seen.epoch;
         if same && self.revision == seen.revision {
             return None;
         }
         let complete = !same || seen.revision > self.revision || seen.revision < self.horizon;
-        Some(AppNews {
+        Some(AppDelta {
             state: self.table(if complete { 0 } else { seen.revision }),
             complete,
         })
     }
 
-    fn news(&self, seen: &Cursor, reader: u64) -> Option<News> {
+    fn news(&self, seen: &Cursor, reader: u64) -> Option<Delta> {
         let apps = self.app_news(seen);
         let after = seen.sequence;
         if !self.changed.is_news(after, reader) {
-            let news = |apps| News {
+            let news = |apps| Delta {
                 apps: Some(apps),
                 cursor: self.cursor(),
-                ..News::default()
+                ..Delta::default()
             };
             return apps.map(news);
         }
@@ -157,7 +157,7 @@ impl Kept {
             .deleted_sessions
             .iter()
             .filter(|(_, at)| at.mark.is_news(after, reader));
-        Some(News {
+        Some(Delta {
             apps,
             workers: workers.then(|| self.workers.values().cloned().collect()),
             deleted_sessions: deleted.map(|(id, at)| (id.clone(), at.value)).collect(),
@@ -313,11 +313,11 @@ fn merge_app(kept: &mut AppActivity, activity: &AppActivity) {
 
 #[async_trait]
 impl Store for MemoryStore {
-    async fn load(&self) -> Result<Contents, StoreError> {
+    async fn load(&self) -> Result<State, StoreError> {
         Ok(self.kept().load())
     }
 
-    async fn news(&self, seen: &Cursor) -> Result<Option<News>, StoreError> {
+    async fn news(&self, seen: &Cursor) -> Result<Option<Delta>, StoreError> {
         Ok(self.kept().news(seen, self.writer))
     }
 

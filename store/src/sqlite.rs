@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::spawn_blocking;
 
 use crate::{
-    ActivityBatch, AppCommit, Contents, Cursor, News, Served, Store, StoreError, StoredWebhook,
+    ActivityBatch, AppCommit, Cursor, Delta, Served, State, Store, StoreError, StoredWebhook,
     StoredWorker,
 };
 
@@ -79,16 +79,16 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`StoreError`], which names the file.
-    pub fn look(path: &Path) -> Result<Contents, StoreError> {
+    pub fn look(path: &Path) -> Result<State, StoreError> {
         Self::look_with(path, schema::MIGRATIONS)
     }
 
-    fn look_with(path: &Path, migrations: &[&str]) -> Result<Contents, StoreError> {
-        let contents = || -> Result<Contents, Fault> {
+    fn look_with(path: &Path, migrations: &[&str]) -> Result<State, StoreError> {
+        let contents = || -> Result<State, Fault> {
             let path = absolute(path)?;
             let is_in_use = file::has_log(&path);
             match file::look(&path, schema::latest(migrations)) {
-                Err(fault) if file::is_half_made(&path, &fault) => return Ok(Contents::default()),
+                Err(fault) if file::is_half_made(&path, &fault) => return Ok(State::default()),
                 looked => looked?,
             }
             let mut copy = file::copy(&path)?;
@@ -172,11 +172,11 @@ fn absolute(path: &Path) -> Result<PathBuf, Fault> {
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn load(&self) -> Result<Contents, StoreError> {
+    async fn load(&self) -> Result<State, StoreError> {
         self.with(&self.reader, Reader::load).await
     }
 
-    async fn news(&self, seen: &Cursor) -> Result<Option<News>, StoreError> {
+    async fn news(&self, seen: &Cursor) -> Result<Option<Delta>, StoreError> {
         let seen = seen.clone();
         self.with(&self.reader, move |reader| reader.news(&seen))
             .await

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use app_proxy_api::requests::RequestEvents;
-use app_proxy_hop::exchange::Hop;
+use app_proxy_hop::exchange::HopServices;
 use app_proxy_hop::identity::RequestId;
 use app_proxy_runtime::admin::{Name, Problem, identified, probes, request_id_of, require_token};
 use axum::extract::State;
@@ -34,7 +34,7 @@ pub fn router(worker: &Arc<Worker>) -> Router {
 }
 
 async fn request(
-    State(hop): State<Arc<Hop>>,
+    State(hop): State<Arc<HopServices>>,
     Name(id): Name,
 ) -> Result<Json<RequestEvents>, Problem> {
     let id = request_id_of(&id)?;
@@ -42,7 +42,7 @@ async fn request(
 }
 
 /// What the worker knows of a request.
-pub async fn events(hop: &Hop, id: RequestId) -> RequestEvents {
+pub async fn events(hop: &HopServices, id: RequestId) -> RequestEvents {
     RequestEvents {
         request_id: id.to_string(),
         events: hop.log.recent(id).await,

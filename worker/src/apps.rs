@@ -56,7 +56,7 @@ pub struct Tables(Vec<Arc<Table>>);
 
 /// The table that a request's coordinator has acted on.
 #[derive(Clone, Copy, Debug)]
-pub struct Fence<'r> {
+pub struct RequiredRevision<'r> {
     /// What the revision counts in.
     pub epoch: &'r str,
     /// The revision of the request's app.
@@ -102,14 +102,14 @@ impl Tables {
 
     /// Whether the table that `fence` asks for is here, and as new.
     #[must_use]
-    pub fn satisfy(&self, fence: Fence<'_>) -> bool {
+    pub fn satisfy(&self, fence: RequiredRevision<'_>) -> bool {
         self.of(fence.epoch)
             .is_some_and(|table| fence.revision <= table.revision)
     }
 
     /// The app of a name, in a table as new as `fence` asks for; without one in any table.
     #[must_use]
-    pub fn look_up(&self, name: &str, fence: Option<Fence<'_>>) -> Lookup {
+    pub fn look_up(&self, name: &str, fence: Option<RequiredRevision<'_>>) -> Lookup {
         let found = match fence {
             Some(fence) => match self
                 .of(fence.epoch)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use app_proxy_api::address::Address;
 use app_proxy_api::apps::{Labels, check_labels};
 use app_proxy_api::units::Period;
-use app_proxy_api::workers::{Registration, check_id};
+use app_proxy_api::workers::{WorkerRegistration, check_id};
 use app_proxy_hop::config::{
     AccessLogSection, DrainSection, LimitsSection, RequestIdSection, TimeoutsSection,
     WebSocketSection,
@@ -211,10 +211,10 @@ impl Config {
 
 /// Checks what coordinators are told.
 fn check_profile(file: &ConfigFile, raw: &RawWorker) -> Result<(), ConfigError> {
-    if !(1..=Registration::HEAVIEST).contains(&raw.weight) {
+    if !(1..=WorkerRegistration::HEAVIEST).contains(&raw.weight) {
         return Err(file.fault_at(
             "weight:",
-            &format!("weight: 1 to {}", Registration::HEAVIEST),
+            &format!("weight: 1 to {}", WorkerRegistration::HEAVIEST),
         ));
     }
     check_labels("labels", &raw.labels).map_err(|e| file.fault_at("labels:", &e.to_string()))?;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use anyhow::Result;
 use app_proxy_api::client::Client;
 use app_proxy_engine::Protocols;
-use app_proxy_hop::downstream::Entrance;
+use app_proxy_hop::downstream::Downstream;
 use app_proxy_hop::drain::Drain;
 use app_proxy_hop::error::Tier;
-use app_proxy_hop::exchange::Hop;
-use app_proxy_hop::identity::Policy;
+use app_proxy_hop::exchange::HopServices;
+use app_proxy_hop::identity::IdentityPolicy;
 use app_proxy_hop::observe::access_log::AccessLog;
 use app_proxy_hop::observe::metrics::Metrics;
 use app_proxy_runtime::admin::{AdminService, Token};
@@ -92,13 +92,13 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
 }
 
 /// What every request needs.
-fn hop(config: &Config) -> Result<Arc<Hop>> {
+fn hop(config: &Config) -> Result<Arc<HopServices>> {
     let metrics = Metrics::new(Tier::Worker)?;
     let log = AccessLog::open(&config.access_log, metrics.log_dropped.clone())
         .map_err(|e| config.file.fault_of("access_log", "access_log", e))?;
-    Ok(Arc::new(Hop {
+    Ok(Arc::new(HopServices {
         tier: Tier::Worker,
-        identity: Policy::new(&config.request_id),
+        identity: IdentityPolicy::new(&config.request_id),
         log,
         metrics,
         drain: Drain::default(),
@@ -121,7 +121,7 @@ fn listen_for_coordinators(
     })?;
     let phases = WorkerProxy(Arc::clone(worker));
     let proxy = app_proxy_engine::proxy(&daemon.conf(), phases, Protocols::default());
-    let mut service = Service::new(bound.name.to_owned(), Entrance::new(proxy, &worker.hop));
+    let mut service = Service::new(bound.name.to_owned(), Downstream::new(proxy, &worker.hop));
     bound.listen(&mut service);
     daemon.server.add_service(service);
     if config.register {

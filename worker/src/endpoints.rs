@@ -23,9 +23,9 @@ pub struct Endpoint {
 
 /// An endpoint with a request at it; dropping it says that the request has ended.
 #[derive(Debug)]
-pub struct Busy(Arc<Endpoint>);
+pub struct LoadGuard(Arc<Endpoint>);
 
-impl Busy {
+impl LoadGuard {
     /// The endpoint.
     #[must_use]
     pub fn endpoint(&self) -> &Arc<Endpoint> {
@@ -33,7 +33,7 @@ impl Busy {
     }
 }
 
-impl Drop for Busy {
+impl Drop for LoadGuard {
     fn drop(&mut self) {
         self.0.load.fetch_sub(1, Ordering::Relaxed);
     }
@@ -59,9 +59,9 @@ impl Endpoint {
 
     /// Counts a request in.
     #[must_use]
-    pub fn enter(self: &Arc<Self>) -> Busy {
+    pub fn enter(self: &Arc<Self>) -> LoadGuard {
         self.load.fetch_add(1, Ordering::Relaxed);
-        Busy(Arc::clone(self))
+        LoadGuard(Arc::clone(self))
     }
 
     /// Whether this endpoint has less to do than another for its weight.

@@ -8,9 +8,9 @@ use std::time::Duration;
 use app_proxy_api::address::Address;
 use app_proxy_api::apps::Labels;
 use app_proxy_api::client::ClientError;
-use app_proxy_api::workers::{Held, Load, Registration};
-use app_proxy_hop::drain::{Drain, InFlight, Phase};
-use app_proxy_hop::exchange::Hop;
+use app_proxy_api::workers::{HeldTable, Load, WorkerRegistration};
+use app_proxy_hop::drain::{Drain, DrainStage, InFlight};
+use app_proxy_hop::exchange::HopServices;
 use async_trait::async_trait;
 use futures::future::join_all;
 use log::{info, warn};
@@ -57,7 +57,7 @@ struct Shared {
     /// Tells this process from its predecessors and successors: it grows with time.
     instance: String,
     followers: Arc<Followers>,
-    hop: Arc<Hop>,
+    hop: Arc<HopServices>,
     retry: Duration,
     /// Which coordinators drain this worker, by their number: the others have to know.
     drained_by: watch::Sender<Vec<bool>>,
@@ -85,7 +85,7 @@ impl Registrar {
         profile: Profile,
         listener: &str,
         followers: &Arc<Followers>,
-        hop: &Arc<Hop>,
+        hop: &Arc<HopServices>,
         retry: Duration,
     ) -> Self {
         let drained_by = watch::Sender::new(vec![false; followers.each().len()]);
@@ -149,7 +149,7 @@ impl Shared {
         let mut found = follower.found();
         tokio::select! {
             biased;
-            () = self.drain().reached(Phase::HandingOver) => return,
+            () = self.drain().reached(DrainStage::HandingOver) => return,
             // Without its table, requests of this coordinator could not be served. The followers
             // live as long as the daemon.
             _ = found.wait_for(|times| *times > 0) => {}
@@ -157,10 +157,10 @@ impl Shared {
         let joined = self.join();
         tokio::select! {
             biased;
-            () = self.drain().reached(Phase::HandingOver) => {}
+            () = self.drain().reached(DrainStage::HandingOver) => {}
             () = self.renew_forever(number, follower, &mut found) => {}
         }
-        if self.drain().phase() > Phase::HandingOver {
+        if self.drain().phase() > DrainStage::HandingOver {
             self.leave(follower).await;
             return;
         }
@@ -169,7 +169,7 @@ impl Shared {
         drop(joined);
         tokio::select! {
             biased;
-            () = self.drain().reached(Phase::Draining) => {}
+            () = self.drain().reached(DrainStage::Draining) => {}
             () = self.renew_forever(number, follower, &mut found) => {}
         }
     }
@@ -235,8 +235,8 @@ impl Shared {
         number: usize,
         follower: &Follower,
         drained_by: &mut watch::Receiver<Vec<bool>>,
-    ) -> Registration {
-        let held = follower.position().map(|at| Held {
+    ) -> WorkerRegistration {
+        let held = follower.position().map(|at| HeldTable {
             epoch: at.epoch.as_ref().to_owned(),
             revision: at.revision,
         });
@@ -253,7 +253,7 @@ impl Shared {
             labels,
             ..
         } = self.profile.clone();
-        Registration {
+        WorkerRegistration {
             address,
             weight,
             labels,

@@ -3,9 +3,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use app_proxy_hop::exchange::Hop;
+use app_proxy_hop::exchange::HopServices;
 use app_proxy_runtime::config::{ConfigError, ConfigPath};
-use app_proxy_runtime::daemon::{Changes, Logging, Reload, refuse_reload};
+use app_proxy_runtime::daemon::{ConfigDiff, Logging, Reload, refuse_reload};
 use async_trait::async_trait;
 use log::error;
 
@@ -19,7 +19,7 @@ struct State {
     file: ConfigPath,
     /// The file as the worker was started with it, with what reloads have applied since.
     running: Mutex<Config>,
-    hop: Arc<Hop>,
+    hop: Arc<HopServices>,
     apps: Arc<Apps>,
     logging: Logging,
 }
@@ -30,7 +30,7 @@ impl WorkerReload {
     pub fn new(
         file: ConfigPath,
         running: Config,
-        hop: Arc<Hop>,
+        hop: Arc<HopServices>,
         apps: Arc<Apps>,
         logging: Logging,
     ) -> Self {
@@ -80,8 +80,8 @@ impl State {
 }
 
 /// Compares what only a restart applies.
-fn compare(running: &Config, read: &Config) -> Changes {
-    let mut changes = Changes::default();
+fn compare(running: &Config, read: &Config) -> ConfigDiff {
+    let mut changes = ConfigDiff::default();
     changes.needs_restart("id", &running.id, &read.id);
     changes.needs_restart("listener", &running.listener, &read.listener);
     changes.needs_restart("advertise", &running.advertise, &read.advertise);

@@ -17,7 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::apps::names::{Lookups, Names, PATIENCE};
-use crate::apps::{Apps, Fence, Followed};
+use crate::apps::{Apps, Followed, RequiredRevision};
 use crate::config::SyncSection;
 
 /// Shortest pause after a failed poll, when a request waits for the next one.
@@ -142,7 +142,7 @@ impl Followers {
     /// A table that nobody has is not waited for: once every coordinator was asked after the
     /// request came, and could be reached or not, these know better than the one that sent the
     /// request.
-    pub async fn catch_up(&self, fence: Fence<'_>) {
+    pub async fn catch_up(&self, fence: RequiredRevision<'_>) {
         let mut synced = self.synced.subscribe();
         let deadline = Instant::now() + self.timing.fence.0;
         let before: Vec<u64> = self
@@ -162,7 +162,7 @@ impl Followers {
         }
     }
 
-    fn has_what_there_is(&self, fence: Fence<'_>, before: &[u64]) -> bool {
+    fn has_what_there_is(&self, fence: RequiredRevision<'_>, before: &[u64]) -> bool {
         let tables = self.apps.load();
         if tables.of(fence.epoch).is_some() {
             return tables.satisfy(fence);

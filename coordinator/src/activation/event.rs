@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use app_proxy_api::webhooks::{Event, EventData, EventKind, EventSession};
+use app_proxy_api::webhooks::{
+    WebhookEvent, WebhookEventData, WebhookEventKind, WebhookEventSession,
+};
 use app_proxy_hop::identity::RequestId;
 use app_proxy_hop::observe::access_log::timestamp;
 
@@ -18,22 +20,22 @@ const LISTED: usize = 100;
 /// An event of this moment, under an identifier of its own; `request` is what has caused it.
 #[must_use]
 pub fn event(
-    kind: EventKind,
+    kind: WebhookEventKind,
     app: &RoutedApp,
     look: Look,
     mut sessions: Vec<Arc<SessionRecord>>,
     request: Option<&RequestId>,
-) -> Event {
+) -> WebhookEvent {
     sessions.sort_by_cached_key(|session| session.idle_for());
     let listed = sessions.iter().take(LISTED).map(|session| {
         let view = session.view();
-        EventSession {
+        WebhookEventSession {
             id: view.id,
             last_active_at: view.last_active_at,
             open_streams: view.open_streams,
         }
     });
-    let data = EventData {
+    let data = WebhookEventData {
         app: app.name.as_ref().to_owned(),
         revision: app.stored.revision,
         last_active_at: look
@@ -43,7 +45,7 @@ pub fn event(
         session_count: sessions.len(),
         sessions: listed.collect(),
     };
-    Event {
+    WebhookEvent {
         id: RequestId::generate().as_str().to_owned(),
         kind,
         timestamp: timestamp(SystemTime::now()),

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app_proxy_api::apps::IdlePolicy;
-use app_proxy_api::webhooks::EventKind;
-use app_proxy_hop::drain::{Drain, Phase};
+use app_proxy_api::webhooks::WebhookEventKind;
+use app_proxy_hop::drain::{Drain, DrainStage};
 use async_trait::async_trait;
 use log::{info, warn};
 use pingora_core::server::ShutdownWatch;
@@ -89,7 +89,7 @@ impl IdleWatch {
             self.outbox
                 .send(
                     &policy.notify,
-                    event(EventKind::AppIdle, app, look, sessions, None),
+                    event(WebhookEventKind::AppIdle, app, look, sessions, None),
                 )
                 .await;
             app.usage.told(look);
@@ -111,7 +111,7 @@ impl BackgroundService for IdleWatch {
                 _ = shutdown.changed() => return,
                 () = tokio::time::sleep(watched.pause) => {}
             }
-            if self.drain.phase() == Phase::Serving {
+            if self.drain.phase() == DrainStage::Serving {
                 self.look(&watched, Now::read()).await;
             }
         }

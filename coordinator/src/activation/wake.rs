@@ -6,11 +6,11 @@ mod page;
 
 use std::sync::Arc;
 
-use app_proxy_api::webhooks::EventKind;
-use app_proxy_hop::error::{Failure, prefers_html};
+use app_proxy_api::webhooks::WebhookEventKind;
+use app_proxy_hop::error::{ProxyError, prefers_html};
 use app_proxy_hop::exchange::Exchange;
 use app_proxy_hop::identity::RequestId;
-use app_proxy_hop::response::{answer, answer_failure};
+use app_proxy_hop::response::{answer, write_error};
 use app_proxy_hop::websocket::is_websocket;
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
@@ -30,12 +30,12 @@ pub const WAKING: &str = "waking";
 
 /// Asks schedulers to start apps.
 #[derive(Clone)]
-pub struct Waker {
+pub struct Activator {
     outbox: Outbox,
     sessions: SessionTable,
 }
 
-impl Waker {
+impl Activator {
     /// What it asks goes to `outbox`; the sessions of an app are in `sessions`.
     #[must_use]
     pub fn new(outbox: Outbox, sessions: SessionTable) -> Self {
@@ -66,7 +66,13 @@ impl Waker {
         self.outbox
             .send(
                 &policy.notify,
-                event(EventKind::AppWake, &app, look, sessions, Some(&request)),
+                event(
+                    WebhookEventKind::AppWake,
+                    &app,
+                    look,
+                    sessions,
+                    Some(&request),
+                ),
             )
             .await;
     }
@@ -83,9 +89,9 @@ pub async fn answer_asleep(
 ) -> Result<()> {
     let wants_page = app.stored.app.wake.as_ref().is_some_and(|wake| wake.page);
     if !wants_page || !is_navigation(session.req_header()) {
-        return answer_failure(session, exchange, Failure::AppStarting).await;
+        return write_error(session, exchange, ProxyError::AppStarting).await;
     }
-    exchange.failed(Failure::AppStarting);
+    exchange.failed(ProxyError::AppStarting);
     let page = page::render(&app.name, exchange.id());
     let mut response = ResponseHeader::build(StatusCode::SERVICE_UNAVAILABLE, Some(10))?;
     response.insert_header(header::CONTENT_TYPE, "text/html; charset=utf-8")?;
@@ -93,7 +99,7 @@ pub async fn answer_asleep(
     response.insert_header(header::CACHE_CONTROL, "no-store")?;
     response.insert_header(header::CONTENT_SECURITY_POLICY, page.policy)?;
     response.insert_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")?;
-    if let Some(seconds) = Failure::AppStarting.retry_after() {
+    if let Some(seconds) = ProxyError::AppStarting.retry_after() {
         response.insert_header(header::RETRY_AFTER, seconds)?;
     }
     answer(session, exchange, response, page.body.into(), false).await

@@ -9,7 +9,7 @@ use std::time::Duration;
 use app_proxy_api::apps::{App, AppName};
 use app_proxy_api::table::{AppList, StoredApp};
 use app_proxy_api::units::Period;
-use app_proxy_hop::drain::Phase;
+use app_proxy_hop::drain::DrainStage;
 use app_proxy_hop::identity::RequestId;
 use app_proxy_runtime::admin::{Name, Problem};
 use axum::Json;
@@ -26,7 +26,7 @@ use super::problems::{
     TooLarge, Unauthenticated,
 };
 use super::{AdminState, Paging, store_problem};
-use crate::apps::edit::{Condition, Edit, EditError, Outcome};
+use crate::apps::edit::{Condition, Edit, EditError, EditOutcome};
 
 pub use cache::ListCache;
 
@@ -90,7 +90,7 @@ pub(super) async fn list(
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             // Whoever polls goes on with a successor, if there is one.
-            () = state.drain.reached(Phase::HandingOver) => {}
+            () = state.drain.reached(DrainStage::HandingOver) => {}
         }
     });
     loop {
@@ -168,9 +168,11 @@ pub(super) async fn put(
         .await
         .map_err(problem)?
     {
-        Outcome::Created(app) => Ok(stored(StatusCode::CREATED, &app)),
-        Outcome::Updated(app) | Outcome::Unchanged(app) => Ok(stored(StatusCode::OK, &app)),
-        Outcome::Deleted | Outcome::Taken { .. } => Ok(StatusCode::NO_CONTENT.into_response()),
+        EditOutcome::Created(app) => Ok(stored(StatusCode::CREATED, &app)),
+        EditOutcome::Updated(app) | EditOutcome::Unchanged(app) => Ok(stored(StatusCode::OK, &app)),
+        EditOutcome::Deleted | EditOutcome::Taken { .. } => {
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
     }
 }
 

@@ -104,7 +104,7 @@ fn read<'de, T: DeserializeOwned, R: serde_json::de::Read<'de>>(
 #[cfg(test)]
 mod tests {
     use app_proxy_api::units::Period;
-    use app_proxy_api::workers::Registration;
+    use app_proxy_api::workers::WorkerRegistration;
     use serde::Deserialize;
 
     use super::*;
@@ -162,7 +162,9 @@ mod tests {
             (r#"{"address": "h:1""#, None),
             ("", None),
         ] {
-            let problem = Sent(Bytes::from(body)).read::<Registration>().unwrap_err();
+            let problem = Sent(Bytes::from(body))
+                .read::<WorkerRegistration>()
+                .unwrap_err();
             assert_eq!(field_of(&problem).as_deref(), field, "{body}: {problem:?}");
         }
     }

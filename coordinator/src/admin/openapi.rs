@@ -7,7 +7,7 @@ mod whole;
 
 use app_proxy_api::apps::AppName;
 use app_proxy_api::units::Period;
-use app_proxy_api::webhooks::Event;
+use app_proxy_api::webhooks::WebhookEvent;
 use app_proxy_api::workers::WorkerId;
 use app_proxy_runtime::admin::ProblemBody;
 use axum::Router;
@@ -40,7 +40,7 @@ pub(super) use page::pages;
         (name = "probes", description = "How the coordinator is; without a token"),
     ),
     paths(probes::alive, probes::ready, probes::metrics),
-    components(schemas(ProblemBody, AppName, WorkerId, Period, Event)),
+    components(schemas(ProblemBody, AppName, WorkerId, Period, WebhookEvent)),
     security(("token" = [])),
     modifiers(&BearerToken),
 )]

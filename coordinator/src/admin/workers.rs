@@ -5,7 +5,7 @@ use std::time::Duration;
 use app_proxy_api::lists::Page;
 use app_proxy_api::units::Period;
 use app_proxy_api::workers::{
-    DrainRequest, Registered, Registration, WorkerId, WorkerView, check_id,
+    DrainRequest, RegistrationReply, WorkerId, WorkerRegistration, WorkerView, check_id,
 };
 use app_proxy_runtime::admin::{Name, Problem, Routine};
 use axum::extract::State;
@@ -68,10 +68,10 @@ pub(super) async fn one(
 /// Workers do this by themselves, with their own token.
 #[utoipa::path(put, path = "/api/v1/workers/{id}", operation_id = "put_worker", tag = "workers",
     params(("id" = WorkerId, Path, description = "The worker's identifier.")),
-    request_body(content = Registration, description = "What the worker says of itself."),
+    request_body(content = WorkerRegistration, description = "What the worker says of itself."),
     responses(
-        (status = 200, description = "The registration is renewed.", body = Registered),
-        (status = 201, description = "The worker was not in the pool before.", body = Registered,
+        (status = 200, description = "The registration is renewed.", body = RegistrationReply),
+        (status = 201, description = "The worker was not in the pool before.", body = RegistrationReply,
             links(
                 ("its state" = (operation_id = "get_worker", parameters(("id" = "$request.path.id")))),
                 ("its drain" = (operation_id = "drain_worker", parameters(("id" = "$request.path.id")))),
@@ -86,7 +86,7 @@ pub(super) async fn put(
     body: Sent,
 ) -> Result<Response, Problem> {
     check_id(&id).map_err(|e| bad_request(e.to_string()).with_field("id"))?;
-    let said: Registration = body.read()?;
+    let said: WorkerRegistration = body.read()?;
     said.validate()
         .map_err(|e| bad_request(e.to_string()).with_field(e.field))?;
     let work = async move { state.pool.register(&id, said).await.map_err(refused) };

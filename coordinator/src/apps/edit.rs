@@ -11,7 +11,7 @@ use app_proxy_hop::observe::access_log::timestamp;
 
 use super::{RoutedApp, Snapshot};
 use crate::router::RouteError;
-use app_proxy_store::{AppChange, AppCommit, AppNews, StoreError};
+use app_proxy_store::{AppChange, AppCommit, AppDelta, StoreError};
 
 /// A change of the app table.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub enum Condition {
 
 /// What a change has done.
 #[derive(Clone, Debug)]
-pub enum Outcome {
+pub enum EditOutcome {
     /// The app is new.
     Created(Arc<StoredApp>),
     /// The app is another one now.
@@ -129,7 +129,7 @@ impl Draft {
     ///
     /// # Errors
     /// [`EditError`]; the draft is then as it was before.
-    pub fn apply(&mut self, edit: &Edit) -> Result<Outcome, EditError> {
+    pub fn apply(&mut self, edit: &Edit) -> Result<EditOutcome, EditError> {
         let before = (
             self.snapshot.clone(),
             self.changes.len(),
@@ -150,38 +150,38 @@ impl Draft {
         outcome
     }
 
-    fn put(&mut self, app: &App, condition: &Condition) -> Result<Outcome, EditError> {
+    fn put(&mut self, app: &App, condition: &Condition) -> Result<EditOutcome, EditError> {
         let before = self.owned(&app.name)?;
         condition.check(before.as_deref())?;
         if let Some(same) = before.as_ref().filter(|before| before.app == *app) {
-            return Ok(Outcome::Unchanged(Arc::clone(same)));
+            return Ok(EditOutcome::Unchanged(Arc::clone(same)));
         }
         self.begin_own_epoch()?;
         let routed = self.snapshot.unroute(&app.name);
         let now = timestamp(SystemTime::now());
         let stored = self.insert(app.clone(), Source::Api, Some(now), routed.as_deref())?;
         Ok(if before.is_some() {
-            Outcome::Updated(stored)
+            EditOutcome::Updated(stored)
         } else {
-            Outcome::Created(stored)
+            EditOutcome::Created(stored)
         })
     }
 
-    fn delete(&mut self, name: &str, condition: &Condition) -> Result<Outcome, EditError> {
+    fn delete(&mut self, name: &str, condition: &Condition) -> Result<EditOutcome, EditError> {
         let before = self.owned(name)?;
         condition.check(before.as_deref())?;
         if before.is_none() {
             // Whoever repeats a call whose answer was lost is told that it has worked.
             let repeated = self.snapshot.table.is_deleted(name);
             return if repeated {
-                Ok(Outcome::Deleted)
+                Ok(EditOutcome::Deleted)
             } else {
                 Err(EditError::NotFound(name.to_owned()))
             };
         }
         self.begin_own_epoch()?;
         self.drop_app(name);
-        Ok(Outcome::Deleted)
+        Ok(EditOutcome::Deleted)
     }
 
     /// The app of a name, unless the file owns it.
@@ -194,14 +194,14 @@ impl Draft {
 
     /// Takes over what the file says: apps of the file that it does not name any more go, those
     /// that it has changed are put. Apps of the API stay, unless the file has one of the name.
-    fn take_file(&mut self, apps: &[App]) -> Result<Outcome, EditError> {
+    fn take_file(&mut self, apps: &[App]) -> Result<EditOutcome, EditError> {
         let lost: Vec<String> = self.lost_by(apps);
         let differs = |app: &&App| {
             let before = self.snapshot.table.get(&app.name);
             before.is_none_or(|before| before.source != Source::File || before.app != **app)
         };
         let differing: Vec<App> = apps.iter().filter(differs).cloned().collect();
-        let taken = Outcome::Taken {
+        let taken = EditOutcome::Taken {
             put: differing.len(),
             deleted: lost.len(),
         };
@@ -296,7 +296,7 @@ impl Draft {
     ///
     /// # Errors
     /// When the apps contradict each other, which no process writes.
-    pub fn follow(&mut self, news: AppNews) -> Result<(), EditError> {
+    pub fn follow(&mut self, news: AppDelta) -> Result<(), EditError> {
         if news.complete {
             let before = self.snapshot.clone();
             self.snapshot = before.remade(AppTable::restore(news.state))?;

@@ -20,9 +20,9 @@ use log::{error, info, warn};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::edit::{Draft, Edit, EditError, Outcome};
+use super::edit::{Draft, Edit, EditError, EditOutcome};
 use super::{Apps, RoutedApp, Snapshot};
-use app_proxy_store::{Cursor, News, Store, StoreError};
+use app_proxy_store::{Cursor, Delta, Store, StoreError};
 pub use overlap::Overlap;
 use overlap::Standing;
 
@@ -39,12 +39,12 @@ const TRIES: usize = 10;
 
 /// Who is told of changes; called by the editor alone, one call after the other.
 #[async_trait]
-pub trait Observer: Send + Sync {
+pub trait TableObserver: Send + Sync {
     /// Requests see another table now; these apps are not in it any more.
     async fn table_changed(&self, snapshot: &Snapshot, gone: &[Arc<RoutedApp>]);
 
     /// Another process has changed what is not the app table.
-    async fn changed_elsewhere(&self, news: News);
+    async fn changed_elsewhere(&self, news: Delta);
 }
 
 /// Hands changes to the editor; clones share it.
@@ -57,7 +57,7 @@ struct Job {
     edit: Edit,
     /// The call that asks for it; a reload of the file has none.
     request: Option<RequestId>,
-    done: oneshot::Sender<Result<Outcome, EditError>>,
+    done: oneshot::Sender<Result<EditOutcome, EditError>>,
 }
 
 impl Editor {
@@ -73,7 +73,11 @@ impl Editor {
     ///
     /// # Errors
     /// [`EditError`]; nothing has changed then.
-    pub async fn edit(&self, edit: Edit, request: Option<RequestId>) -> Result<Outcome, EditError> {
+    pub async fn edit(
+        &self,
+        edit: Edit,
+        request: Option<RequestId>,
+    ) -> Result<EditOutcome, EditError> {
         let (done, answer) = oneshot::channel();
         self.jobs
             .send(Job {
@@ -97,7 +101,7 @@ pub struct EditorTask {
     /// What survives.
     store: Arc<dyn Store>,
     /// Who is told.
-    observer: Arc<dyn Observer>,
+    observer: Arc<dyn TableObserver>,
     /// How far the store has been followed.
     cursor: Cursor,
     /// Whether another process serves from the same store at this moment.
@@ -112,7 +116,7 @@ impl EditorTask {
     pub fn new(
         apps: &Arc<Apps>,
         store: &Arc<dyn Store>,
-        observer: impl Observer + 'static,
+        observer: impl TableObserver + 'static,
         cursor: Cursor,
         overlap: impl Fn() -> Overlap + Send + Sync + 'static,
     ) -> Self {
@@ -243,7 +247,7 @@ impl EditorTask {
         }
     }
 
-    async fn commit(&mut self, jobs: &[Job]) -> Vec<Result<Outcome, EditError>> {
+    async fn commit(&mut self, jobs: &[Job]) -> Vec<Result<EditOutcome, EditError>> {
         let mut left = TRIES;
         loop {
             let mut draft = Draft::of(&self.apps.load());
@@ -324,21 +328,21 @@ impl EditorTask {
 }
 
 /// Says what a call has changed; one that changes nothing says nothing.
-fn log_outcome(request: &RequestId, edit: &Edit, outcome: &Outcome) {
+fn log_outcome(request: &RequestId, edit: &Edit, outcome: &EditOutcome) {
     match (edit, outcome) {
-        (_, Outcome::Created(app)) => {
+        (_, EditOutcome::Created(app)) => {
             info!(
                 "request_id={request} app {} is new at revision {}",
                 app.app.name, app.revision
             );
         }
-        (_, Outcome::Updated(app)) => {
+        (_, EditOutcome::Updated(app)) => {
             info!(
                 "request_id={request} app {} is changed at revision {}",
                 app.app.name, app.revision
             );
         }
-        (Edit::Delete(name, _), Outcome::Deleted) => {
+        (Edit::Delete(name, _), EditOutcome::Deleted) => {
             info!("request_id={request} app {name} is deleted")
         }
         _ => {}
@@ -347,7 +351,11 @@ fn log_outcome(request: &RequestId, edit: &Edit, outcome: &Outcome) {
 
 /// What the callers are told when nothing could be written: each what is true of the table as it
 /// is. Whoever wants nothing new has it, and what is refused anyway is refused for that reason.
-fn refuse(jobs: &[Job], current: &Snapshot, failed: StoreError) -> Vec<Result<Outcome, EditError>> {
+fn refuse(
+    jobs: &[Job],
+    current: &Snapshot,
+    failed: StoreError,
+) -> Vec<Result<EditOutcome, EditError>> {
     let failed = Arc::new(failed);
     let answer = |job: &Job| {
         let mut draft = Draft::of(current);

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use app_proxy_api::apps::Labels;
-use app_proxy_api::workers::{Load, Registration};
+use app_proxy_api::workers::{Load, WorkerRegistration};
 use app_proxy_hop::config::TimeoutsSection;
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 use tokio::time::Instant;
@@ -26,7 +26,7 @@ const LEFT_REMEMBERED: Duration = Duration::from_secs(60);
 const MISSED_REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 
 /// All that is known. Changed by one task at a time, never read for a request.
-pub(super) struct Book {
+pub(super) struct Registry {
     pub(super) members: BTreeMap<Arc<str>, Member>,
     pub(super) selectors: BTreeSet<Labels>,
     pub(super) timeouts: TimeoutsSection,
@@ -60,7 +60,7 @@ pub(super) struct Member {
 
 /// A registration that holds for some time.
 pub(super) struct Lease {
-    pub(super) said: Registration,
+    pub(super) said: WorkerRegistration,
     pub(super) lasts: Duration,
     pub(super) until: Instant,
 }
@@ -71,7 +71,7 @@ pub(super) enum Known {
     /// The file names it.
     Fixed,
     /// It has registered.
-    Registered,
+    RegistrationReply,
     /// It is not there, and would be drained.
     Missed,
 }
@@ -119,15 +119,15 @@ impl Member {
 }
 
 /// What of a registration is worth remembering: not what changes with each renewal.
-pub(super) fn lasting(said: &Registration) -> Registration {
-    Registration {
+pub(super) fn lasting(said: &WorkerRegistration) -> WorkerRegistration {
+    WorkerRegistration {
         held: None,
         load: Load::default(),
         ..said.clone()
     }
 }
 
-impl Book {
+impl Registry {
     pub(super) fn new(timeouts: &TimeoutsSection) -> Self {
         Self {
             members: BTreeMap::new(),
@@ -165,7 +165,7 @@ impl Book {
     pub(super) fn register(
         &mut self,
         id: &str,
-        said: Registration,
+        said: WorkerRegistration,
         resolved: PeerAddr,
         lasts: Duration,
     ) -> Result<Changed, PoolError> {
@@ -376,7 +376,7 @@ impl Book {
     pub(super) fn knows(&self, id: &str) -> Option<Known> {
         match self.members.get(id) {
             Some(member) if member.fixed.is_some() => Some(Known::Fixed),
-            Some(_) => Some(Known::Registered),
+            Some(_) => Some(Known::RegistrationReply),
             None => self.missed.contains_key(id).then_some(Known::Missed),
         }
     }
@@ -413,7 +413,7 @@ impl Book {
         added
     }
 
-    /// Takes workers out again that [`Book::add_fixed`] has taken in, unless they have registered
+    /// Takes workers out again that [`Registry::add_fixed`] has taken in, unless they have registered
     /// since.
     pub(super) fn drop_fixed(&mut self, added: &[String]) {
         for id in added {

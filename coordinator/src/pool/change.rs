@@ -8,7 +8,7 @@ use std::time::Duration;
 use app_proxy_api::address::Address;
 use app_proxy_api::apps::Labels;
 use app_proxy_api::units::Period;
-use app_proxy_api::workers::{Registered, Registration};
+use app_proxy_api::workers::{RegistrationReply, WorkerRegistration};
 use app_proxy_hop::config::TimeoutsSection;
 use log::{info, warn};
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
@@ -119,8 +119,8 @@ impl Pool {
     pub async fn register(
         &self,
         id: &str,
-        said: Registration,
-    ) -> Result<(Registered, bool), PoolError> {
+        said: WorkerRegistration,
+    ) -> Result<(RegistrationReply, bool), PoolError> {
         let lasts = self.lease(said.lease.map(|lease| lease.0));
         let (registered, changed) = self.take_in(id, said, lasts).await?;
         if changed.stored
@@ -134,9 +134,9 @@ impl Pool {
     async fn take_in(
         &self,
         id: &str,
-        said: Registration,
+        said: WorkerRegistration,
         lasts: Duration,
-    ) -> Result<(Registered, Changed), PoolError> {
+    ) -> Result<(RegistrationReply, Changed), PoolError> {
         let taken = self.write_down(id, said, lasts).await?;
         if taken.1.members {
             self.publish().await?;
@@ -149,9 +149,9 @@ impl Pool {
     async fn write_down(
         &self,
         id: &str,
-        said: Registration,
+        said: WorkerRegistration,
         lasts: Duration,
-    ) -> Result<(Registered, Changed), PoolError> {
+    ) -> Result<(RegistrationReply, Changed), PoolError> {
         let address = self.address_of(id, &said).await?;
         let described = said.address.to_string();
         let mut book = self.book.lock().await;
@@ -167,7 +167,7 @@ impl Pool {
             info!("worker {id} at {described} has registered anew");
         }
         Ok((
-            Registered {
+            RegistrationReply {
                 lease: Period(lasts),
                 drain,
             },
@@ -178,7 +178,7 @@ impl Pool {
     /// Where a worker is reached. A name is looked up again when another process of the worker
     /// registers, or when it is not reached any more: one with several addresses must not change
     /// with each renewal.
-    async fn address_of(&self, id: &str, said: &Registration) -> Result<PeerAddr, PoolError> {
+    async fn address_of(&self, id: &str, said: &WorkerRegistration) -> Result<PeerAddr, PoolError> {
         let known = {
             let book = self.book.lock().await;
             let member = book
@@ -238,7 +238,7 @@ impl Pool {
         match self.book.lock().await.knows(id) {
             None => return Err(PoolError::Unknown),
             Some(Known::Fixed) => return Err(PoolError::OwnedByFile),
-            Some(Known::Registered | Known::Missed) => {}
+            Some(Known::RegistrationReply | Known::Missed) => {}
         }
         if let Some(store) = self.store.get() {
             store.remove_worker(id).await?;

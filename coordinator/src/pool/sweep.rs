@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use app_proxy_hop::drain::{Drain, Phase};
+use app_proxy_hop::drain::{Drain, DrainStage};
 use async_trait::async_trait;
 use log::{error, info, warn};
 use pingora_core::server::ShutdownWatch;
@@ -51,7 +51,7 @@ impl BackgroundService for Sweep {
             let mut due = self.pool.close_overdue().await;
             if Instant::now() < patient_until {
                 due = due.min(patient_until);
-            } else if self.drain.phase() == Phase::Serving {
+            } else if self.drain.phase() == DrainStage::Serving {
                 due = self
                     .pool
                     .take_out_lapsed()

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Mutex as StdMutex;
 
 use app_proxy_api::units::Period;
-use app_proxy_api::workers::Registration;
+use app_proxy_api::workers::WorkerRegistration;
 use async_trait::async_trait;
 use serde_json::json;
 
 use super::*;
 use crate::clock::now_ms;
 use app_proxy_store::{
-    ActivityBatch, AppCommit, Contents, Cursor, News, StoredDrain, StoredWebhook, StoredWorker,
+    ActivityBatch, AppCommit, Cursor, Delta, State, StoredDrain, StoredWebhook, StoredWorker,
 };
 
 fn section(id: &str, port: u16, weight: u16) -> WorkerSection {
@@ -49,7 +49,7 @@ async fn pool(weights: &[u16]) -> Arc<Pool> {
     pool_of(&fixed).await
 }
 
-fn said(port: u16, more: serde_json::Value) -> Registration {
+fn said(port: u16, more: serde_json::Value) -> WorkerRegistration {
     let mut said = json!({"address": format!("127.0.0.1:{port}")});
     said.as_object_mut()
         .unwrap()
@@ -109,10 +109,10 @@ impl Shelf {
 
 #[async_trait]
 impl Store for Shelf {
-    async fn load(&self) -> Result<Contents, StoreError> {
-        Ok(Contents::default())
+    async fn load(&self) -> Result<State, StoreError> {
+        Ok(State::default())
     }
-    async fn news(&self, _: &Cursor) -> Result<Option<News>, StoreError> {
+    async fn news(&self, _: &Cursor) -> Result<Option<Delta>, StoreError> {
         Ok(None)
     }
     async fn commit_apps(&self, _: AppCommit) -> Result<(), StoreError> {
@@ -338,7 +338,7 @@ async fn a_missed_worker_comes_back_drained_and_one_that_has_left_does_not() {
 
 #[test]
 fn the_drain_of_a_worker_that_does_not_come_back_is_given_up() {
-    let mut book = super::book::Book::new(&TimeoutsSection::default());
+    let mut book = super::book::Registry::new(&TimeoutsSection::default());
     let (now, day) = (now_ms(), 24 * 3600 * 1000);
     // However long ago it was drained: it is missed since now.
     for (id, deadline_ms) in [("over", 1000), ("long", now + 3 * day)] {
@@ -365,7 +365,7 @@ async fn what_is_pinned_to_a_worker_stays_when_it_registers_anew() {
         .await
         .unwrap();
     assert!(Arc::ptr_eq(&first, &pool.by_id("w").unwrap()));
-    let busy = Busy::new(Arc::clone(&first));
+    let busy = LoadGuard::new(Arc::clone(&first));
     pool.register("w", said(9, json!({"weight": 2, "labels": {"zone": "a"}})))
         .await
         .unwrap();
@@ -477,7 +477,7 @@ async fn apps_get_workers_with_all_their_labels() {
 async fn a_draining_worker_gets_nothing_new_and_says_what_is_left() {
     let pool = pool(&[1, 1]).await;
     let (all, pinned) = (Labels::new(), pool.by_id("w1").unwrap());
-    let mut stream = Busy::new(Arc::clone(&pinned));
+    let mut stream = LoadGuard::new(Arc::clone(&pinned));
     stream.becomes_stream();
     pool.drain("w1", Duration::from_secs(60)).await.unwrap();
     for key in 0..50_u32 {
@@ -530,7 +530,7 @@ async fn streams_are_closed_when_the_drain_is_over() {
         log.lock().unwrap().push(id.to_owned());
         1
     }));
-    let stream = Busy::new(pool.by_id("w0").unwrap());
+    let stream = LoadGuard::new(pool.by_id("w0").unwrap());
     pool.drain("w0", Duration::from_secs(60)).await.unwrap();
     pool.close_overdue().await;
     assert!(closed.lock().unwrap().is_empty());

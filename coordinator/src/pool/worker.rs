@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use app_proxy_api::address::Address;
 use app_proxy_api::apps::Labels;
-use app_proxy_api::workers::Registration;
+use app_proxy_api::workers::WorkerRegistration;
 use app_proxy_hop::config::TimeoutsSection;
 use app_proxy_hop::forwarding::{PeerTimeouts, peer};
 use http::Extensions;
@@ -56,7 +56,7 @@ pub(super) struct Description {
 
 impl Description {
     /// What a worker says of itself, at the address that was looked up.
-    pub(super) fn of(said: &Registration, resolved: PeerAddr) -> Self {
+    pub(super) fn of(said: &WorkerRegistration, resolved: PeerAddr) -> Self {
         Self {
             address: said.address.clone(),
             resolved,
@@ -137,12 +137,12 @@ impl PoolWorker {
 }
 
 /// A worker with a request at it; dropping it says that the request has ended.
-pub struct Busy {
+pub struct LoadGuard {
     worker: Arc<PoolWorker>,
     is_stream: bool,
 }
 
-impl Busy {
+impl LoadGuard {
     /// Counts a request in.
     #[must_use]
     pub fn new(worker: Arc<PoolWorker>) -> Self {
@@ -170,7 +170,7 @@ impl Busy {
     }
 }
 
-impl Drop for Busy {
+impl Drop for LoadGuard {
     fn drop(&mut self) {
         self.worker.load.in_flight.fetch_sub(1, Ordering::Relaxed);
         if self.is_stream {

@@ -4,7 +4,7 @@
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use app_proxy_hop::error::Failure;
+use app_proxy_hop::error::ProxyError;
 use app_proxy_hop::phase;
 use axum::extract::Query;
 use bytes::Bytes;
@@ -32,14 +32,14 @@ pub enum Verdict {
     /// Tell a page that waited for an app that it runs.
     Awake,
     /// Refuse it.
-    Refuse(Failure),
+    Refuse(ProxyError),
 }
 
 /// Decides what to do with a request for `host`, which [`host`] has found.
 #[must_use]
 pub fn judge(
     request: &RequestHeader,
-    host: Result<&str, Failure>,
+    host: Result<&str, ProxyError>,
     snapshot: &Snapshot,
     largest_body: u64,
 ) -> Verdict {
@@ -51,11 +51,11 @@ pub fn judge(
 
 fn check<'r>(
     request: &RequestHeader,
-    host: Result<&'r str, Failure>,
+    host: Result<&'r str, ProxyError>,
     largest_body: u64,
-) -> Result<&'r str, Failure> {
+) -> Result<&'r str, ProxyError> {
     if matches!(request.method, Method::CONNECT | Method::TRACE) {
-        return Err(Failure::MethodNotAllowed);
+        return Err(ProxyError::MethodNotAllowed);
     }
     let host = host?;
     phase::check_announced_body(request, largest_body)?;
@@ -67,14 +67,14 @@ fn check<'r>(
 ///
 /// # Errors
 /// When an HTTP/1.1 request has none, or it is no host (RFC 9110, section 7.2).
-pub fn host(request: &RequestHeader) -> Result<&str, Failure> {
+pub fn host(request: &RequestHeader) -> Result<&str, ProxyError> {
     let text = match request.uri.authority() {
         Some(authority) => authority.as_str(),
         None => match request.headers.get(header::HOST) {
             Some(value) => value.to_str().map_err(|_| BAD_HOST)?,
             // HTTP/1.0 has no Host.
             None if request.version == Version::HTTP_10 => return Ok(""),
-            None => return Err(Failure::BadRequest("The request has no Host.")),
+            None => return Err(ProxyError::BadRequest("The request has no Host.")),
         },
     };
     if is_host(text) {
@@ -120,11 +120,11 @@ fn is_authority(text: &str) -> bool {
         && (is_name(authority.host()) || literal(authority.host()).is_some_and(|ip| ip.is_ok()))
 }
 
-const BAD_HOST: Failure = Failure::BadRequest("The Host of the request is not valid.");
+const BAD_HOST: ProxyError = ProxyError::BadRequest("The Host of the request is not valid.");
 
 fn route(request: &RequestHeader, host: &str, snapshot: &Snapshot) -> Verdict {
     if !request.raw_path_is_utf8() {
-        return Verdict::Refuse(Failure::BadRequest(
+        return Verdict::Refuse(ProxyError::BadRequest(
             "The path is not valid: its bytes are not UTF-8.",
         ));
     }
@@ -133,7 +133,7 @@ fn route(request: &RequestHeader, host: &str, snapshot: &Snapshot) -> Verdict {
         return match own {
             "healthz" => Verdict::Health,
             WAKING => waking(request, host, snapshot),
-            _ => Verdict::Refuse(Failure::AppNotFound),
+            _ => Verdict::Refuse(ProxyError::AppNotFound),
         };
     }
     let query = request.uri.query();
@@ -149,12 +149,12 @@ fn route(request: &RequestHeader, host: &str, snapshot: &Snapshot) -> Verdict {
                     target,
                 }),
                 // What the client's own target is read by refuses nothing that this one has.
-                Err(_) => Verdict::Refuse(Failure::BadRequest("The path is not valid.")),
+                Err(_) => Verdict::Refuse(ProxyError::BadRequest("The path is not valid.")),
             }
         }
         Lookup::RedirectToSlash(_) => Verdict::Redirect(with_query(format!("{path}/"), query)),
-        Lookup::NotFound => Verdict::Refuse(Failure::AppNotFound),
-        Lookup::Refused(error) => Verdict::Refuse(Failure::BadRequest(match error {
+        Lookup::NotFound => Verdict::Refuse(ProxyError::AppNotFound),
+        Lookup::Refused(error) => Verdict::Refuse(ProxyError::BadRequest(match error {
             PathError::NoLeadingSlash => "The path does not begin with a slash.",
             PathError::BadEscape => {
                 "The path is not valid: a percent sign is not followed by two hexadecimal digits."
@@ -175,7 +175,7 @@ fn waking(request: &RequestHeader, host: &str, snapshot: &Snapshot) -> Verdict {
         path: String,
     }
     let Ok(Query(Question { path })) = Query::try_from_uri(&request.uri) else {
-        return Verdict::Refuse(Failure::BadRequest("The query has no path."));
+        return Verdict::Refuse(ProxyError::BadRequest("The query has no path."));
     };
     match snapshot.router.lookup(host, &path) {
         Lookup::Found(found) | Lookup::RedirectToSlash(found)
@@ -183,7 +183,7 @@ fn waking(request: &RequestHeader, host: &str, snapshot: &Snapshot) -> Verdict {
         {
             Verdict::Awake
         }
-        _ => Verdict::Refuse(Failure::AppStarting),
+        _ => Verdict::Refuse(ProxyError::AppStarting),
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use app_proxy_hop::exchange::{Exchange, Hop};
+use app_proxy_hop::exchange::{Exchange, HopServices};
 use app_proxy_hop::identity::RequestId;
 use http::Uri;
 
 use crate::activation::usage::InUse;
 use crate::apps::RoutedApp;
-use crate::pool::{Busy, PoolWorker};
+use crate::pool::{LoadGuard, PoolWorker};
 use crate::request::origin::Origin;
 use crate::sessions::{OpenStream, SessionUse};
 
@@ -50,7 +50,7 @@ pub struct Route {
 #[derive(Default)]
 pub struct Placement {
     /// The worker of the current attempt, counted as busy.
-    pub worker: Option<Busy>,
+    pub worker: Option<LoadGuard>,
     /// Workers that could not be connected.
     pub failed: Vec<Arc<PoolWorker>>,
 }
@@ -66,7 +66,7 @@ impl Placement {
 impl RequestContext {
     /// The context of a request that has not been looked at.
     #[must_use]
-    pub fn new(hop: &Arc<Hop>) -> Self {
+    pub fn new(hop: &Arc<HopServices>) -> Self {
         Self {
             exchange: Exchange::idle(hop),
             origin: Origin::unknown(),

@@ -12,7 +12,7 @@ use app_proxy_hop::header::{
     APP_REVISION, ATTEMPT, CLIENT, SESSION_ID, TOKEN, TRACEPARENT, TRACESTATE, X_FORWARDED_FOR,
     remove_reserved, set,
 };
-use app_proxy_hop::identity::Policy;
+use app_proxy_hop::identity::IdentityPolicy;
 use app_proxy_hop::response::is_interim;
 
 use crate::request::context::RequestContext;
@@ -52,7 +52,7 @@ impl Forwarder {
         &self,
         request: &mut RequestHeader,
         ctx: &RequestContext,
-        policy: &Policy,
+        policy: &IdentityPolicy,
         sessions: &Sessions,
     ) -> Result<()> {
         let Some(route) = &ctx.route else {

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use app_proxy_hop::error::Failure;
-use app_proxy_hop::exchange::Hop;
+use app_proxy_hop::error::ProxyError;
+use app_proxy_hop::exchange::HopServices;
 use app_proxy_hop::forwarding::forget_spelling;
 use app_proxy_hop::phase;
-use app_proxy_hop::response::{answer, answer_failure, finish_header, register_if_long};
+use app_proxy_hop::response::{answer, finish_header, register_if_long, write_error};
 use app_proxy_hop::websocket::{is_websocket, serve};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -23,21 +23,21 @@ use pingora_core::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session as HttpSession};
 
-use crate::activation::wake::{Waker, answer_asleep, answer_awake};
+use crate::activation::wake::{Activator, answer_asleep, answer_awake};
 use crate::apps::Apps;
 use crate::config::Networks;
-use crate::pool::{Busy, Pool, PoolWorker};
+use crate::pool::{LoadGuard, Pool, PoolWorker};
 use crate::request::admission::{Verdict, host, judge};
 use crate::request::context::{RequestContext, Route};
 use crate::request::forward::{self, Forwarder};
 use crate::request::origin::Origin;
 use crate::request::websocket::ToWorker;
-use crate::sessions::{OpenStream, Sessions, Visitor};
+use crate::sessions::{OpenStream, SessionRequest, Sessions};
 
 /// The coordinator's proxy.
 pub struct Coordinator {
     /// What every request needs.
-    pub hop: Arc<Hop>,
+    pub hop: Arc<HopServices>,
     /// The app table.
     pub apps: Arc<Apps>,
     /// Sessions.
@@ -45,7 +45,7 @@ pub struct Coordinator {
     /// The workers.
     pub pool: Arc<Pool>,
     /// Has apps started that run nowhere.
-    pub waker: Waker,
+    pub waker: Activator,
     /// Whose forwarded headers are believed.
     pub trusted_proxies: ArcSwap<Networks>,
     /// Makes requests for workers.
@@ -89,7 +89,7 @@ impl ProxyHttp for CoordinatorProxy {
             Verdict::Awake => answer_awake(session, &mut ctx.exchange)
                 .await
                 .map(|()| true),
-            Verdict::Refuse(failure) => answer_failure(session, &mut ctx.exchange, failure)
+            Verdict::Refuse(failure) => write_error(session, &mut ctx.exchange, failure)
                 .await
                 .map(|()| true),
         }
@@ -107,7 +107,7 @@ impl ProxyHttp for CoordinatorProxy {
         match self.0.place(ctx) {
             Some(worker) => Ok(Box::new(worker.peer.clone())),
             None => Err(app_proxy_hop::error::raise(
-                Failure::NoWorkerAvailable,
+                ProxyError::NoWorkerAvailable,
                 "no healthy worker is left to try",
             )),
         }
@@ -286,7 +286,7 @@ impl Coordinator {
         &self,
         session: &'s HttpSession,
         ctx: &mut RequestContext,
-    ) -> Result<&'s str, Failure> {
+    ) -> Result<&'s str, ProxyError> {
         let request = session.req_header();
         let (peer, local) = phase::addresses(session);
         let established = self.hop.identity.establish(&request.headers, peer);
@@ -310,7 +310,7 @@ impl Coordinator {
         &self,
         session: &HttpSession,
         ctx: &RequestContext,
-        host: Result<&str, Failure>,
+        host: Result<&str, ProxyError>,
     ) -> Verdict {
         let verdict = judge(
             session.req_header(),
@@ -340,7 +340,7 @@ impl Coordinator {
         ctx.in_use = Some(route.app.usage.begin());
         if route.app.stored.app.affinity == app_proxy_api::apps::Affinity::Session {
             let used = {
-                let visitor = Visitor {
+                let visitor = SessionRequest {
                     headers: &session.req_header().headers,
                     client: ctx.origin.client,
                     request_id: ctx.exchange.id(),
@@ -368,7 +368,7 @@ impl Coordinator {
         )
         .await?;
         if let Err(failure) = served {
-            answer_failure(session, &mut ctx.exchange, failure).await?;
+            write_error(session, &mut ctx.exchange, failure).await?;
         }
         Ok(true)
     }
@@ -405,7 +405,7 @@ impl Coordinator {
         }
         ctx.exchange.outcome.attempts += 1;
         ctx.exchange.facts.worker = Some(Arc::clone(&worker.id));
-        ctx.placement.worker = Some(Busy::new(Arc::clone(&worker)));
+        ctx.placement.worker = Some(LoadGuard::new(Arc::clone(&worker)));
         Some(worker)
     }
 }

@@ -3,17 +3,17 @@
 
 use std::sync::Arc;
 
-use app_proxy_hop::error::Failure;
+use app_proxy_hop::error::ProxyError;
 use app_proxy_hop::exchange::Exchange;
 use app_proxy_hop::identity::RequestId;
 use app_proxy_hop::websocket::observer::Direction;
-use app_proxy_hop::websocket::{NextHop, StreamObserver};
+use app_proxy_hop::websocket::{NextHop, TunnelObserver};
 use pingora_core::Result;
 use pingora_core::prelude::HttpPeer;
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use crate::activation::usage::Usage;
-use crate::pool::Busy;
+use crate::pool::LoadGuard;
 use crate::request::context::RequestContext;
 use crate::request::forward;
 use crate::request::proxy::Coordinator;
@@ -32,16 +32,16 @@ pub struct ToWorker<'r> {
 struct AtWorker {
     usage: Option<Arc<Usage>>,
     stream: Option<OpenStream>,
-    _busy: Option<Busy>,
+    _busy: Option<LoadGuard>,
 }
 
-impl StreamObserver for AtWorker {
+impl TunnelObserver for AtWorker {
     fn data(&mut self, from: Direction, bytes: u64) {
         if let Some(usage) = &self.usage {
             usage.mark();
         }
         if let Some(stream) = &mut self.stream {
-            StreamObserver::data(stream, from, bytes);
+            TunnelObserver::data(stream, from, bytes);
         }
     }
 }
@@ -51,11 +51,11 @@ impl NextHop for ToWorker<'_> {
         &mut self.ctx.exchange
     }
 
-    fn place(&mut self) -> Result<HttpPeer, Failure> {
+    fn place(&mut self) -> Result<HttpPeer, ProxyError> {
         let worker = self
             .coordinator
             .place(self.ctx)
-            .ok_or(Failure::NoWorkerAvailable)?;
+            .ok_or(ProxyError::NoWorkerAvailable)?;
         Ok(worker.peer.clone())
     }
 
@@ -82,7 +82,7 @@ impl NextHop for ToWorker<'_> {
         forward::response(response, self.ctx, &self.coordinator.sessions);
     }
 
-    fn captured(&mut self, id: RequestId) -> Box<dyn StreamObserver> {
+    fn captured(&mut self, id: RequestId) -> Box<dyn TunnelObserver> {
         self.ctx.websocket_id = Some(id);
         let RequestContext {
             exchange,

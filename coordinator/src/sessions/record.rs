@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use app_proxy_api::sessions::SessionView;
 use app_proxy_hop::identity::{KeptId, RequestId};
-use app_proxy_hop::streams::{CloseReason, Opened};
-use app_proxy_hop::websocket::StreamObserver;
+use app_proxy_hop::streams::{CloseReason, StreamHandle};
+use app_proxy_hop::websocket::TunnelObserver;
 use app_proxy_hop::websocket::observer::Direction;
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
@@ -247,7 +247,7 @@ impl OpenStream {
     /// Counts one more open stream, until this is dropped. It has registered as `opened`, and is
     /// closed at once when the session was deleted before that.
     #[must_use]
-    pub fn new(record: &Arc<SessionRecord>, table: &SessionTable, opened: &Opened) -> Self {
+    pub fn new(record: &Arc<SessionRecord>, table: &SessionTable, opened: &StreamHandle) -> Self {
         record.open_streams.fetch_add(1, Ordering::Relaxed);
         if record.is_deleted() {
             opened.close(CloseReason::SessionDeleted);
@@ -270,7 +270,7 @@ impl OpenStream {
     }
 }
 
-impl StreamObserver for OpenStream {
+impl TunnelObserver for OpenStream {
     fn data(&mut self, from: Direction, bytes: u64) {
         match from {
             Direction::FromClient => Self::data(self, bytes, 0),

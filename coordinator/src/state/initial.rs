@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use app_proxy_api::apps::App;
 use app_proxy_api::table::AppTable;
-use app_proxy_hop::drain::Phase;
-use app_proxy_hop::streams::{CloseReason, Opened};
+use app_proxy_hop::drain::DrainStage;
+use app_proxy_hop::streams::{CloseReason, StreamHandle};
 
 use crate::apps::edit::{Draft, Edit, EditError};
 use crate::apps::editor::{Editor, EditorTask, Overlap};
@@ -16,17 +16,17 @@ use crate::apps::{Apps, Snapshot};
 use crate::config::Config;
 use crate::request::proxy::Coordinator;
 use crate::state::journal::Journal;
-use crate::state::reconciliation::Effects;
-use crate::state::service::{Place, Work};
-use app_proxy_store::{Contents, Cursor, Store};
+use crate::state::reconciliation::Reconciler;
+use crate::state::service::{StoreLocation, Work};
+use app_proxy_store::{Cursor, State, Store};
 
 /// The app table as the store has it, and all else that is there. It only looks: this start may
 /// still come to nothing, and another process may be at work with the store.
 pub(crate) fn first_state(
     config: &Config,
-    place: &Place,
+    place: &StoreLocation,
     is_successor: bool,
-) -> Result<(Snapshot, Contents)> {
+) -> Result<(Snapshot, State)> {
     let mut contents = place
         .look()
         .map_err(|e| config.file.fault_of("store", "store", e))?
@@ -47,7 +47,7 @@ pub(crate) fn first_state(
 
 /// What a store has of the app table, provided that the apps of the file can be taken over on top
 /// of it: they are not yet.
-fn snapshot_of(contents: &Contents, config: &Config) -> Result<Snapshot, EditError> {
+fn snapshot_of(contents: &State, config: &Config) -> Result<Snapshot, EditError> {
     let kept = Snapshot::new(
         AppTable::restore(contents.apps.clone()),
         config.domain.clone(),
@@ -60,7 +60,7 @@ fn snapshot_of(contents: &Contents, config: &Config) -> Result<Snapshot, EditErr
 /// that cannot be.
 pub(crate) async fn take_file(
     config: &Config,
-    place: &Place,
+    place: &StoreLocation,
     editor: &mut EditorTask,
 ) -> Result<()> {
     let store = place
@@ -78,7 +78,7 @@ pub(crate) async fn take_file(
 }
 
 /// Gives the coordinator what its store has.
-pub(crate) async fn restore(coordinator: &Coordinator, contents: &mut Contents) {
+pub(crate) async fn restore(coordinator: &Coordinator, contents: &mut State) {
     let Coordinator { apps, pool, .. } = coordinator;
     // Workers first: sessions are pinned to them.
     pool.restore(std::mem::take(&mut contents.workers)).await;
@@ -94,14 +94,14 @@ pub(crate) async fn restore(coordinator: &Coordinator, contents: &mut Contents) 
 }
 
 /// What changes do to a coordinator.
-fn effects_of(coordinator: &Coordinator) -> Effects {
+fn effects_of(coordinator: &Coordinator) -> Reconciler {
     let Coordinator {
         apps,
         sessions,
         pool,
         ..
     } = coordinator;
-    Effects {
+    Reconciler {
         apps: Arc::clone(apps),
         sessions: Arc::clone(sessions),
         pool: Arc::clone(pool),
@@ -110,7 +110,7 @@ fn effects_of(coordinator: &Coordinator) -> Effects {
 
 /// Closes what is open at a worker whose drain is over.
 fn close_streams_at(apps: &Apps, worker: &str) -> usize {
-    let at = |stream: &Opened| stream.worker() == Some(worker);
+    let at = |stream: &StreamHandle| stream.worker() == Some(worker);
     apps.load()
         .apps()
         .map(|app| app.streams.close_where(CloseReason::WorkerDraining, at))
@@ -142,11 +142,11 @@ pub(crate) fn work(
     pool.on_deadline(Arc::new(move |worker| close_streams_at(&streams, worker)));
     let (drain, started) = (hop.drain.clone(), Instant::now());
     let overlap = move || match drain.phase() {
-        Phase::Serving if predecessor.is_some() && started.elapsed() < PREDECESSOR => {
+        DrainStage::Serving if predecessor.is_some() && started.elapsed() < PREDECESSOR => {
             Overlap::Successor
         }
-        Phase::Serving => Overlap::None,
-        Phase::HandingOver => Overlap::Predecessor,
+        DrainStage::Serving => Overlap::None,
+        DrainStage::HandingOver => Overlap::Predecessor,
         _ => Overlap::Leaving,
     };
     let task = EditorTask::new(apps, store, effects_of(coordinator), cursor, overlap);

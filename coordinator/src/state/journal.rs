@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app_proxy_hop::drain::{Drain, Phase};
+use app_proxy_hop::drain::{Drain, DrainStage};
 use log::{info, warn};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -81,7 +81,7 @@ impl Journal {
         let began = Instant::now();
         let mut due = interval(EVERY);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let ending = self.drain.reached(Phase::Draining);
+        let ending = self.drain.reached(DrainStage::Draining);
         tokio::pin!(ending);
         loop {
             tokio::select! {
@@ -207,7 +207,7 @@ fn note(failing: &mut bool, written: Result<(), StoreError>) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use app_proxy_store::late::LateStore;
+    use app_proxy_store::late::DeferredStore;
     use app_proxy_store::memory::MemoryStore;
 
     #[tokio::test]
@@ -217,7 +217,13 @@ mod tests {
         );
         let apps = Arc::new(Apps::from_file(apps.unwrap(), None).unwrap());
         let table = SessionTable::new(10, Duration::from_secs(60));
-        let mut journal = Journal::new(&table, &apps, &LateStore::broken(), &Drain::default(), 10);
+        let mut journal = Journal::new(
+            &table,
+            &apps,
+            &DeferredStore::broken(),
+            &Drain::default(),
+            10,
+        );
         for _ in 0..3 {
             apps.load().apps().for_each(|app| app.usage.mark());
             assert!(journal.write().await.is_err());

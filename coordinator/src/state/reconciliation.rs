@@ -9,15 +9,15 @@ use async_trait::async_trait;
 use log::{info, warn};
 
 use crate::activation::usage::Now;
-use crate::apps::editor::Observer;
+use crate::apps::editor::TableObserver;
 use crate::apps::{Apps, RoutedApp, Snapshot};
 use crate::pool::Pool;
 use crate::sessions::cookie::SessionId;
 use crate::sessions::{SessionRecord, Sessions};
-use app_proxy_store::{AppActivity, News, StoredSession};
+use app_proxy_store::{AppActivity, Delta, StoredSession};
 
 /// Carries it out.
-pub struct Effects {
+pub struct Reconciler {
     /// The apps.
     pub apps: Arc<Apps>,
     /// Sessions.
@@ -27,7 +27,7 @@ pub struct Effects {
 }
 
 #[async_trait]
-impl Observer for Effects {
+impl TableObserver for Reconciler {
     async fn table_changed(&self, snapshot: &Snapshot, gone: &[Arc<RoutedApp>]) {
         if let Err(e) = self.pool.want_selectors(snapshot.pools().cloned()).await {
             // Requests of a pool without a ring of its own take the long way round the ring of all
@@ -52,7 +52,7 @@ impl Observer for Effects {
         );
     }
 
-    async fn changed_elsewhere(&self, news: News) {
+    async fn changed_elsewhere(&self, news: Delta) {
         if let Some(workers) = news.workers {
             self.pool.follow(workers).await;
         }
@@ -60,7 +60,7 @@ impl Observer for Effects {
     }
 }
 
-impl Effects {
+impl Reconciler {
     /// Takes in what a store has of sessions and of the use of apps: all of it at the start, and
     /// then what another process has written.
     pub fn take_in(

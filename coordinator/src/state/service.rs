@@ -16,20 +16,20 @@ use tokio::sync::watch;
 use crate::apps::editor::{EditorTask, Queue};
 use crate::config::{StoreKind, StoreSection};
 use crate::state::journal::Journal;
-use app_proxy_store::late::Opened;
+use app_proxy_store::late::StoreReady;
 use app_proxy_store::memory::MemoryStore;
 use app_proxy_store::sqlite::SqliteStore;
-use app_proxy_store::{Contents, Store, StoreError};
+use app_proxy_store::{State, Store, StoreError};
 
 /// Where state is kept, before and after the daemon forks.
-pub enum Place {
+pub enum StoreLocation {
     /// In memory, which a fork copies.
     Memory(MemoryStore),
     /// In a file, which is opened on either side of a fork.
     File(Arc<Path>),
 }
 
-impl Place {
+impl StoreLocation {
     /// The place that a configuration says.
     #[must_use]
     pub fn of(section: &StoreSection) -> Self {
@@ -48,7 +48,7 @@ impl Place {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn look(&self) -> Result<Option<Contents>, StoreError> {
+    pub fn look(&self) -> Result<Option<State>, StoreError> {
         match self {
             Self::File(path) if path.exists() => SqliteStore::look(path).map(Some),
             Self::File(_) | Self::Memory(_) => Ok(None),
@@ -68,9 +68,9 @@ impl Place {
 }
 
 /// The service that keeps the state.
-pub struct Keeper {
-    place: Arc<Place>,
-    opened: Opened,
+pub struct StateService {
+    place: Arc<StoreLocation>,
+    opened: StoreReady,
     work: Mutex<Option<Work>>,
 }
 
@@ -86,10 +86,10 @@ pub struct Work {
     pub journal: Journal,
 }
 
-impl Keeper {
+impl StateService {
     /// A keeper that opens the store at `place`, for all that wait for `opened`.
     #[must_use]
-    pub fn new(place: Place, opened: Opened, work: Work) -> Self {
+    pub fn new(place: StoreLocation, opened: StoreReady, work: Work) -> Self {
         Self {
             place: Arc::new(place),
             opened,
@@ -99,7 +99,7 @@ impl Keeper {
 }
 
 #[async_trait]
-impl BackgroundService for Keeper {
+impl BackgroundService for StateService {
     async fn start(&self, shutdown: ShutdownWatch) {
         self.start_with_ready_notifier(
             shutdown,

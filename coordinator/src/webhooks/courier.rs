@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use app_proxy_api::webhooks::{Event, WebhookUrl};
+use app_proxy_api::webhooks::{WebhookEvent, WebhookUrl};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use http_body_util::Full;
@@ -71,7 +71,7 @@ impl Courier {
     pub(super) async fn deliver(
         &self,
         url: &WebhookUrl,
-        event: &Event,
+        event: &WebhookEvent,
     ) -> Result<StatusCode, NotTaken> {
         let request = self.request(url, event, Now::read().ms / 1000)?;
         match tokio::time::timeout(PATIENCE, self.send(request)).await {
@@ -88,7 +88,7 @@ impl Courier {
     fn request(
         &self,
         url: &WebhookUrl,
-        event: &Event,
+        event: &WebhookEvent,
         timestamp: u64,
     ) -> Result<Request<Full<Bytes>>, NotTaken> {
         let never = |e: &dyn std::fmt::Display| NotTaken::Never(format!("it cannot be sent: {e}"));

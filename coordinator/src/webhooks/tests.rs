@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use app_proxy_api::webhooks::{EventData, EventKind};
+use app_proxy_api::webhooks::{WebhookEventData, WebhookEventKind};
 use app_proxy_hop::identity::RequestId;
 use async_trait::async_trait;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use app_proxy_store::{
-    ActivityBatch, AppCommit, Contents, Cursor, News, SessionActivity, StoreError, StoredWorker,
+    ActivityBatch, AppCommit, Cursor, Delta, SessionActivity, State, StoreError, StoredWorker,
 };
 
 /// Keeps webhooks, unless it is broken.
@@ -25,14 +25,14 @@ pub(crate) struct FakeStore {
 
 #[async_trait]
 impl Store for FakeStore {
-    async fn load(&self) -> Result<Contents, StoreError> {
-        Ok(Contents {
+    async fn load(&self) -> Result<State, StoreError> {
+        Ok(State {
             webhooks: self.waiting(),
-            ..Contents::default()
+            ..State::default()
         })
     }
 
-    async fn news(&self, _seen: &Cursor) -> Result<Option<News>, StoreError> {
+    async fn news(&self, _seen: &Cursor) -> Result<Option<Delta>, StoreError> {
         Ok(None)
     }
 
@@ -117,9 +117,9 @@ fn office(store: FakeStore) -> Office {
     }
 }
 
-fn wake_event(request_id: Option<&str>) -> Event {
+fn wake_event(request_id: Option<&str>) -> WebhookEvent {
     let request_id = request_id.map(str::to_owned);
-    let data = EventData {
+    let data = WebhookEventData {
         app: "notes".to_owned(),
         revision: 7,
         last_active_at: None,
@@ -128,9 +128,9 @@ fn wake_event(request_id: Option<&str>) -> Event {
         sessions: Vec::new(),
     };
     let id = RequestId::generate().as_str().to_owned();
-    Event {
+    WebhookEvent {
         id,
-        kind: EventKind::AppWake,
+        kind: WebhookEventKind::AppWake,
         timestamp: "2026-01-01T00:00:00.000Z".to_owned(),
         data,
     }
@@ -219,7 +219,10 @@ async fn an_event_arrives_signed_and_is_forgotten() {
         "{}",
         call.head
     );
-    assert_eq!(serde_json::from_str::<Event>(&call.body).unwrap(), event);
+    assert_eq!(
+        serde_json::from_str::<WebhookEvent>(&call.body).unwrap(),
+        event
+    );
     assert_eq!(
         (
             call.header("webhook-id"),

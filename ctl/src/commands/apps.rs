@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use super::Several;
 use crate::api::{Api, Object, path, read};
 use crate::cli::{AppsCommand, PutArgs, SetArgs};
-use crate::failure::Failure;
+use crate::failure::CtlError;
 use crate::output::Printer;
 use file::AppsFile;
 
@@ -18,7 +18,7 @@ pub(super) async fn run(
     command: &AppsCommand,
     api: &Api,
     printer: &mut Printer<'_>,
-) -> Result<(), Failure> {
+) -> Result<(), CtlError> {
     match command {
         AppsCommand::List(args) => {
             let apps = api.list(&path(&["apps"]), &[], args.limit).await?;
@@ -37,17 +37,17 @@ pub(super) async fn run(
     }
 }
 
-async fn put(args: &PutArgs, api: &Api, printer: &mut Printer<'_>) -> Result<(), Failure> {
-    let file = AppsFile::read(&args.file).map_err(|e| Failure::Failed(e.to_string()))?;
+async fn put(args: &PutArgs, api: &Api, printer: &mut Printer<'_>) -> Result<(), CtlError> {
+    let file = AppsFile::read(&args.file).map_err(|e| CtlError::Failed(e.to_string()))?;
     if args.if_match.is_some() && file.apps.len() > 1 {
-        return Err(Failure::Usage(
+        return Err(CtlError::Usage(
             "--if-match is for a file with one app".to_owned(),
         ));
     }
     let (mut several, mut stored) = (Several::default(), Vec::new());
     for app in &file.apps {
         match store(app, args.if_match, api, printer).await {
-            Err(failure @ Failure::Unavailable(_)) => {
+            Err(failure @ CtlError::Unavailable(_)) => {
                 // What was stored before is a result all the same.
                 show_stored(stored, file.is_list, printer)?;
                 return Err(failure);
@@ -65,7 +65,7 @@ fn show_stored(
     mut stored: Vec<Object>,
     is_list: bool,
     printer: &mut Printer<'_>,
-) -> Result<(), Failure> {
+) -> Result<(), CtlError> {
     if printer.is_for_people() {
         return Ok(());
     }
@@ -75,7 +75,7 @@ fn show_stored(
     stored.pop().map_or(Ok(()), |app| printer.object(&app))
 }
 
-async fn set(args: &SetArgs, api: &Api, printer: &mut Printer<'_>) -> Result<(), Failure> {
+async fn set(args: &SetArgs, api: &Api, printer: &mut Printer<'_>) -> Result<(), CtlError> {
     let app = App {
         name: args.name.clone(),
         rules: Vec::new(),
@@ -94,7 +94,7 @@ async fn set(args: &SetArgs, api: &Api, printer: &mut Printer<'_>) -> Result<(),
         idle: None,
         wake: None,
     };
-    app.validate().map_err(|e| Failure::Usage(e.to_string()))?;
+    app.validate().map_err(|e| CtlError::Usage(e.to_string()))?;
     let stored = store(&app, args.if_match, api, printer)
         .await
         .map_err(|e| e.about(&app.name))?;
@@ -107,13 +107,13 @@ async fn store(
     if_match: Option<u64>,
     api: &Api,
     printer: &mut Printer<'_>,
-) -> Result<Object, Failure> {
+) -> Result<Object, CtlError> {
     let mut call = Call::new(Method::PUT, path(&["apps", &app.name]))
         .json(app)
-        .map_err(|e| Failure::Failed(e.to_string()))?;
+        .map_err(|e| CtlError::Failed(e.to_string()))?;
     if let Some(revision) = if_match {
         let tag = HeaderValue::try_from(format!("\"{revision}\""))
-            .map_err(|e| Failure::Failed(e.to_string()))?;
+            .map_err(|e| CtlError::Failed(e.to_string()))?;
         call = call.header(header::IF_MATCH, tag);
     }
     let answer = api.call(call).await?;
@@ -128,7 +128,7 @@ async fn store(
     Ok(stored)
 }
 
-async fn delete(names: &[String], api: &Api, printer: &mut Printer<'_>) -> Result<(), Failure> {
+async fn delete(names: &[String], api: &Api, printer: &mut Printer<'_>) -> Result<(), CtlError> {
     let mut several = Several::default();
     for name in names {
         let result = api

@@ -12,7 +12,7 @@ use tokio::time::{Duration, Instant, sleep};
 
 use crate::api::{Api, path, read};
 use crate::cli::CheckArgs;
-use crate::failure::Failure;
+use crate::failure::CtlError;
 use crate::output::{Printer, plain};
 
 /// How often workers are asked again which table they hold.
@@ -60,7 +60,7 @@ pub(super) async fn run(
     args: &CheckArgs,
     api: &Api,
     printer: &mut Printer<'_>,
-) -> Result<(), Failure> {
+) -> Result<(), CtlError> {
     let mut findings = Vec::new();
     look(args, api, &mut findings).await;
     if printer.is_for_people() {
@@ -80,7 +80,7 @@ pub(super) async fn run(
         printer.object(&findings)?;
     }
     let failed = findings.iter().any(|finding| finding.level == Level::Fail);
-    if failed { Err(Failure::Told) } else { Ok(()) }
+    if failed { Err(CtlError::Told) } else { Ok(()) }
 }
 
 async fn look(args: &CheckArgs, api: &Api, findings: &mut Vec<Finding>) {
@@ -101,7 +101,7 @@ async fn look(args: &CheckArgs, api: &Api, findings: &mut Vec<Finding>) {
             findings.extend(apps::findings(&apps, &views));
         }
         Err(failure) => {
-            let subject = if matches!(failure, Failure::Unavailable(_)) {
+            let subject = if matches!(failure, CtlError::Unavailable(_)) {
                 "token"
             } else {
                 "api"
@@ -135,7 +135,7 @@ async fn ready(api: &Api) -> Finding {
 async fn tables(
     args: &CheckArgs,
     api: &Api,
-) -> Result<(AppList, Vec<StoredApp>, Vec<WorkerView>), Failure> {
+) -> Result<(AppList, Vec<StoredApp>, Vec<WorkerView>), CtlError> {
     let objects = api.list(&path(&["apps"]), &[], None).await?;
     let apps: Vec<StoredApp> = objects.iter().map(read).collect::<Result<_, _>>()?;
     let list: AppList = read(&api.get("/api/v1/apps?limit=1").await?)?;

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::api::{Api, Object, is_missing, path, read};
 use crate::cli::DrainArgs;
-use crate::failure::Failure;
+use crate::failure::CtlError;
 use crate::output::Printer;
 use progress::{Progress, Step};
 
@@ -24,14 +24,14 @@ pub(super) async fn run(
     args: &DrainArgs,
     api: &Api,
     printer: &mut Printer<'_>,
-) -> Result<(), Failure> {
+) -> Result<(), CtlError> {
     let id = &args.id;
-    let about = |e: Failure| e.about(id);
+    let about = |e: CtlError| e.about(id);
     let call = Call::new(Method::POST, path(&["workers", id, "drain"]))
         .json(&DrainRequest {
             deadline: args.deadline,
         })
-        .map_err(|e| Failure::Failed(e.to_string()))?;
+        .map_err(|e| CtlError::Failed(e.to_string()))?;
     api.call(call).await.map_err(about)?;
     if args.wait {
         return wait(id, api, printer).await;
@@ -46,7 +46,7 @@ pub(super) async fn run(
 }
 
 /// Waits until nothing is left, or the deadline has passed.
-async fn wait(id: &str, api: &Api, printer: &mut Printer<'_>) -> Result<(), Failure> {
+async fn wait(id: &str, api: &Api, printer: &mut Printer<'_>) -> Result<(), CtlError> {
     let (mut progress, mut last_object) = (Progress::default(), None::<Object>);
     let mut last_seen = Instant::now();
     let step = loop {
@@ -75,8 +75,8 @@ async fn wait(id: &str, api: &Api, printer: &mut Printer<'_>) -> Result<(), Fail
         printer.one::<WorkerView>(object)?;
     }
     match step {
-        Step::Left(text) => Err(Failure::Left(format!("{id}: {text}"))),
-        Step::Undrained => Err(Failure::Failed(format!(
+        Step::Left(text) => Err(CtlError::Left(format!("{id}: {text}"))),
+        Step::Undrained => Err(CtlError::Failed(format!(
             "{id}: somebody has ended the drain"
         ))),
         Step::Done(text) => printer.done(&format!("{id}: {text}")),

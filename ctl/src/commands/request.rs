@@ -4,7 +4,7 @@ mod story;
 
 use crate::api::{Api, path, read};
 use crate::cli::RequestArgs;
-use crate::failure::Failure;
+use crate::failure::CtlError;
 use crate::output::Printer;
 use story::Story;
 
@@ -12,7 +12,7 @@ pub(super) async fn run(
     args: &RequestArgs,
     api: &Api,
     printer: &mut Printer<'_>,
-) -> Result<(), Failure> {
+) -> Result<(), CtlError> {
     let object = api.get(path(&["requests", &args.id])).await?;
     let story: Story = read(&object)?;
     if printer.is_for_people() {
@@ -29,7 +29,7 @@ pub(super) async fn run(
         ))?;
     }
     if story.events.is_empty() {
-        return Err(Failure::Failed(format!(
+        return Err(CtlError::Failed(format!(
             "{}: {}",
             args.id,
             story.why_nothing()

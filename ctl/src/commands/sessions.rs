@@ -7,14 +7,14 @@ use http::Method;
 use super::Several;
 use crate::api::{Api, path};
 use crate::cli::{SessionFilter, SessionsCommand};
-use crate::failure::Failure;
+use crate::failure::CtlError;
 use crate::output::Printer;
 
 pub(super) async fn run(
     command: &SessionsCommand,
     api: &Api,
     printer: &mut Printer<'_>,
-) -> Result<(), Failure> {
+) -> Result<(), CtlError> {
     match command {
         SessionsCommand::List(filter) => list(filter, api, printer).await,
         SessionsCommand::Get { id } => {
@@ -28,7 +28,11 @@ pub(super) async fn run(
     }
 }
 
-async fn list(filter: &SessionFilter, api: &Api, printer: &mut Printer<'_>) -> Result<(), Failure> {
+async fn list(
+    filter: &SessionFilter,
+    api: &Api,
+    printer: &mut Printer<'_>,
+) -> Result<(), CtlError> {
     let idle_for = filter.idle_for.map(String::from);
     let values = [
         ("app", filter.app.as_deref()),
@@ -41,7 +45,7 @@ async fn list(filter: &SessionFilter, api: &Api, printer: &mut Printer<'_>) -> R
     printer.list::<SessionView>(sessions)
 }
 
-async fn delete(ids: &[String], api: &Api, printer: &mut Printer<'_>) -> Result<(), Failure> {
+async fn delete(ids: &[String], api: &Api, printer: &mut Printer<'_>) -> Result<(), CtlError> {
     let mut several = Several::default();
     for id in ids {
         let result = api

@@ -7,14 +7,14 @@ use http::Method;
 use super::drain;
 use crate::api::{Api, path};
 use crate::cli::WorkersCommand;
-use crate::failure::Failure;
+use crate::failure::CtlError;
 use crate::output::Printer;
 
 pub(super) async fn run(
     command: &WorkersCommand,
     api: &Api,
     printer: &mut Printer<'_>,
-) -> Result<(), Failure> {
+) -> Result<(), CtlError> {
     match command {
         WorkersCommand::List(args) => {
             let workers = api.list(&path(&["workers"]), &[], args.limit).await?;
@@ -39,8 +39,8 @@ pub(super) async fn run(
     }
 }
 
-async fn undrain(id: &str, api: &Api, printer: &mut Printer<'_>) -> Result<(), Failure> {
-    let about = |e: Failure| e.about(id);
+async fn undrain(id: &str, api: &Api, printer: &mut Printer<'_>) -> Result<(), CtlError> {
+    let about = |e: CtlError| e.about(id);
     api.call(Call::new(Method::POST, path(&["workers", id, "undrain"])))
         .await
         .map_err(about)?;

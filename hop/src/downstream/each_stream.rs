@@ -13,7 +13,7 @@ use pingora_core::server::ShutdownWatch;
 use crate::streams::until_closed;
 
 /// Lets each request of an HTTP/2 connection be ended from outside. One of HTTP/1 ends with its
-/// connection, which [`super::Entrance`] sees to.
+/// connection, which [`super::Downstream`] sees to.
 pub(super) struct EachStream<A>(pub(super) Arc<A>);
 
 impl<A: HttpServerApp + Send + Sync + 'static> HttpServerApp for EachStream<A> {

@@ -5,12 +5,12 @@ use std::fmt::Write;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 
-use super::{Failure, Tier};
+use super::{ProxyError, Tier};
 use crate::identity::RequestId;
 
 /// A body and its media type.
 #[derive(Debug)]
-pub struct Page {
+pub struct ErrorPage {
     /// For `Content-Type`.
     pub content_type: &'static str,
     /// The body.
@@ -19,21 +19,21 @@ pub struct Page {
 
 /// Renders `failure` for a client that sent `headers`.
 #[must_use]
-pub fn render(failure: Failure, tier: Tier, id: &RequestId, headers: &HeaderMap) -> Page {
+pub fn render(failure: ProxyError, tier: Tier, id: &RequestId, headers: &HeaderMap) -> ErrorPage {
     if prefers_html(headers) {
-        Page {
+        ErrorPage {
             content_type: "text/html; charset=utf-8",
             body: html(failure, tier, id).into(),
         }
     } else {
-        Page {
+        ErrorPage {
             content_type: "application/problem+json",
             body: json(failure, tier, id).into(),
         }
     }
 }
 
-fn json(failure: Failure, tier: Tier, id: &RequestId) -> Vec<u8> {
+fn json(failure: ProxyError, tier: Tier, id: &RequestId) -> Vec<u8> {
     #[derive(serde::Serialize)]
     struct Problem<'a> {
         r#type: String,
@@ -57,7 +57,7 @@ fn json(failure: Failure, tier: Tier, id: &RequestId) -> Vec<u8> {
     serde_json::to_vec(&problem).unwrap_or_default()
 }
 
-fn html(failure: Failure, tier: Tier, id: &RequestId) -> String {
+fn html(failure: ProxyError, tier: Tier, id: &RequestId) -> String {
     let status = failure.status().unwrap_or_default();
     let title = format!(
         "{} {}",
@@ -163,7 +163,7 @@ mod tests {
     fn rule_12_both_bodies_contain_the_identifier() {
         let id = RequestId::generate();
         for headers in [HeaderMap::new(), accept("text/html")] {
-            let page = render(Failure::AppNotFound, Tier::Coordinator, &id, &headers);
+            let page = render(ProxyError::AppNotFound, Tier::Coordinator, &id, &headers);
             let body = String::from_utf8(page.body.to_vec()).unwrap();
             assert!(
                 body.contains(id.as_str()) && body.contains("app_not_found"),
@@ -176,7 +176,7 @@ mod tests {
     fn the_json_has_the_members_of_the_contract() {
         let id = RequestId::generate();
         let page = render(
-            Failure::NoWorkerAvailable,
+            ProxyError::NoWorkerAvailable,
             Tier::Coordinator,
             &id,
             &HeaderMap::new(),

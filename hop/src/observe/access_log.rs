@@ -10,7 +10,7 @@ mod recent;
 mod tail;
 mod writer;
 
-pub use line::{Event, Facts, Kind, Line, Outcome, timestamp};
+pub use line::{Kind, LogEvent, LogLine, RequestFacts, RequestOutcome, timestamp};
 pub use writer::{AccessLog, OpenError};
 
 use serde_json::Value;

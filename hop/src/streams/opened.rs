@@ -75,7 +75,7 @@ const fn to_reason(state: u8) -> Option<CloseReason> {
 
 /// An open stream.
 #[derive(Debug)]
-pub struct Opened {
+pub struct StreamHandle {
     session: Option<Box<str>>,
     worker: Option<Arc<str>>,
     /// Where it is in its registry; changed and read under the registry's lock.
@@ -84,7 +84,7 @@ pub struct Opened {
     waker: AtomicWaker,
 }
 
-impl Opened {
+impl StreamHandle {
     pub(super) fn new(session: Option<&str>, worker: Option<&Arc<str>>) -> Self {
         Self {
             session: session.map(Box::from),
@@ -141,14 +141,14 @@ impl Opened {
 /// How a stream's task sees that it is to close.
 #[derive(Debug)]
 pub struct Watch {
-    opened: Arc<Opened>,
+    opened: Arc<StreamHandle>,
     asked: bool,
 }
 
 impl Watch {
     /// Watches a stream; there is one watch for each.
     #[must_use]
-    pub fn new(opened: &Arc<Opened>) -> Self {
+    pub fn new(opened: &Arc<StreamHandle>) -> Self {
         Self {
             opened: Arc::clone(opened),
             asked: false,

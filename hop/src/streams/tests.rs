@@ -39,7 +39,7 @@ fn only_the_streams_that_are_picked_are_closed_and_once() {
         streams.register(Some("a"), None),
         streams.register(Some("b"), None),
     );
-    let of_a = |stream: &Opened| stream.session() == Some("a");
+    let of_a = |stream: &StreamHandle| stream.session() == Some("a");
     assert_eq!(streams.close_where(CloseReason::SessionDeleted, of_a), 1);
     assert_eq!(
         streams.close_where(CloseReason::AppDeleted, of_a),

@@ -11,15 +11,15 @@ use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::Poll;
 
-use super::opened::{Opened, Watch};
+use super::opened::{StreamHandle, Watch};
 
 thread_local! {
     /// A stream stays here only until the poll in which it has opened returns.
-    static HANDED_OVER: Cell<Option<Arc<Opened>>> = const { Cell::new(None) };
+    static HANDED_OVER: Cell<Option<Arc<StreamHandle>>> = const { Cell::new(None) };
 }
 
 /// Leaves a stream that has opened to the [`until_closed`] that this is called within.
-pub(crate) fn hand_over(opened: &Arc<Opened>) {
+pub(crate) fn hand_over(opened: &Arc<StreamHandle>) {
     HANDED_OVER.set(Some(Arc::clone(opened)));
 }
 

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::tunnel::socket::Socket;
-use crate::websocket::observer::{Activity, Event, Observer};
+use crate::websocket::observer::{FrameActivity, FrameEvent, FrameObserver};
 
 /// Size of the buffer that all tunnels of a thread share.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -31,7 +31,7 @@ pub(super) enum End {
 
 /// One direction.
 pub(super) struct Lane {
-    pub(super) observer: Observer,
+    pub(super) observer: FrameObserver,
     /// Bytes that the receiver has not taken yet; while there are any, nothing is read.
     held: Vec<u8>,
     written: usize,
@@ -48,7 +48,11 @@ pub(super) struct Lane {
 
 impl Lane {
     /// A direction that begins with `early`: bytes that came right behind the handshake.
-    pub(super) fn new(mut observer: Observer, early: Vec<u8>, mut on: impl FnMut(Passed)) -> Self {
+    pub(super) fn new(
+        mut observer: FrameObserver,
+        early: Vec<u8>,
+        mut on: impl FnMut(Passed),
+    ) -> Self {
         let bytes = early.len() as u64;
         let activity = observer.observe(&early, |event| on(Passed::Event(event)));
         on(Passed::Bytes(bytes, activity));
@@ -210,7 +214,7 @@ impl Lane {
 /// What passed in one direction.
 pub(super) enum Passed {
     /// So many bytes.
-    Bytes(u64, Activity),
+    Bytes(u64, FrameActivity),
     /// Something was completed by them.
-    Event(Event),
+    Event(FrameEvent),
 }

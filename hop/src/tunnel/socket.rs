@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::downstream::EntranceStream;
+use crate::downstream::DownstreamStream;
 
 /// One end of a tunnel.
 pub(super) enum Socket {
@@ -41,8 +41,8 @@ impl Socket {
 fn duplicate(stream: &Stream) -> io::Result<Option<Socket>> {
     let any = stream.as_any();
     let plain = any.downcast_ref::<PlainStream>().or_else(|| {
-        any.downcast_ref::<EntranceStream>()
-            .and_then(EntranceStream::plain)
+        any.downcast_ref::<DownstreamStream>()
+            .and_then(DownstreamStream::plain)
     });
     let Some(fd) = plain.map(AsRawFd::as_raw_fd).filter(|fd| *fd >= 0) else {
         return Ok(None);

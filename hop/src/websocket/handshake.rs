@@ -13,7 +13,7 @@ use pingora_core::upstreams::peer::Peer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use crate::error::Failure;
+use crate::error::ProxyError;
 use crate::header::has_token;
 use crate::response::is_interim;
 
@@ -33,8 +33,8 @@ pub fn is_websocket(request: &RequestHeader) -> bool {
 /// Checks a client's handshake before anything is forwarded (RFC 6455, section 4.2.1).
 ///
 /// # Errors
-/// [`Failure::BadHandshake`] with what is wrong.
-pub(super) fn validate(request: &RequestHeader) -> Result<(), Failure> {
+/// [`ProxyError::BadHandshake`] with what is wrong.
+pub(super) fn validate(request: &RequestHeader) -> Result<(), ProxyError> {
     let one = |name| {
         let mut values = request.headers.get_all(name).iter();
         values
@@ -43,7 +43,7 @@ pub(super) fn validate(request: &RequestHeader) -> Result<(), Failure> {
             .map(|value| value.as_bytes())
     };
     if request.method != Method::GET {
-        return Err(Failure::BadHandshake(
+        return Err(ProxyError::BadHandshake(
             "A WebSocket handshake is a GET request.",
         ));
     }
@@ -53,19 +53,21 @@ pub(super) fn validate(request: &RequestHeader) -> Result<(), Failure> {
         .is_some_and(|length| length.as_bytes() != b"0")
         || request.headers.contains_key(header::TRANSFER_ENCODING);
     if has_body {
-        return Err(Failure::BadHandshake("A WebSocket handshake has no body."));
+        return Err(ProxyError::BadHandshake(
+            "A WebSocket handshake has no body.",
+        ));
     }
     if !has_token(&request.headers, &header::CONNECTION, "upgrade") {
-        return Err(Failure::BadHandshake(
+        return Err(ProxyError::BadHandshake(
             "A WebSocket handshake says Connection: Upgrade.",
         ));
     }
     if one(header::SEC_WEBSOCKET_VERSION) != Some(b"13") {
-        return Err(Failure::BadHandshake("The WebSocket version is 13."));
+        return Err(ProxyError::BadHandshake("The WebSocket version is 13."));
     }
     let key = one(header::SEC_WEBSOCKET_KEY).and_then(|key| STANDARD.decode(key).ok());
     if key.is_none_or(|key| key.len() != 16) {
-        return Err(Failure::BadHandshake(
+        return Err(ProxyError::BadHandshake(
             "A WebSocket handshake has one key of 16 bytes.",
         ));
     }

@@ -12,7 +12,7 @@ use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Control as ControlCode, Data, OpCode};
 
 pub use close_frame::close_frame;
-pub use event::{Activity, Control, Direction, Event, LostReason, Message};
+pub use event::{Control, Direction, FrameActivity, FrameEvent, LostReason, Message};
 
 mod close_frame;
 mod event;
@@ -25,7 +25,7 @@ const MAX_CONTROL_PAYLOAD_BYTES: u64 = 125;
 
 /// Follows the frames of one direction; see the module.
 #[derive(Debug, Clone)]
-pub struct Observer {
+pub struct FrameObserver {
     direction: Direction,
     state: State,
     header: [u8; MAX_HEADER_BYTES],
@@ -84,7 +84,7 @@ struct Begun<'b> {
     rest: &'b [u8],
 }
 
-impl Observer {
+impl FrameObserver {
     /// An observer at the first byte after the handshake.
     pub fn new(direction: Direction) -> Self {
         Self {
@@ -104,8 +104,8 @@ impl Observer {
     /// completed, in order.
     ///
     /// The cost is that of the headers within `bytes`; payloads are skipped, whatever their length.
-    pub fn observe(&mut self, bytes: &[u8], mut on: impl FnMut(Event)) -> Activity {
-        let mut activity = Activity::default();
+    pub fn observe(&mut self, bytes: &[u8], mut on: impl FnMut(FrameEvent)) -> FrameActivity {
+        let mut activity = FrameActivity::default();
         let mut rest = bytes;
         while !rest.is_empty() {
             rest = match self.state {
@@ -119,7 +119,7 @@ impl Observer {
                     Err(reason) => {
                         self.state = State::Lost(reason);
                         activity.data = true;
-                        on(Event::Lost(reason));
+                        on(FrameEvent::Lost(reason));
                         break;
                     }
                 },
@@ -288,7 +288,7 @@ impl Observer {
     }
 
     /// Waits for the `left` bytes of the payload, or ends the frame when there are none.
-    fn continue_frame(&mut self, frame: Frame, left: u64, on: &mut impl FnMut(Event)) {
+    fn continue_frame(&mut self, frame: Frame, left: u64, on: &mut impl FnMut(FrameEvent)) {
         if left > 0 {
             self.state = State::Payload { frame, left };
             return;
@@ -299,7 +299,7 @@ impl Observer {
             Frame::Data { is_final: true } => {
                 if let Some(message) = self.fragments.take() {
                     self.messages += 1;
-                    on(Event::Message(Message {
+                    on(FrameEvent::Message(Message {
                         number: self.messages,
                         payload_bytes: message.payload_bytes,
                         text: message.text,
@@ -308,15 +308,15 @@ impl Observer {
             }
             Frame::Ping => {
                 self.pings += 1;
-                on(Event::Control(Control::Ping));
+                on(FrameEvent::Control(Control::Ping));
             }
             Frame::Pong => {
                 self.pongs += 1;
-                on(Event::Control(Control::Pong));
+                on(FrameEvent::Control(Control::Pong));
             }
             Frame::Close(close) => {
                 self.state = State::Closed(close.code());
-                on(Event::Control(Control::Close(close.code())));
+                on(FrameEvent::Control(Control::Close(close.code())));
             }
         }
     }

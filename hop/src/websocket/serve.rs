@@ -10,13 +10,13 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session as HttpSession;
 
 use super::handshake::{Upstream, shake_hands, validate};
-use crate::error::Failure;
+use crate::error::ProxyError;
 use crate::exchange::Exchange;
 use crate::forwarding::prepare_websocket_request;
 use crate::identity::RequestId;
 use crate::phase::log_unconnected;
 use crate::response::finish_header;
-use crate::tunnel::{StreamObserver, relay_refusal, upgrade};
+use crate::tunnel::{TunnelObserver, relay_refusal, upgrade};
 
 /// What a tier brings to a WebSocket: where it goes, and what its headers are on the way.
 pub trait NextHop: Send {
@@ -27,7 +27,7 @@ pub trait NextHop: Send {
     ///
     /// # Errors
     /// What the client is to be told when none is left.
-    fn place(&mut self) -> Result<HttpPeer, Failure>;
+    fn place(&mut self) -> Result<HttpPeer, ProxyError>;
 
     /// Names the next hop of the last attempt, for the log.
     fn name(&self) -> String;
@@ -46,7 +46,7 @@ pub trait NextHop: Send {
 
     /// Captures the WebSocket's identifier (docs/request-id.md, rule 15), and says who follows its
     /// tunnel.
-    fn captured(&mut self, id: RequestId) -> Box<dyn StreamObserver>;
+    fn captured(&mut self, id: RequestId) -> Box<dyn TunnelObserver>;
 }
 
 /// Serves a WebSocket request whose app is known.
@@ -58,7 +58,7 @@ pub async fn serve(
     connector: &TransportConnector,
     session: &mut HttpSession,
     next: &mut dyn NextHop,
-) -> Result<Result<(), Failure>> {
+) -> Result<Result<(), ProxyError>> {
     if let Err(failure) = validate(session.req_header()) {
         return Ok(Err(failure));
     }
@@ -84,7 +84,7 @@ async fn connect(
     connector: &TransportConnector,
     session: &HttpSession,
     next: &mut dyn NextHop,
-) -> Result<Upstream, Failure> {
+) -> Result<Upstream, ProxyError> {
     loop {
         let peer = next.place()?;
         let mut request = session.req_header().clone();
@@ -94,7 +94,7 @@ async fn connect(
                 "request_id={} cannot be forwarded: {e}",
                 next.exchange().id()
             );
-            return Err(Failure::Internal);
+            return Err(ProxyError::Internal);
         }
         let error = match shake_hands(connector, &peer, request).await {
             Ok(upstream) => {
@@ -104,11 +104,11 @@ async fn connect(
             }
             Err(error) => error,
         };
-        let failure = Failure::of_proxying(&error, next.exchange().hop().tier);
+        let failure = ProxyError::of_proxying(&error, next.exchange().hop().tier);
         let name = next.name();
         if !matches!(
             failure,
-            Failure::NoWorkerAvailable | Failure::EndpointUnreachable
+            ProxyError::NoWorkerAvailable | ProxyError::EndpointUnreachable
         ) {
             info!(
                 "request_id={} {name} {}: {error}",

@@ -14,14 +14,14 @@ use crate::daemon::logging::{LogFilter, Logging};
 const LOG_LEVEL: &str = "log_level";
 
 /// Gathers what a reload finds different: first everything is compared, then what can be is
-/// applied, then [`Changes::conclude`] says it.
+/// applied, then [`ConfigDiff::conclude`] says it.
 #[derive(Debug, Default)]
-pub struct Changes {
+pub struct ConfigDiff {
     applied: Vec<String>,
     waiting: Vec<String>,
 }
 
-impl Changes {
+impl ConfigDiff {
     /// Compares what the reload applies. Says whether it differs.
     pub fn applies<T: Debug>(&mut self, key: &str, running: &T, read: &T) -> bool {
         let differ = differ(running, read);
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn what_differs_is_told_apart_by_what_applies_it() {
-        let mut changes = Changes::default();
+        let mut changes = ConfigDiff::default();
         assert!(changes.applies("timeouts", &1, &2));
         assert!(!changes.applies("apps", &1, &1));
         changes.needs_restart("listener", &"a", &"b");

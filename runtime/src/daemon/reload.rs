@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use log::{error, info, warn};
 use tokio::signal::unix::{SignalKind, signal};
 
-use app_proxy_hop::drain::{Drain, Phase};
+use app_proxy_hop::drain::{Drain, DrainStage};
 
 /// What a daemon does at SIGHUP.
 #[async_trait]
@@ -48,7 +48,10 @@ pub(super) async fn at_signals(reload: Option<Arc<dyn Reload>>, drain: Drain) {
         Err(e) => return error!("SIGHUP cannot be listened to: {e}"),
     };
     while hangups.recv().await.is_some() {
-        let Some(reload) = reload.clone().filter(|_| drain.phase() == Phase::Serving) else {
+        let Some(reload) = reload
+            .clone()
+            .filter(|_| drain.phase() == DrainStage::Serving)
+        else {
             info!("SIGHUP: nothing is reloaded now");
             continue;
         };

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::daemon::listen::Bound;
 use crate::daemon::reload::{Reload, at_signals};
 use app_proxy_hop::config::DrainSection;
-use app_proxy_hop::drain::{Drain, Phase};
+use app_proxy_hop::drain::{Drain, DrainStage};
 use app_proxy_hop::observe::access_log::AccessLog;
 
 /// How often what is in flight is counted during a drain.
@@ -108,7 +108,7 @@ impl Ending {
         if shutdown.wait_for(|ending| *ending).await.is_err() {
             return;
         }
-        self.drain.advance(Phase::Draining);
+        self.drain.advance(DrainStage::Draining);
         let mut told = self.told.subscribe();
         // One SIGTERM began this, unless a successor did.
         let mut enough = if self.handed_over.load(Ordering::Relaxed) {
@@ -160,7 +160,7 @@ impl Ending {
                 return;
             }
             if Instant::now() >= close_streams {
-                self.drain.advance(Phase::ClosingStreams);
+                self.drain.advance(DrainStage::ClosingStreams);
             }
             if Instant::now() >= give_up {
                 return self.cut_off().await;
@@ -174,7 +174,7 @@ impl Ending {
         if self.drain.in_flight() > 0 {
             warn!("{} in flight are cut off", self.drain.in_flight());
         }
-        self.drain.advance(Phase::CuttingOff);
+        self.drain.advance(DrainStage::CuttingOff);
         let latest = Instant::now() + LOG_CUT_OFF;
         while self.drain.in_flight() > 0 && Instant::now() < latest {
             sleep(COUNT_EVERY).await;
@@ -230,7 +230,7 @@ impl ShutdownSignalWatch for Ending {
                 self.handed_over.store(true, Ordering::Relaxed);
                 // From here until this process stops taking connections, clients that keep theirs
                 // are asked to connect anew, so that none is in use when the idle ones are closed.
-                self.drain.advance(Phase::HandingOver);
+                self.drain.advance(DrainStage::HandingOver);
                 ShutdownSignal::GracefulUpgrade
             }
             _ = terminate.recv() => ShutdownSignal::GracefulTerminate,

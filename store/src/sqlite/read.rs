@@ -5,7 +5,7 @@ use rusqlite::{Connection, Params, Row, Transaction};
 
 use crate::sqlite::fault::Fault;
 use crate::sqlite::rows::{self, ACTIVITY, APP, SESSION, WEBHOOK, WORKER, from_sql, to_sql};
-use crate::{AppNews, Contents, Cursor, News, Served, StoredSession, StoredWebhook, StoredWorker};
+use crate::{AppDelta, Cursor, Delta, Served, State, StoredSession, StoredWebhook, StoredWorker};
 
 /// The connection that reads.
 pub(super) struct Reader {
@@ -27,12 +27,12 @@ impl Reader {
     }
 
     /// All that is there.
-    pub(super) fn load(&mut self) -> Result<Contents, Fault> {
+    pub(super) fn load(&mut self) -> Result<State, Fault> {
         let transaction = self.connection.transaction()?;
         let all = |what: &str, columns: &str, order: &str| {
             format!("SELECT {columns} FROM {what} ORDER BY {order}")
         };
-        Ok(Contents {
+        Ok(State {
             apps: table(&transaction, 0)?,
             workers: workers(&transaction)?,
             sessions: sorted(list(
@@ -76,7 +76,7 @@ impl Reader {
     }
 
     /// What others have changed since `seen`.
-    pub(super) fn news(&mut self, seen: &Cursor) -> Result<Option<News>, Fault> {
+    pub(super) fn news(&mut self, seen: &Cursor) -> Result<Option<Delta>, Fault> {
         // A number that changes with every commit of another connection, and that is read from
         // memory.
         let version: i64 = self
@@ -167,14 +167,14 @@ fn cursor(transaction: &Transaction<'_>) -> Result<Cursor, Fault> {
     })
 }
 
-fn news(transaction: &Transaction<'_>, seen: &Cursor, reader: i64) -> Result<Option<News>, Fault> {
+fn news(transaction: &Transaction<'_>, seen: &Cursor, reader: i64) -> Result<Option<Delta>, Fault> {
     let cursor = cursor(transaction)?;
     let apps = app_news(transaction, seen, &cursor)?;
     if !has_changed(transaction, "all", seen, reader)? {
-        return Ok(apps.map(|apps| News {
+        return Ok(apps.map(|apps| Delta {
             apps: Some(apps),
             cursor,
-            ..News::default()
+            ..Delta::default()
         }));
     }
     let after = (to_sql(seen.sequence), reader);
@@ -185,7 +185,7 @@ fn news(transaction: &Transaction<'_>, seen: &Cursor, reader: i64) -> Result<Opt
     };
     let deleted = "SELECT id, at_ms FROM deleted_sessions WHERE changed > ?1 AND changed_by <> ?2";
     let workers_changed = has_changed(transaction, "workers", seen, reader)?;
-    Ok(Some(News {
+    Ok(Some(Delta {
         apps,
         workers: if workers_changed {
             Some(workers(transaction)?)
@@ -226,7 +226,7 @@ fn app_news(
     transaction: &Transaction<'_>,
     seen: &Cursor,
     now: &Cursor,
-) -> Result<Option<AppNews>, Fault> {
+) -> Result<Option<AppDelta>, Fault> {
     let same = now.epoch == seen.epoch;
     if same && now.revision == seen.revision {
         return Ok(None);
@@ -238,5 +238,5 @@ fn app_news(
         complete = true;
         state = table(transaction, 0)?;
     }
-    Ok(Some(AppNews { state, complete }))
+    Ok(Some(AppDelta { state, complete }))
 }

@@ -32,7 +32,10 @@ fn apps() -> Apps {
 }
 
 fn found(apps: &Apps, name: &str, epoch: &str, revision: u64) -> &'static str {
-    match apps.load().look_up(name, Some(Fence { epoch, revision })) {
+    match apps
+        .load()
+        .look_up(name, Some(RequiredRevision { epoch, revision }))
+    {
         Lookup::Found(_) => "found",
         Lookup::Unknown => "unknown",
         Lookup::Behind => "behind",

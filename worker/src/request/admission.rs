@@ -1,13 +1,13 @@
 //! Who may send requests, and for which app one is (phase `request_filter`).
 
-use app_proxy_hop::error::Failure;
+use app_proxy_hop::error::ProxyError;
 use app_proxy_hop::header::{APP_REVISION, TOKEN, read_revision};
 use app_proxy_hop::identity::RequestId;
 use app_proxy_runtime::admin::Token;
 use http::{HeaderMap, Method};
 use pingora_http::RequestHeader;
 
-use crate::apps::Fence;
+use crate::apps::RequiredRevision;
 
 /// Where an app's requests come in.
 const PROXY_PREFIX: &str = "/proxy/";
@@ -41,25 +41,25 @@ pub fn asked_about(request: &RequestHeader) -> Option<RequestId> {
 ///
 /// # Errors
 /// When the target is not of this form.
-pub fn app_and_target(request: &RequestHeader) -> Result<(&str, &str), Failure> {
+pub fn app_and_target(request: &RequestHeader) -> Result<(&str, &str), ProxyError> {
     let target = request
         .uri
         .path_and_query()
         .map_or("", |target| target.as_str());
     let rest = target
         .strip_prefix(PROXY_PREFIX)
-        .ok_or(Failure::AppNotFound)?;
-    let slash = rest.find('/').ok_or(Failure::AppNotFound)?;
+        .ok_or(ProxyError::AppNotFound)?;
+    let slash = rest.find('/').ok_or(ProxyError::AppNotFound)?;
     rest.split_at_checked(slash)
         .filter(|(name, _)| !name.is_empty())
-        .ok_or(Failure::AppNotFound)
+        .ok_or(ProxyError::AppNotFound)
 }
 
 /// The table that the request's coordinator has acted on, if it says so.
 #[must_use]
-pub fn fence(headers: &HeaderMap) -> Option<Fence<'_>> {
+pub fn fence(headers: &HeaderMap) -> Option<RequiredRevision<'_>> {
     let (revision, epoch) = read_revision(headers.get(&APP_REVISION)?)?;
-    Some(Fence { epoch, revision })
+    Some(RequiredRevision { epoch, revision })
 }
 
 #[cfg(test)]

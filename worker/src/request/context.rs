@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use app_proxy_hop::exchange::{Exchange, Hop};
+use app_proxy_hop::exchange::{Exchange, HopServices};
 use app_proxy_hop::identity::RequestId;
 use http::Uri;
 
 use crate::apps::ServedApp;
-use crate::endpoints::{Busy, Endpoint};
+use crate::endpoints::{Endpoint, LoadGuard};
 
 /// The context of a request: Pingora's `CTX`.
 pub struct RequestContext {
@@ -36,7 +36,7 @@ pub struct Route {
 #[derive(Default)]
 pub struct Placement {
     /// The endpoint of the current attempt, counted as busy.
-    pub endpoint: Option<Busy>,
+    pub endpoint: Option<LoadGuard>,
     /// Endpoints that could not be connected.
     pub failed: Vec<Arc<Endpoint>>,
 }
@@ -52,7 +52,7 @@ impl Placement {
 impl RequestContext {
     /// The context of a request that has not been looked at.
     #[must_use]
-    pub fn new(hop: &Arc<Hop>) -> Self {
+    pub fn new(hop: &Arc<HopServices>) -> Self {
         Self {
             exchange: Exchange::idle(hop),
             route: None,

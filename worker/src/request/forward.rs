@@ -2,7 +2,7 @@
 
 use app_proxy_hop::forwarding::rewrite;
 use app_proxy_hop::header::{remove_internal, set};
-use app_proxy_hop::identity::Policy;
+use app_proxy_hop::identity::IdentityPolicy;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 
@@ -13,7 +13,11 @@ use crate::request::context::RequestContext;
 ///
 /// # Errors
 /// When the request has no route, which the phases rule out.
-pub fn request(request: &mut RequestHeader, ctx: &RequestContext, policy: &Policy) -> Result<()> {
+pub fn request(
+    request: &mut RequestHeader,
+    ctx: &RequestContext,
+    policy: &IdentityPolicy,
+) -> Result<()> {
     let Some(route) = &ctx.route else {
         return Err(Error::explain(
             ErrorType::InternalError,

@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app_proxy_hop::error::{Failure, raise};
-use app_proxy_hop::exchange::Hop;
+use app_proxy_hop::error::{ProxyError, raise};
+use app_proxy_hop::exchange::HopServices;
 use app_proxy_hop::forwarding::forget_spelling;
 use app_proxy_hop::header::{CLIENT, SESSION_ID, X_FORWARDED_FOR};
-use app_proxy_hop::identity::{Brought, Established, RequestId};
+use app_proxy_hop::identity::{Established, InboundId, RequestId};
 use app_proxy_hop::phase;
-use app_proxy_hop::response::{answer, answer_failure, finish_header, register_if_long};
+use app_proxy_hop::response::{answer, finish_header, register_if_long, write_error};
 use app_proxy_hop::websocket::{is_websocket, serve};
 use app_proxy_runtime::admin::Token;
 use async_trait::async_trait;
@@ -27,7 +27,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session as HttpSession};
 
 use crate::admin;
-use crate::apps::{Apps, Fence, Lookup, ServedApp};
+use crate::apps::{Apps, Lookup, RequiredRevision, ServedApp};
 use crate::endpoints::{Endpoint, select};
 use crate::request::admission::{
     app_and_target, asked_about, fence, is_coordinator, is_health_check,
@@ -40,7 +40,7 @@ use crate::sync::Followers;
 /// The worker's proxy.
 pub struct Worker {
     /// What every request needs.
-    pub hop: Arc<Hop>,
+    pub hop: Arc<HopServices>,
     /// The worker's name.
     pub id: Arc<str>,
     /// The token that coordinators show.
@@ -90,7 +90,7 @@ impl ProxyHttp for WorkerProxy {
                 failure.code(),
                 failure.detail()
             );
-            return answer_failure(session, &mut ctx.exchange, failure)
+            return write_error(session, &mut ctx.exchange, failure)
                 .await
                 .map(|()| true);
         }
@@ -108,7 +108,7 @@ impl ProxyHttp for WorkerProxy {
         )
         .await?;
         if let Err(failure) = served {
-            answer_failure(session, &mut ctx.exchange, failure).await?;
+            write_error(session, &mut ctx.exchange, failure).await?;
         }
         Ok(true)
     }
@@ -264,7 +264,7 @@ impl ProxyHttp for WorkerProxy {
 impl Worker {
     /// Takes the identifier of an authenticated coordinator; anybody else is refused under one of
     /// the worker's own (docs/request-id.md, rule 6).
-    fn identify(&self, session: &HttpSession, ctx: &mut RequestContext) -> Result<(), Failure> {
+    fn identify(&self, session: &HttpSession, ctx: &mut RequestContext) -> Result<(), ProxyError> {
         let request = session.req_header();
         let (peer, _) = phase::addresses(session);
         let own = |id| Established {
@@ -276,10 +276,10 @@ impl Worker {
         if !is_coordinator(&request.headers, &self.token) {
             ctx.exchange
                 .begin(request, peer, own(RequestId::generate()));
-            return Err(Failure::Forbidden("Only coordinators are served here."));
+            return Err(ProxyError::Forbidden("Only coordinators are served here."));
         }
         let id = match self.hop.identity.read(&request.headers) {
-            Brought::Valid(id) => id,
+            InboundId::Valid(id) => id,
             missing => {
                 let id = RequestId::generate();
                 self.hop.metrics.request_id_missing.inc();
@@ -306,10 +306,14 @@ impl Worker {
     }
 
     /// Finds the app, in a table as new as the coordinator's.
-    async fn enter(&self, session: &HttpSession, ctx: &mut RequestContext) -> Result<(), Failure> {
+    async fn enter(
+        &self,
+        session: &HttpSession,
+        ctx: &mut RequestContext,
+    ) -> Result<(), ProxyError> {
         let request = session.req_header();
         if matches!(request.method, Method::CONNECT | Method::TRACE) {
-            return Err(Failure::MethodNotAllowed);
+            return Err(ProxyError::MethodNotAllowed);
         }
         phase::check_announced_body(request, self.hop.limits.request_body.0)?;
         let (name, target) = app_and_target(request)?;
@@ -317,7 +321,7 @@ impl Worker {
         ctx.exchange.facts.app = Some(Arc::clone(&app.name));
         let target = target
             .parse()
-            .map_err(|_| Failure::BadRequest("The path is not valid."))?;
+            .map_err(|_| ProxyError::BadRequest("The path is not valid."))?;
         ctx.route = Some(Route { app, target });
         Ok(())
     }
@@ -327,13 +331,13 @@ impl Worker {
         name: &str,
         headers: &HeaderMap,
         id: &RequestId,
-    ) -> Result<Arc<ServedApp>, Failure> {
+    ) -> Result<Arc<ServedApp>, ProxyError> {
         let fence = fence(headers);
         let found = self.apps.load().look_up(name, fence);
         match (found, fence) {
             (Lookup::Found(app), _) => Ok(app),
-            (Lookup::Unknown, _) => Err(Failure::AppNotFound),
-            (Lookup::Behind, None) => Err(Failure::NoEndpointAvailable),
+            (Lookup::Unknown, _) => Err(ProxyError::AppNotFound),
+            (Lookup::Behind, None) => Err(ProxyError::NoEndpointAvailable),
             (Lookup::Behind, Some(fence)) => self.find_newer(name, fence, id).await,
         }
     }
@@ -343,14 +347,14 @@ impl Worker {
     async fn find_newer(
         &self,
         name: &str,
-        fence: Fence<'_>,
+        fence: RequiredRevision<'_>,
         id: &RequestId,
-    ) -> Result<Arc<ServedApp>, Failure> {
+    ) -> Result<Arc<ServedApp>, ProxyError> {
         self.followers.catch_up(fence).await;
         let tables = self.apps.load();
         match tables.look_up(name, Some(fence)) {
             Lookup::Found(app) => Ok(app),
-            Lookup::Unknown => Err(Failure::AppNotFound),
+            Lookup::Unknown => Err(ProxyError::AppNotFound),
             Lookup::Behind => {
                 warn!(
                     "request_id={id} asks for revision {} of epoch {}, the app table is {}",
@@ -361,7 +365,7 @@ impl Worker {
                 tables
                     .best(name, fence.epoch)
                     .cloned()
-                    .ok_or(Failure::NoEndpointAvailable)
+                    .ok_or(ProxyError::NoEndpointAvailable)
             }
         }
     }
@@ -370,8 +374,8 @@ impl Worker {
     ///
     /// # Errors
     /// What to tell the client when none is left: there is none at all, or none can be connected.
-    pub fn place(&self, ctx: &mut RequestContext) -> Result<Arc<Endpoint>, Failure> {
-        let route = ctx.route.as_ref().ok_or(Failure::Internal)?;
+    pub fn place(&self, ctx: &mut RequestContext) -> Result<Arc<Endpoint>, ProxyError> {
+        let route = ctx.route.as_ref().ok_or(ProxyError::Internal)?;
         let session = ctx
             .exchange
             .facts
@@ -385,9 +389,9 @@ impl Worker {
             failed,
         ) else {
             return Err(if failed.is_empty() {
-                Failure::NoEndpointAvailable
+                ProxyError::NoEndpointAvailable
             } else {
-                Failure::EndpointUnreachable
+                ProxyError::EndpointUnreachable
             });
         };
         ctx.exchange.outcome.attempts += 1;

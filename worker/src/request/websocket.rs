@@ -1,15 +1,15 @@
 //! WebSockets at the worker: the handshake is spoken with the application (phase `request_filter`).
 
-use app_proxy_hop::error::Failure;
+use app_proxy_hop::error::ProxyError;
 use app_proxy_hop::exchange::Exchange;
 use app_proxy_hop::identity::RequestId;
 use app_proxy_hop::websocket::observer::Direction;
-use app_proxy_hop::websocket::{NextHop, StreamObserver};
+use app_proxy_hop::websocket::{NextHop, TunnelObserver};
 use pingora_core::Result;
 use pingora_core::prelude::HttpPeer;
 use pingora_http::RequestHeader;
 
-use crate::endpoints::Busy;
+use crate::endpoints::LoadGuard;
 use crate::request::context::RequestContext;
 use crate::request::forward;
 use crate::request::proxy::Worker;
@@ -24,10 +24,10 @@ pub struct ToApplication<'r> {
 
 /// Keeps the endpoint counted as busy for as long as the tunnel lives.
 struct AtEndpoint {
-    _busy: Option<Busy>,
+    _busy: Option<LoadGuard>,
 }
 
-impl StreamObserver for AtEndpoint {
+impl TunnelObserver for AtEndpoint {
     fn data(&mut self, _from: Direction, _bytes: u64) {}
 }
 
@@ -36,7 +36,7 @@ impl NextHop for ToApplication<'_> {
         &mut self.ctx.exchange
     }
 
-    fn place(&mut self) -> Result<HttpPeer, Failure> {
+    fn place(&mut self) -> Result<HttpPeer, ProxyError> {
         self.worker
             .place(self.ctx)
             .map(|endpoint| endpoint.peer.clone())
@@ -57,7 +57,7 @@ impl NextHop for ToApplication<'_> {
         forward::request(request, self.ctx, &self.worker.hop.identity)
     }
 
-    fn captured(&mut self, id: RequestId) -> Box<dyn StreamObserver> {
+    fn captured(&mut self, id: RequestId) -> Box<dyn TunnelObserver> {
         self.ctx.websocket_id = Some(id);
         if let Some(route) = &self.ctx.route {
             self.ctx.exchange.register(&route.app.streams);

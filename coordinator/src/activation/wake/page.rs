@@ -12,7 +12,7 @@ const TEMPLATE: &str = include_str!("page.html");
 /// A page, and what it may do.
 pub(super) struct Page {
     pub(super) body: String,
-    /// For `Content-Security-Policy`. Who may frame it is left open, as apps are framed by consoles
+    /// For `Content-Security-IdentityPolicy`. Who may frame it is left open, as apps are framed by consoles
     /// and there is nothing to click.
     pub(super) policy: String,
 }

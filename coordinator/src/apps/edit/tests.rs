@@ -59,11 +59,11 @@ fn the_same_again_changes_nothing() {
     let first = done(&of_file(&[]), &[put(named("a"))]).snapshot;
     let mut draft = Draft::of(&first);
     assert!(
-        matches!(draft.apply(&put(named("a"))), Ok(Outcome::Unchanged(app)) if app.revision == 1)
+        matches!(draft.apply(&put(named("a"))), Ok(EditOutcome::Unchanged(app)) if app.revision == 1)
     );
     assert!(draft.commit().is_none());
     let other = app(&json!({"name": "a", "affinity": "none"}));
-    assert!(matches!(draft.apply(&put(other)), Ok(Outcome::Updated(app)) if app.revision == 2));
+    assert!(matches!(draft.apply(&put(other)), Ok(EditOutcome::Updated(app)) if app.revision == 2));
 }
 
 #[test]
@@ -71,13 +71,19 @@ fn what_is_deleted_can_be_deleted_again_and_what_never_was_cannot() {
     let first = done(&of_file(&[]), &[put(named("a"))]).snapshot;
     let delete = |name: &str| Edit::Delete(name.to_owned(), Condition::None);
     let mut draft = Draft::of(&first);
-    assert!(matches!(draft.apply(&delete("a")), Ok(Outcome::Deleted)));
+    assert!(matches!(
+        draft.apply(&delete("a")),
+        Ok(EditOutcome::Deleted)
+    ));
     assert_eq!(
         (draft.gone.len(), draft.snapshot.get("a").is_none()),
         (1, true)
     );
     let revision = draft.snapshot.table.revision();
-    assert!(matches!(draft.apply(&delete("a")), Ok(Outcome::Deleted)));
+    assert!(matches!(
+        draft.apply(&delete("a")),
+        Ok(EditOutcome::Deleted)
+    ));
     assert_eq!(draft.snapshot.table.revision(), revision);
     assert!(matches!(
         draft.apply(&delete("b")),
@@ -161,7 +167,7 @@ fn a_changed_file_is_taken_over_and_apps_of_the_api_stay() {
     let mut draft = Draft::of(&first);
     let outcome = draft.apply(&Edit::File(file.to_vec())).unwrap();
     assert!(
-        matches!(outcome, Outcome::Taken { put: 4, deleted: 1 }),
+        matches!(outcome, EditOutcome::Taken { put: 4, deleted: 1 }),
         "{outcome:?}"
     );
     assert_eq!(names(&draft.snapshot), ["a", "f", "g", "i"]);
@@ -176,7 +182,7 @@ fn a_changed_file_is_taken_over_and_apps_of_the_api_stay() {
     let mut again = Draft::of(&draft.snapshot);
     assert!(matches!(
         again.apply(&Edit::File(file.to_vec())),
-        Ok(Outcome::Taken { put: 0, deleted: 0 })
+        Ok(EditOutcome::Taken { put: 0, deleted: 0 })
     ));
     assert!(again.commit().is_none());
 }
@@ -197,7 +203,7 @@ fn a_table_of_the_file_alone_keeps_the_files_epoch() {
     let mut draft = Draft::of(&of_file(&[named("f"), named("g")]));
     let outcome = draft.apply(&Edit::File(vec![named("g")])).unwrap();
     assert!(
-        matches!(outcome, Outcome::Taken { put: 0, deleted: 1 }),
+        matches!(outcome, EditOutcome::Taken { put: 0, deleted: 1 }),
         "{outcome:?}"
     );
     assert_eq!(**draft.snapshot.table.epoch(), *file_epoch(&[named("g")]));
@@ -231,7 +237,7 @@ fn what_another_process_writes_is_followed() {
     };
     let mut draft = Draft::of(&mine);
     draft
-        .follow(AppNews {
+        .follow(AppDelta {
             state: state(&news),
             complete: false,
         })
@@ -248,7 +254,7 @@ fn what_another_process_writes_is_followed() {
 
     let mut draft = Draft::of(&of_file(&[named("x")]));
     draft
-        .follow(AppNews {
+        .follow(AppDelta {
             state: state(&theirs.table.changes(0, None)),
             complete: true,
         })

@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 use super::super::edit::Condition;
 use super::*;
 use crate::activation::usage::Now;
-use app_proxy_store::late::LateStore;
+use app_proxy_store::late::DeferredStore;
 use app_proxy_store::memory::MemoryStore;
 
 struct Nobody;
 
 #[async_trait]
-impl Observer for Nobody {
+impl TableObserver for Nobody {
     async fn table_changed(&self, _: &Snapshot, _: &[Arc<RoutedApp>]) {}
-    async fn changed_elsewhere(&self, _: News) {}
+    async fn changed_elsewhere(&self, _: Delta) {}
 }
 
 fn app(name: &str, more: Value) -> App {
@@ -58,7 +58,7 @@ async fn editor(apps: &Arc<Apps>, store: Arc<dyn Store>) -> EditorTask {
 
 impl EditorTask {
     /// Carries changes out that have come together.
-    async fn together(&mut self, edits: Vec<Edit>) -> Vec<Result<Outcome, EditError>> {
+    async fn together(&mut self, edits: Vec<Edit>) -> Vec<Result<EditOutcome, EditError>> {
         let job = |edit| Job {
             edit,
             request: None,
@@ -80,11 +80,11 @@ async fn what_the_store_does_not_take_nobody_has() {
         .together(vec![put(app("there", at(1)))])
         .await;
     assert!(
-        matches!(stored[..], [Ok(Outcome::Created(_))]),
+        matches!(stored[..], [Ok(EditOutcome::Created(_))]),
         "{stored:?}"
     );
 
-    let mut broken = editor(&apps, LateStore::broken()).await;
+    let mut broken = editor(&apps, DeferredStore::broken()).await;
     let match_of_new = app("other", json!({"match": [{"path": "/apps/new"}]}));
     let answers = broken
         .together(vec![
@@ -106,7 +106,7 @@ async fn what_the_store_does_not_take_nobody_has() {
         "{answers:?}"
     );
     assert!(
-        matches!(answers[4], Ok(Outcome::Unchanged(_))),
+        matches!(answers[4], Ok(EditOutcome::Unchanged(_))),
         "{answers:?}"
     );
     assert!(
@@ -135,7 +135,10 @@ async fn an_app_that_comes_and_goes_elsewhere_keeps_nobody_from_writing() {
         .together(vec![put(app("theirs", at(1))), delete("short")])
         .await;
     assert!(
-        matches!(answers[..], [Ok(Outcome::Created(_)), Ok(Outcome::Deleted)]),
+        matches!(
+            answers[..],
+            [Ok(EditOutcome::Created(_)), Ok(EditOutcome::Deleted)]
+        ),
         "{answers:?}"
     );
     we.follow().await.unwrap();
@@ -160,7 +163,7 @@ async fn an_app_is_quiet_anew_when_its_endpoints_change_and_not_when_that_is_ref
         usage.look(now).told
     };
     assert!(told());
-    let mut broken = editor(&apps, LateStore::broken()).await;
+    let mut broken = editor(&apps, DeferredStore::broken()).await;
     assert!(broken.together(vec![put(app("a", at(2)))]).await[0].is_err());
     assert!(usage.look(Now::read()).told, "nothing has changed");
     let mut works = editor(&apps, Arc::new(store.another())).await;
@@ -204,7 +207,7 @@ async fn a_scheduler_that_the_file_names_anew_is_asked() {
 async fn the_file_is_taken_when_the_store_takes_it_but_not_after_a_hand_over() {
     let store = MemoryStore::new();
     let apps = apps_of(&store).await;
-    let mut editor = editor(&apps, LateStore::broken()).await;
+    let mut editor = editor(&apps, DeferredStore::broken()).await;
     let file = vec![app("filed", at(1))];
     editor.begin(file.clone()).await;
     assert!(editor.waiting.is_some() && apps.load().get("filed").is_none());

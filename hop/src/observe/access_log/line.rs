@@ -14,7 +14,7 @@ use crate::websocket::observer::Direction;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum LogEvent {
     /// A request that is no stream has ended.
     Request,
     /// A stream has opened.
@@ -25,7 +25,7 @@ pub enum Event {
     Message,
 }
 
-impl Event {
+impl LogEvent {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Request => "request",
@@ -74,7 +74,7 @@ const fn direction_name(direction: Direction) -> (&'static str, char) {
 
 /// What is known of a request from its beginning on: the same in each of its lines.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub struct RequestFacts {
     /// `request_id`.
     pub request_id: RequestId,
     /// `client_request_id`: a valid one that was refused.
@@ -105,7 +105,7 @@ pub struct Facts {
     pub trace_id: Option<[u8; 32]>,
 }
 
-impl Facts {
+impl RequestFacts {
     /// What is known before a request has been looked at: nothing.
     #[must_use]
     pub fn unknown() -> Self {
@@ -128,7 +128,7 @@ impl Facts {
     }
 }
 
-impl Facts {
+impl RequestFacts {
     /// Lets go of the buffer of the request that brought them: a stream that has opened may live
     /// for days.
     pub fn detach(&mut self) {
@@ -140,7 +140,7 @@ impl Facts {
 
 /// What has become of a request by the time of a line; what is not known is absent.
 #[derive(Clone, Debug, Default)]
-pub struct Outcome {
+pub struct RequestOutcome {
     /// `status`.
     pub status: Option<u16>,
     /// `error`: the code of what went wrong.
@@ -172,20 +172,20 @@ pub struct Outcome {
 
 /// One line.
 #[derive(Clone, Debug)]
-pub struct Line {
+pub struct LogLine {
     /// `ts`: when it happened.
     pub time: SystemTime,
     /// `tier`.
     pub tier: Tier,
     /// `event`.
-    pub event: Event,
+    pub event: LogEvent,
     /// What the request is.
-    pub facts: Facts,
+    pub facts: RequestFacts,
     /// What has become of it.
-    pub outcome: Outcome,
+    pub outcome: RequestOutcome,
 }
 
-impl Line {
+impl LogLine {
     /// Writes the line with its end into `buffer`.
     pub(super) fn write(&self, buffer: &mut Vec<u8>, with_query: bool) {
         self.fields(Fields::new(buffer), with_query);
@@ -250,7 +250,7 @@ impl Line {
             "attempts",
             (outcome.attempts > 0).then_some(outcome.attempts),
         );
-        if self.event != Event::StreamOpen {
+        if self.event != LogEvent::StreamOpen {
             fields.number("bytes_in", outcome.bytes_in);
             fields.number("bytes_out", outcome.bytes_out);
         }
@@ -292,12 +292,12 @@ const fn protocol(version: Version) -> &'static str {
 mod tests {
     use super::*;
 
-    fn line() -> Line {
-        Line {
+    fn line() -> LogLine {
+        LogLine {
             time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_500),
             tier: Tier::Worker,
-            event: Event::StreamClose,
-            facts: Facts {
+            event: LogEvent::StreamClose,
+            facts: RequestFacts {
                 request_id: RequestId::accept(&HeaderValue::from_static("id-1")).unwrap(),
                 client_request_id: RequestId::accept(&HeaderValue::from_static("theirs")).ok(),
                 session_id: Some(HeaderValue::from_static("s")),
@@ -313,7 +313,7 @@ mod tests {
                 kind: Kind::WebSocket,
                 trace_id: Some([b'a'; 32]),
             },
-            outcome: Outcome {
+            outcome: RequestOutcome {
                 status: Some(101),
                 error: Some("client_gone"),
                 attempts: 2,
@@ -331,7 +331,7 @@ mod tests {
         }
     }
 
-    fn written(line: &Line, with_query: bool) -> String {
+    fn written(line: &LogLine, with_query: bool) -> String {
         let mut buffer = Vec::new();
         line.write(&mut buffer, with_query);
         String::from_utf8(buffer).unwrap()
@@ -362,7 +362,7 @@ mod tests {
     #[test]
     fn rule_16_a_message_has_its_number_and_direction_in_its_identifier() {
         let mut line = line();
-        line.event = Event::Message;
+        line.event = LogEvent::Message;
         line.outcome.message = Some((Direction::FromServer, 7));
         let value: serde_json::Value = serde_json::from_str(&written(&line, false)).unwrap();
         assert_eq!(value["message_id"], "id-1#s7");

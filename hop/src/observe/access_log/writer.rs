@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::config::AccessLogSection;
 use crate::identity::RequestId;
 use crate::observe::access_log::join_lines;
-use crate::observe::access_log::line::Line;
+use crate::observe::access_log::line::LogLine;
 use crate::observe::access_log::recent::Recent;
 use crate::observe::access_log::tail::Tail;
 
@@ -39,7 +39,7 @@ pub struct OpenError {
 }
 
 enum Job {
-    Line(Box<Line>),
+    LogLine(Box<LogLine>),
     Flush(SyncSender<()>),
 }
 
@@ -115,8 +115,8 @@ impl AccessLog {
 
     /// Hands a line to the writer. Never blocks: a line that finds the queue full is dropped and
     /// counted.
-    pub fn write(&self, line: Line) {
-        if self.jobs.try_send(Job::Line(Box::new(line))).is_err() {
+    pub fn write(&self, line: LogLine) {
+        if self.jobs.try_send(Job::LogLine(Box::new(line))).is_err() {
             self.dropped.inc();
         }
     }
@@ -210,7 +210,7 @@ impl Writer {
             let mut next = Some(first);
             while let Some(job) = next {
                 match job {
-                    Job::Line(line) => {
+                    Job::LogLine(line) => {
                         line.write(&mut self.block, self.with_query);
                         lines += 1;
                     }

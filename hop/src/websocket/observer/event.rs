@@ -12,7 +12,7 @@ pub enum Direction {
 
 /// Something that was completed by the observed bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
+pub enum FrameEvent {
     /// The last frame of a data message has passed.
     Message(Message),
     /// A whole control frame has passed.
@@ -68,7 +68,7 @@ pub enum LostReason {
 
 /// What the bytes of one call were, for the idle clock of the stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Activity {
+pub struct FrameActivity {
     /// Whether any of the bytes belonged to a data frame: they completed its header or were part of
     /// its payload. Ping, pong and close are not activity. Bytes of a stream that is lost count,
     /// because a stream that cannot be read must not be taken for an idle one.

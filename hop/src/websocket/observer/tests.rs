@@ -35,23 +35,23 @@ fn text(payload: &[u8]) -> Vec<u8> {
     )
 }
 
-fn events(observer: &mut Observer, bytes: &[u8]) -> Vec<Event> {
+fn events(observer: &mut FrameObserver, bytes: &[u8]) -> Vec<FrameEvent> {
     let mut events = Vec::new();
     observer.observe(bytes, |event| events.push(event));
     events
 }
 
 fn lost_by(direction: Direction, bytes: &[u8]) -> Option<LostReason> {
-    let mut observer = Observer::new(direction);
+    let mut observer = FrameObserver::new(direction);
     observer.observe(bytes, |_| {});
     observer.lost()
 }
 
 #[test]
 fn rule_16_messages_are_numbered_from_one() {
-    let mut observer = Observer::new(Direction::FromServer);
+    let mut observer = FrameObserver::new(Direction::FromServer);
     let message = |number, payload_bytes| {
-        Event::Message(Message {
+        FrameEvent::Message(Message {
             number,
             payload_bytes,
             text: true,
@@ -78,7 +78,7 @@ fn rule_16_fragments_belong_to_their_message_and_control_frames_do_not_count() {
         frame(way, OpCode::Data(Data::Continue), true, b"cde"),
     ]
     .concat();
-    let mut observer = Observer::new(way);
+    let mut observer = FrameObserver::new(way);
     let message = Message {
         number: 1,
         payload_bytes: 5,
@@ -87,9 +87,9 @@ fn rule_16_fragments_belong_to_their_message_and_control_frames_do_not_count() {
     assert_eq!(
         events(&mut observer, &bytes),
         [
-            Event::Control(Control::Ping),
-            Event::Control(Control::Pong),
-            Event::Message(message)
+            FrameEvent::Control(Control::Ping),
+            FrameEvent::Control(Control::Pong),
+            FrameEvent::Message(message)
         ]
     );
     assert_eq!((observer.pings(), observer.pongs()), (1, 1));
@@ -104,14 +104,14 @@ fn compressed_messages_and_other_extension_bits_are_followed() {
         rsv3: true,
         ..FrameHeader::default()
     };
-    let mut observer = Observer::new(Direction::FromServer);
+    let mut observer = FrameObserver::new(Direction::FromServer);
     observer.observe(&write(&header, b"deflated"), |_| {});
     assert_eq!(observer.messages(), 1);
 }
 
 #[test]
 fn lengths_that_are_not_minimal_are_followed() {
-    let mut observer = Observer::new(Direction::FromServer);
+    let mut observer = FrameObserver::new(Direction::FromServer);
     let bytes = [0x82, 127, 0, 0, 0, 0, 0, 0, 0, 1, b'x', 0x82, 126, 0, 0];
     assert_eq!(events(&mut observer, &bytes).len(), 2);
 }
@@ -120,7 +120,7 @@ fn lengths_that_are_not_minimal_are_followed() {
 fn the_longest_frame_is_skipped_and_a_longer_one_is_lost() {
     let mut header = vec![0x82, 127, 0x7f];
     header.extend([0xff; 7]);
-    let mut observer = Observer::new(Direction::FromServer);
+    let mut observer = FrameObserver::new(Direction::FromServer);
     assert!(observer.observe(&header, |_| {}).data);
     assert!(observer.observe(&[0; 100_000], |_| {}).data);
     assert!(!observer.at_frame_boundary());
@@ -134,7 +134,7 @@ fn the_longest_frame_is_skipped_and_a_longer_one_is_lost() {
 #[test]
 fn ping_pong_and_close_are_no_activity_and_fragments_are() {
     let way = Direction::FromServer;
-    let mut observer = Observer::new(way);
+    let mut observer = FrameObserver::new(way);
     let mut data = |opcode, is_final, payload: &[u8]| {
         let bytes = frame(way, opcode, is_final, payload);
         observer.observe(&bytes, |_| {}).data
@@ -153,12 +153,12 @@ fn ping_pong_and_close_are_no_activity_and_fragments_are() {
 #[test]
 fn a_close_code_is_unmasked() {
     let way = Direction::FromClient;
-    let mut observer = Observer::new(way);
+    let mut observer = FrameObserver::new(way);
     let close = OpCode::Control(ControlCode::Close);
     let bytes = frame(way, close, true, b"\x0f\xa1kernel restarted");
     assert_eq!(
         events(&mut observer, &bytes),
-        [Event::Control(Control::Close(Some(4001)))]
+        [FrameEvent::Control(Control::Close(Some(4001)))]
     );
     assert!(observer.saw_close());
     assert_eq!(observer.close_code(), Some(4001));
@@ -168,7 +168,7 @@ fn a_close_code_is_unmasked() {
 fn an_empty_close_is_1005_and_one_byte_is_no_code() {
     let way = Direction::FromServer;
     for (payload, code) in [(&b""[..], Some(1005)), (b"x", None)] {
-        let mut observer = Observer::new(way);
+        let mut observer = FrameObserver::new(way);
         let close = OpCode::Control(ControlCode::Close);
         assert_eq!(observer.close_code(), None);
         observer.observe(&frame(way, close, true, payload), |_| {});
@@ -179,7 +179,7 @@ fn an_empty_close_is_1005_and_one_byte_is_no_code() {
 
 #[test]
 fn nothing_counts_after_a_close() {
-    let mut observer = Observer::new(Direction::FromServer);
+    let mut observer = FrameObserver::new(Direction::FromServer);
     let bytes = [
         close_frame(1000, "", None),
         text(b"late"),
@@ -235,11 +235,11 @@ fn a_stream_that_breaks_the_framing_is_lost_with_its_reason() {
 
 #[test]
 fn a_lost_stream_reports_once_and_stays_active() {
-    let mut observer = Observer::new(Direction::FromServer);
+    let mut observer = FrameObserver::new(Direction::FromServer);
     let reason = LostReason::ReservedOpcode;
     assert_eq!(
         events(&mut observer, &[0x83, 0, 0x81, 0]),
-        [Event::Lost(reason)]
+        [FrameEvent::Lost(reason)]
     );
     assert_eq!(events(&mut observer, &text(b"x")), []);
     assert!(observer.observe(b"?", |_| {}).data);
@@ -249,7 +249,7 @@ fn a_lost_stream_reports_once_and_stays_active() {
 
 #[test]
 fn the_boundary_is_only_between_frames() {
-    let mut observer = Observer::new(Direction::FromServer);
+    let mut observer = FrameObserver::new(Direction::FromServer);
     for byte in text(b"abc") {
         assert!(!observer.observe(&[], |_| {}).data);
         observer.observe(&[byte], |_| {});
@@ -260,7 +260,11 @@ fn the_boundary_is_only_between_frames() {
 
 #[test]
 fn an_observer_is_small() {
-    assert!(size_of::<Observer>() <= 128, "{}", size_of::<Observer>());
+    assert!(
+        size_of::<FrameObserver>() <= 128,
+        "{}",
+        size_of::<FrameObserver>()
+    );
 }
 
 #[test]
@@ -312,7 +316,7 @@ fn conversation(
     direction: Direction,
     spoken: &[Spoken],
     close: Option<&[u8]>,
-) -> (Vec<u8>, Vec<Event>) {
+) -> (Vec<u8>, Vec<FrameEvent>) {
     let (mut bytes, mut expected) = (Vec::new(), Vec::new());
     for (index, said) in spoken.iter().enumerate() {
         for (place, payload) in said.fragments.iter().enumerate() {
@@ -330,7 +334,7 @@ fn conversation(
             };
             bytes.extend(write(&header, payload));
             if header.is_final {
-                expected.push(Event::Message(Message {
+                expected.push(FrameEvent::Message(Message {
                     number: index as u64 + 1,
                     payload_bytes: said.fragments.iter().map(|f| f.len() as u64).sum(),
                     text: said.text,
@@ -342,7 +346,7 @@ fn conversation(
                     false => (ControlCode::Pong, Control::Pong),
                 };
                 bytes.extend(frame(direction, OpCode::Control(opcode), true, b"beat"));
-                expected.push(Event::Control(control));
+                expected.push(FrameEvent::Control(control));
             }
         }
     }
@@ -354,7 +358,7 @@ fn conversation(
             [_] => None,
             [high, low, ..] => Some(u16::from_be_bytes([*high, *low])),
         };
-        expected.push(Event::Control(Control::Close(code)));
+        expected.push(FrameEvent::Control(Control::Close(code)));
     }
     (bytes, expected)
 }
@@ -383,7 +387,7 @@ proptest! {
         cuts in prop::collection::vec(any::<Index>(), 0..40),
     ) {
         let (bytes, expected) = conversation(direction, &spoken, close.as_deref());
-        let mut observer = Observer::new(direction);
+        let mut observer = FrameObserver::new(direction);
         let mut seen = Vec::new();
         for piece in pieces(&bytes, &cuts) {
             observer.observe(piece, |event| seen.push(event));
@@ -400,9 +404,9 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 0..200),
         cuts in prop::collection::vec(any::<Index>(), 0..40),
     ) {
-        let mut at_once = Observer::new(direction);
+        let mut at_once = FrameObserver::new(direction);
         let expected = events(&mut at_once, &bytes);
-        let mut observer = Observer::new(direction);
+        let mut observer = FrameObserver::new(direction);
         let mut seen = Vec::new();
         for piece in pieces(&bytes, &cuts) {
             observer.observe(piece, |event| seen.push(event));
