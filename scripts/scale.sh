@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Measures a coordinator with many apps, sessions and workers: docs/performance.md. Arguments go to `app-proxy-bench scale`.
+# Measures a coordinator with many apps, sessions and workers: docs/explanation/performance.md.
+# Arguments go to `app-proxy-bench scale`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh

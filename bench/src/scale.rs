@@ -1,5 +1,6 @@
 //! Many apps, sessions and workers at once: what they cost a coordinator, how much memory, and how
-//! long it takes until all workers know of a change. docs/performance.md has the figures.
+//! long it takes until all workers know of a change. docs/explanation/performance.md has the
+//! figures.
 //!
 //! The coordinator has one core for itself. The client, the one worker that serves, the application
 //! and the workers that are only played have the other.

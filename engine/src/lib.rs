@@ -23,7 +23,7 @@ pub struct Protocols {
 /// Returns the server application that runs `phases` for each request of a listener.
 ///
 /// CONNECT reaches `request_filter`, so that its refusal carries a request ID
-/// (docs/request-id.md, rule 13).
+/// (docs/reference/request-id.md, rule 13).
 #[must_use]
 pub fn proxy<P: ProxyHttp>(
     conf: &Arc<ServerConf>,

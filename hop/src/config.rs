@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use app_proxy_api::units::{Period, Size};
 
-/// `request_id`: which headers carry the identifier, and whose is believed (docs/request-id.md,
-/// rules 3 and 5).
+/// `request_id`: which headers carry the identifier, and whose is believed
+/// (docs/reference/request-id.md, rules 3 and 5).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RequestIdSection {
@@ -196,7 +196,8 @@ impl AccessLogSection {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WebSocketSection {
-    /// Whether every message is logged with an identifier of its own (docs/request-id.md, rule 16).
+    /// Whether every message is logged with an identifier of its own (docs/reference/request-id.md,
+    /// rule 16).
     pub message_ids: bool,
     /// A WebSocket without a byte either way for so long is closed.
     pub idle: Period,

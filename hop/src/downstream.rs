@@ -5,7 +5,7 @@
 //! one that never comes, or that comes by drips, ends with a time limit (also before HTTP/2 is told
 //! from HTTP/1); a stream can be ended from outside while nothing flows in it; and the answer that
 //! the framework itself gives to a header block that does not parse carries an identifier
-//! (docs/request-id.md, rule 13).
+//! (docs/reference/request-id.md, rule 13).
 
 mod each_stream;
 mod ticker;

@@ -139,7 +139,7 @@ impl Exchange {
     }
 
     /// Takes up what the framework could not read as a request, and refuses itself
-    /// (docs/request-id.md, rule 13).
+    /// (docs/reference/request-id.md, rule 13).
     pub fn begin_unparsable(&mut self, client: Option<IpAddr>) {
         self.stage = Stage::Begun;
         self.facts.request_id = RequestId::generate();
@@ -230,7 +230,7 @@ impl Exchange {
         self.registration.as_ref().map(StreamRegistration::opened)
     }
 
-    /// Logs one WebSocket message (docs/request-id.md, rule 16).
+    /// Logs one WebSocket message (docs/reference/request-id.md, rule 16).
     pub fn log_message(&self, direction: Direction, number: u64, bytes: u64) {
         let (bytes_in, bytes_out) = match direction {
             Direction::FromClient => (bytes, 0),

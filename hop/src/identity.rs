@@ -1,6 +1,6 @@
 //! The request identifier: what is valid, and how one is established (phase `request_filter`).
 //!
-//! The rules are those of docs/request-id.md; their numbers stand beside what keeps them.
+//! The rules are those of docs/reference/request-id.md; their numbers stand beside what keeps them.
 
 use std::fmt;
 use std::net::IpAddr;

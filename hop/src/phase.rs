@@ -218,8 +218,8 @@ pub fn decide_retry(
     error
 }
 
-/// How a log line of Pingora's own names a request: by its identifier first (docs/request-id.md,
-/// rule 18).
+/// How a log line of Pingora's own names a request: by its identifier first
+/// (docs/reference/request-id.md, rule 18).
 #[must_use]
 pub fn summary(request: &RequestHeader, exchange: &Exchange) -> String {
     format!(

@@ -22,7 +22,7 @@ const LONG_DOWNLOAD_DIGITS: usize = 7;
 
 /// Makes a response header of the next hop ready for the client (phase `response_filter`).
 ///
-/// Informational responses other than 101 pass as they are (docs/request-id.md, rule 11).
+/// Informational responses other than 101 pass as they are (docs/reference/request-id.md, rule 11).
 ///
 /// # Errors
 /// When the application switches protocols though nobody asked for a WebSocket, or a worker refuses

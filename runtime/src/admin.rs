@@ -268,7 +268,7 @@ async fn identify(
     let established = hop.identity.establish(request.headers(), None);
     let id = established.id;
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    // For what a call causes to be logged (docs/request-id.md, rule 18).
+    // For what a call causes to be logged (docs/reference/request-id.md, rule 18).
     request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
@@ -397,7 +397,7 @@ impl IntoResponse for Problem {
 /// The request identifier that a call names in its path.
 ///
 /// # Errors
-/// 400 when it is none (docs/request-id.md, rule 1).
+/// 400 when it is none (docs/reference/request-id.md, rule 1).
 pub fn request_id_of(text: &str) -> Result<RequestId, Problem> {
     text.parse().map_err(|reason| {
         Problem::new(

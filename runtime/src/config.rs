@@ -229,7 +229,7 @@ fn pingora_keys() -> Vec<String> {
 }
 
 /// Sets what the file does not, where another default than Pingora's makes requests cheaper
-/// (docs/performance.md).
+/// (docs/explanation/performance.md).
 fn set_defaults(conf: &mut ServerConf, is_set: impl Fn(&str) -> bool) {
     if !is_set("work_stealing") {
         // A connection stays with its thread: nothing is handed over between threads on the way of

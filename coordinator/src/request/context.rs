@@ -29,7 +29,7 @@ pub struct RequestContext {
     /// The stream or long download that its response has turned out to be.
     pub stream: Option<OpenStream>,
     /// The WebSocket's identifier, captured when the application has answered with 101
-    /// (docs/request-id.md, rule 15).
+    /// (docs/reference/request-id.md, rule 15).
     pub websocket_id: Option<RequestId>,
     /// Body bytes that have come from the client, for the limit.
     pub body_bytes: u64,

@@ -44,7 +44,7 @@ impl Forwarder {
     /// Makes a client's request header the one for the worker.
     ///
     /// It runs after hop-by-hop headers are gone, so that no `Connection` of the client can delete
-    /// what is set here (docs/request-id.md, rule 8).
+    /// what is set here (docs/reference/request-id.md, rule 8).
     ///
     /// # Errors
     /// When the request has no route, which the phases rule out.
@@ -170,7 +170,7 @@ fn join_cookies(headers: &HeaderMap, sessions: &Sessions) -> Vec<u8> {
 }
 
 /// `tracestate` means nothing without a valid `traceparent` (W3C Trace Context, section 3.3.1;
-/// docs/request-id.md, rule 21).
+/// docs/reference/request-id.md, rule 21).
 fn drop_lone_tracestate(headers: &mut HeaderMap, traced: bool) {
     if !traced {
         headers.remove(&TRACESTATE);

@@ -114,7 +114,7 @@ impl Metrics {
 mod tests {
     use super::*;
 
-    /// The names are a contract: whoever changes them changes docs/metrics.md.
+    /// The names are a contract: whoever changes them changes docs/reference/metrics.md.
     #[test]
     fn the_names_are_the_golden_ones() {
         let metrics = Metrics::new(Tier::Coordinator).unwrap();

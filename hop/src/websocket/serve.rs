@@ -44,8 +44,8 @@ pub trait NextHop: Send {
     /// Makes the response fit for the client, after what both tiers do.
     fn finish(&mut self, _response: &mut ResponseHeader) {}
 
-    /// Captures the WebSocket's identifier (docs/request-id.md, rule 15), and says who follows its
-    /// tunnel.
+    /// Captures the WebSocket's identifier (docs/reference/request-id.md, rule 15), and says who
+    /// follows its tunnel.
     fn captured(&mut self, id: RequestId) -> Box<dyn TunnelObserver>;
 }
 

@@ -78,7 +78,7 @@ async fn instructions(tier: Tier) -> [f64; 2] {
 }
 
 #[tokio::test]
-#[ignore = "a measurement, on the optimised programs: docs/performance.md"]
+#[ignore = "a measurement, on the optimised programs: docs/explanation/performance.md"]
 async fn a_request_costs_the_same_with_ten_thousand_apps() {
     tools::check();
     for tier in Tier::ALL {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{number, session_id, start, start_default};
 
-/// All fields that a line may have (docs/access-log.md).
+/// All fields that a line may have (docs/reference/access-log.md).
 const FIELDS: &[&str] = &[
     "ts",
     "tier",

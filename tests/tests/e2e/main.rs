@@ -1,6 +1,6 @@
 //! End-to-end tests: the real daemons, on ports that the kernel chose, between clients and
-//! applications that record every byte. What is tested is the contract: docs/request-id.md, the
-//! access log, the admin API, the life of a daemon.
+//! applications that record every byte. What is tested is the contract:
+//! docs/reference/request-id.md, the access log, the admin API, the life of a daemon.
 
 // A test says what went wrong by panicking.
 #![allow(

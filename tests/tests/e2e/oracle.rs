@@ -1,5 +1,6 @@
-//! The oracle of docs/request-id.md: a mixed load, joined over what the clients, both tiers and the
-//! application know of it. Nothing may be missing, nothing twice, nothing under another identifier.
+//! The oracle of docs/reference/request-id.md: a mixed load, joined over what the clients, both
+//! tiers and the application know of it. Nothing may be missing, nothing twice, nothing under
+//! another identifier.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
-//! The rules of docs/request-id.md, each by its number. Rules 15 to 17 are continued in `websocket`
-//! and `streaming`.
+//! The rules of docs/reference/request-id.md, each by its number. Rules 15 to 17 are continued in
+//! `websocket` and `streaming`.
 
 use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};

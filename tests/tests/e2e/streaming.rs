@@ -1,4 +1,5 @@
-//! Server-sent events and other bodies that come piece by piece. Rule 17 of docs/request-id.md.
+//! Server-sent events and other bodies that come piece by piece. Rule 17 of
+//! docs/reference/request-id.md.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

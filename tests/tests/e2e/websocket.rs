@@ -1,4 +1,5 @@
-//! WebSockets: the handshake, the tunnel and its end. Rules 15 and 16 of docs/request-id.md.
+//! WebSockets: the handshake, the tunnel and its end. Rules 15 and 16 of
+//! docs/reference/request-id.md.
 
 use std::collections::BTreeSet;
 

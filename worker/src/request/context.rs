@@ -18,7 +18,7 @@ pub struct RequestContext {
     /// The endpoints that it goes to.
     pub placement: Placement,
     /// The WebSocket's identifier, captured when the application has answered with 101
-    /// (docs/request-id.md, rule 15).
+    /// (docs/reference/request-id.md, rule 15).
     pub websocket_id: Option<RequestId>,
     /// Body bytes that have come from the coordinator, for the limit.
     pub body_bytes: u64,

@@ -9,7 +9,8 @@ use pingora_http::RequestHeader;
 use crate::request::context::RequestContext;
 
 /// Makes a coordinator's request header the one for the application: what the tiers say to each
-/// other goes, the identifier is set under all its names (docs/request-id.md, rules 5 and 8).
+/// other goes, the identifier is set under all its names (docs/reference/request-id.md, rules 5 and
+/// 8).
 ///
 /// # Errors
 /// When the request has no route, which the phases rule out.

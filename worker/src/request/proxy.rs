@@ -263,7 +263,7 @@ impl ProxyHttp for WorkerProxy {
 
 impl Worker {
     /// Takes the identifier of an authenticated coordinator; anybody else is refused under one of
-    /// the worker's own (docs/request-id.md, rule 6).
+    /// the worker's own (docs/reference/request-id.md, rule 6).
     fn identify(&self, session: &HttpSession, ctx: &mut RequestContext) -> Result<(), ProxyError> {
         let request = session.req_header();
         let (peer, _) = phase::addresses(session);

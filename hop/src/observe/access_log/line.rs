@@ -64,7 +64,7 @@ impl Kind {
 }
 
 /// The name of a direction in `direction`, and its letter in a message's identifier
-/// (docs/request-id.md, rule 16).
+/// (docs/reference/request-id.md, rule 16).
 const fn direction_name(direction: Direction) -> (&'static str, char) {
     match direction {
         Direction::FromClient => ("client", 'c'),
@@ -338,7 +338,7 @@ mod tests {
     }
 
     /// The names and their order are a contract: whoever changes them changes this file and
-    /// docs/access-log.md.
+    /// docs/reference/access-log.md.
     #[test]
     fn the_fields_are_the_golden_ones() {
         let golden = concat!(
