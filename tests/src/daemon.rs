@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::binary;
 use crate::wait::{DEADLINE, eventually};
 
 /// One of the two programs under test.
@@ -31,40 +32,17 @@ impl Program {
         }
     }
 
-    /// Where the binary is: in `$APP_PROXY_BIN_DIR`, else two folders above the test
-    /// (`target/debug`).
-    ///
-    /// # Panics
-    /// When it is in neither place.
+    /// Returns the path of the binary, as [`binary::find`] does.
     #[must_use]
     pub fn path(self) -> PathBuf {
-        let folder = std::env::var_os("APP_PROXY_BIN_DIR").map_or_else(
-            || {
-                let test = std::env::current_exe().expect("the path of the test");
-                let folder = test.parent().and_then(Path::parent);
-                folder.expect("a folder above the test's").to_owned()
-            },
-            PathBuf::from,
-        );
-        self.path_in(&folder)
-    }
-
-    fn path_in(self, folder: &Path) -> PathBuf {
-        let path = folder.join(self.name());
-        assert!(
-            path.is_file(),
-            "{} is missing: run `cargo build --workspace --bins`, or name the folder in APP_PROXY_BIN_DIR",
-            path.display()
-        );
-        // The daemons run in folders of their own, so that a relative path would not find them.
-        path.canonicalize().expect("the path of the daemon")
+        binary::find(self.name())
     }
 }
 
 /// How the programs are started, when not as they are.
 #[derive(Clone, Debug, Default)]
 pub struct Launch {
-    /// The folder of the binaries, in place of [`Program::path`]'s.
+    /// The absolute path of the folder of the binaries, in place of [`Program::path`]'s.
     pub folder: Option<PathBuf>,
     /// A program that starts the binary as the same process (valgrind, `strace -D`), with its
     /// arguments.
@@ -154,7 +132,7 @@ fn command(program: Program, folder: &Path, args: &[&str], launch: &Launch) -> C
     let path = launch
         .folder
         .as_ref()
-        .map_or_else(|| program.path(), |folder| program.path_in(folder));
+        .map_or_else(|| program.path(), |folder| folder.join(program.name()));
     let mut command = match launch.under.split_first() {
         None => Command::new(path),
         Some((tool, arguments)) => {

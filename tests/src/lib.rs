@@ -27,6 +27,7 @@
 )]
 
 pub mod api;
+pub mod binary;
 pub mod cluster;
 pub mod daemon;
 

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
+use app_proxy_tests::binary;
 use app_proxy_tests::cluster::{Cluster, own_address};
-use app_proxy_tests::daemon::Program;
 use app_proxy_tests::is_generated_id;
 use app_proxy_tests::wait::eventually;
 
@@ -19,13 +19,9 @@ struct Sample {
 
 impl Sample {
     async fn start() -> Self {
-        // It is built into the same folder as the daemons.
-        let program = Program::Coordinator
-            .path()
-            .with_file_name("app-proxy-sample");
         let process = Process::spawn(
             "sample",
-            Command::new(program)
+            Command::new(binary::find("app-proxy-sample"))
                 .args(["--listen", &format!("{}:0", own_address())])
                 .env("RUST_LOG", "info"),
         );

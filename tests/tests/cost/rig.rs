@@ -4,31 +4,28 @@
 use std::path::{Path, PathBuf};
 
 use app_proxy_tests::app::RecordingApp;
+use app_proxy_tests::binary;
 use app_proxy_tests::cluster::Cluster;
 use app_proxy_tests::daemon::{Launch, Program};
 use serde_json::json;
 
-/// The optimised programs: in `$APP_PROXY_COST_BIN_DIR`, else in `release` of the folder where
-/// cargo builds.
+/// Returns the folder of the optimised programs: `$APP_PROXY_COST_BIN_DIR`, else `release` of the
+/// folder where cargo builds. Programs of the latter must be newer than their sources.
 pub(crate) fn binaries() -> PathBuf {
-    let folder = std::env::var_os("APP_PROXY_COST_BIN_DIR").map_or_else(
-        || {
-            let test = std::env::current_exe().expect("the path of the test");
-            test.ancestors()
-                .nth(3)
-                .expect("the folder where cargo builds")
-                .join("release")
-        },
-        PathBuf::from,
-    );
+    let build = "cargo build --release --locked -p app-proxy-coordinator -p app-proxy-worker";
+    let named = std::env::var_os("APP_PROXY_COST_BIN_DIR").map(PathBuf::from);
+    let test = std::env::current_exe().expect("the path of the test");
+    let target = test.ancestors().nth(3);
+    let release = target
+        .expect("the folder where cargo builds")
+        .join("release");
     for program in [Program::Coordinator, Program::Worker] {
-        let path = folder.join(program.name());
-        assert!(
-            path.is_file(),
-            "{} is missing: run `cargo build --release --workspace --bins`, or name the folder in APP_PROXY_COST_BIN_DIR",
-            path.display()
-        );
+        let _ = match &named {
+            Some(folder) => binary::existing(folder, program.name(), build),
+            None => binary::find_built(&release, program.name(), build),
+        };
     }
+    let folder = named.unwrap_or(release);
     folder.canonicalize().expect("the path of the programs")
 }
 

@@ -3,8 +3,8 @@
 
 use std::process::{Output, Stdio};
 
+use app_proxy_tests::binary;
 use app_proxy_tests::cluster::Cluster;
-use app_proxy_tests::daemon::Program;
 use app_proxy_tests::http1::Request;
 use app_proxy_tests::wait::within;
 use serde_json::{Value, json};
@@ -14,8 +14,7 @@ use crate::{session_id, start_default};
 
 /// Runs it against a cluster, with `input` on its standard input.
 async fn ctl(cluster: &Cluster, args: &[&str], input: &str) -> Output {
-    let program = Program::Coordinator.path().with_file_name("app-proxyctl");
-    let mut child = tokio::process::Command::new(program)
+    let mut child = tokio::process::Command::new(binary::find("app-proxyctl"))
         .args(args)
         .env("APP_PROXY_ADDRESS", format!("http://{}", cluster.admin()))
         .env("APP_PROXY_TOKEN", cluster.admin_token())
