@@ -8,7 +8,7 @@ SCENARIO ?= keep-alive
 TIER ?= coordinator
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test costs profile bench scale lint house fmt clean deps test-deps
+.PHONY: help run build check test costs profile bench scale lint house fmt clean deps test-deps
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -19,6 +19,9 @@ run: build ## one coordinator, two workers and the sample application, on loopba
 
 build: deps ## the programs
 	cargo build --workspace --bins --locked --profile $(PROFILE)
+
+check: ## formatting, clippy and unit tests, to run while working: under 3 minutes
+	@scripts/check.sh
 
 test: test-deps ## lint, then every test
 	scripts/test.sh

@@ -26,7 +26,6 @@ if [[ ! -e $npm_folder/node_modules/configurable-http-proxy ]]; then
     fi
 fi
 
-# All at once: naming a crate would build the framework a second time, with other features.
-cargo build --release --workspace --bins --locked
+cargo build --release --locked -p app-proxy-coordinator -p app-proxy-worker -p app-proxy-bench
 
 exec "$TARGET/release/app-proxy-bench" run --npm "$npm_folder" --out "$TARGET/bench" "$@"

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Measures what a request costs each tier, with the optimised programs, and compares it with tests/tests/cost/costs.txt.
-# UPDATE_COSTS=1 writes the numbers there instead (`make costs`).
+# Measures what a request costs each tier, with the optimised programs, and compares it with
+# tests/tests/cost/costs.txt. UPDATE_COSTS=1 writes the numbers there instead (`make costs`).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-cargo build --release --workspace --bins --locked
+# These two alone: each program is linked in one piece, which takes long.
+cargo build --release --locked -p app-proxy-coordinator -p app-proxy-worker
 # By itself: other tests at the same time would make it slower, and waver more.
 cargo test --package app-proxy-tests --test cost --locked -- \
     --ignored --exact --nocapture nothing_costs_more_than_is_written_down

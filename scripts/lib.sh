@@ -1,4 +1,4 @@
-# What the other scripts have in common. Sourced by them, from the top of the repository.
+# What the other scripts have in common. They source it, from the top of the repository.
 # shellcheck shell=bash
 
 # Where cargo builds.
@@ -12,6 +12,18 @@ say() {
 die() {
     printf 'error: %s\n' "$*" >&2
     exit 1
+}
+
+# step NAME: announces a step, after the time that the one before took.
+step() {
+    end_step
+    step_name=$1 step_begin=$SECONDS
+    say "$step_name"
+}
+
+end_step() {
+    [[ -z ${step_name-} ]] || say "$step_name: $((SECONDS - step_begin)) s"
+    step_name=
 }
 
 # Installs Debian packages, if any are named; as root, or else by sudo.

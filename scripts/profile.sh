@@ -18,7 +18,7 @@ mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
 
 if [[ -z ${APP_PROXY_COST_BIN_DIR-} ]]; then
-    cargo build --release --workspace --bins --locked
+    cargo build --release --locked -p app-proxy-coordinator -p app-proxy-worker
 fi
 COST_SCENARIO=$1 COST_TIER=$2 COST_FOLDER=$folder \
     cargo test --quiet -p app-proxy-tests --test cost --locked -- --ignored --exact --nocapture profile_of_a_scenario |

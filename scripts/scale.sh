@@ -10,7 +10,6 @@ missing=()
 command -v setpriv >/dev/null && command -v taskset >/dev/null || missing+=(util-linux)
 install_packages "${missing[@]}"
 
-# All at once: naming a crate would build the framework a second time, with other features.
-cargo build --release --workspace --bins --locked
+cargo build --release --locked -p app-proxy-coordinator -p app-proxy-worker -p app-proxy-bench
 
 exec "$TARGET/release/app-proxy-bench" scale --out "$TARGET/bench" "$@"
