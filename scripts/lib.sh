@@ -5,6 +5,14 @@
 # shellcheck disable=SC2034
 TARGET=${CARGO_TARGET_DIR:-target}
 
+# rust-toolchain.toml names a version. Where rustup has that version under the name `stable` only, and
+# may not install another, `stable` serves.
+rust_version=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+if ! rustc --version >/dev/null 2>&1 &&
+    [[ $(RUSTUP_TOOLCHAIN=stable rustc --version 2>/dev/null) == "rustc $rust_version "* ]]; then
+    export RUSTUP_TOOLCHAIN=stable
+fi
+
 say() {
     printf '%s\n' "$*"
 }
