@@ -26,6 +26,8 @@ TUTORIAL = Path("docs/tutorial.md")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.S | re.M)
 STARTED = "Stop it"
 MARK = "==== block "
+# Before each block, as with a person who reads; log lines are written some 10 ms late.
+PAUSE_SECONDS = 0.3
 START_SECONDS = 90
 RUN_SECONDS = 120
 
@@ -101,7 +103,8 @@ def run(script, profile, folder):
 def check(profile):
     found = blocks(TUTORIAL.read_text())
     script = "".join(
-        f"printf '\\n%s\\n' '{MARK}{n}'\n{commands}\n" for n, (commands, _) in enumerate(found)
+        f"sleep {PAUSE_SECONDS}; printf '\\n%s\\n' '{MARK}{n}'\n{commands}\n"
+        for n, (commands, _) in enumerate(found)
     )
     with tempfile.TemporaryDirectory() as folder:
         output = run(script, profile, Path(folder))
