@@ -125,9 +125,10 @@ def main():
     inside = "APP_PROXY_TUTORIAL"
     if inside not in os.environ:
         os.environ[inside] = "1"
-        if subprocess.run([*isolate, "true"], capture_output=True).returncode == 0:
-            start = ["sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
-            os.execvp(isolate[0], [*isolate, *start, sys.executable, *sys.argv])
+        start = [*isolate, "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+        allowed = shutil.which(start[0]) and subprocess.run([*start, "true"], capture_output=True)
+        if allowed and allowed.returncode == 0:
+            os.execvp(start[0], [*start, sys.executable, *sys.argv])
     profile = sys.argv[1] if len(sys.argv) > 1 else "debug"
     sys.exit(check(profile))
 
