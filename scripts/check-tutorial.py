@@ -70,9 +70,12 @@ def wait_for_start(log, process):
 
 def run(script, profile, folder):
     """Runs a script beside the daemons, in a folder that looks like the repository."""
-    for name in ("conf", "scripts"):
-        shutil.copytree(name, folder / name)
     target = Path(os.environ.get("CARGO_TARGET_DIR", "target")).resolve()
+    for entry in Path().iterdir():
+        if entry.name in ("conf", "scripts"):
+            shutil.copytree(entry, folder / entry)
+        elif entry.name not in ("run", "target"):
+            (folder / entry).symlink_to(entry.resolve())
     (folder / "target").symlink_to(target)
     environment = os.environ | {"PATH": f"{target / profile}:{os.environ['PATH']}"}
     environment.pop("CARGO_TARGET_DIR", None)
