@@ -3,5 +3,4 @@
 
 pub mod event;
 pub mod idle;
-pub mod usage;
 pub mod wake;

@@ -6,6 +6,7 @@
 
 pub mod edit;
 pub mod editor;
+pub mod usage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +20,8 @@ use http::HeaderValue;
 use rpds::HashTrieMapSync;
 use tokio::sync::watch;
 
-use crate::activation::usage::{Now, Usage};
+use crate::apps::usage::Usage;
+use crate::clock::Now;
 use crate::router::{HostName, RouteError, Router, rules};
 
 /// An app with what each of its requests needs, made once.

@@ -3,7 +3,7 @@
 //! The modules are listed in the order in which a request meets them; `request` has Pingora's
 //! phases.
 
-pub mod clock;
+pub(crate) mod clock;
 pub mod config;
 pub mod daemon;
 pub mod reload;
@@ -11,10 +11,10 @@ pub mod reload;
 pub mod request;
 
 pub mod activation;
-pub mod apps;
-pub mod pool;
-pub mod router;
-pub mod sessions;
+pub(crate) mod apps;
+pub(crate) mod pool;
+pub(crate) mod router;
+pub(crate) mod sessions;
 pub mod webhooks;
 
 pub mod admin;

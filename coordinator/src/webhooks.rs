@@ -17,7 +17,7 @@ use http::HeaderName;
 use log::warn;
 use tokio::sync::mpsc;
 
-use crate::activation::usage::Now;
+use crate::clock::Now;
 use app_proxy_store::{Store, StoredWebhook};
 
 pub use delivery::Delivery;

@@ -10,8 +10,8 @@ use app_proxy_api::webhooks::{
 use app_proxy_hop::identity::RequestId;
 use app_proxy_hop::observe::access_log::timestamp;
 
-use crate::activation::usage::Look;
 use crate::apps::RoutedApp;
+use crate::apps::usage::Look;
 use crate::sessions::{SessionRecord, SessionTable};
 
 /// Most sessions that an event lists.

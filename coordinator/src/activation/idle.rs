@@ -16,8 +16,9 @@ use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
 
 use crate::activation::event::{event, sessions_of};
-use crate::activation::usage::{Look, Now};
+use crate::apps::usage::Look;
 use crate::apps::{Apps, RoutedApp};
+use crate::clock::Now;
 use crate::sessions::SessionTable;
 use crate::webhooks::Outbox;
 use app_proxy_store::{ActivityBatch, Store};

@@ -20,8 +20,8 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session as HttpSession;
 
 use crate::activation::event::{event, sessions_of};
-use crate::activation::usage::Now;
 use crate::apps::RoutedApp;
+use crate::clock::Now;
 use crate::sessions::SessionTable;
 use crate::webhooks::Outbox;
 

@@ -6,8 +6,8 @@ use app_proxy_hop::exchange::{Exchange, HopServices};
 use app_proxy_hop::identity::RequestId;
 use http::Uri;
 
-use crate::activation::usage::InUse;
 use crate::apps::RoutedApp;
+use crate::apps::usage::InUse;
 use crate::pool::{LoadGuard, PoolWorker};
 use crate::request::origin::Origin;
 use crate::sessions::{OpenStream, SessionUse};

@@ -12,7 +12,7 @@ use pingora_core::Result;
 use pingora_core::prelude::HttpPeer;
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use crate::activation::usage::Usage;
+use crate::apps::usage::Usage;
 use crate::pool::LoadGuard;
 use crate::request::context::RequestContext;
 use crate::request::forward;

@@ -9,8 +9,8 @@ use app_proxy_hop::drain::{Drain, DrainStage};
 use log::{info, warn};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::activation::usage::Now;
 use crate::apps::Apps;
+use crate::clock::Now;
 use crate::clock::now_ms;
 use crate::sessions::SessionTable;
 use app_proxy_store::{ActivityBatch, AppActivity, Store, StoreError};

@@ -8,9 +8,9 @@ use app_proxy_hop::streams::CloseReason;
 use async_trait::async_trait;
 use log::{info, warn};
 
-use crate::activation::usage::Now;
 use crate::apps::editor::TableObserver;
 use crate::apps::{Apps, RoutedApp, Snapshot};
+use crate::clock::Now;
 use crate::pool::Pool;
 use crate::sessions::cookie::SessionId;
 use crate::sessions::{SessionRecord, Sessions};

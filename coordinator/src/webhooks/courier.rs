@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::OnceCell;
 
 use super::sign::SigningKey;
-use crate::activation::usage::Now;
+use crate::clock::Now;
 
 /// How long a scheduler has to answer.
 const PATIENCE: Duration = Duration::from_secs(10);

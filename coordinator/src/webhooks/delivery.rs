@@ -19,7 +19,7 @@ use super::Waiting;
 use super::courier::{Courier, NotTaken};
 use super::lanes::Lanes;
 use super::schedule::{Schedule, time_left};
-use crate::activation::usage::Now;
+use crate::clock::Now;
 use app_proxy_store::{Store, StoredWebhook};
 
 /// Most events that wait. Beyond them the oldest gives way: it has been tried most often, and says

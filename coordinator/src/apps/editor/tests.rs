@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::edit::Condition;
 use super::*;
-use crate::activation::usage::Now;
+use crate::clock::Now;
 use app_proxy_store::late::DeferredStore;
 use app_proxy_store::memory::MemoryStore;
 

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::clock::now_ms;
+use crate::clock::Now;
 use app_proxy_store::AppActivity;
 
 /// Use of one app; all its revisions share it.
@@ -49,15 +49,6 @@ struct Times {
 #[derive(Debug)]
 pub struct InUse(#[allow(dead_code, reason = "that it is held is what counts")] Arc<()>);
 
-/// One moment on both clocks.
-#[derive(Clone, Copy, Debug)]
-pub struct Now {
-    /// Milliseconds since 1970.
-    pub ms: u64,
-    /// The same moment on the clock that nobody sets.
-    pub at: Instant,
-}
-
 /// How an app looks at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
@@ -70,24 +61,6 @@ pub struct Look {
     pub quiet_since_ms: u64,
     /// Whether the scheduler knows that it is idle.
     pub told: bool,
-}
-
-impl Now {
-    /// This moment.
-    #[must_use]
-    pub fn read() -> Self {
-        Self {
-            ms: now_ms(),
-            at: Instant::now(),
-        }
-    }
-
-    /// When `ms` was on the other clock; now, if it is still to come.
-    fn instant_of(&self, ms: u64) -> Instant {
-        self.at
-            .checked_sub(Duration::from_millis(self.ms.saturating_sub(ms)))
-            .unwrap_or(self.at)
-    }
 }
 
 impl Usage {
