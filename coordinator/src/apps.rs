@@ -4,14 +4,16 @@
 //! [`edit`] says what a change makes of a snapshot, [`editor`] carries changes out one after the
 //! other, with the store.
 
-pub mod edit;
-pub mod editor;
-pub mod usage;
+pub(crate) mod edit;
+pub(crate) mod editor;
+pub(crate) mod usage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use app_proxy_api::apps::{App, Labels, UpstreamPath};
+#[cfg(test)]
+use app_proxy_api::apps::App;
+use app_proxy_api::apps::{Labels, UpstreamPath};
 use app_proxy_api::table::{AppTable, StoredApp};
 use app_proxy_hop::header::revision_value;
 use app_proxy_hop::streams::Streams;
@@ -26,29 +28,29 @@ use crate::router::{HostName, RouteError, Router, rules};
 
 /// An app with what each of its requests needs, made once.
 #[derive(Debug)]
-pub struct RoutedApp {
+pub(crate) struct RoutedApp {
     /// The app.
-    pub stored: Arc<StoredApp>,
+    pub(crate) stored: Arc<StoredApp>,
     /// Its name, shared by log lines and sessions.
-    pub name: Arc<str>,
+    pub(crate) name: Arc<str>,
     /// Its revision and the epoch that it counts in, as the worker is told.
-    pub revision: HeaderValue,
+    pub(crate) revision: HeaderValue,
     /// Its open streams; all its revisions share them.
-    pub streams: Streams,
+    pub(crate) streams: Streams,
     /// When it was used last; all its revisions share it.
-    pub usage: Arc<Usage>,
+    pub(crate) usage: Arc<Usage>,
 }
 
 impl RoutedApp {
     /// Whether the application sees paths without the matched prefix.
     #[must_use]
-    pub fn strips(&self) -> bool {
+    pub(crate) fn strips(&self) -> bool {
         self.stored.app.upstream_path == UpstreamPath::Strip
     }
 
     /// Whether it runs nowhere and its scheduler starts it when it is asked to.
     #[must_use]
-    pub fn is_asleep(&self) -> bool {
+    pub(crate) fn is_asleep(&self) -> bool {
         self.stored.app.endpoints.is_empty() && self.stored.app.wake.is_some()
     }
 
@@ -95,11 +97,11 @@ impl RoutedApp {
 
 /// One state of the table. A clone is cheap, and is what a change is made to.
 #[derive(Clone)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// The apps.
-    pub table: AppTable,
+    pub(crate) table: AppTable,
     /// Which of them a request is for.
-    pub router: Router<Arc<RoutedApp>>,
+    pub(crate) router: Router<Arc<RoutedApp>>,
     routed: HashTrieMapSync<Arc<str>, Arc<RoutedApp>>,
     /// The pools that apps ask for, and how many apps ask for each.
     pools: BTreeMap<Labels, usize>,
@@ -110,7 +112,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// When two apps answer on the same address, or one has a rule that is none.
-    pub fn new(table: AppTable, domain: Option<HostName>) -> Result<Self, RouteError> {
+    pub(crate) fn new(table: AppTable, domain: Option<HostName>) -> Result<Self, RouteError> {
         let router = Router::new(domain);
         let none = Self {
             table: AppTable::new(""),
@@ -141,17 +143,17 @@ impl Snapshot {
 
     /// The app of a name.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Arc<RoutedApp>> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<RoutedApp>> {
         self.routed.get(name)
     }
 
     /// All apps, in no order.
-    pub fn apps(&self) -> impl Iterator<Item = &Arc<RoutedApp>> {
+    pub(crate) fn apps(&self) -> impl Iterator<Item = &Arc<RoutedApp>> {
         self.routed.values()
     }
 
     /// The pools that apps ask for by labels.
-    pub fn pools(&self) -> impl Iterator<Item = &Labels> {
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &Labels> {
         self.pools.keys()
     }
 
@@ -188,7 +190,7 @@ impl Snapshot {
 }
 
 /// The current state; reading it takes no lock.
-pub struct Apps {
+pub(crate) struct Apps {
     current: ArcSwap<Snapshot>,
     revision: watch::Sender<u64>,
 }
@@ -196,7 +198,7 @@ pub struct Apps {
 impl Apps {
     /// Begins with a state.
     #[must_use]
-    pub fn new(snapshot: Snapshot) -> Self {
+    pub(crate) fn new(snapshot: Snapshot) -> Self {
         let revision = watch::Sender::new(snapshot.table.revision());
         Self {
             current: ArcSwap::from_pointee(snapshot),
@@ -204,23 +206,21 @@ impl Apps {
         }
     }
 
-    /// The apps of a configuration file alone.
-    ///
-    /// # Errors
-    /// When two of them answer on the same address, which validating the file rules out.
-    pub fn from_file(apps: Vec<App>, domain: Option<HostName>) -> Result<Self, RouteError> {
+    /// Creates a table of the apps of a configuration file.
+    #[cfg(test)]
+    pub(crate) fn from_file(apps: Vec<App>, domain: Option<HostName>) -> Result<Self, RouteError> {
         Snapshot::new(AppTable::from_file(apps), domain).map(Self::new)
     }
 
     /// The state of this moment.
     #[must_use]
-    pub fn load(&self) -> Guard<Arc<Snapshot>> {
+    pub(crate) fn load(&self) -> Guard<Arc<Snapshot>> {
         self.current.load()
     }
 
     /// Follows the revision.
     #[must_use]
-    pub fn watch(&self) -> watch::Receiver<u64> {
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
         self.revision.subscribe()
     }
 

@@ -20,6 +20,11 @@ pub mod webhooks;
 pub mod admin;
 pub mod state;
 
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+#[allow(clippy::expect_used, clippy::indexing_slicing)]
+pub mod fuzz;
+
 #[cfg(test)]
 #[allow(
     clippy::unwrap_used,

@@ -27,9 +27,9 @@ use pingora_core::services::background::GenBackgroundService;
 use pingora_load_balancing::{Backend, HealthCheckService, HealthRegistry};
 use tokio::sync::{Mutex, Notify};
 
-pub use change::Resolved;
-pub use sweep::Sweep;
-pub use worker::{LoadGuard, PoolWorker};
+pub(crate) use change::Resolved;
+pub(crate) use sweep::Sweep;
+pub(crate) use worker::{LoadGuard, PoolWorker};
 
 use crate::config::{HealthCheckSection, RegistrationSection, WorkerSection};
 use app_proxy_store::{Store, StoreError};
@@ -37,10 +37,10 @@ use book::Registry;
 use members::Members;
 
 /// Closes the streams that are at a worker; says how many those were.
-pub type CloseStreams = Arc<dyn Fn(&str) -> usize + Send + Sync>;
+pub(crate) type CloseStreams = Arc<dyn Fn(&str) -> usize + Send + Sync>;
 
 /// The pool.
-pub struct Pool {
+pub(crate) struct Pool {
     members: Arc<ArcSwap<Members>>,
     registry: Arc<HealthRegistry>,
     registration: RegistrationSection,
@@ -59,7 +59,7 @@ pub struct Pool {
 
 /// Why the pool is not changed.
 #[derive(Debug, thiserror::Error)]
-pub enum PoolError {
+pub(crate) enum PoolError {
     /// There is no worker of this identifier.
     #[error("There is no worker of this identifier.")]
     Unknown,
@@ -95,7 +95,7 @@ impl Pool {
     ///
     /// # Errors
     /// When an address does not resolve.
-    pub async fn new(
+    pub(crate) async fn new(
         fixed: &[WorkerSection],
         check: HealthCheckSection,
         registration: RegistrationSection,
@@ -127,7 +127,7 @@ impl Pool {
     /// choice among those that may, those that `failed` left out. A worker may be used that is
     /// healthy, has the labels of `selector`, and does not drain.
     #[must_use]
-    pub fn select(
+    pub(crate) fn select(
         &self,
         selector: &Labels,
         key: &[u8],
@@ -139,13 +139,13 @@ impl Pool {
 
     /// The worker of an identifier.
     #[must_use]
-    pub fn by_id(&self, id: &str) -> Option<Arc<PoolWorker>> {
+    pub(crate) fn by_id(&self, id: &str) -> Option<Arc<PoolWorker>> {
         self.members.load().by_id(id).cloned()
     }
 
     /// Whether a worker answers its health checks.
     #[must_use]
-    pub fn is_healthy(&self, worker: &PoolWorker) -> bool {
+    pub(crate) fn is_healthy(&self, worker: &PoolWorker) -> bool {
         self.members.load().is_healthy(worker)
     }
 
@@ -154,7 +154,7 @@ impl Pool {
     ///
     /// # Errors
     /// What is amiss with all of them, in a few words.
-    pub fn ready(&self) -> Result<(), &'static str> {
+    pub(crate) fn ready(&self) -> Result<(), &'static str> {
         let members = self.members.load();
         let healthy = |worker: &&Arc<PoolWorker>| {
             members.is_healthy(worker) && worker.checked.load(Ordering::Relaxed)
@@ -179,18 +179,18 @@ impl Pool {
 
     /// All workers, in no order.
     #[must_use]
-    pub fn workers(&self) -> Vec<Arc<PoolWorker>> {
+    pub(crate) fn workers(&self) -> Vec<Arc<PoolWorker>> {
         self.members.load().iter().cloned().collect()
     }
 
     /// Keeps registrations and drains in a store from now on.
-    pub fn keep_in(&self, store: Arc<dyn Store>) {
+    pub(crate) fn keep_in(&self, store: Arc<dyn Store>) {
         // A second store would be a fault of ours; the first one stays.
         let _ = self.store.set(store);
     }
 
     /// Says who closes the streams that are still at a worker when its drain is over.
-    pub fn on_deadline(&self, close: CloseStreams) {
+    pub(crate) fn on_deadline(&self, close: CloseStreams) {
         let _ = self.close_streams.set(close);
     }
 

@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use rpds::HashTrieMapSync;
 
-pub use change::{RouteConflict, RouteError};
-pub use host::{HostError, HostName};
-pub use path::{NormalisedPath, PathError};
-pub use rule::{Rule, RuleError, rules};
+pub(crate) use change::RouteError;
+pub(crate) use host::{HostError, HostName};
+pub(crate) use path::{NormalisedPath, PathError};
+pub(crate) use rule::{Rule, rules};
 
 mod change;
 mod host;
-pub mod path;
+pub(crate) mod path;
 mod rule;
 
 /// What the coordinator keeps for itself on its public listeners; no app has it.
@@ -25,7 +25,7 @@ const RESERVED_PREFIX: &str = "/.app-proxy";
 
 /// The routes of all apps, each to a `T`. A clone is cheap.
 #[derive(Debug)]
-pub struct Router<T> {
+pub(crate) struct Router<T> {
     domain: Option<HostName>,
     /// What each app answers on, to take it out again.
     apps: HashTrieMapSync<Arc<str>, Arc<AppRoutes>>,
@@ -68,20 +68,20 @@ struct Route<T> {
 
 /// The app that a request is for.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Match<'r, 'p, T> {
+pub(crate) struct Match<'r, 'p, T> {
     /// The name of the app.
-    pub app: &'r str,
+    pub(crate) app: &'r str,
     /// What was added with the app.
-    pub value: &'r T,
+    pub(crate) value: &'r T,
     /// The path prefix that matched, without a trailing `/`; empty for a rule without one.
-    pub prefix: &'r str,
+    pub(crate) prefix: &'r str,
     /// The client's own bytes of the path behind `prefix`.
-    pub remainder: &'p str,
+    pub(crate) remainder: &'p str,
 }
 
 /// What a lookup finds.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Lookup<'r, 'p, T> {
+pub(crate) enum Lookup<'r, 'p, T> {
     /// An app. The remainder begins with `/`.
     Found(Match<'r, 'p, T>),
     /// An app, whose prefix is the whole path: the client belongs at the prefix with a `/` behind
@@ -96,7 +96,7 @@ pub enum Lookup<'r, 'p, T> {
 impl<T> Router<T> {
     /// A router without an app; with `domain`, every app also answers on `<name>.<domain>`.
     #[must_use]
-    pub fn new(domain: Option<HostName>) -> Self {
+    pub(crate) fn new(domain: Option<HostName>) -> Self {
         Self {
             domain,
             apps: HashTrieMapSync::new_sync(),
@@ -107,7 +107,7 @@ impl<T> Router<T> {
 
     /// Below which every app has a host of its own.
     #[must_use]
-    pub fn domain(&self) -> Option<&HostName> {
+    pub(crate) fn domain(&self) -> Option<&HostName> {
         self.domain.as_ref()
     }
 
@@ -118,7 +118,7 @@ impl<T> Router<T> {
     /// prefix of whole segments wins. Case, port and trailing dot of the host do not matter. It
     /// allocates only for a host in upper case or an IPv6 address, and for a path with escapes or
     /// dot segments.
-    pub fn lookup<'r, 'p>(&'r self, host: &str, path: &'p str) -> Lookup<'r, 'p, T> {
+    pub(crate) fn lookup<'r, 'p>(&'r self, host: &str, path: &'p str) -> Lookup<'r, 'p, T> {
         let path = match NormalisedPath::parse(path) {
             Ok(path) => path,
             Err(error) => return Lookup::Refused(error),

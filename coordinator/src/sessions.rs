@@ -1,7 +1,7 @@
 //! Sessions: one client's use of one app, remembered by a signed cookie or header, pinned to a
 //! worker (phase `request_filter`).
 
-pub mod cookie;
+pub(crate) mod cookie;
 mod record;
 mod table;
 
@@ -13,14 +13,14 @@ use app_proxy_hop::streams::{CloseReason, Streams};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use log::info;
 
-pub use record::{OpenStream, SessionRecord};
-pub use table::SessionTable;
+pub(crate) use record::{OpenStream, SessionRecord};
+pub(crate) use table::SessionTable;
 
 use crate::apps::RoutedApp;
 use cookie::{MacText, SessionId, SessionKey, session_value, session_values};
 
 /// How sessions are handed out and recognised.
-pub struct Sessions {
+pub(crate) struct Sessions {
     key: SessionKey,
     cookie: String,
     header: HeaderName,
@@ -28,31 +28,31 @@ pub struct Sessions {
 }
 
 /// A request's session.
-pub struct SessionUse {
+pub(crate) struct SessionUse {
     /// Its record.
-    pub record: Arc<SessionRecord>,
+    pub(crate) record: Arc<SessionRecord>,
     /// What the client is handed, when it has no valid value yet.
-    pub handout: Option<IssuedSession>,
+    pub(crate) handout: Option<IssuedSession>,
 }
 
 /// What a client is handed to be recognised by.
-pub struct IssuedSession {
+pub(crate) struct IssuedSession {
     /// The whole `Set-Cookie`.
-    pub cookie: HeaderValue,
+    pub(crate) cookie: HeaderValue,
     /// The same value for clients without cookies.
-    pub value: HeaderValue,
+    pub(crate) value: HeaderValue,
 }
 
 /// Who asks.
-pub struct SessionRequest<'r> {
+pub(crate) struct SessionRequest<'r> {
     /// The request's headers.
-    pub headers: &'r HeaderMap,
+    pub(crate) headers: &'r HeaderMap,
     /// Where it comes from.
-    pub client: Option<IpAddr>,
+    pub(crate) client: Option<IpAddr>,
     /// Its identifier.
-    pub request_id: &'r RequestId,
+    pub(crate) request_id: &'r RequestId,
     /// Whether the client's connection is private, so that the cookie has to be.
-    pub secure: bool,
+    pub(crate) secure: bool,
 }
 
 impl SessionRequest<'_> {
@@ -69,7 +69,12 @@ impl SessionRequest<'_> {
 impl Sessions {
     /// Sessions signed with `key`.
     #[must_use]
-    pub fn new(key: SessionKey, cookie: &str, header: HeaderName, table: SessionTable) -> Self {
+    pub(crate) fn new(
+        key: SessionKey,
+        cookie: &str,
+        header: HeaderName,
+        table: SessionTable,
+    ) -> Self {
         Self {
             key,
             cookie: cookie.to_owned(),
@@ -80,19 +85,19 @@ impl Sessions {
 
     /// The cookie's name.
     #[must_use]
-    pub fn cookie_name(&self) -> &str {
+    pub(crate) fn cookie_name(&self) -> &str {
         &self.cookie
     }
 
     /// The header that takes the cookie's place.
     #[must_use]
-    pub fn header(&self) -> &HeaderName {
+    pub(crate) fn header(&self) -> &HeaderName {
         &self.header
     }
 
     /// All sessions.
     #[must_use]
-    pub fn table(&self) -> &SessionTable {
+    pub(crate) fn table(&self) -> &SessionTable {
         &self.table
     }
 
@@ -102,7 +107,7 @@ impl Sessions {
     /// A value with a valid MAC whose record is not here (another coordinator made it, or it has
     /// expired) gets a record under the same identifier; that of a session that was deleted here
     /// does not count.
-    pub fn resolve(
+    pub(crate) fn resolve(
         &self,
         app: &RoutedApp,
         prefix: &str,
@@ -152,7 +157,7 @@ impl Sessions {
 
     /// Deletes a session and closes its open streams, which are among the `streams_of` its app. Who
     /// still shows it gets another one.
-    pub fn delete(
+    pub(crate) fn delete(
         &self,
         id: &SessionId,
         streams_of: impl FnOnce(&str) -> Option<Streams>,
@@ -164,7 +169,11 @@ impl Sessions {
 
     /// As [`Sessions::delete`], of a session that another process has deleted, whether it is here
     /// or not.
-    pub fn note_deleted(&self, id: &SessionId, streams_of: impl FnOnce(&str) -> Option<Streams>) {
+    pub(crate) fn note_deleted(
+        &self,
+        id: &SessionId,
+        streams_of: impl FnOnce(&str) -> Option<Streams>,
+    ) {
         if let Some(record) = self.table.note_deleted(id) {
             close_streams(&record, streams_of);
         }

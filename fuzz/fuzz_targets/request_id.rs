@@ -1,5 +1,5 @@
-//! Whatever a peer sends, the identifier that is established is valid (rules 1 to 5), and a valid
-//! one is kept as it is.
+//! The established request identifier is valid (rules 1 to 5) for any headers, and a valid inbound
+//! identifier is kept unchanged.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -9,7 +9,8 @@ use app_proxy_hop::identity::{IdentityPolicy, check};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 
-static POLICY: LazyLock<IdentityPolicy> = LazyLock::new(|| IdentityPolicy::new(&RequestIdSection::default()));
+static POLICY: LazyLock<IdentityPolicy> =
+    LazyLock::new(|| IdentityPolicy::new(&RequestIdSection::default()));
 
 fuzz_target!(|input: &[u8]| {
     let Some((count, input)) = input.split_first() else {
@@ -17,8 +18,8 @@ fuzz_target!(|input: &[u8]| {
     };
     let (main, alias) = (POLICY.header().clone(), POLICY.aliases().first().cloned());
     let mut headers = HeaderMap::new();
-    for (place, value) in input.split(|&byte| byte == b'\n').enumerate() {
-        let name: HeaderName = match (&alias, count >> (place % 8) & 1) {
+    for (index, value) in input.split(|&byte| byte == b'\n').enumerate() {
+        let name: HeaderName = match (&alias, count >> (index % 8) & 1) {
             (Some(alias), 1) => alias.clone(),
             _ => main.clone(),
         };
@@ -32,8 +33,8 @@ fuzz_target!(|input: &[u8]| {
     if !established.generated {
         assert!(headers.values().any(|value| value.as_bytes() == id));
     }
-    let mut brought = headers.get_all(&main).iter();
-    if let (Some(only), None) = (brought.next(), brought.next()) {
+    let mut inbound = headers.get_all(&main).iter();
+    if let (Some(only), None) = (inbound.next(), inbound.next()) {
         assert_eq!(established.generated, check(only.as_bytes()).is_err());
     }
 });

@@ -1,10 +1,13 @@
-//! However the bytes of a WebSocket are cut into pieces, the observer sees the same.
+//! The frame observer reports the same events however the bytes of a WebSocket are split.
 #![no_main]
 
 use app_proxy_hop::websocket::observer::{Direction, FrameEvent, FrameObserver, close_frame};
 use libfuzzer_sys::fuzz_target;
 
-fn observe<'b>(direction: Direction, pieces: impl Iterator<Item = &'b [u8]>) -> (FrameObserver, Vec<FrameEvent>, bool) {
+fn observe<'b>(
+    direction: Direction,
+    pieces: impl Iterator<Item = &'b [u8]>,
+) -> (FrameObserver, Vec<FrameEvent>, bool) {
     let mut observer = FrameObserver::new(direction);
     let mut events = Vec::new();
     let mut data = false;
@@ -24,7 +27,8 @@ fuzz_target!(|input: &[u8]| {
     };
     let piece_bytes = usize::from(first >> 1).max(1);
     let (at_once, events, data) = observe(direction, std::iter::once(bytes));
-    let (observer, events_of_pieces, data_of_pieces) = observe(direction, bytes.chunks(piece_bytes));
+    let (observer, events_of_pieces, data_of_pieces) =
+        observe(direction, bytes.chunks(piece_bytes));
     assert_eq!(events_of_pieces, events);
     assert_eq!(data_of_pieces, data);
     let state = |observer: &FrameObserver| {
@@ -42,7 +46,7 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(state(&observer), state(&at_once));
 
     if at_once.at_frame_boundary() {
-        // A close frame fits where the observer says that it does.
+        // A close frame can be inserted at a frame boundary.
         let mask = (direction == Direction::FromClient).then_some([1, 2, 3, 4]);
         let mut closed = at_once.clone();
         closed.observe(&close_frame(1001, "drain", mask), |_| {});

@@ -170,7 +170,7 @@ pub(super) async fn put(
     {
         EditOutcome::Created(app) => Ok(stored(StatusCode::CREATED, &app)),
         EditOutcome::Updated(app) | EditOutcome::Unchanged(app) => Ok(stored(StatusCode::OK, &app)),
-        EditOutcome::Deleted | EditOutcome::Taken { .. } => {
+        EditOutcome::Deleted | EditOutcome::FileApplied { .. } => {
             Ok(StatusCode::NO_CONTENT.into_response())
         }
     }

@@ -15,7 +15,7 @@ use app_proxy_store::{AppChange, AppCommit, AppDelta, StoreError};
 
 /// A change of the app table.
 #[derive(Clone, Debug)]
-pub enum Edit {
+pub(crate) enum Edit {
     /// An app of the API, new or in the place of the one of its name.
     Put(Box<App>, Condition),
     /// An app of the API goes.
@@ -26,7 +26,7 @@ pub enum Edit {
 
 /// What must be the case for a change to be made (RFC 9110, section 13).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Condition {
+pub(crate) enum Condition {
     /// Nothing.
     #[default]
     None,
@@ -40,7 +40,7 @@ pub enum Condition {
 
 /// What a change has done.
 #[derive(Clone, Debug)]
-pub enum EditOutcome {
+pub(crate) enum EditOutcome {
     /// The app is new.
     Created(Arc<StoredApp>),
     /// The app is another one now.
@@ -50,7 +50,7 @@ pub enum EditOutcome {
     /// The app is gone, or was gone already.
     Deleted,
     /// The apps of the file are taken over: how many were put and how many went.
-    Taken {
+    FileApplied {
         /// New or changed.
         put: usize,
         /// Gone.
@@ -60,7 +60,7 @@ pub enum EditOutcome {
 
 /// Why a change is refused.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum EditError {
+pub(crate) enum EditError {
     /// The app is not valid.
     #[error(transparent)]
     Invalid(#[from] AppError),
@@ -97,21 +97,21 @@ impl From<RouteError> for EditError {
 }
 
 /// A snapshot that is being changed, with what there is to write of it.
-pub struct Draft {
+pub(crate) struct Draft {
     /// The state so far.
-    pub snapshot: Snapshot,
+    pub(crate) snapshot: Snapshot,
     base: (String, u64),
     changes: Vec<AppChange>,
     /// Apps that have gone.
-    pub gone: Vec<Arc<RoutedApp>>,
+    pub(crate) gone: Vec<Arc<RoutedApp>>,
     /// The names of apps that were put in.
-    pub put: Vec<String>,
+    pub(crate) put: Vec<String>,
 }
 
 impl Draft {
     /// A draft on top of `snapshot`.
     #[must_use]
-    pub fn of(snapshot: &Snapshot) -> Self {
+    pub(crate) fn of(snapshot: &Snapshot) -> Self {
         let base = (
             snapshot.table.epoch().to_string(),
             snapshot.table.revision(),
@@ -129,7 +129,7 @@ impl Draft {
     ///
     /// # Errors
     /// [`EditError`]; the draft is then as it was before.
-    pub fn apply(&mut self, edit: &Edit) -> Result<EditOutcome, EditError> {
+    pub(crate) fn apply(&mut self, edit: &Edit) -> Result<EditOutcome, EditError> {
         let before = (
             self.snapshot.clone(),
             self.changes.len(),
@@ -201,7 +201,7 @@ impl Draft {
             before.is_none_or(|before| before.source != Source::File || before.app != **app)
         };
         let differing: Vec<App> = apps.iter().filter(differs).cloned().collect();
-        let taken = EditOutcome::Taken {
+        let taken = EditOutcome::FileApplied {
             put: differing.len(),
             deleted: lost.len(),
         };
@@ -296,7 +296,7 @@ impl Draft {
     ///
     /// # Errors
     /// When the apps contradict each other, which no process writes.
-    pub fn follow(&mut self, news: AppDelta) -> Result<(), EditError> {
+    pub(crate) fn follow(&mut self, news: AppDelta) -> Result<(), EditError> {
         if news.complete {
             let before = self.snapshot.clone();
             self.snapshot = before.remade(AppTable::restore(news.state))?;
@@ -341,7 +341,7 @@ impl Draft {
 
     /// What there is to write; none when nothing has changed.
     #[must_use]
-    pub fn commit(&self) -> Option<AppCommit> {
+    pub(crate) fn commit(&self) -> Option<AppCommit> {
         let table = &self.snapshot.table;
         let (epoch, revision) = (table.epoch().to_string(), table.revision());
         if self.base == (epoch.clone(), revision) {

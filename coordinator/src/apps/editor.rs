@@ -23,7 +23,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::edit::{Draft, Edit, EditError, EditOutcome};
 use super::{Apps, RoutedApp, Snapshot};
 use app_proxy_store::{Cursor, Delta, Store, StoreError};
-pub use overlap::Overlap;
+pub(crate) use overlap::Overlap;
 use overlap::Standing;
 
 /// Changes that are written together, at most.
@@ -39,7 +39,7 @@ const TRIES: usize = 10;
 
 /// Who is told of changes; called by the editor alone, one call after the other.
 #[async_trait]
-pub trait TableObserver: Send + Sync {
+pub(crate) trait TableObserver: Send + Sync {
     /// Requests see another table now; these apps are not in it any more.
     async fn table_changed(&self, snapshot: &Snapshot, gone: &[Arc<RoutedApp>]);
 
@@ -49,7 +49,7 @@ pub trait TableObserver: Send + Sync {
 
 /// Hands changes to the editor; clones share it.
 #[derive(Clone)]
-pub struct Editor {
+pub(crate) struct Editor {
     jobs: mpsc::Sender<Job>,
 }
 
@@ -63,7 +63,7 @@ struct Job {
 impl Editor {
     /// A handle, and the queue that [`EditorTask`] takes.
     #[must_use]
-    pub fn new() -> (Self, Queue) {
+    pub(crate) fn new() -> (Self, Queue) {
         let (jobs, queue) = mpsc::channel(QUEUE);
         (Self { jobs }, Queue(queue))
     }
@@ -73,7 +73,7 @@ impl Editor {
     ///
     /// # Errors
     /// [`EditError`]; nothing has changed then.
-    pub async fn edit(
+    pub(crate) async fn edit(
         &self,
         edit: Edit,
         request: Option<RequestId>,
@@ -92,10 +92,10 @@ impl Editor {
 }
 
 /// Changes that wait for the editor.
-pub struct Queue(mpsc::Receiver<Job>);
+pub(crate) struct Queue(mpsc::Receiver<Job>);
 
 /// The editor at work.
-pub struct EditorTask {
+pub(crate) struct EditorTask {
     /// What requests see.
     apps: Arc<Apps>,
     /// What survives.
@@ -113,7 +113,7 @@ pub struct EditorTask {
 
 impl EditorTask {
     /// An editor of `apps`, which are what the store had at `cursor`.
-    pub fn new(
+    pub(crate) fn new(
         apps: &Arc<Apps>,
         store: &Arc<dyn Store>,
         observer: impl TableObserver + 'static,
@@ -133,7 +133,7 @@ impl EditorTask {
 
     /// Takes over what has changed since the store was read, and then the apps of the file, and
     /// says that requests are served from here: before any is.
-    pub async fn begin(&mut self, file: Vec<App>) {
+    pub(crate) async fn begin(&mut self, file: Vec<App>) {
         if let Err(e) = self.follow().await {
             warn!("what other processes have changed cannot be read: {e}");
         }
@@ -163,7 +163,7 @@ impl EditorTask {
     ///
     /// # Errors
     /// [`EditError`]; nothing has changed then.
-    pub async fn take_file_in(
+    pub(crate) async fn take_file_in(
         &mut self,
         store: Arc<dyn Store>,
         file: &[App],
@@ -187,7 +187,7 @@ impl EditorTask {
     }
 
     /// Works until nobody has a handle any more.
-    pub async fn run(mut self, queue: Queue) {
+    pub(crate) async fn run(mut self, queue: Queue) {
         let mut queue = queue.0;
         let mut due = interval(FOLLOW);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);

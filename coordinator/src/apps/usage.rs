@@ -18,7 +18,7 @@ use app_proxy_store::AppActivity;
 
 /// Use of one app; all its revisions share it.
 #[derive(Debug)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Whether data has flowed since somebody looked.
     used: AtomicBool,
     /// Held by each request that is not a stream, for as long as it is in flight.
@@ -47,26 +47,26 @@ struct Times {
 
 /// A request in flight, until this is dropped.
 #[derive(Debug)]
-pub struct InUse(#[allow(dead_code, reason = "that it is held is what counts")] Arc<()>);
+pub(crate) struct InUse(#[allow(dead_code, reason = "that it is held is what counts")] Arc<()>);
 
 /// How an app looks at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Look {
+pub(crate) struct Look {
     /// When data flowed last, in milliseconds since 1970; none when none ever has.
-    pub active_ms: Option<u64>,
+    pub(crate) active_ms: Option<u64>,
     /// For how long it has been quiet: since its last use, its creation or the last change of its
     /// endpoints, whichever was last.
-    pub quiet_for: Duration,
+    pub(crate) quiet_for: Duration,
     /// Since when that is, in milliseconds since 1970: which of its quiet times it is.
-    pub quiet_since_ms: u64,
+    pub(crate) quiet_since_ms: u64,
     /// Whether the scheduler knows that it is idle.
-    pub told: bool,
+    pub(crate) told: bool,
 }
 
 impl Usage {
     /// Use of an app that is new at `now`.
     #[must_use]
-    pub fn new(now: Now) -> Self {
+    pub(crate) fn new(now: Now) -> Self {
         Self {
             used: AtomicBool::new(false),
             busy: Arc::new(()),
@@ -84,7 +84,7 @@ impl Usage {
 
     /// Notes that data flows.
     #[inline]
-    pub fn mark(&self) {
+    pub(crate) fn mark(&self) {
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
         }
@@ -93,13 +93,13 @@ impl Usage {
     /// Notes that a request begins. As long as the guard is held, the app is in use, whether data
     /// flows or not: it may be computing.
     #[must_use]
-    pub fn begin(&self) -> InUse {
+    pub(crate) fn begin(&self) -> InUse {
         self.mark();
         InUse(Arc::clone(&self.busy))
     }
 
     /// How the app looks at `now`.
-    pub fn look(&self, now: Now) -> Look {
+    pub(crate) fn look(&self, now: Now) -> Look {
         let times = self.settled(now);
         Look {
             active_ms: (times.active_ms > 0).then_some(times.active_ms),
@@ -111,7 +111,7 @@ impl Usage {
 
     /// Notes that the scheduler knows that the app is idle, as it looked when that was found; until
     /// it is used again, which it may have been.
-    pub fn told(&self, look: Look) {
+    pub(crate) fn told(&self, look: Look) {
         let mut times = self.times();
         if times.quiet_since_ms == look.quiet_since_ms {
             times.told = true;
@@ -120,18 +120,18 @@ impl Usage {
     }
 
     /// Lets the app count as quiet from `now` on at the earliest: its endpoints have changed.
-    pub fn renewed(&self, now: Now) {
+    pub(crate) fn renewed(&self, now: Now) {
         self.settled(now).begin_quiet(now);
     }
 
     /// What a store keeps of it.
     #[must_use]
-    pub fn activity(&self, app: &str, now: Now) -> AppActivity {
+    pub(crate) fn activity(&self, app: &str, now: Now) -> AppActivity {
         self.settled(now).activity(app)
     }
 
     /// What a store is still to be told: none when nothing has changed since this was asked last.
-    pub fn unsaved(&self, app: &str, now: Now) -> Option<AppActivity> {
+    pub(crate) fn unsaved(&self, app: &str, now: Now) -> Option<AppActivity> {
         let mut times = self.settled(now);
         let state = times.state();
         let unsaved = std::mem::replace(&mut times.saved, state) != state;
@@ -140,7 +140,7 @@ impl Usage {
 
     /// Takes over what a store has kept, or another process has seen: it counts when it is later
     /// than what is known here.
-    pub fn adopt(&self, activity: &AppActivity, now: Now) {
+    pub(crate) fn adopt(&self, activity: &AppActivity, now: Now) {
         let mut times = self.settled(now);
         // A clock that was set back must not keep an app in use until it is there again.
         let active_ms = activity.active_ms.min(now.ms);
@@ -163,14 +163,14 @@ impl Usage {
 
     /// Whether the scheduler is to be asked to start the app at this revision: true once, however
     /// many ask at once.
-    pub fn ask(&self, revision: u64) -> bool {
+    pub(crate) fn ask(&self, revision: u64) -> bool {
         self.asked.load(Ordering::Relaxed) != revision
             && self.asked.swap(revision, Ordering::Relaxed) != revision
     }
 
     /// Lets the scheduler be asked again, at whatever revision: it was another one, or the app has
     /// run since.
-    pub fn may_be_asked_again(&self) {
+    pub(crate) fn may_be_asked_again(&self) {
         self.asked.store(0, Ordering::Relaxed);
     }
 

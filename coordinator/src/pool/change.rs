@@ -26,14 +26,14 @@ use app_proxy_store::{StoreError, StoredDrain, StoredWorker};
 const MOST_RINGS: usize = 256;
 
 /// Workers of the file with where they are.
-pub struct Resolved(Vec<(WorkerSection, PeerAddr)>);
+pub(crate) struct Resolved(Vec<(WorkerSection, PeerAddr)>);
 
 impl Resolved {
     /// Looks the addresses of workers up.
     ///
     /// # Errors
     /// When one does not resolve.
-    pub async fn of(fixed: &[WorkerSection]) -> Result<Self, PoolError> {
+    pub(crate) async fn of(fixed: &[WorkerSection]) -> Result<Self, PoolError> {
         let mut resolved = Vec::with_capacity(fixed.len());
         for worker in fixed {
             resolved.push((worker.clone(), look_up(&worker.address).await?));
@@ -48,7 +48,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`PoolError::Internal`].
-    pub async fn add_fixed(&self, fixed: &Resolved) -> Result<Vec<String>, PoolError> {
+    pub(crate) async fn add_fixed(&self, fixed: &Resolved) -> Result<Vec<String>, PoolError> {
         let added = self.book.lock().await.add_fixed(&fixed.0);
         self.publish().await?;
         Ok(added)
@@ -58,7 +58,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`PoolError::Internal`].
-    pub async fn drop_fixed(&self, added: &[String]) -> Result<(), PoolError> {
+    pub(crate) async fn drop_fixed(&self, added: &[String]) -> Result<(), PoolError> {
         self.book.lock().await.drop_fixed(added);
         self.publish().await
     }
@@ -67,7 +67,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`PoolError::Internal`].
-    pub async fn set_fixed(&self, fixed: &Resolved) -> Result<(), PoolError> {
+    pub(crate) async fn set_fixed(&self, fixed: &Resolved) -> Result<(), PoolError> {
         let gone = self.book.lock().await.set_fixed(&fixed.0);
         self.publish().await?;
         for id in gone {
@@ -80,7 +80,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`PoolError::Internal`].
-    pub async fn set_timeouts(&self, timeouts: &TimeoutsSection) -> Result<(), PoolError> {
+    pub(crate) async fn set_timeouts(&self, timeouts: &TimeoutsSection) -> Result<(), PoolError> {
         self.book.lock().await.set_timeouts(timeouts);
         self.publish().await
     }
@@ -90,7 +90,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`PoolError::Internal`].
-    pub async fn want_selectors(
+    pub(crate) async fn want_selectors(
         &self,
         selectors: impl IntoIterator<Item = Labels>,
     ) -> Result<(), PoolError> {
@@ -116,7 +116,7 @@ impl Pool {
     ///
     /// # Errors
     /// When its address does not resolve, or somebody else owns the address or the identifier.
-    pub async fn register(
+    pub(crate) async fn register(
         &self,
         id: &str,
         said: WorkerRegistration,
@@ -209,7 +209,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`PoolError::Internal`].
-    pub async fn leave(&self, id: &str, instance: &str) -> Result<(), PoolError> {
+    pub(crate) async fn leave(&self, id: &str, instance: &str) -> Result<(), PoolError> {
         let mut book = self.book.lock().await;
         if !book
             .members
@@ -233,7 +233,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`PoolError::Unknown`], [`PoolError::OwnedByFile`] and [`PoolError::Store`].
-    pub async fn take_out(&self, id: &str) -> Result<(), PoolError> {
+    pub(crate) async fn take_out(&self, id: &str) -> Result<(), PoolError> {
         let saving = self.saving.lock().await;
         match self.book.lock().await.knows(id) {
             None => return Err(PoolError::Unknown),
@@ -260,7 +260,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`PoolError::Unknown`] and [`PoolError::Store`].
-    pub async fn drain(&self, id: &str, streams: Duration) -> Result<(), PoolError> {
+    pub(crate) async fn drain(&self, id: &str, streams: Duration) -> Result<(), PoolError> {
         let now = now_ms();
         let streams = u64::try_from(streams.as_millis()).unwrap_or(u64::MAX);
         let before = self
@@ -287,7 +287,7 @@ impl Pool {
     ///
     /// # Errors
     /// As [`Pool::drain`].
-    pub async fn undrain(&self, id: &str) -> Result<(), PoolError> {
+    pub(crate) async fn undrain(&self, id: &str) -> Result<(), PoolError> {
         if self
             .book
             .lock()
@@ -339,7 +339,7 @@ impl Pool {
 
     /// Takes over what the store remembers: registrations hold for their lease from now, and drains
     /// go on.
-    pub async fn restore(&self, workers: Vec<StoredWorker>) {
+    pub(crate) async fn restore(&self, workers: Vec<StoredWorker>) {
         for worker in workers {
             self.restore_one(worker).await;
         }
@@ -352,7 +352,7 @@ impl Pool {
 
     /// Takes over what another process has changed in the store: `workers` is all that is there
     /// now.
-    pub async fn follow(&self, workers: Vec<StoredWorker>) {
+    pub(crate) async fn follow(&self, workers: Vec<StoredWorker>) {
         let named: BTreeSet<String> = workers.iter().map(|worker| worker.id.clone()).collect();
         for worker in workers {
             let same = {

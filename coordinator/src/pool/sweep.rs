@@ -21,7 +21,7 @@ const CLOSE_EVERY: Duration = Duration::from_secs(1);
 const NOTHING_DUE: Duration = Duration::from_secs(3600);
 
 /// The service that sweeps.
-pub struct Sweep {
+pub(crate) struct Sweep {
     pool: Arc<Pool>,
     drain: Drain,
     /// For how long after the start no registration lapses.
@@ -32,7 +32,7 @@ impl Sweep {
     /// Sweeps `pool`, of the daemon that `drain` is of. For `patience` after the start no
     /// registration lapses: it may be renewed where this process does not hear of it.
     #[must_use]
-    pub fn new(pool: &Arc<Pool>, drain: &Drain, patience: Duration) -> Self {
+    pub(crate) fn new(pool: &Arc<Pool>, drain: &Drain, patience: Duration) -> Self {
         Self {
             pool: Arc::clone(pool),
             drain: drain.clone(),

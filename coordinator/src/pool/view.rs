@@ -14,7 +14,7 @@ use app_proxy_store::StoredDrain;
 
 impl Pool {
     /// All workers by their identifiers. How many sessions they have is for the caller to say.
-    pub async fn views(&self) -> Vec<WorkerView> {
+    pub(crate) async fn views(&self) -> Vec<WorkerView> {
         let book = self.book.lock().await;
         let members = self.members.load();
         book.members
@@ -24,7 +24,7 @@ impl Pool {
     }
 
     /// One worker.
-    pub async fn view(&self, id: &str) -> Option<WorkerView> {
+    pub(crate) async fn view(&self, id: &str) -> Option<WorkerView> {
         let book = self.book.lock().await;
         book.members
             .get(id)

@@ -17,17 +17,17 @@ use sha2::{Digest, Sha256};
 
 /// A worker of the pool. It never changes: a worker that registers with another address, weight or
 /// labels is a new one under the same identifier, and the old one is retired.
-pub struct PoolWorker {
+pub(crate) struct PoolWorker {
     /// Its identifier.
-    pub id: Arc<str>,
+    pub(crate) id: Arc<str>,
     /// Where its proxy listens.
-    pub address: Address,
+    pub(crate) address: Address,
     /// Its share of new sessions.
-    pub weight: u16,
+    pub(crate) weight: u16,
     /// What apps may ask for by `pool`.
-    pub labels: Labels,
+    pub(crate) labels: Labels,
     /// How it is connected to; made once and cloned for each request.
-    pub peer: HttpPeer,
+    pub(crate) peer: HttpPeer,
     pub(super) backend: Backend,
     /// Whether it has been checked at all: the load balancer takes a new worker for healthy before
     /// the first check.
@@ -101,7 +101,7 @@ impl PoolWorker {
 
     /// Whether it has all labels that an app asks for.
     #[must_use]
-    pub fn has(&self, selector: &Labels) -> bool {
+    pub(crate) fn has(&self, selector: &Labels) -> bool {
         selector
             .iter()
             .all(|(key, value)| self.labels.get(key) == Some(value))
@@ -109,13 +109,13 @@ impl PoolWorker {
 
     /// Whether it takes no new sessions.
     #[must_use]
-    pub fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.load.draining.load(Ordering::Relaxed)
     }
 
     /// Whether the pool does not have it any more, or has another one under its identifier.
     #[must_use]
-    pub fn is_retired(&self) -> bool {
+    pub(crate) fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Relaxed)
     }
 
@@ -125,19 +125,19 @@ impl PoolWorker {
 
     /// Requests and streams of this coordinator that are at it now.
     #[must_use]
-    pub fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.load.in_flight.load(Ordering::Relaxed)
     }
 
     /// Streams among them.
     #[must_use]
-    pub fn open_streams(&self) -> usize {
+    pub(crate) fn open_streams(&self) -> usize {
         self.load.open_streams.load(Ordering::Relaxed)
     }
 }
 
 /// A worker with a request at it; dropping it says that the request has ended.
-pub struct LoadGuard {
+pub(crate) struct LoadGuard {
     worker: Arc<PoolWorker>,
     is_stream: bool,
 }
@@ -145,7 +145,7 @@ pub struct LoadGuard {
 impl LoadGuard {
     /// Counts a request in.
     #[must_use]
-    pub fn new(worker: Arc<PoolWorker>) -> Self {
+    pub(crate) fn new(worker: Arc<PoolWorker>) -> Self {
         worker.load.in_flight.fetch_add(1, Ordering::Relaxed);
         Self {
             worker,
@@ -155,12 +155,12 @@ impl LoadGuard {
 
     /// The worker.
     #[must_use]
-    pub fn worker(&self) -> &Arc<PoolWorker> {
+    pub(crate) fn worker(&self) -> &Arc<PoolWorker> {
         &self.worker
     }
 
     /// Counts the request as a stream from now on.
-    pub fn becomes_stream(&mut self) {
+    pub(crate) fn becomes_stream(&mut self) {
         if !std::mem::replace(&mut self.is_stream, true) {
             self.worker
                 .load

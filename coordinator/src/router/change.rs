@@ -13,18 +13,18 @@ use super::{
 /// Two apps want the same requests.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("app `{app}` cannot have `{rule}`: app `{owner}` has it")]
-pub struct RouteConflict {
+pub(crate) struct RouteConflict {
     /// The app that was to be added.
-    pub app: String,
+    pub(crate) app: String,
     /// What it would answer on.
-    pub rule: Rule,
+    pub(crate) rule: Rule,
     /// The app that answers on it already.
-    pub owner: String,
+    pub(crate) owner: String,
 }
 
 /// Why an app could not be added.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RouteError {
+pub(crate) enum RouteError {
     /// Another app answers there.
     #[error(transparent)]
     Conflict(#[from] RouteConflict),
@@ -56,7 +56,12 @@ impl<T> Router<T> {
     ///
     /// # Errors
     /// [`RouteError`]; the router is then as it was before.
-    pub fn add_app(&mut self, name: &str, rules: &[Rule], value: T) -> Result<(), RouteError> {
+    pub(crate) fn add_app(
+        &mut self,
+        name: &str,
+        rules: &[Rule],
+        value: T,
+    ) -> Result<(), RouteError> {
         let app: Arc<str> = name.into();
         let by_name = path_of(name)?;
         let own = self.host_of(name)?;
@@ -89,7 +94,7 @@ impl<T> Router<T> {
     }
 
     /// Takes an app out; says whether it was there.
-    pub fn remove_app(&mut self, name: &str) -> bool {
+    pub(crate) fn remove_app(&mut self, name: &str) -> bool {
         let Some(routes) = self.apps.get(name).map(Arc::clone) else {
             return false;
         };

@@ -9,7 +9,7 @@ const MAX_HOST_BYTES: usize = 253;
 
 /// Why a text is not the host of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum HostError {
+pub(crate) enum HostError {
     /// Nothing, or an empty label.
     #[error("it is empty or has an empty label")]
     Empty,
@@ -30,14 +30,14 @@ pub enum HostError {
 /// A host name, an IPv4 address or an IPv6 address in brackets, in the one spelling that is
 /// compared: lower case, without a port and a trailing dot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct HostName(String);
+pub(crate) struct HostName(String);
 
 impl HostName {
     /// Reads a host name in any case, with or without a trailing dot.
     ///
     /// # Errors
     /// [`HostError`] when it is anything else, a name with a port included.
-    pub fn parse(text: &str) -> Result<Self, HostError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, HostError> {
         if text.starts_with('[') {
             let address = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
             return match address.map(str::parse::<Ipv6Addr>) {
@@ -61,7 +61,7 @@ impl HostName {
     }
 
     /// The name in the spelling that is compared.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

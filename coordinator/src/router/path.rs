@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 /// Why a path is refused; the client is told `bad_request`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum PathError {
+pub(crate) enum PathError {
     /// It does not begin with `/` (RFC 9112 section 3.2.1).
     #[error("the path does not begin with '/'")]
     NoLeadingSlash,
@@ -35,7 +35,7 @@ pub enum PathError {
 /// `%2F` is a separator like `/`. Empty segments are kept, so that `/apps//x` is not `/apps/x`, and
 /// so are path parameters and backslashes. What the decoded bytes are need not be UTF-8.
 #[derive(Debug, Clone)]
-pub struct NormalisedPath<'a> {
+pub(crate) struct NormalisedPath<'a> {
     raw: &'a str,
     normalised: Cow<'a, [u8]>,
     may_climb: bool,
@@ -48,7 +48,7 @@ impl<'a> NormalisedPath<'a> {
     ///
     /// # Errors
     /// [`PathError::NoLeadingSlash`], [`PathError::BadEscape`] and [`PathError::Nul`].
-    pub fn parse(raw: &'a str) -> Result<Self, PathError> {
+    pub(crate) fn parse(raw: &'a str) -> Result<Self, PathError> {
         if !raw.starts_with('/') {
             return Err(PathError::NoLeadingSlash);
         }
@@ -78,7 +78,7 @@ impl<'a> NormalisedPath<'a> {
     }
 
     /// The normalised path, for matching; it begins with `/`.
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.normalised
     }
 
@@ -93,7 +93,7 @@ impl<'a> NormalisedPath<'a> {
     /// [`PathError::NotLiteral`] when the path does not begin with `prefix`, whose letters may be
     /// escaped, and a literal `/` or nothing, [`PathError::Escapes`] when the rest is above
     /// `prefix` at any point.
-    pub fn remainder(&self, prefix: &str) -> Result<&'a str, PathError> {
+    pub(crate) fn remainder(&self, prefix: &str) -> Result<&'a str, PathError> {
         let rest = strip_spelled(self.raw, prefix)
             .filter(|rest| rest.is_empty() || rest.starts_with('/'))
             .ok_or(PathError::NotLiteral)?;

@@ -8,7 +8,7 @@ use super::{HostError, HostName, is_reserved};
 
 /// Why an entry of `match` is no rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RuleError {
+pub(crate) enum RuleError {
     /// Neither host nor path; everything is spelt `path: /`.
     #[error("a match needs a host, a path or both")]
     Nothing,
@@ -42,7 +42,7 @@ pub enum RuleError {
 
 /// A host, a path prefix, or both, that an app answers on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Rule {
+pub(crate) struct Rule {
     host: Option<HostName>,
     /// Without a trailing `/`; empty for every path.
     prefix: String,
@@ -54,7 +54,7 @@ impl Rule {
     ///
     /// # Errors
     /// [`RuleError`] when the entry is empty, or no request could match it, or none should.
-    pub fn new(host: Option<&str>, path: Option<&str>) -> Result<Self, RuleError> {
+    pub(crate) fn new(host: Option<&str>, path: Option<&str>) -> Result<Self, RuleError> {
         if host.is_none() && path.is_none() {
             return Err(RuleError::Nothing);
         }
@@ -80,12 +80,12 @@ impl Rule {
     }
 
     /// The host, where it matters.
-    pub fn host(&self) -> Option<&HostName> {
+    pub(crate) fn host(&self) -> Option<&HostName> {
         self.host.as_ref()
     }
 
     /// The path prefix without a trailing `/`; empty for every path.
-    pub fn prefix(&self) -> &str {
+    pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }
 }
@@ -94,7 +94,7 @@ impl Rule {
 ///
 /// # Errors
 /// Which of them is none, and why.
-pub fn rules(app: &App) -> Result<Vec<Rule>, AppError> {
+pub(crate) fn rules(app: &App) -> Result<Vec<Rule>, AppError> {
     let rule = |(index, rule): (usize, &app_proxy_api::apps::MatchRule)| {
         Rule::new(rule.host.as_deref(), rule.path.as_deref()).map_err(|error| {
             let key = if matches!(error, RuleError::Host { .. }) {

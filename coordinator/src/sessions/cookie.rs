@@ -11,8 +11,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-pub use header::{Removed, session_values, without_cookie};
-pub use id::{SessionId, SessionIdError};
+pub(crate) use header::{Removed, session_values, without_cookie};
+pub(crate) use id::SessionId;
 
 mod header;
 mod id;
@@ -21,7 +21,7 @@ mod id;
 const MAC_BYTES: usize = 16;
 
 /// A MAC as the client keeps it: base64url without padding.
-pub type MacText = [u8; SessionId::LENGTH];
+pub(crate) type MacText = [u8; SessionId::LENGTH];
 
 /// What the MAC says it is of, so that it is of no use for anything else signed with the secret.
 const CONTEXT: &[u8] = b"app-proxy session v1\0";
@@ -29,27 +29,27 @@ const CONTEXT: &[u8] = b"app-proxy session v1\0";
 /// The secret is shorter than [`SessionKey::MIN_SECRET_BYTES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the session secret has {length} bytes; at least {min} are needed", min = SessionKey::MIN_SECRET_BYTES)]
-pub struct SecretTooShort {
+pub(crate) struct SecretTooShort {
     /// The bytes that it has.
-    pub length: usize,
+    pub(crate) length: usize,
 }
 
 /// The secret that signs session values; it is the same in every coordinator of a fleet.
 #[derive(Clone)]
-pub struct SessionKey {
+pub(crate) struct SessionKey {
     /// Keyed once; each signature clones it and so does not hash the key again.
     mac: Hmac<Sha256>,
 }
 
 impl SessionKey {
     /// The shortest secret, in bytes: the strength of the hash (RFC 2104 section 3).
-    pub const MIN_SECRET_BYTES: usize = 32;
+    pub(crate) const MIN_SECRET_BYTES: usize = 32;
 
     /// A key from a secret of at least [`Self::MIN_SECRET_BYTES`] random bytes.
     ///
     /// # Errors
     /// [`SecretTooShort`].
-    pub fn new(secret: &[u8]) -> Result<Self, SecretTooShort> {
+    pub(crate) fn new(secret: &[u8]) -> Result<Self, SecretTooShort> {
         let length = secret.len();
         if length < Self::MIN_SECRET_BYTES {
             return Err(SecretTooShort { length });
@@ -60,13 +60,13 @@ impl SessionKey {
     }
 
     /// A new session of `app`: its identifier, and the MAC that its client shows.
-    pub fn issue(&self, app: &str) -> (SessionId, MacText) {
+    pub(crate) fn issue(&self, app: &str) -> (SessionId, MacText) {
         let id = SessionId::random();
         (id, self.sign(app, &id))
     }
 
     /// The MAC that the client of session `id` of `app` shows.
-    pub fn sign(&self, app: &str, id: &SessionId) -> MacText {
+    pub(crate) fn sign(&self, app: &str, id: &SessionId) -> MacText {
         let mac = self.mac_of(app, id).finalize().into_bytes();
         let mut text = MacText::default();
         let written =
@@ -77,7 +77,7 @@ impl SessionKey {
 
     /// What a value of the right form claims: a session, and the MAC that shows it. Nothing is
     /// verified.
-    pub fn claim(value: &[u8]) -> Option<(SessionId, MacText)> {
+    pub(crate) fn claim(value: &[u8]) -> Option<(SessionId, MacText)> {
         let (id, mac) = value.split_at_checked(SessionId::LENGTH)?;
         let mac = MacText::try_from(mac.strip_prefix(b".")?).ok()?;
         Some((SessionId::claimed(id.try_into().ok()?), mac))
@@ -87,7 +87,7 @@ impl SessionKey {
     ///
     /// A value of another length is refused before any work, and the MAC is compared in constant
     /// time.
-    pub fn verify(&self, app: &str, value: &[u8]) -> Option<SessionId> {
+    pub(crate) fn verify(&self, app: &str, value: &[u8]) -> Option<SessionId> {
         let (claimed, mac) = Self::claim(value)?;
         let id = SessionId::parse(claimed.as_str().as_bytes()).ok()?;
         let mut tag = [0; MAC_BYTES];
@@ -111,7 +111,7 @@ impl SessionKey {
 
 /// The value that the client of a session keeps: `<id>.<mac>`, 45 characters that need no quoting
 /// in a cookie (RFC 6265 section 4.1.1).
-pub fn session_value(id: &SessionId, mac: &MacText) -> String {
+pub(crate) fn session_value(id: &SessionId, mac: &MacText) -> String {
     let mut value = String::with_capacity(SessionId::LENGTH + 1 + mac.len());
     value.push_str(id.as_str());
     value.push('.');

@@ -21,7 +21,7 @@ use crate::pool::PoolWorker;
 
 /// A session's record, all in one place: where there are many, each further place that a request
 /// looks at is a miss.
-pub struct SessionRecord {
+pub(crate) struct SessionRecord {
     id: SessionId,
     /// The MAC that its client shows, verified when the record was made: a request that shows the
     /// same needs no hashing.
@@ -89,7 +89,7 @@ impl SessionRecord {
 
     /// Its identifier.
     #[must_use]
-    pub fn id(&self) -> &SessionId {
+    pub(crate) fn id(&self) -> &SessionId {
         &self.id
     }
 
@@ -101,36 +101,36 @@ impl SessionRecord {
 
     /// Its identifier as a header value.
     #[must_use]
-    pub fn id_value(&self) -> HeaderValue {
+    pub(crate) fn id_value(&self) -> HeaderValue {
         HeaderValue::from_str(self.id.as_str()).unwrap_or_else(|_| HeaderValue::from_static("-"))
     }
 
     /// The app.
     #[must_use]
-    pub fn app(&self) -> &Arc<str> {
+    pub(crate) fn app(&self) -> &Arc<str> {
         &self.app
     }
 
     /// The request that created it.
     #[must_use]
-    pub fn origin_request_id(&self) -> RequestId {
+    pub(crate) fn origin_request_id(&self) -> RequestId {
         self.origin_request_id.get()
     }
 
     /// The worker that it is pinned to.
     #[must_use]
-    pub fn worker(&self) -> Option<Arc<PoolWorker>> {
+    pub(crate) fn worker(&self) -> Option<Arc<PoolWorker>> {
         self.worker.load_full()
     }
 
     /// Shows the worker that it is pinned to, at the cost of a look.
-    pub fn with_worker<T>(&self, show: impl FnOnce(Option<&PoolWorker>) -> T) -> T {
+    pub(crate) fn with_worker<T>(&self, show: impl FnOnce(Option<&PoolWorker>) -> T) -> T {
         show(self.worker.load().as_deref())
     }
 
     /// Pins it to a worker; says which one it had, if it was another. A worker that has registered
     /// anew is no other.
-    pub fn pin(&self, worker: &Arc<PoolWorker>) -> Option<Arc<PoolWorker>> {
+    pub(crate) fn pin(&self, worker: &Arc<PoolWorker>) -> Option<Arc<PoolWorker>> {
         if self
             .worker
             .load()
@@ -157,7 +157,7 @@ impl SessionRecord {
     }
 
     /// Counts data that flowed: so many bytes from the client and to it.
-    pub fn data(&self, bytes_in: u64, bytes_out: u64) {
+    pub(crate) fn data(&self, bytes_in: u64, bytes_out: u64) {
         self.bytes_in.fetch_add(bytes_in, Ordering::Relaxed);
         self.bytes_out.fetch_add(bytes_out, Ordering::Relaxed);
         self.touch();
@@ -165,7 +165,7 @@ impl SessionRecord {
 
     /// Streams that are open, in this process and in one that has handed over to it.
     #[must_use]
-    pub fn open_streams(&self) -> u32 {
+    pub(crate) fn open_streams(&self) -> u32 {
         self.open_streams
             .load(Ordering::Relaxed)
             .saturating_add(self.elsewhere.load(Ordering::Relaxed))
@@ -173,7 +173,7 @@ impl SessionRecord {
 
     /// When data flowed last, in milliseconds since 1970.
     #[must_use]
-    pub fn active_ms(&self) -> u64 {
+    pub(crate) fn active_ms(&self) -> u64 {
         self.active_ms.load(Ordering::Relaxed)
     }
 
@@ -189,13 +189,13 @@ impl SessionRecord {
 
     /// Whether it is out of the table for good.
     #[must_use]
-    pub fn is_deleted(&self) -> bool {
+    pub(crate) fn is_deleted(&self) -> bool {
         self.deleted.load(Ordering::Acquire)
     }
 
     /// How long nothing has flowed.
     #[must_use]
-    pub fn idle_for(&self) -> Duration {
+    pub(crate) fn idle_for(&self) -> Duration {
         Duration::from_millis(now_ms().saturating_sub(self.active_ms.load(Ordering::Relaxed)))
     }
 
@@ -205,7 +205,7 @@ impl SessionRecord {
 
     /// What the API shows.
     #[must_use]
-    pub fn view(&self) -> SessionView {
+    pub(crate) fn view(&self) -> SessionView {
         SessionView {
             id: self.id.to_string(),
             app: self.app.as_ref().to_owned(),
@@ -238,7 +238,7 @@ mod saved;
 
 /// An open stream of a session, or a long download: counts it, and keeps the session from expiring
 /// while data flows.
-pub struct OpenStream {
+pub(crate) struct OpenStream {
     record: Arc<SessionRecord>,
     table: SessionTable,
 }
@@ -247,7 +247,11 @@ impl OpenStream {
     /// Counts one more open stream, until this is dropped. It has registered as `opened`, and is
     /// closed at once when the session was deleted before that.
     #[must_use]
-    pub fn new(record: &Arc<SessionRecord>, table: &SessionTable, opened: &StreamHandle) -> Self {
+    pub(crate) fn new(
+        record: &Arc<SessionRecord>,
+        table: &SessionTable,
+        opened: &StreamHandle,
+    ) -> Self {
         record.open_streams.fetch_add(1, Ordering::Relaxed);
         if record.is_deleted() {
             opened.close(CloseReason::SessionDeleted);
@@ -259,7 +263,7 @@ impl OpenStream {
     }
 
     /// Counts data that flowed in the stream.
-    pub fn data(&self, bytes_in: u64, bytes_out: u64) {
+    pub(crate) fn data(&self, bytes_in: u64, bytes_out: u64) {
         self.record.data(bytes_in, bytes_out);
         let now = self.record.active_ms.load(Ordering::Relaxed);
         let kept = self.record.kept_ms.load(Ordering::Relaxed);

@@ -34,7 +34,7 @@ const SWEEP: Duration = Duration::from_secs(60);
 
 /// The table; clones share it.
 #[derive(Clone)]
-pub struct SessionTable {
+pub(crate) struct SessionTable {
     sessions: Arc<Cache<SessionId, Arc<SessionRecord>>>,
     /// Sessions that were deleted, and when: a client that still shows one gets another. Asked only
     /// for a session that is not there.
@@ -45,7 +45,7 @@ pub struct SessionTable {
 impl SessionTable {
     /// A table of at most `max` sessions, which forgets one that was unused for `ttl`.
     #[must_use]
-    pub fn new(max: u64, ttl: Duration) -> Self {
+    pub(crate) fn new(max: u64, ttl: Duration) -> Self {
         let locks = usize::try_from(max / SESSIONS_PER_LOCK)
             .unwrap_or(usize::MAX)
             .clamp(1, 256);
@@ -83,13 +83,13 @@ impl SessionTable {
     }
 
     /// Takes in a session that is new.
-    pub fn admit(&self, id: &SessionId, record: Arc<SessionRecord>) -> Arc<SessionRecord> {
+    pub(crate) fn admit(&self, id: &SessionId, record: Arc<SessionRecord>) -> Arc<SessionRecord> {
         self.sessions.insert(*id, Arc::clone(&record));
         record
     }
 
     /// The session of a client that has come back, if it is here.
-    pub fn returned(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
+    pub(crate) fn returned(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
         self.sessions
             .get(id)
             .filter(|record| !record.is_expired(self.ttl))
@@ -97,7 +97,7 @@ impl SessionTable {
 
     /// The session of a client that has come back; one that is not here any more is made anew,
     /// unless it was deleted. Two requests that come back at once find one record.
-    pub fn recall(
+    pub(crate) fn recall(
         &self,
         id: &SessionId,
         make: impl FnOnce() -> Arc<SessionRecord>,
@@ -124,7 +124,7 @@ impl SessionTable {
 
     /// Keeps a session that is used by an open stream, or brings it back; one that was deleted
     /// stays away.
-    pub fn keep(&self, record: &Arc<SessionRecord>) {
+    pub(crate) fn keep(&self, record: &Arc<SessionRecord>) {
         if !record.is_deleted() {
             self.recall(record.id(), || Arc::clone(record));
         }
@@ -132,7 +132,7 @@ impl SessionTable {
 
     /// Takes a session out for good: for as long as it could have lived, no client is recognised by
     /// it. Its open streams are the caller's to close.
-    pub fn remove(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
+    pub(crate) fn remove(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
         self.get(id)?;
         // First, so that nobody who does not find the session any more makes it anew.
         self.deleted.insert(*id, Instant::now());
@@ -143,7 +143,7 @@ impl SessionTable {
 
     /// Takes all sessions of apps out, which themselves are gone; says how many. Looks at every
     /// session.
-    pub fn remove_apps(&self, apps: &HashSet<&str>) -> usize {
+    pub(crate) fn remove_apps(&self, apps: &HashSet<&str>) -> usize {
         let removed = AtomicUsize::new(0);
         self.sessions.retain(|_, record| {
             let stays = !apps.contains(&**record.app());
@@ -165,13 +165,13 @@ impl SessionTable {
     /// How often an open stream has to keep its session, if data flows in it: well within the time
     /// after which the session would be forgotten.
     #[must_use]
-    pub fn keep_every(&self) -> Duration {
+    pub(crate) fn keep_every(&self) -> Duration {
         (self.ttl / 4).min(Duration::from_secs(60))
     }
 
     /// One session. Looking is no use of it.
     #[must_use]
-    pub fn get(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
+    pub(crate) fn get(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
         self.sessions
             .peek(id)
             .filter(|record| !record.is_expired(self.ttl))
@@ -179,23 +179,23 @@ impl SessionTable {
 
     /// How long an unused session is remembered.
     #[must_use]
-    pub fn ttl(&self) -> Duration {
+    pub(crate) fn ttl(&self) -> Duration {
         self.ttl
     }
 
     /// All sessions one by one, in no order, expired ones too.
-    pub fn iter(&self) -> impl Iterator<Item = Arc<SessionRecord>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Arc<SessionRecord>> {
         self.sessions.iter().map(|(_, record)| record)
     }
 
     /// Takes in a session that a store or another process has, unless it is there or was deleted.
-    pub fn restore(&self, record: Arc<SessionRecord>) {
+    pub(crate) fn restore(&self, record: Arc<SessionRecord>) {
         let id = *record.id();
         self.recall(&id, || record);
     }
 
     /// Notes that another process has deleted a session, or did before this one began.
-    pub fn note_deleted(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
+    pub(crate) fn note_deleted(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
         self.deleted.insert(*id, Instant::now());
         let (_, record) = self.sessions.remove(id)?;
         record.delete();
@@ -203,14 +203,14 @@ impl SessionTable {
     }
 
     /// All sessions one by one, in no order, but those that have expired.
-    pub fn live(&self) -> impl Iterator<Item = Arc<SessionRecord>> {
+    pub(crate) fn live(&self) -> impl Iterator<Item = Arc<SessionRecord>> {
         self.iter().filter(|record| !record.is_expired(self.ttl))
     }
 
     /// How many sessions have the worker of each identifier, of those that `wanted` says. Looks at
     /// every session.
     #[must_use]
-    pub fn by_worker(&self, wanted: impl Fn(&str) -> bool) -> HashMap<Arc<str>, u64> {
+    pub(crate) fn by_worker(&self, wanted: impl Fn(&str) -> bool) -> HashMap<Arc<str>, u64> {
         let mut counts = HashMap::new();
         for record in self.live() {
             record.with_worker(|worker| {
@@ -226,7 +226,7 @@ impl SessionTable {
     /// whether there are more. Looks at every session, and holds no more of them than it gives
     /// back.
     #[must_use]
-    pub fn page(
+    pub(crate) fn page(
         &self,
         cursor: Option<&str>,
         limit: usize,

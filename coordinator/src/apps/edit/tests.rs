@@ -167,7 +167,7 @@ fn a_changed_file_is_taken_over_and_apps_of_the_api_stay() {
     let mut draft = Draft::of(&first);
     let outcome = draft.apply(&Edit::File(file.to_vec())).unwrap();
     assert!(
-        matches!(outcome, EditOutcome::Taken { put: 4, deleted: 1 }),
+        matches!(outcome, EditOutcome::FileApplied { put: 4, deleted: 1 }),
         "{outcome:?}"
     );
     assert_eq!(names(&draft.snapshot), ["a", "f", "g", "i"]);
@@ -182,7 +182,7 @@ fn a_changed_file_is_taken_over_and_apps_of_the_api_stay() {
     let mut again = Draft::of(&draft.snapshot);
     assert!(matches!(
         again.apply(&Edit::File(file.to_vec())),
-        Ok(EditOutcome::Taken { put: 0, deleted: 0 })
+        Ok(EditOutcome::FileApplied { put: 0, deleted: 0 })
     ));
     assert!(again.commit().is_none());
 }
@@ -203,7 +203,7 @@ fn a_table_of_the_file_alone_keeps_the_files_epoch() {
     let mut draft = Draft::of(&of_file(&[named("f"), named("g")]));
     let outcome = draft.apply(&Edit::File(vec![named("g")])).unwrap();
     assert!(
-        matches!(outcome, EditOutcome::Taken { put: 0, deleted: 1 }),
+        matches!(outcome, EditOutcome::FileApplied { put: 0, deleted: 1 }),
         "{outcome:?}"
     );
     assert_eq!(**draft.snapshot.table.epoch(), *file_epoch(&[named("g")]));

@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// Whether another process serves from the same store at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overlap {
+pub(crate) enum Overlap {
     /// None does.
     None,
     /// This process has been told to hand over: a successor serves, or is about to.

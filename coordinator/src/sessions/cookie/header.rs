@@ -5,7 +5,7 @@
 
 /// A `Cookie` header line without one of its cookies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Removed {
+pub(crate) enum Removed {
     /// The cookie was not in it; the line stays as it is.
     Unchanged,
     /// The other cookies, byte for byte and in order.
@@ -18,7 +18,10 @@ pub enum Removed {
 ///
 /// There may be several, because a client sends one for each `Path` that fits (section 5.4), and
 /// which of them is meant only their MAC can tell.
-pub fn session_values<'h>(cookie_header: &'h [u8], name: &str) -> impl Iterator<Item = &'h [u8]> {
+pub(crate) fn session_values<'h>(
+    cookie_header: &'h [u8],
+    name: &str,
+) -> impl Iterator<Item = &'h [u8]> {
     pairs(cookie_header)
         .filter_map(move |pair| value_of(pair, name))
         .map(unquoted)
@@ -27,7 +30,7 @@ pub fn session_values<'h>(cookie_header: &'h [u8], name: &str) -> impl Iterator<
 /// One `Cookie` header line without the cookie `name`, wherever and however often it is in it.
 ///
 /// Allocates only when the cookie is there beside others.
-pub fn without_cookie(cookie_header: &[u8], name: &str) -> Removed {
+pub(crate) fn without_cookie(cookie_header: &[u8], name: &str) -> Removed {
     if !cookie_header.contains(&b';') {
         return if value_of(cookie_header, name).is_some() {
             Removed::Nothing

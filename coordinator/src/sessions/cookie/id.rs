@@ -12,21 +12,21 @@ const RANDOM_BYTES: usize = 16;
 /// The text is not a session identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a session identifier is 22 characters of base64url")]
-pub struct SessionIdError;
+pub(crate) struct SessionIdError;
 
 /// The opaque identifier of a session: 128 random bits, as 22 characters of base64url (RFC 4648
 /// section 5) without padding.
 ///
 /// It is no secret: only with the MAC of [`super::SessionKey`] is it worth anything to a client.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionId {
+pub(crate) struct SessionId {
     /// The text, not the bits, because that is what logs, headers and tables ask for.
     text: [u8; Self::LENGTH],
 }
 
 impl SessionId {
     /// The length of an identifier in characters.
-    pub const LENGTH: usize = 22;
+    pub(crate) const LENGTH: usize = 22;
 
     /// A new identifier, from a cryptographically secure generator.
     pub(super) fn random() -> Self {
@@ -41,7 +41,7 @@ impl SessionId {
     ///
     /// # Errors
     /// [`SessionIdError`] when `text` is not what an identifier is printed as.
-    pub fn parse(text: &[u8]) -> Result<Self, SessionIdError> {
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, SessionIdError> {
         let text = <[u8; Self::LENGTH]>::try_from(text).map_err(|_| SessionIdError)?;
         // Decoding also refuses a last character with bits that no identifier has.
         let mut bits = [0; RANDOM_BYTES];
@@ -58,7 +58,7 @@ impl SessionId {
     }
 
     /// The identifier as text.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         // Base64url is ASCII, so that this is always the text itself.
         str::from_utf8(&self.text).unwrap_or_default()
     }

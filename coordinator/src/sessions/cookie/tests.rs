@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use super::id::SessionIdError;
 use super::*;
 
 const NAME: &str = "app_proxy_session";

@@ -15,7 +15,7 @@ use app_proxy_store::{Counts, SessionActivity, StoredSession};
 impl SessionRecord {
     /// The record of a stored session; none when what is stored is none of ours.
     #[must_use]
-    pub fn restore(
+    pub(crate) fn restore(
         stored: &StoredSession,
         app: &Arc<str>,
         worker: Option<Arc<PoolWorker>>,
@@ -54,7 +54,7 @@ impl SessionRecord {
     /// What has happened since it was saved last, if anything has. A process that has handed over
     /// is `draining`, and says which streams are still open in it.
     #[must_use]
-    pub fn unsaved(&self, draining: bool) -> Option<SessionActivity> {
+    pub(crate) fn unsaved(&self, draining: bool) -> Option<SessionActivity> {
         let draining_streams = if draining {
             self.open_streams.load(Ordering::Relaxed)
         } else {
@@ -101,7 +101,7 @@ impl SessionRecord {
     }
 
     /// Notes that a store has what [`SessionRecord::unsaved`] said.
-    pub fn note_saved(&self, activity: &SessionActivity) {
+    pub(crate) fn note_saved(&self, activity: &SessionActivity) {
         self.saved
             .active_ms
             .store(activity.session.active_ms, Ordering::Relaxed);
@@ -120,12 +120,12 @@ impl SessionRecord {
     }
 
     /// Forgets streams of a process that has ended: one that was killed does not say so itself.
-    pub fn forget_elsewhere(&self) {
+    pub(crate) fn forget_elsewhere(&self) {
         self.elsewhere.store(0, Ordering::Relaxed);
     }
 
     /// Takes over what another process has saved of the same session.
-    pub fn merge(&self, stored: &StoredSession) {
+    pub(crate) fn merge(&self, stored: &StoredSession) {
         self.active_ms
             .fetch_max(stored.active_ms, Ordering::Relaxed);
         self.saved
