@@ -1,9 +1,9 @@
-//! Which app a request is for, by its host and its path (`request_filter`).
+//! Finds the app of a request by host and path (`request_filter`).
 //!
-//! A published [`Router`] never changes, so that lookups share it without a lock: a change is made
-//! to a clone, which shares all but a few nodes with the original. Per host there is a table of
-//! path prefixes; a lookup asks it for the prefixes of the path at hand, longest first. Lookup and
-//! change cost the same however many apps there are.
+//! A published [`Router`] never changes, so lookups need no lock. A change is applied to a clone,
+//! which shares all but a few nodes with the original. Each host has a table of path prefixes; a
+//! lookup tries the prefixes of the request's path, longest first. The cost of a lookup or a change
+//! does not depend on the number of apps.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,31 +20,28 @@ mod host;
 pub(crate) mod path;
 mod rule;
 
-/// What the coordinator keeps for itself on its public listeners; no app has it.
-const RESERVED_PREFIX: &str = "/.app-proxy";
-
-/// The routes of all apps, each to a `T`. A clone is cheap.
+/// The routes of all apps, each with a value of type `T`. Cloning is cheap.
 #[derive(Debug)]
 pub(crate) struct Router<T> {
     domain: Option<HostName>,
-    /// What each app answers on, to take it out again.
+    /// The routes of each app, needed to remove the app.
     apps: HashTrieMapSync<Arc<str>, Arc<AppRoutes>>,
     hosts: HashTrieMapSync<Arc<str>, HostRoutes<T>>,
     any_host: PrefixTable<T>,
 }
 
-/// What an app answers on.
+/// The routes of one app.
 #[derive(Debug)]
 struct AppRoutes {
     rules: Vec<Rule>,
     own: Option<HostName>,
 }
 
-/// What answers on one host.
+/// The routes of one host.
 #[derive(Debug)]
 struct HostRoutes<T> {
     rules: PrefixTable<T>,
-    /// The app whose `<name>.<domain>` this host is.
+    /// Set if this host is `<name>.<domain>` of an app.
     own: Option<Route<T>>,
 }
 
@@ -54,7 +51,8 @@ struct PrefixTable<T> {
     routes: HashTrieMapSync<Box<[u8]>, Route<T>>,
     longest_bytes: usize,
     deepest_segments: usize,
-    /// How many prefixes there are of each length and depth: what the two above are the largest of.
+    /// Number of prefixes of each length and of each depth, from which the two maxima are
+    /// computed.
     lengths: BTreeMap<usize, usize>,
     depths: BTreeMap<usize, usize>,
 }
@@ -66,26 +64,26 @@ struct Route<T> {
     value: Arc<T>,
 }
 
-/// The app that a request is for.
+/// A match of a request with a route.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Match<'r, 'p, T> {
     /// The name of the app.
     pub(crate) app: &'r str,
-    /// What was added with the app.
+    /// The value given to [`Router::add_app`].
     pub(crate) value: &'r T,
-    /// The path prefix that matched, without a trailing `/`; empty for a rule without one.
+    /// The matched path prefix without a trailing `/`; empty if the rule has no path.
     pub(crate) prefix: &'r str,
-    /// The client's own bytes of the path behind `prefix`.
+    /// The path after `prefix`, in the client's own bytes.
     pub(crate) remainder: &'p str,
 }
 
-/// What a lookup finds.
+/// The result of a lookup.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Lookup<'r, 'p, T> {
     /// An app. The remainder begins with `/`.
     Found(Match<'r, 'p, T>),
-    /// An app, whose prefix is the whole path: the client belongs at the prefix with a `/` behind
-    /// it, so that relative links work (308).
+    /// An app whose prefix is the whole path. The client is redirected to the prefix with a
+    /// trailing `/`, so that relative links work (308).
     RedirectToSlash(Match<'r, 'p, T>),
     /// No app (404, `app_not_found`).
     NotFound,
@@ -94,7 +92,7 @@ pub(crate) enum Lookup<'r, 'p, T> {
 }
 
 impl<T> Router<T> {
-    /// A router without an app; with `domain`, every app also answers on `<name>.<domain>`.
+    /// Creates a router without apps. With a `domain`, each app also matches `<name>.<domain>`.
     #[must_use]
     pub(crate) fn new(domain: Option<HostName>) -> Self {
         Self {
@@ -105,25 +103,25 @@ impl<T> Router<T> {
         }
     }
 
-    /// Below which every app has a host of its own.
+    /// The domain below which each app has its own host.
     #[must_use]
     pub(crate) fn domain(&self) -> Option<&HostName> {
         self.domain.as_ref()
     }
 
-    /// The app for a `host`, as in the `Host` header, and a `path` without its query.
+    /// Finds the app for a `host`, as in the `Host` header, and a `path` without its query.
     ///
-    /// Rules for the host come first, then the app whose `<name>.<domain>` it is, then rules
-    /// without a host; a level in which no prefix fits is passed over. Within a level the longest
-    /// prefix of whole segments wins. Case, port and trailing dot of the host do not matter. It
-    /// allocates only for a host in upper case or an IPv6 address, and for a path with escapes or
-    /// dot segments.
+    /// Precedence: rules for the host, then the app whose `<name>.<domain>` is the host, then rules
+    /// without a host. A level without a matching prefix is skipped. Within a level the longest
+    /// prefix of whole segments wins. Case, port and trailing dot of the host are ignored.
+    /// Allocates only if the host is in upper case or an IPv6 address, or if the path has escapes
+    /// or dot segments.
     pub(crate) fn lookup<'r, 'p>(&'r self, host: &str, path: &'p str) -> Lookup<'r, 'p, T> {
         let path = match NormalisedPath::parse(path) {
             Ok(path) => path,
             Err(error) => return Lookup::Refused(error),
         };
-        if is_reserved(path.as_bytes()) {
+        if rule::is_reserved(path.as_bytes()) {
             return Lookup::NotFound;
         }
         let Some(route) = self.route(host, path.as_bytes()) else {
@@ -164,10 +162,10 @@ impl<T> PrefixTable<T> {
         self.routes.get(prefix)
     }
 
-    /// The route of the longest prefix of `path` that ends at a segment's end.
+    /// Returns the route of the longest prefix of `path` that consists of whole segments.
     ///
-    /// Only prefixes that are not longer and not deeper than the table's are looked up, so that a
-    /// hostile path costs no more than a rule is long.
+    /// Looks up only prefixes within the table's maximum length and depth, so that the cost of a
+    /// hostile path is bounded by the longest rule.
     fn longest_match(&self, path: &[u8]) -> Option<&Route<T>> {
         let mut prefix = self.longest_candidate(path);
         loop {
@@ -179,7 +177,7 @@ impl<T> PrefixTable<T> {
         }
     }
 
-    /// The longest prefix of `path` at a segment's end within the bounds of the table.
+    /// Returns the longest prefix of `path`, in whole segments, within the bounds of the table.
     fn longest_candidate<'p>(&self, path: &'p [u8]) -> &'p [u8] {
         let limit = self.longest_bytes.saturating_add(1);
         let ends = path
@@ -189,22 +187,16 @@ impl<T> PrefixTable<T> {
             .skip(1)
             .filter(|(_, byte)| **byte == b'/')
             .map(|(end, _)| end);
-        // The path's own end is an end too, where the bounds reach that far.
+        // The end of the path also ends a segment, if it is within the bounds.
         let whole = (path.len() < limit).then_some(path.len());
         let longest = ends.chain(whole).take(self.deepest_segments).last();
         path.get(..longest.unwrap_or(0)).unwrap_or_default()
     }
 }
 
-/// The number of segments in a prefix, each of which has its slash.
+/// Counts the segments of a prefix: each begins with a slash.
 fn segments(prefix: &[u8]) -> usize {
     prefix.iter().filter(|&&byte| byte == b'/').count()
-}
-
-/// Whether a path is the coordinator's own.
-fn is_reserved(path: &[u8]) -> bool {
-    path.strip_prefix(RESERVED_PREFIX.as_bytes())
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Puts apps into a router and takes them out, and finds out where two apps want the same.
+//! Adds apps to a router and removes them; detects routes that two apps claim.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,52 +10,52 @@ use super::{
     AppRoutes, HostError, HostName, HostRoutes, PrefixTable, Route, Router, Rule, segments,
 };
 
-/// Two apps want the same requests.
+/// Two apps claim the same route.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("app `{app}` cannot have `{rule}`: app `{owner}` has it")]
 pub(crate) struct RouteConflict {
-    /// The app that was to be added.
+    /// The app to add.
     pub(crate) app: String,
-    /// What it would answer on.
+    /// The rule in conflict.
     pub(crate) rule: Rule,
-    /// The app that answers on it already.
+    /// The app that already has the rule.
     pub(crate) owner: String,
 }
 
-/// Why an app could not be added.
+/// The reasons not to add an app.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RouteError {
-    /// Another app answers there.
+    /// Another app has one of the routes.
     #[error(transparent)]
     Conflict(#[from] RouteConflict),
-    /// One of its rules is none.
+    /// One of the rules is invalid.
     #[error(transparent)]
     Rule(#[from] AppError),
-    /// An app of that name has been added.
+    /// An app of this name is already in the router.
     #[error("there are two apps `{0}`")]
     Duplicate(String),
-    /// The name of the app cannot be one segment of a path.
+    /// The name of the app is not a valid path segment.
     #[error("the app name `{0}` cannot be a segment of a path")]
     NameInPath(String),
-    /// The name of the app cannot be the first label of a host, and there is a domain.
+    /// A domain is configured and the name of the app is not a valid host label.
     #[error("the app name `{app}` cannot be part of a host: {error}")]
     NameInHost {
         /// The name.
         app: String,
-        /// What is wrong with the host that it would have.
+        /// The error in `<name>.<domain>`.
         error: HostError,
     },
 }
 
 impl<T> Router<T> {
-    /// Adds an app, which answers on `rules`, or on `/apps/<name>` when there are none, and on
-    /// `<name>.<domain>` where there is a domain.
+    /// Adds an app with its `rules`, or with `/apps/<name>` if there are none, and with
+    /// `<name>.<domain>` if there is a domain.
     ///
-    /// A rule for a host may cover some or all of another app's `<name>.<domain>`: that is no
-    /// conflict, the rule wins.
+    /// A rule for a host may cover some or all of another app's `<name>.<domain>`. This is not a
+    /// conflict: the rule takes precedence.
     ///
     /// # Errors
-    /// [`RouteError`]; the router is then as it was before.
+    /// [`RouteError`]; the router is then unchanged.
     pub(crate) fn add_app(
         &mut self,
         name: &str,
@@ -63,7 +63,7 @@ impl<T> Router<T> {
         value: T,
     ) -> Result<(), RouteError> {
         let app: Arc<str> = name.into();
-        let by_name = path_of(name)?;
+        let by_name = default_rule(name)?;
         let own = self.host_of(name)?;
         let rules = match rules {
             [] => std::slice::from_ref(&by_name),
@@ -93,7 +93,7 @@ impl<T> Router<T> {
         Ok(())
     }
 
-    /// Takes an app out; says whether it was there.
+    /// Removes an app. Returns whether it was present.
     pub(crate) fn remove_app(&mut self, name: &str) -> bool {
         let Some(routes) = self.apps.get(name).map(Arc::clone) else {
             return false;
@@ -107,7 +107,7 @@ impl<T> Router<T> {
         self.apps.remove_mut(name)
     }
 
-    /// `<name>.<domain>`, where there is a domain.
+    /// Returns `<name>.<domain>`, if there is a domain.
     fn host_of(&self, name: &str) -> Result<Option<HostName>, RouteError> {
         let Some(domain) = &self.domain else {
             return Ok(None);
@@ -119,20 +119,20 @@ impl<T> Router<T> {
         })
     }
 
-    /// Finds what stands in the way of an app before anything of it is added.
+    /// Rejects an app in conflict with others, before any of its routes is added.
     fn check(&self, app: &str, rules: &[Rule], own: Option<&HostName>) -> Result<(), RouteError> {
         if self.apps.contains_key(app) {
             return Err(RouteError::Duplicate(app.to_owned()));
         }
-        let taken = rules
+        let conflict = rules
             .iter()
             .find_map(|rule| Some((rule.clone(), self.owner(rule)?)));
-        let taken = taken.or_else(|| {
+        let conflict = conflict.or_else(|| {
             let own = own?;
             let route = self.hosts.get(own.as_str())?.own.as_ref()?;
             Some((Rule::of_host(own.clone()), route))
         });
-        match taken {
+        match conflict {
             None => Ok(()),
             Some((rule, route)) => Err(RouteError::Conflict(RouteConflict {
                 app: app.to_owned(),
@@ -157,7 +157,7 @@ impl<T> Router<T> {
         }
     }
 
-    /// Changes what answers on a host; a host on which nothing answers any more goes.
+    /// Changes the routes of a host, and removes the host if it has none left.
     fn change_host(&mut self, host: &HostName, change: impl FnOnce(&mut HostRoutes<T>)) {
         let mut routes = self.hosts.get(host.as_str()).cloned().unwrap_or_default();
         change(&mut routes);
@@ -172,24 +172,24 @@ impl<T> Router<T> {
 impl<T> PrefixTable<T> {
     fn insert(&mut self, route: Route<T>) {
         let key = route.prefix.as_bytes();
-        // An app may repeat itself.
+        // An app may list a rule twice.
         if !self.routes.contains_key(key) {
             *self.lengths.entry(key.len()).or_default() += 1;
             *self.depths.entry(segments(key)).or_default() += 1;
         }
         self.routes.insert_mut(key.into(), route);
-        self.measure();
+        self.update_bounds();
     }
 
     fn remove(&mut self, prefix: &[u8]) {
         if self.routes.remove_mut(prefix) {
-            count_out(&mut self.lengths, prefix.len());
-            count_out(&mut self.depths, segments(prefix));
-            self.measure();
+            decrement(&mut self.lengths, prefix.len());
+            decrement(&mut self.depths, segments(prefix));
+            self.update_bounds();
         }
     }
 
-    fn measure(&mut self) {
+    fn update_bounds(&mut self) {
         let largest =
             |counts: &BTreeMap<usize, usize>| counts.last_key_value().map_or(0, |(size, _)| *size);
         self.longest_bytes = largest(&self.lengths);
@@ -198,7 +198,7 @@ impl<T> PrefixTable<T> {
     }
 }
 
-fn count_out(counts: &mut BTreeMap<usize, usize>, size: usize) {
+fn decrement(counts: &mut BTreeMap<usize, usize>, size: usize) {
     if let Some(count) = counts.get_mut(&size) {
         *count -= 1;
         if *count == 0 {
@@ -270,8 +270,8 @@ impl<T> Default for HostRoutes<T> {
     }
 }
 
-/// `/apps/<name>` as a rule.
-fn path_of(name: &str) -> Result<Rule, RouteError> {
+/// Returns the rule `/apps/<name>`.
+fn default_rule(name: &str) -> Result<Rule, RouteError> {
     Rule::of_app(name)
         .ok()
         .filter(|_| !name.is_empty() && !name.contains('/'))

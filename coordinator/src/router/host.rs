@@ -1,4 +1,4 @@
-//! Host names, as rules have them and as requests bring them.
+//! Host names in rules and in requests.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,36 +7,36 @@ use std::net::Ipv6Addr;
 /// The longest host name (RFC 1035 section 2.3.4).
 const MAX_HOST_BYTES: usize = 253;
 
-/// Why a text is not the host of a rule.
+/// The reasons to reject the host of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HostError {
-    /// Nothing, or an empty label.
+    /// The text or one of its labels is empty.
     #[error("it is empty or has an empty label")]
     Empty,
-    /// A port; an app answers on every port.
+    /// It has a port; apps match on all ports.
     #[error("it has a port")]
     Port,
-    /// A character that host names do not have; other scripts are written in Punycode.
+    /// It has a character that is invalid in host names. Other scripts need Punycode.
     #[error("it has the character {0:?}")]
     Character(char),
     /// More than 253 bytes.
     #[error("it is longer than 253 bytes")]
     TooLong,
-    /// Brackets without an IPv6 address in them.
+    /// It begins with a bracket but is not an IPv6 address in brackets.
     #[error("it is not an IPv6 address in brackets")]
     Address,
 }
 
-/// A host name, an IPv4 address or an IPv6 address in brackets, in the one spelling that is
-/// compared: lower case, without a port and a trailing dot.
+/// A host name, an IPv4 address or an IPv6 address in brackets, in canonical form: lower case,
+/// without port and trailing dot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct HostName(String);
 
 impl HostName {
-    /// Reads a host name in any case, with or without a trailing dot.
+    /// Parses a host name in any case, with or without a trailing dot.
     ///
     /// # Errors
-    /// [`HostError`] when it is anything else, a name with a port included.
+    /// [`HostError`] for any other text, including a name with a port.
     pub(crate) fn parse(text: &str) -> Result<Self, HostError> {
         if text.starts_with('[') {
             let address = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
@@ -60,7 +60,7 @@ impl HostName {
         }
     }
 
-    /// The name in the spelling that is compared.
+    /// The name in canonical form.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
@@ -72,8 +72,8 @@ impl fmt::Display for HostName {
     }
 }
 
-/// The host of a request in the spelling of [`HostName`]; whatever is not a host stays something
-/// that no rule has.
+/// Converts the host of a request to the canonical form of [`HostName`]. An invalid host stays a
+/// text that no rule can have.
 pub(super) fn canonical(host: &str) -> Cow<'_, str> {
     if let Some(rest) = host.strip_prefix('[') {
         let address = rest.split_once(']').map_or(rest, |(address, _)| address);
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_of_a_rule_has_one_spelling() {
+    fn hosts_of_rules_are_canonical() {
         for (text, host) in [
             ("example.com", "example.com"),
             ("Example.COM.", "example.com"),
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_host_is_refused_with_the_reason() {
+    fn invalid_hosts_are_rejected_with_the_reason() {
         let long = "a.".repeat(127) + "a";
         for (text, error) in [
             ("", HostError::Empty),
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn case_port_and_trailing_dot_of_a_request_do_not_matter() {
+    fn case_port_and_trailing_dot_of_a_request_are_ignored() {
         for (host, expected) in [
             ("example.com", "example.com"),
             ("EXAMPLE.com.:8080", "example.com"),

@@ -1,39 +1,38 @@
-//! The path of a request as matching sees it, and the part of it that is forwarded
-//! (`request_filter`).
+//! The path of a request: normalised for matching, unchanged for forwarding (`request_filter`).
 //!
-//! Matching must see what the application will see, however a client spells it; forwarding must not
-//! change the client's bytes, because a signature or an application may depend on them. So a
-//! path is decoded and its dot segments are resolved for matching only, and a request is refused
-//! when its own bytes, read as the most lenient server would read them, lead out of the prefix.
+//! Matching must see the same path as the application, however the client encodes it. Forwarding
+//! must not change the client's bytes, because a signature or an application may depend on them. So
+//! a path is decoded and its dot segments are resolved for matching only. A request is rejected if
+//! its own bytes, interpreted by the most lenient server, lead out of the prefix.
 
 use std::borrow::Cow;
 
-/// Why a path is refused; the client is told `bad_request`.
+/// The reasons to reject a path (`bad_request`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PathError {
     /// It does not begin with `/` (RFC 9112 section 3.2.1).
     #[error("the path does not begin with '/'")]
     NoLeadingSlash,
-    /// A `%` that two hexadecimal digits do not follow (RFC 3986 section 2.1).
+    /// A `%` without two hexadecimal digits after it (RFC 3986 section 2.1).
     #[error("the path has a '%' without two hexadecimal digits")]
     BadEscape,
-    /// A NUL byte, as it is or as `%00`: servers in C end the path there.
+    /// A NUL byte, literal or as `%00`: servers written in C end the path there.
     #[error("the path has a NUL byte")]
     Nul,
-    /// It leads to the prefix, but by escaped slashes or dot segments, so that the prefix cannot be
-    /// told from the rest in the client's own bytes.
+    /// It leads to the prefix through escaped slashes or dot segments, so that the client's own
+    /// bytes cannot be split after the prefix.
     #[error("the path does not spell the prefix of the app literally")]
     NotLiteral,
-    /// What follows the prefix climbs above it.
+    /// The rest of the path climbs above the prefix.
     #[error("the path climbs out of the prefix of the app")]
     Escapes,
 }
 
-/// A path, percent-decoded once and without dot segments (RFC 3986 section 5.2.4), beside its own
-/// bytes.
+/// A path, percent-decoded once and without dot segments (RFC 3986 section 5.2.4), with its
+/// original bytes.
 ///
-/// `%2F` is a separator like `/`. Empty segments are kept, so that `/apps//x` is not `/apps/x`, and
-/// so are path parameters and backslashes. What the decoded bytes are need not be UTF-8.
+/// `%2F` is a separator like `/`. Empty segments are kept, so that `/apps//x` differs from
+/// `/apps/x`; so are path parameters and backslashes. The decoded bytes may be invalid UTF-8.
 #[derive(Debug, Clone)]
 pub(crate) struct NormalisedPath<'a> {
     raw: &'a str,
@@ -42,9 +41,9 @@ pub(crate) struct NormalisedPath<'a> {
 }
 
 impl<'a> NormalisedPath<'a> {
-    /// Reads `raw`, the path of a request without its query.
+    /// Parses `raw`, the path of a request without its query.
     ///
-    /// Allocates only where `raw` has an escape or a dot segment.
+    /// Allocates only if `raw` has an escape or a dot segment.
     ///
     /// # Errors
     /// [`PathError::NoLeadingSlash`], [`PathError::BadEscape`] and [`PathError::Nul`].
@@ -77,24 +76,24 @@ impl<'a> NormalisedPath<'a> {
         })
     }
 
-    /// The normalised path, for matching; it begins with `/`.
+    /// The normalised path for matching, which begins with `/`.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.normalised
     }
 
-    /// The client's own bytes behind `prefix`, for forwarding: empty, or beginning with `/`.
+    /// Returns the client's own bytes after `prefix`, for forwarding: empty, or beginning with `/`.
     ///
-    /// `prefix` is whole segments without a trailing `/`, as a rule has it; `""` is every path. The
-    /// check is deliberately broader than RFC 3986 and takes the least favourable reading of what
-    /// servers disagree on: `\` and `%2F` may separate or not, `..;x` may be `..` (path
-    /// parameters), and an empty segment may be no depth (merged slashes).
+    /// `prefix` consists of whole segments without a trailing `/`, as in a rule; `""` matches every
+    /// path. The check is deliberately stricter than RFC 3986: where servers disagree, it assumes
+    /// the least favourable interpretation. `\` and `%2F` may be separators or not, `..;x` may be
+    /// `..` (path parameters), and an empty segment may add no depth (merged slashes).
     ///
     /// # Errors
-    /// [`PathError::NotLiteral`] when the path does not begin with `prefix`, whose letters may be
-    /// escaped, and a literal `/` or nothing, [`PathError::Escapes`] when the rest is above
+    /// [`PathError::NotLiteral`] if the path does not begin with `prefix`, whose letters may be
+    /// escaped, followed by a literal `/` or nothing. [`PathError::Escapes`] if the rest is above
     /// `prefix` at any point.
     pub(crate) fn remainder(&self, prefix: &str) -> Result<&'a str, PathError> {
-        let rest = strip_spelled(self.raw, prefix)
+        let rest = strip_prefix(self.raw, prefix)
             .filter(|rest| rest.is_empty() || rest.starts_with('/'))
             .ok_or(PathError::NotLiteral)?;
         if self.may_climb && climbs(rest)? {
@@ -104,8 +103,8 @@ impl<'a> NormalisedPath<'a> {
     }
 }
 
-/// What follows `prefix` in `raw`, which may spell its letters by escapes, but not its slashes.
-fn strip_spelled<'a>(raw: &'a str, prefix: &str) -> Option<&'a str> {
+/// Strips `prefix` from `raw`, in which letters of the prefix may be escaped, but not slashes.
+fn strip_prefix<'a>(raw: &'a str, prefix: &str) -> Option<&'a str> {
     if let Some(rest) = raw.strip_prefix(prefix) {
         return Some(rest);
     }
@@ -129,7 +128,7 @@ fn normalise(raw: &str) -> Result<Vec<u8>, PathError> {
     let mut path = Vec::with_capacity(raw.len());
     for byte in decoded(raw) {
         let byte = byte?;
-        // A dot segment goes together with the slash that ends it.
+        // A dot segment is removed together with the slash after it.
         if byte != b'/' || !remove_dot_segment(&mut path) {
             path.push(byte);
         }
@@ -138,8 +137,8 @@ fn normalise(raw: &str) -> Result<Vec<u8>, PathError> {
     Ok(path)
 }
 
-/// Removes the last segment of `path` when it is `.`, and the one before it too when it is `..`,
-/// and says whether it did; `path` then ends with `/`.
+/// Removes the last segment of `path` if it is `.`, and the last two if it is `..`; `path` then
+/// ends with `/`. Returns whether a segment was removed.
 fn remove_dot_segment(path: &mut Vec<u8>) -> bool {
     if path.ends_with(b"/.") {
         path.pop();
@@ -155,7 +154,7 @@ fn remove_dot_segment(path: &mut Vec<u8>) -> bool {
     }
 }
 
-/// Whether a path is above where it begins at any point, in any server's reading of it.
+/// Returns whether a path climbs above its start at any point, as any server interprets it.
 fn climbs(rest: &str) -> Result<bool, PathError> {
     let mut depth = 0_usize;
     for segment in rest.split('/') {
@@ -168,17 +167,17 @@ fn climbs(rest: &str) -> Result<bool, PathError> {
     Ok(false)
 }
 
-/// Where a segment leads, in the reading that leads least far down.
+/// The effect of a segment on depth, in the interpretation that descends least.
 struct Steps {
     up: usize,
     down: bool,
 }
 
 impl Steps {
-    /// Reads what stands between two literal slashes.
+    /// Parses the bytes between two literal slashes.
     ///
-    /// To some servers `%2F` and `\` separate, to others they do not: each `..` between them is a
-    /// step up, but together they are one step down at most, and none beside a `..`.
+    /// Some servers treat `%2F` and `\` as separators, others do not. So each `..` between them is
+    /// one step up, but together they are at most one step down, and none next to a `..`.
     fn of(segment: &str) -> Result<Self, PathError> {
         let mut up = 0;
         let mut first = None;
@@ -198,11 +197,11 @@ impl Steps {
     }
 }
 
-/// What may be a segment, by the bytes of it that have been read.
+/// A possible segment, classified by the bytes read so far.
 #[derive(Default)]
 struct Piece {
     kind: Kind,
-    /// Whether its parameters have begun; some servers do not see them.
+    /// True after `;`: some servers ignore path parameters.
     ended: bool,
 }
 
@@ -229,7 +228,7 @@ impl Piece {
     }
 }
 
-/// The bytes of a path with its escapes decoded, once.
+/// Decodes the escapes of a path once.
 fn decoded(raw: &str) -> impl Iterator<Item = Result<u8, PathError>> {
     let mut bytes = raw.bytes();
     std::iter::from_fn(move || {

@@ -1,33 +1,36 @@
-//! One entry of an app's `match` list.
+//! A rule: one entry of an app's `match` list.
 
 use std::fmt;
 
 use app_proxy_api::apps::{App, AppError};
 
-use super::{HostError, HostName, is_reserved};
+use super::host::{HostError, HostName};
 
-/// Why an entry of `match` is no rule.
+/// Prefix of the coordinator's own paths on its public listeners. No app can match them.
+const RESERVED_PREFIX: &str = "/.app-proxy";
+
+/// The reasons to reject an entry of `match`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RuleError {
-    /// Neither host nor path; everything is spelt `path: /`.
+    /// Neither host nor path. A rule for all requests is `path: /`.
     #[error("a match needs a host, a path or both")]
-    Nothing,
-    /// A bad host.
+    Empty,
+    /// An invalid host.
     #[error("`{host}` is not a host: {error}")]
     Host {
         /// The host as given.
         host: String,
-        /// What is wrong with it.
+        /// The error.
         error: HostError,
     },
     /// A path that does not begin with `/`.
     #[error("the path `{0}` does not begin with '/'")]
     NoLeadingSlash(String),
-    /// A path with a segment that is empty, `.` or `..`; no request ever has it.
+    /// A path with a segment that is empty, `.` or `..`. No request matches it.
     #[error("the path `{0}` has a segment that is empty, '.' or '..'")]
     Segment(String),
-    /// A path with a character that requests have only as an escape, or an escape: a prefix is
-    /// compared with the client's own bytes.
+    /// A path with an escape, or with a character that clients escape: prefixes are compared with
+    /// the client's own bytes.
     #[error("the path `{path}` has the character {character:?}")]
     Character {
         /// The path as given.
@@ -35,28 +38,28 @@ pub(crate) enum RuleError {
         /// The first such character.
         character: char,
     },
-    /// A path that the coordinator keeps for itself.
+    /// A path below the coordinator's own prefix.
     #[error("the path `{0}` is reserved")]
     Reserved(String),
 }
 
-/// A host, a path prefix, or both, that an app answers on.
+/// A host, a path prefix or both, which route requests to an app.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Rule {
     host: Option<HostName>,
-    /// Without a trailing `/`; empty for every path.
+    /// Without a trailing `/`; empty if the rule matches every path.
     prefix: String,
 }
 
 impl Rule {
-    /// Reads an entry of `match`. The `path` is a prefix of whole segments, with or without a
-    /// trailing `/`; `/`, and none, are every path.
+    /// Validates an entry of `match`. The `path` is a prefix of whole segments, with or without a
+    /// trailing `/`. `/` or no path matches every path.
     ///
     /// # Errors
-    /// [`RuleError`] when the entry is empty, or no request could match it, or none should.
+    /// [`RuleError`] if the entry is empty, reserved, or if no request could match it.
     pub(crate) fn new(host: Option<&str>, path: Option<&str>) -> Result<Self, RuleError> {
         if host.is_none() && path.is_none() {
-            return Err(RuleError::Nothing);
+            return Err(RuleError::Empty);
         }
         let host = host.map(parse_host).transpose()?;
         let prefix = path.map(parse_prefix).transpose()?.unwrap_or_default();
@@ -66,12 +69,12 @@ impl Rule {
         })
     }
 
-    /// The rule of an app that has none: `/apps/<name>` on every host.
+    /// The default rule of an app: `/apps/<name>` on every host.
     pub(super) fn of_app(name: &str) -> Result<Self, RuleError> {
         Self::new(None, Some(&format!("/apps/{name}")))
     }
 
-    /// The rule that is all of a host.
+    /// The rule for all paths of a host.
     pub(super) fn of_host(host: HostName) -> Self {
         Self {
             host: Some(host),
@@ -79,21 +82,21 @@ impl Rule {
         }
     }
 
-    /// The host, where it matters.
+    /// The host, if the rule is limited to one.
     pub(crate) fn host(&self) -> Option<&HostName> {
         self.host.as_ref()
     }
 
-    /// The path prefix without a trailing `/`; empty for every path.
+    /// The path prefix without a trailing `/`; empty if the rule matches every path.
     pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }
 }
 
-/// An app's rules as the router takes them.
+/// Validates the `match` list of an app.
 ///
 /// # Errors
-/// Which of them is none, and why.
+/// The invalid field and the reason.
 pub(crate) fn rules(app: &App) -> Result<Vec<Rule>, AppError> {
     let rule = |(index, rule): (usize, &app_proxy_api::apps::MatchRule)| {
         Rule::new(rule.host.as_deref(), rule.path.as_deref()).map_err(|error| {
@@ -152,8 +155,14 @@ fn parse_prefix(path: &str) -> Result<&str, RuleError> {
     Ok(prefix)
 }
 
-/// Whether clients send `c` in a path as it is (`pchar` of RFC 3986 section 3.3, and `/`). `;` is
-/// not taken for it, because servers cut segments there.
+/// Returns whether a path is one of the coordinator's own.
+pub(super) fn is_reserved(path: &[u8]) -> bool {
+    path.strip_prefix(RESERVED_PREFIX.as_bytes())
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+/// Returns whether clients send `c` unescaped in a path (`pchar` of RFC 3986 section 3.3, and `/`).
+/// `;` is excluded, because some servers cut segments there.
 fn is_literal(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-._~!$&'()*+,=:@/".contains(c)
 }
@@ -168,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_is_whole_segments_without_a_trailing_slash() {
+    fn prefixes_are_whole_segments_without_a_trailing_slash() {
         for (path, expected) in [
             ("/", ""),
             ("/a", "/a"),
@@ -182,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_no_request_should_match_is_refused() {
+    fn paths_that_no_request_can_match_are_rejected() {
         for path in ["/a//b", "//", "//a", "/a//", "/./a", "/a/.."] {
             assert_eq!(prefix(path), Err(RuleError::Segment(path.into())));
         }
@@ -200,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_rule_needs_a_host_or_a_path() {
-        assert_eq!(Rule::new(None, None), Err(RuleError::Nothing));
+        assert_eq!(Rule::new(None, None), Err(RuleError::Empty));
         assert_eq!(
             Rule::new(Some("a:80"), None).unwrap_err().to_string(),
             "`a:80` is not a host: it has a port"

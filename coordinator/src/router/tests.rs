@@ -1,10 +1,12 @@
-//! Tests of the router: the order of the rules by name, and a property against a linear search.
+//! Tests of precedence, redirects, conflicts and removal.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Apps by name and `match` list, each with its name as the value.
+mod linear_search;
+
+/// Builds a router of apps given by name and rules; the value of each app is its name.
 fn router(domain: Option<&str>, apps: &[(&'static str, &[Rule])]) -> Router<&'static str> {
     let mut router = Router::new(domain.map(|domain| HostName::parse(domain).unwrap()));
     for (name, rules) in apps {
@@ -25,7 +27,7 @@ fn host(host: &str) -> Rule {
     rule(Some(host), None)
 }
 
-/// The app, its prefix and the remainder of a lookup that finds.
+/// Returns app, prefix and remainder of a successful lookup.
 fn found<'a>(
     router: &'a Router<&'static str>,
     host: &str,
@@ -42,7 +44,7 @@ fn found<'a>(
 }
 
 #[test]
-fn an_app_without_rules_answers_on_its_name() {
+fn apps_without_rules_match_their_name() {
     let router = router(None, &[("jupyter", &[]), ("jupyterlab", &[])]);
     assert_eq!(
         found(&router, "any", "/apps/jupyter/api"),
@@ -65,7 +67,7 @@ fn an_app_without_rules_answers_on_its_name() {
 }
 
 #[test]
-fn an_app_with_rules_answers_on_them_only() {
+fn apps_with_rules_match_only_these() {
     let router = router(None, &[("a", &[path("/one"), path("/two/")])]);
     assert_eq!(found(&router, "", "/one/x"), Some(("a", "/one", "/x")));
     assert_eq!(found(&router, "", "/two/x"), Some(("a", "/two", "/x")));
@@ -112,7 +114,7 @@ fn a_host_rule_beats_the_domain_and_the_domain_beats_a_path() {
 }
 
 #[test]
-fn a_host_whose_rules_do_not_fit_the_path_falls_through() {
+fn a_host_without_a_matching_path_falls_through() {
     let apps: &[(_, &[Rule])] = &[
         ("a", &[rule(Some("h.test"), Some("/a"))]),
         ("b", &[path("/b")]),
@@ -125,7 +127,7 @@ fn a_host_whose_rules_do_not_fit_the_path_falls_through() {
 }
 
 #[test]
-fn case_port_and_dot_of_the_host_do_not_matter() {
+fn case_port_and_trailing_dot_of_the_host_are_ignored() {
     let router = router(None, &[("a", &[host("H.Test")]), ("six", &[host("[::1]")])]);
     for (host, app) in [
         ("h.test", "a"),
@@ -162,7 +164,7 @@ fn a_rule_for_all_paths_never_redirects() {
 }
 
 #[test]
-fn a_path_that_leads_out_of_its_prefix_is_refused() {
+fn paths_that_lead_out_of_their_prefix_are_rejected() {
     let router = router(None, &[("a", &[]), ("b", &[]), ("all", &[host("h.test")])]);
     for (host, path, error) in [
         ("", "/apps/a/../b/x", PathError::NotLiteral),
@@ -183,7 +185,7 @@ fn a_path_that_leads_out_of_its_prefix_is_refused() {
 }
 
 #[test]
-fn what_the_coordinator_keeps_for_itself_is_no_apps() {
+fn reserved_paths_match_no_app() {
     let router = router(None, &[("all", &[path("/")])]);
     for path in [
         "/.app-proxy",
@@ -197,7 +199,7 @@ fn what_the_coordinator_keeps_for_itself_is_no_apps() {
 }
 
 #[test]
-fn two_apps_cannot_have_the_same_match() {
+fn two_apps_cannot_have_the_same_rule() {
     let domain = HostName::parse("d.test").unwrap();
     let mut router = Router::new(Some(domain));
     router.add_app("a", &[], ()).unwrap();
@@ -223,7 +225,7 @@ fn two_apps_cannot_have_the_same_match() {
         );
         assert_eq!(conflict.rule.to_string(), text);
     }
-    // What was refused has left nothing behind, and an app may repeat itself.
+    // A rejected app leaves no routes behind, and an app may list a rule twice.
     router
         .add_app("c", &[path("/free"), path("/free/")], ())
         .unwrap();
@@ -232,7 +234,7 @@ fn two_apps_cannot_have_the_same_match() {
 }
 
 #[test]
-fn an_app_name_that_no_path_or_host_can_have_is_refused() {
+fn app_names_that_are_invalid_in_paths_or_hosts_are_rejected() {
     let mut router = Router::new(None);
     for name in ["", "a/b", "a/", "..", "a b", "a%20b", "é"] {
         let error = RouteError::NameInPath(name.into());
@@ -247,7 +249,7 @@ fn an_app_name_that_no_path_or_host_can_have_is_refused() {
 }
 
 #[test]
-fn a_hundred_thousand_apps_are_told_apart() {
+fn a_hundred_thousand_apps_are_distinguished() {
     let mut router = Router::new(None);
     for number in 0..100_000 {
         router
@@ -264,7 +266,7 @@ fn a_hundred_thousand_apps_are_told_apart() {
 }
 
 #[test]
-fn what_an_app_answered_on_is_free_again_once_it_is_gone() {
+fn routes_of_a_removed_app_can_be_reused() {
     let mut router = Router::new(Some(HostName::parse("d.test").unwrap()));
     router
         .add_app("a", &[path("/x"), rule(Some("h.test"), Some("/y/z"))], "a")
@@ -287,117 +289,9 @@ fn what_an_app_answered_on_is_free_again_once_it_is_gone() {
     );
 }
 
-/// The rules, searched one by one.
-struct Linear {
-    domain: Option<String>,
-    rules: Vec<(usize, Rule)>,
-    names: Vec<(usize, String)>,
-}
-
-impl Linear {
-    /// The app and the prefix for a host in its one spelling and a normalised path.
-    fn find(&self, host: &str, path: &[u8]) -> Option<(usize, &str)> {
-        let of_host = |rule: &Rule| rule.host().is_some_and(|own| own.as_str() == host);
-        let own = self.names.iter().find(|(_, name)| {
-            let domain = self.domain.as_ref();
-            domain.is_some_and(|domain| host == format!("{name}.{domain}"))
-        });
-        self.longest(path, of_host)
-            .or_else(|| own.map(|(app, _)| (*app, "")))
-            .or_else(|| self.longest(path, |rule| rule.host().is_none()))
-    }
-
-    fn longest(&self, path: &[u8], level: impl Fn(&Rule) -> bool) -> Option<(usize, &str)> {
-        let fits = |rule: &Rule| {
-            let rest = path.strip_prefix(rule.prefix().as_bytes());
-            level(rule) && rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-        };
-        self.rules
-            .iter()
-            .filter(|(_, rule)| fits(rule))
-            .max_by_key(|(_, rule)| rule.prefix().len())
-            .map(|(app, rule)| (*app, rule.prefix()))
-    }
-}
-
-fn hosts() -> impl Strategy<Value = &'static str> {
-    prop::sample::select(vec![
-        "h.test",
-        "i.test",
-        "app0.d.test",
-        "app1.d.test",
-        "[::1]",
-    ])
-}
-
-fn rules() -> impl Strategy<Value = Rule> {
-    let path = "(/[ab]{1,2}){1,4}/?|/|/apps/app[0-3]";
-    (prop::option::of(hosts()), path).prop_map(|(host, path)| rule(host, Some(&path)))
-}
-
 proptest! {
     #[test]
-    fn a_lookup_finds_what_a_linear_search_finds(
-        domain in prop::option::of(Just("d.test")),
-        apps in prop::collection::vec(prop::collection::vec(rules(), 0..4), 0..6),
-        requests in prop::collection::vec(
-            (hosts(), "(/(a|b|aa|ab|apps|app0|app1|app2|\\.\\.|%61)?){0,6}"),
-            1..20,
-        ),
-        gone in prop::collection::vec(any::<bool>(), 6),
-    ) {
-        let mut router = Router::new(domain.map(|domain| HostName::parse(domain).unwrap()));
-        let mut linear = Linear {
-            domain: domain.map(str::to_owned),
-            rules: Vec::new(),
-            names: Vec::new(),
-        };
-        for (app, rules) in apps.iter().enumerate() {
-            let name = format!("app{app}");
-            if router.add_app(&name, rules, app).is_err() {
-                continue;
-            }
-            linear.names.push((app, name.clone()));
-            if rules.is_empty() {
-                linear.rules.push((app, path(&format!("/apps/{name}"))));
-            }
-            linear.rules.extend(rules.iter().map(|rule| (app, rule.clone())));
-        }
-            for app in (0..apps.len()).filter(|app| gone[*app]) {
-            let was_there = linear.names.iter().any(|(own, _)| *own == app);
-            prop_assert_eq!(router.remove_app(&format!("app{app}")), was_there);
-            linear.names.retain(|(own, _)| *own != app);
-            linear.rules.retain(|(own, _)| *own != app);
-        }
-        for (host, raw) in requests {
-            let lookup = router.lookup(host, &raw);
-            let Ok(normalised) = NormalisedPath::parse(&raw) else {
-                prop_assert!(matches!(lookup, Lookup::Refused(_)));
-                continue;
-            };
-            match linear.find(host, normalised.as_bytes()) {
-                None => prop_assert_eq!(lookup, Lookup::NotFound),
-                Some((app, prefix)) => match (lookup, normalised.remainder(prefix)) {
-                    (Lookup::Refused(error), expected) => prop_assert_eq!(Err(error), expected),
-                    (Lookup::Found(found), Ok(rest)) => {
-                        prop_assert_eq!((*found.value, found.prefix), (app, prefix));
-                        prop_assert_eq!(found.remainder, rest);
-                        prop_assert!(!rest.is_empty());
-                    }
-                    (Lookup::RedirectToSlash(found), Ok("")) => {
-                        prop_assert_eq!((*found.value, found.prefix), (app, prefix));
-                        prop_assert_eq!(prefix.as_bytes(), normalised.as_bytes());
-                    }
-                    (lookup, expected) => {
-                        return Err(TestCaseError::fail(format!("{lookup:?}, not {expected:?}")));
-                    }
-                },
-            }
-        }
-    }
-
-    #[test]
-    fn any_host_and_path_are_answered(host in "\\PC*", path in "/?\\PC*") {
+    fn any_host_and_path_are_handled(host in "\\PC*", path in "/?\\PC*") {
         let router = router(Some("d.test"), &[("a", &[]), ("all", &[self::path("/")])]);
         if let Lookup::Found(found) = router.lookup(&host, &path) {
             prop_assert_eq!(format!("{}{}", found.prefix, found.remainder), path);

@@ -1,4 +1,4 @@
-//! Tests of path normalisation: examples by name, and properties over hostile paths.
+//! Tests of path normalisation: examples, and properties over hostile paths.
 
 use proptest::prelude::*;
 
@@ -56,7 +56,7 @@ fn bytes_that_are_not_utf8_are_kept() {
 }
 
 #[test]
-fn a_path_that_no_server_should_see_is_refused() {
+fn invalid_paths_are_rejected() {
     for (raw, error) in [
         ("", PathError::NoLeadingSlash),
         ("*", PathError::NoLeadingSlash),
@@ -88,7 +88,7 @@ fn an_ordinary_path_is_not_copied() {
 }
 
 #[test]
-fn the_remainder_is_the_clients_own_bytes() {
+fn the_remainder_is_the_bytes_of_the_client() {
     for (raw, rest) in [
         ("/apps/jupyter", ""),
         ("/apps/jupyter/", "/"),
@@ -104,7 +104,7 @@ fn the_remainder_is_the_clients_own_bytes() {
 }
 
 #[test]
-fn a_prefix_may_be_spelled_by_escapes() {
+fn letters_of_a_prefix_may_be_escaped() {
     for raw in [
         "/apps/%6aupyter/x%20y",
         "/%61pps/jupyter/x%20y",
@@ -123,7 +123,7 @@ fn a_prefix_may_be_spelled_by_escapes() {
 }
 
 #[test]
-fn a_prefix_whose_slashes_are_not_literal_is_refused() {
+fn prefixes_with_escaped_slashes_are_rejected() {
     for raw in [
         "/apps%2Fjupyter/x",
         "/apps/jupyter%2Fx",
@@ -138,7 +138,7 @@ fn a_prefix_whose_slashes_are_not_literal_is_refused() {
 }
 
 #[test]
-fn a_rest_that_climbs_out_of_the_prefix_is_refused() {
+fn remainders_that_climb_out_of_the_prefix_are_rejected() {
     for rest in [
         "/..",
         "/../other",
@@ -171,7 +171,7 @@ fn a_rest_that_climbs_out_of_the_prefix_is_refused() {
     }
 }
 
-/// Paths made of what attacks are made of.
+/// Paths composed of the fragments that attacks use.
 fn hostile() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "/", "/", "/", "a", "b", ".", "..", "%2e", "%2E", "%2f", "%5C", "\\", ";", "%3b", "%",
@@ -180,15 +180,15 @@ fn hostile() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..24).prop_map(|pieces| format!("/{}", pieces.concat()))
 }
 
-/// Whether `path` is `prefix` or below it.
+/// Returns whether `path` is `prefix` or below it.
 fn is_below(path: &[u8], prefix: &str) -> bool {
     path.strip_prefix(prefix.as_bytes())
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
-/// What one server does and another does not.
+/// One server's interpretation of ambiguous paths.
 #[derive(Debug, Clone, Copy)]
-struct Reading {
+struct Interpretation {
     backslash_separates: bool,
     escaped_slash_separates: bool,
     escaped_dot_is_a_dot: bool,
@@ -196,7 +196,7 @@ struct Reading {
     slashes_are_merged: bool,
 }
 
-impl Reading {
+impl Interpretation {
     fn all() -> impl Iterator<Item = Self> {
         (0_u8..32).map(|bits| Self {
             backslash_separates: bits & 1 != 0,
@@ -239,7 +239,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2048))]
 
     #[test]
-    fn any_string_is_read_or_refused(raw in "\\PC*", prefix in "(/[a-c]{1,2}){0,3}") {
+    fn any_string_is_accepted_or_rejected(raw in "\\PC*", prefix in "(/[a-c]{1,2}){0,3}") {
         if let Ok(path) = NormalisedPath::parse(&raw) {
             let _ = path.remainder(&prefix);
         }
@@ -255,7 +255,7 @@ proptest! {
     }
 
     #[test]
-    fn an_accepted_path_stays_below_its_prefix_in_every_reading(
+    fn an_accepted_path_stays_below_its_prefix_in_every_interpretation(
         prefix in "(/[ab]){0,3}",
         rest in hostile(),
     ) {
@@ -265,21 +265,22 @@ proptest! {
         {
             prop_assert_eq!(remainder, &rest);
             prop_assert!(is_below(path.as_bytes(), &prefix));
-            for reading in Reading::all() {
-                prop_assert!(!reading.climbs(&rest), "{:?}", reading);
+            for interpretation in Interpretation::all() {
+                prop_assert!(!interpretation.climbs(&rest), "{:?}", interpretation);
             }
         }
     }
 
     #[test]
-    fn a_path_without_tricks_is_refused_only_when_it_climbs(
+    fn plain_paths_are_rejected_only_if_they_climb(
         rest in "(/(a|b|\\.|\\.\\.|%2e%2E)){0,12}",
     ) {
         let plain = rest.replace("%2e%2E", "..");
-        let climbs = Reading::all().next().unwrap().climbs(&plain);
+        let climbs = Interpretation::all().next().unwrap().climbs(&plain);
         let raw = format!("/p{rest}");
         let remainder = NormalisedPath::parse(&raw).unwrap().remainder("/p");
-        prop_assert_eq!(remainder, if climbs { Err(PathError::Escapes) } else { Ok(rest.as_str()) });
+        let expected = if climbs { Err(PathError::Escapes) } else { Ok(rest.as_str()) };
+        prop_assert_eq!(remainder, expected);
     }
 
     #[test]
