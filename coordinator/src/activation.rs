@@ -1,6 +1,7 @@
-//! Apps that come and go: the last use of each app, the notice that an app is idle, and the start
-//! of an app that a request needs and that has no endpoint.
+//! Starting and stopping apps through their schedulers: the last use of each app, the event that an
+//! app is idle, and the event that a request needs an app without endpoints.
 
-pub mod event;
-pub mod idle;
-pub mod wake;
+pub(crate) mod activator;
+pub(crate) mod idle;
+
+pub(crate) mod event;

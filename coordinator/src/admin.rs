@@ -30,38 +30,42 @@ use crate::pool::Pool;
 use crate::sessions::Sessions;
 use app_proxy_store::{Store, StoreError};
 
-pub use apps::ListCache;
-pub use openapi::description;
+pub(crate) use apps::ListCache;
 
 /// Largest body of a call, in bytes.
 const LARGEST_BODY: usize = 1 << 20;
 
 /// What the API shows and changes.
 #[derive(Clone)]
-pub struct AdminState {
+pub(crate) struct AdminState {
     /// Apps.
-    pub apps: Arc<Apps>,
+    pub(crate) apps: Arc<Apps>,
     /// Changes them.
-    pub editor: Editor,
+    pub(crate) editor: Editor,
     /// Answers to those who follow them.
-    pub lists: ListCache,
+    pub(crate) lists: ListCache,
     /// Workers.
-    pub pool: Arc<Pool>,
+    pub(crate) pool: Arc<Pool>,
     /// Sessions.
-    pub sessions: Arc<Sessions>,
+    pub(crate) sessions: Arc<Sessions>,
     /// What survives a restart.
-    pub store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Store>,
     /// Tells a poll that waits when the daemon ends.
-    pub drain: Drain,
+    pub(crate) drain: Drain,
     /// The access log.
-    pub log: AccessLog,
+    pub(crate) log: AccessLog,
     /// Shows workers that a coordinator asks.
-    pub worker_token: HeaderValue,
+    pub(crate) worker_token: HeaderValue,
 }
 
 /// The router of the admin listener. `admin` is the API's token; with `worker` a worker follows the
 /// app table, registers and leaves.
-pub fn router(state: AdminState, hop: &Arc<HopServices>, admin: Token, worker: Token) -> Router {
+pub(crate) fn router(
+    state: AdminState,
+    hop: &Arc<HopServices>,
+    admin: Token,
+    worker: Token,
+) -> Router {
     let pool = Arc::clone(&state.pool);
     let ready = Arc::new(move || pool.ready().map_err(str::to_owned));
     let token = |tokens: &[Token]| from_fn_with_state(Arc::<[Token]>::from(tokens), require_token);

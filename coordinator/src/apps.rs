@@ -23,7 +23,7 @@ use rpds::HashTrieMapSync;
 use tokio::sync::watch;
 
 use crate::apps::usage::Usage;
-use crate::clock::Now;
+use crate::clock::Moment;
 use crate::router::{HostName, RouteError, Router, rules};
 
 /// An app with what each of its requests needs, made once.
@@ -59,12 +59,12 @@ impl RoutedApp {
         let (was, is) = (&before.stored.app, &self.stored.app);
         let runs_elsewhere = was.endpoints != is.endpoints;
         if runs_elsewhere {
-            self.usage.renewed(Now::read());
+            self.usage.restart_idle_period(Moment::now());
         }
         // In a table that is the file's alone, an app keeps its revision when the file changes.
         if before.stored.revision == self.stored.revision && (runs_elsewhere || was.wake != is.wake)
         {
-            self.usage.may_be_asked_again();
+            self.usage.reset_activation();
         }
     }
 
@@ -82,7 +82,7 @@ impl RoutedApp {
             .map(|before| before.streams.clone())
             .unwrap_or_default();
         let usage = before.map_or_else(
-            || Arc::new(Usage::new(Now::read())),
+            || Arc::new(Usage::new(Moment::now())),
             |before| Arc::clone(&before.usage),
         );
         Self {

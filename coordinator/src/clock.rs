@@ -1,28 +1,28 @@
-//! Time: milliseconds since 1970, as records and the store hold it, and the monotonic clock beside
-//! it.
+//! The time of day in milliseconds since 1970, as records and the store keep it, and moments that
+//! can be compared although somebody sets the clock.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// One moment on both clocks.
+/// One moment, on the wall clock and on the monotonic clock.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Now {
-    /// Wall clock, in milliseconds since 1970.
+pub(crate) struct Moment {
+    /// Milliseconds since 1970.
     pub(crate) ms: u64,
-    /// Monotonic clock.
+    /// The same moment on the monotonic clock.
     pub(crate) at: Instant,
 }
 
-impl Now {
+impl Moment {
     /// Reads both clocks.
     #[must_use]
-    pub(crate) fn read() -> Self {
+    pub(crate) fn now() -> Self {
         Self {
             ms: now_ms(),
             at: Instant::now(),
         }
     }
 
-    /// Converts `ms` of the wall clock to the monotonic clock; a time in the future becomes now.
+    /// Converts `ms` to the monotonic clock. A time after this moment becomes this moment.
     pub(crate) fn instant_of(&self, ms: u64) -> Instant {
         self.at
             .checked_sub(Duration::from_millis(self.ms.saturating_sub(ms)))
@@ -30,7 +30,7 @@ impl Now {
     }
 }
 
-/// Returns the time in milliseconds since 1970.
+/// Returns the current time in milliseconds since 1970.
 #[must_use]
 pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now()
@@ -39,7 +39,7 @@ pub(crate) fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Formats a time in milliseconds since 1970 as RFC 3339, as the API does.
+/// Formats a time in milliseconds since 1970 as the API writes it, by RFC 3339.
 #[must_use]
 pub(crate) fn rfc3339(ms: u64) -> String {
     app_proxy_hop::observe::access_log::timestamp(UNIX_EPOCH + Duration::from_millis(ms))

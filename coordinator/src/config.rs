@@ -76,28 +76,28 @@ fn default_worker_token_file() -> PathBuf {
 /// One public listener.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ListenerSection {
+pub(crate) struct ListenerSection {
     /// Where it listens.
-    pub address: Address,
+    pub(crate) address: Address,
     /// Whether it speaks HTTP/2 without TLS, beside HTTP/1.1.
     #[serde(default)]
-    pub h2c: bool,
+    pub(crate) h2c: bool,
 }
 
 /// `sessions`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct SessionsSection {
+pub(crate) struct SessionsSection {
     /// The cookie's name.
-    pub cookie: String,
+    pub(crate) cookie: String,
     /// The header that takes the cookie's place for clients without cookies.
-    pub header: String,
+    pub(crate) header: String,
     /// How long an unused session is remembered.
-    pub ttl: Period,
+    pub(crate) ttl: Period,
     /// Bound of the table.
-    pub max: u64,
+    pub(crate) max: u64,
     /// Holds the key of the cookies' MAC.
-    pub secret_file: PathBuf,
+    pub(crate) secret_file: PathBuf,
 }
 
 impl Default for SessionsSection {
@@ -115,9 +115,9 @@ impl Default for SessionsSection {
 /// `webhooks`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct WebhooksSection {
+pub(crate) struct WebhooksSection {
     /// Holds the key that webhooks are signed with.
-    pub secret_file: PathBuf,
+    pub(crate) secret_file: PathBuf,
 }
 
 impl Default for WebhooksSection {
@@ -131,17 +131,17 @@ impl Default for WebhooksSection {
 /// `store`: what survives a restart.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct StoreSection {
+pub(crate) struct StoreSection {
     /// Where it is.
-    pub kind: StoreKind,
+    pub(crate) kind: StoreKind,
     /// The file of `sqlite`.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 /// Where state is that must survive a restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum StoreKind {
+pub(crate) enum StoreKind {
     /// In one file.
     #[default]
     Sqlite,
@@ -161,17 +161,17 @@ impl Default for StoreSection {
 /// One fixed worker of the pool.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct WorkerSection {
+pub(crate) struct WorkerSection {
     /// Its name.
-    pub id: String,
+    pub(crate) id: String,
     /// Where its proxy listens.
-    pub address: Address,
+    pub(crate) address: Address,
     /// Its share of new sessions.
     #[serde(default = "one")]
-    pub weight: u16,
+    pub(crate) weight: u16,
     /// What apps may ask for by `pool`.
     #[serde(default)]
-    pub labels: Labels,
+    pub(crate) labels: Labels,
 }
 
 const fn one() -> u16 {
@@ -181,16 +181,16 @@ const fn one() -> u16 {
 /// `registration`: workers that join by themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct RegistrationSection {
+pub(crate) struct RegistrationSection {
     /// For how long a registration holds unless it is renewed, where the worker does not say it.
-    pub lease: Period,
+    pub(crate) lease: Period,
 }
 
 impl RegistrationSection {
     /// Shortest lease.
-    pub const SHORTEST: Duration = Duration::from_millis(100);
+    pub(crate) const SHORTEST: Duration = Duration::from_millis(100);
     /// Longest lease.
-    pub const LONGEST: Duration = Duration::from_secs(3600);
+    pub(crate) const LONGEST: Duration = Duration::from_secs(3600);
 }
 
 impl Default for RegistrationSection {
@@ -204,15 +204,15 @@ impl Default for RegistrationSection {
 /// `health_check`.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct HealthCheckSection {
+pub(crate) struct HealthCheckSection {
     /// Pause between two rounds.
-    pub interval: Period,
+    pub(crate) interval: Period,
     /// How long a worker has to answer.
-    pub timeout: Period,
+    pub(crate) timeout: Period,
     /// Answers in a row that make a worker healthy again.
-    pub healthy_after: usize,
+    pub(crate) healthy_after: usize,
     /// Failures in a row that take it out.
-    pub unhealthy_after: usize,
+    pub(crate) unhealthy_after: usize,
 }
 
 impl Default for HealthCheckSection {
@@ -230,51 +230,51 @@ impl Default for HealthCheckSection {
 #[derive(Debug)]
 pub struct Config {
     /// The file, for faults that are found later.
-    pub file: ConfigFile,
+    pub(crate) file: ConfigFile,
     /// Pingora's part.
-    pub server: ServerConf,
+    pub(crate) server: ServerConf,
     /// Where clients connect.
-    pub listeners: Vec<ListenerSection>,
+    pub(crate) listeners: Vec<ListenerSection>,
     /// The admin listener.
-    pub admin: Address,
+    pub(crate) admin: Address,
     /// Holds the admin API's token.
-    pub admin_token_file: PathBuf,
+    pub(crate) admin_token_file: PathBuf,
     /// Below which each app has a host of its own.
-    pub domain: Option<HostName>,
+    pub(crate) domain: Option<HostName>,
     /// Whose forwarded headers are believed.
-    pub trusted_proxies: Vec<IpNet>,
+    pub(crate) trusted_proxies: Vec<IpNet>,
     /// How requests are identified.
-    pub request_id: RequestIdSection,
+    pub(crate) request_id: RequestIdSection,
     /// How sessions are kept.
-    pub sessions: SessionsSection,
+    pub(crate) sessions: SessionsSection,
     /// The header that takes the cookie's place.
-    pub session_header: HeaderName,
+    pub(crate) session_header: HeaderName,
     /// What survives a restart.
-    pub store: StoreSection,
+    pub(crate) store: StoreSection,
     /// Holds the token between the tiers.
-    pub worker_token_file: PathBuf,
+    pub(crate) worker_token_file: PathBuf,
     /// The pool.
-    pub workers: Vec<WorkerSection>,
+    pub(crate) workers: Vec<WorkerSection>,
     /// How long workers stay that have joined by themselves.
-    pub registration: RegistrationSection,
+    pub(crate) registration: RegistrationSection,
     /// How the pool is checked.
-    pub health_check: HealthCheckSection,
+    pub(crate) health_check: HealthCheckSection,
     /// How long the tier waits.
-    pub timeouts: TimeoutsSection,
+    pub(crate) timeouts: TimeoutsSection,
     /// What it refuses.
-    pub limits: LimitsSection,
+    pub(crate) limits: LimitsSection,
     /// How it ends.
-    pub drain: DrainSection,
+    pub(crate) drain: DrainSection,
     /// Where requests are logged.
-    pub access_log: AccessLogSection,
+    pub(crate) access_log: AccessLogSection,
     /// What diagnostics are logged.
-    pub log_level: LogFilter,
+    pub(crate) log_level: LogFilter,
     /// What it does with WebSockets.
-    pub websocket: WebSocketSection,
+    pub(crate) websocket: WebSocketSection,
     /// How schedulers are told.
-    pub webhooks: WebhooksSection,
+    pub(crate) webhooks: WebhooksSection,
     /// The apps of the file.
-    pub apps: Vec<App>,
+    pub(crate) apps: Vec<App>,
 }
 
 impl Config {
@@ -450,18 +450,18 @@ fn check_apps(
 
 /// A list of networks that addresses are looked up in.
 #[derive(Clone, Debug)]
-pub struct Networks(Arc<[IpNet]>);
+pub(crate) struct Networks(Arc<[IpNet]>);
 
 impl Networks {
     /// The networks of a configuration.
     #[must_use]
-    pub fn new(networks: &[IpNet]) -> Self {
+    pub(crate) fn new(networks: &[IpNet]) -> Self {
         Self(networks.into())
     }
 
     /// Whether one of them has the address; an IPv4 address in IPv6 form is the IPv4 address.
     #[must_use]
-    pub fn contains(&self, address: std::net::IpAddr) -> bool {
+    pub(crate) fn contains(&self, address: std::net::IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }

@@ -25,8 +25,8 @@ use pingora::services::ServiceHandle;
 use pingora::services::background::background_service;
 use pingora::services::listening::Service;
 
+use crate::activation::activator::Activator;
 use crate::activation::idle::IdleWatch;
-use crate::activation::wake::Activator;
 use crate::admin::{self, AdminState};
 use crate::apps::Apps;
 use crate::apps::editor::Editor;
@@ -104,7 +104,7 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
         apps: Arc::new(Apps::new(snapshot)),
         sessions: Arc::new(sessions),
         pool,
-        waker: Activator::new(outbox.clone(), table.clone()),
+        activator: Activator::new(outbox.clone(), table.clone()),
         trusted_proxies: ArcSwap::from_pointee(Networks::new(&config.trusted_proxies)),
         forwarder: forwarder(&config, &secrets)?,
         connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(

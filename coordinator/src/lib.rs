@@ -6,19 +6,19 @@
 pub(crate) mod clock;
 pub mod config;
 pub mod daemon;
-pub mod reload;
+pub(crate) mod reload;
 
 pub mod request;
 
-pub mod activation;
+pub(crate) mod activation;
 pub(crate) mod apps;
 pub(crate) mod pool;
 pub(crate) mod router;
 pub(crate) mod sessions;
-pub mod webhooks;
+pub(crate) mod webhooks;
 
-pub mod admin;
-pub mod state;
+pub(crate) mod admin;
+pub(crate) mod state;
 
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

@@ -17,7 +17,7 @@ use crate::pool::{PoolError, Resolved};
 use crate::request::proxy::Coordinator;
 
 /// Reloads a coordinator.
-pub struct CoordinatorReload {
+pub(crate) struct CoordinatorReload {
     file: ConfigPath,
     /// The file as the coordinator was started with it, with what reloads have applied since.
     running: Mutex<Config>,
@@ -46,7 +46,7 @@ enum ReloadError {
 impl CoordinatorReload {
     /// Reloads `file`, of which `running` was read at the start.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         file: ConfigPath,
         running: Config,
         coordinator: Arc<Coordinator>,

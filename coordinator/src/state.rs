@@ -2,6 +2,6 @@
 //! the store and with other processes from then on.
 
 pub(crate) mod initial;
-pub mod journal;
-pub mod reconciliation;
-pub mod service;
+pub(crate) mod journal;
+pub(crate) mod reconciliation;
+pub(crate) mod service;

@@ -17,17 +17,17 @@ use http::HeaderName;
 use log::warn;
 use tokio::sync::mpsc;
 
-use crate::clock::Now;
+use crate::clock::now_ms;
 use app_proxy_store::{Store, StoredWebhook};
 
-pub use delivery::Delivery;
-pub use sign::{KeyError, SigningKey};
+pub(crate) use delivery::Delivery;
+pub(crate) use sign::SigningKey;
 
 use courier::Courier;
 
 /// Where events are left; clones share it.
 #[derive(Clone)]
-pub struct Outbox {
+pub(crate) struct Outbox {
     store: Arc<dyn Store>,
     delivery: mpsc::UnboundedSender<Waiting>,
 }
@@ -43,7 +43,7 @@ impl Outbox {
     /// An outbox, and the service that delivers what is left in it. `left` is what the store still
     /// has of an earlier process, `request_id` the header that carries the request's identifier.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         store: Arc<dyn Store>,
         key: SigningKey,
         request_id: HeaderName,
@@ -61,11 +61,11 @@ impl Outbox {
 
     /// Stores an event and lets it be delivered to `url`. Returns when it is stored; one that
     /// cannot be is kept in memory.
-    pub async fn send(&self, url: &WebhookUrl, event: WebhookEvent) {
+    pub(crate) async fn send(&self, url: &WebhookUrl, event: WebhookEvent) {
         let webhook = StoredWebhook {
             url: url.to_string(),
             event,
-            created_ms: Now::read().ms,
+            created_ms: now_ms(),
         };
         let stored = match self.store.save_webhook(webhook.clone()).await {
             Ok(()) => true,
@@ -84,7 +84,7 @@ impl Outbox {
 
     /// Lets events be delivered that the store has already. Those that wait here anyway are left
     /// out.
-    pub fn take_up(&self, webhooks: Vec<StoredWebhook>) {
+    pub(crate) fn take_up(&self, webhooks: Vec<StoredWebhook>) {
         for webhook in webhooks {
             self.leave(Waiting {
                 webhook,

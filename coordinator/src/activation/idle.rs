@@ -1,8 +1,8 @@
-//! The service that tells schedulers which apps nobody uses any more.
+//! The service that notifies schedulers of idle apps.
 //!
-//! It looks at the apps that want it, some ten times in the shortest of their periods. An app is
-//! told of once, and again after it was used. One that runs nowhere is not idle: there is nothing
-//! to take back.
+//! It checks the apps that have an idle policy, about ten times in the shortest of their periods.
+//! Each idle period is reported once. An app without endpoints is never idle: it has nothing to
+//! stop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,21 +15,21 @@ use log::{info, warn};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
 
-use crate::activation::event::{event, sessions_of};
-use crate::apps::usage::Look;
+use crate::activation::event::EventBuilder;
+use crate::apps::usage::UsageStatus;
 use crate::apps::{Apps, RoutedApp};
-use crate::clock::Now;
+use crate::clock::Moment;
 use crate::sessions::SessionTable;
 use crate::webhooks::Outbox;
 use app_proxy_store::{ActivityBatch, Store};
 
-/// How often apps are looked at, at most and at least. Also how exact the time of their last use
-/// is.
-const OFTEN: Duration = Duration::from_millis(200);
-const SELDOM: Duration = Duration::from_secs(1);
+/// The shortest and the longest pause between two checks. The pause is also the precision of the
+/// time of an app's last use.
+const MIN_PAUSE: Duration = Duration::from_millis(200);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// Looks for idle apps.
-pub struct IdleWatch {
+/// Checks apps for idleness.
+pub(crate) struct IdleWatch {
     apps: Arc<Apps>,
     sessions: SessionTable,
     outbox: Outbox,
@@ -37,21 +37,21 @@ pub struct IdleWatch {
     drain: Drain,
 }
 
-/// The apps that want to be looked at, of one state of the table.
+/// The running apps with an idle policy, of one state of the app table.
 #[derive(Default)]
-struct Watched {
-    /// Which state that is.
+struct WatchedApps {
+    /// The epoch and the revision of the table.
     state: Option<(Arc<str>, u64)>,
     apps: Vec<Arc<RoutedApp>>,
     pause: Duration,
 }
 
 impl IdleWatch {
-    /// A watch over `apps`, whose sessions are in `sessions`; what it tells goes to `outbox`, and
-    /// that it was told to `store`. It ends with the daemon's service: once a successor watches,
-    /// the daemon that `drain` is of does not.
+    /// Creates a watch over `apps`, whose sessions are in `sessions`. It sends events through
+    /// `outbox` and records them in `store`. It pauses in every stage of `drain` but the first, in
+    /// which no successor watches.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         apps: &Arc<Apps>,
         sessions: &SessionTable,
         outbox: Outbox,
@@ -68,8 +68,8 @@ impl IdleWatch {
         }
     }
 
-    /// Tells of those that have become idle.
-    async fn look(&self, watched: &Watched, now: Now) {
+    /// Notifies the schedulers of the apps that have become idle.
+    async fn check(&self, watched: &WatchedApps, now: Moment) {
         let idle: Vec<_> = watched
             .apps
             .iter()
@@ -78,26 +78,22 @@ impl IdleWatch {
         if idle.is_empty() {
             return;
         }
-        let mut sessions = sessions_of(&self.sessions, idle.iter().map(|(app, ..)| &app.name));
-        let mut told = ActivityBatch::default();
-        for (app, policy, look) in idle {
+        let names = idle.iter().map(|(app, ..)| &app.name);
+        let mut builder = EventBuilder::new(&self.sessions, names);
+        let mut notified = ActivityBatch::default();
+        for (app, policy, status) in idle {
             info!(
-                "app {} is idle, for {} s",
+                "app {}: idle for {} s; its scheduler is notified",
                 app.name,
-                look.quiet_for.as_secs()
+                status.idle_for.as_secs()
             );
-            let sessions = sessions.remove(&*app.name).unwrap_or_default();
-            self.outbox
-                .send(
-                    &policy.notify,
-                    event(WebhookEventKind::AppIdle, app, look, sessions, None),
-                )
-                .await;
-            app.usage.told(look);
-            told.apps.push(app.usage.activity(&app.name, now));
+            let event = builder.build(WebhookEventKind::AppIdle, app, status, None);
+            self.outbox.send(&policy.notify, event).await;
+            app.usage.mark_notified(status);
+            notified.apps.push(app.usage.activity(&app.name, now));
         }
-        if let Err(e) = self.store.save_activity(&told).await {
-            warn!("that apps are idle cannot be stored, so that a restart may tell it again: {e}");
+        if let Err(e) = self.store.save_activity(&notified).await {
+            warn!("cannot store idle notifications, a restart may repeat them: {e}");
         }
     }
 }
@@ -105,23 +101,23 @@ impl IdleWatch {
 #[async_trait]
 impl BackgroundService for IdleWatch {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        let mut watched = Watched::default();
+        let mut watched = WatchedApps::default();
         loop {
-            watched.follow(&self.apps);
+            watched.update(&self.apps);
             tokio::select! {
                 _ = shutdown.changed() => return,
                 () = tokio::time::sleep(watched.pause) => {}
             }
             if self.drain.phase() == DrainStage::Serving {
-                self.look(&watched, Now::read()).await;
+                self.check(&watched, Moment::now()).await;
             }
         }
     }
 }
 
-impl Watched {
-    /// Takes over the current state of the table, if it is another one.
-    fn follow(&mut self, apps: &Apps) {
+impl WatchedApps {
+    /// Replaces the apps if the table has changed.
+    fn update(&mut self, apps: &Apps) {
         let snapshot = apps.load();
         let state = (
             Arc::clone(snapshot.table.epoch()),
@@ -130,30 +126,30 @@ impl Watched {
         if self.state.as_ref() == Some(&state) {
             return;
         }
-        let wants = |app: &&Arc<RoutedApp>| {
+        let is_watched = |app: &&Arc<RoutedApp>| {
             app.stored.app.idle.is_some() && !app.stored.app.endpoints.is_empty()
         };
-        self.apps = snapshot.apps().filter(wants).cloned().collect();
+        self.apps = snapshot.apps().filter(is_watched).cloned().collect();
         let periods = self
             .apps
             .iter()
             .filter_map(|app| Some(app.stored.app.idle.as_ref()?.after.0));
-        self.pause = periods
-            .min()
-            .map_or(SELDOM, |shortest| (shortest / 10).clamp(OFTEN, SELDOM));
+        self.pause = periods.min().map_or(MAX_PAUSE, |shortest| {
+            (shortest / 10).clamp(MIN_PAUSE, MAX_PAUSE)
+        });
         self.state = Some(state);
     }
 }
 
-/// How an app looks whose scheduler is to be told that it is idle.
-fn due(app: &Arc<RoutedApp>, now: Now) -> Option<(&Arc<RoutedApp>, &IdlePolicy, Look)> {
+/// Returns the idle policy and the use of an app whose scheduler is to be notified.
+fn due(app: &Arc<RoutedApp>, now: Moment) -> Option<(&Arc<RoutedApp>, &IdlePolicy, UsageStatus)> {
     let policy = app.stored.app.idle.as_ref()?;
-    let look = app.usage.look(now);
-    is_due(look, policy.after.0).then_some((app, policy, look))
+    let status = app.usage.status(now);
+    is_due(status, policy.after.0).then_some((app, policy, status))
 }
 
-fn is_due(look: Look, after: Duration) -> bool {
-    !look.told && look.quiet_for >= after
+fn is_due(status: UsageStatus, after: Duration) -> bool {
+    !status.notified && status.idle_for >= after
 }
 
 #[cfg(test)]
@@ -164,33 +160,33 @@ mod tests {
     use http::HeaderName;
 
     #[test]
-    fn an_app_is_idle_when_it_was_quiet_for_long_enough_and_nobody_was_told() {
+    fn a_notification_is_due_once_after_the_idle_period() {
         let seconds = Duration::from_secs;
-        for (quiet_for, told, expected) in [
+        for (idle_for, notified, expected) in [
             (9, false, false),
             (10, false, true),
             (99, false, true),
             (99, true, false),
         ] {
-            let look = Look {
-                active_ms: None,
-                quiet_for: seconds(quiet_for),
-                quiet_since_ms: 1,
-                told,
+            let status = UsageStatus {
+                last_active_ms: None,
+                idle_for: seconds(idle_for),
+                idle_since_ms: 1,
+                notified,
             };
-            assert_eq!(is_due(look, seconds(10)), expected, "{look:?}");
+            assert_eq!(is_due(status, seconds(10)), expected, "{status:?}");
         }
     }
 
-    fn later(now: Now, seconds: u64) -> Now {
-        Now {
+    fn later(now: Moment, seconds: u64) -> Moment {
+        Moment {
             ms: now.ms + seconds * 1000,
             at: now.at + Duration::from_secs(seconds),
         }
     }
 
     #[tokio::test]
-    async fn an_app_that_runs_is_told_of_once_for_each_time_that_it_is_idle() {
+    async fn each_idle_period_of_a_running_app_is_reported_once() {
         let url = "http://127.0.0.1:9/";
         let idle = serde_json::json!({"after": "30s", "notify": url});
         let apps = serde_json::json!([
@@ -210,23 +206,26 @@ mod tests {
         let dyn_store: Arc<dyn Store> = store.clone();
         let sessions = SessionTable::new(100, Duration::from_secs(60));
         let watch = IdleWatch::new(&apps, &sessions, outbox, &dyn_store, &Drain::default());
-        let mut watched = Watched::default();
-        watched.follow(&apps);
-        assert_eq!(watched.pause, SELDOM);
-        let begin = Now::read();
-        let told = async |seconds| {
-            watch.look(&watched, later(begin, seconds)).await;
+        let mut watched = WatchedApps::default();
+        watched.update(&apps);
+        assert_eq!(watched.pause, MAX_PAUSE);
+        let begin = Moment::now();
+        let notified = async |seconds| {
+            watch.check(&watched, later(begin, seconds)).await;
             store.waiting().len()
         };
-        assert_eq!([told(10).await, told(40).await, told(99).await], [0, 1, 1]);
+        assert_eq!(
+            [notified(10).await, notified(40).await, notified(99).await],
+            [0, 1, 1]
+        );
         let runs = Arc::clone(watched.apps.first().unwrap());
         runs.usage.mark();
         assert_eq!(
             [
-                told(100).await,
-                told(129).await,
-                told(131).await,
-                told(999).await
+                notified(100).await,
+                notified(129).await,
+                notified(131).await,
+                notified(999).await
             ],
             [1, 1, 2, 2]
         );

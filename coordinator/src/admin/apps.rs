@@ -28,7 +28,7 @@ use super::problems::{
 use super::{AdminState, Paging, store_problem};
 use crate::apps::edit::{Condition, Edit, EditError, EditOutcome};
 
-pub use cache::ListCache;
+pub(crate) use cache::ListCache;
 
 /// Longest time for which a poll stays open.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);

@@ -15,7 +15,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::{AdminState, calls, calls_of_workers};
+use super::AdminState;
 
 pub(super) use page::pages;
 
@@ -70,22 +70,18 @@ pub(super) fn described(
     (router, description)
 }
 
-/// The description of the API.
-#[must_use]
-pub fn description() -> utoipa::openapi::OpenApi {
-    described(calls_of_workers().merge(calls())).1
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::{calls, calls_of_workers};
 
     /// The file is a contract: `UPDATE_GOLDEN=1 cargo test -p app-proxy-coordinator openapi` writes
     /// it anew.
     #[test]
     fn the_description_is_the_golden_one() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
-        let now = description().to_pretty_json().unwrap() + "\n";
+        let description = described(calls_of_workers().merge(calls())).1;
+        let now = description.to_pretty_json().unwrap() + "\n";
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::write(path, &now).unwrap();
         }

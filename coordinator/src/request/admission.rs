@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{Method, Uri, Version, header, uri::Authority};
 use pingora_http::RequestHeader;
 
-use crate::activation::wake::WAKING;
+use crate::activation::activator::WAKING;
 use crate::apps::{RoutedApp, Snapshot};
 use crate::request::context::Route;
 use crate::router::{Lookup, PathError};

@@ -7,7 +7,7 @@ use app_proxy_hop::identity::RequestId;
 use http::Uri;
 
 use crate::apps::RoutedApp;
-use crate::apps::usage::InUse;
+use crate::apps::usage::UsageGuard;
 use crate::pool::{LoadGuard, PoolWorker};
 use crate::request::origin::Origin;
 use crate::sessions::{OpenStream, SessionUse};
@@ -23,7 +23,7 @@ pub struct RequestContext {
     /// The session that it belongs to, if the app has sessions.
     pub session: Option<SessionUse>,
     /// That it keeps the app in use, until it turns out to be a stream.
-    pub in_use: Option<InUse>,
+    pub in_use: Option<UsageGuard>,
     /// The workers that it goes to.
     pub placement: Placement,
     /// The stream or long download that its response has turned out to be.

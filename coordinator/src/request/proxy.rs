@@ -23,7 +23,7 @@ use pingora_core::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session as HttpSession};
 
-use crate::activation::wake::{Activator, answer_asleep, answer_awake};
+use crate::activation::activator::{Activator, answer_running, answer_starting};
 use crate::apps::Apps;
 use crate::config::Networks;
 use crate::pool::{LoadGuard, Pool, PoolWorker};
@@ -45,7 +45,7 @@ pub struct Coordinator {
     /// The workers.
     pub pool: Arc<Pool>,
     /// Has apps started that run nowhere.
-    pub waker: Activator,
+    pub(crate) activator: Activator,
     /// Whose forwarded headers are believed.
     pub trusted_proxies: ArcSwap<Networks>,
     /// Makes requests for workers.
@@ -81,12 +81,12 @@ impl ProxyHttp for CoordinatorProxy {
             Verdict::Health => healthy(session, ctx).await,
             Verdict::Wake(app) => {
                 ctx.exchange.facts.app = Some(Arc::clone(&app.name));
-                self.0.waker.ask(&app, ctx.exchange.id());
-                answer_asleep(session, &mut ctx.exchange, &app)
+                self.0.activator.activate(&app, ctx.exchange.id());
+                answer_starting(session, &mut ctx.exchange, &app)
                     .await
                     .map(|()| true)
             }
-            Verdict::Awake => answer_awake(session, &mut ctx.exchange)
+            Verdict::Awake => answer_running(session, &mut ctx.exchange)
                 .await
                 .map(|()| true),
             Verdict::Refuse(failure) => write_error(session, &mut ctx.exchange, failure)

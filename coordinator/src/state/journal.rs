@@ -10,8 +10,7 @@ use log::{info, warn};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::apps::Apps;
-use crate::clock::Now;
-use crate::clock::now_ms;
+use crate::clock::{Moment, now_ms};
 use crate::sessions::SessionTable;
 use app_proxy_store::{ActivityBatch, AppActivity, Store, StoreError};
 
@@ -23,7 +22,7 @@ const EVERY_WHILE_ENDING: Duration = Duration::from_millis(100);
 const TRIM: Duration = Duration::from_secs(60);
 
 /// Writes activity behind.
-pub struct Journal {
+pub(crate) struct Journal {
     table: SessionTable,
     apps: Arc<Apps>,
     store: Arc<dyn Store>,
@@ -40,7 +39,7 @@ pub struct Journal {
 impl Journal {
     /// A journal of sessions and of the use of apps, of which `most` sessions are kept at most.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         table: &SessionTable,
         apps: &Arc<Apps>,
         store: &Arc<dyn Store>,
@@ -66,7 +65,7 @@ impl Journal {
 
     /// The journal of a successor, whose predecessor goes on for `longest` at most.
     #[must_use]
-    pub fn after(self, longest: Duration) -> Self {
+    pub(crate) fn after(self, longest: Duration) -> Self {
         Self {
             predecessor: Some(longest),
             ..self
@@ -75,7 +74,7 @@ impl Journal {
 
     /// Writes until the daemon has ended: what is in flight may still be active, and is written
     /// last.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let mut failing = false;
         let mut trimmed = Instant::now();
         let began = Instant::now();
@@ -148,12 +147,12 @@ impl Journal {
     }
 
     async fn write_apps(&mut self) -> Result<(), StoreError> {
-        let now = Now::read();
+        let now = Moment::now();
         let used: Vec<_> = self
             .apps
             .load()
             .apps()
-            .filter_map(|app| app.usage.unsaved(&app.name, now))
+            .filter_map(|app| app.usage.take_unsaved(&app.name, now))
             .collect();
         self.left
             .extend(used.into_iter().map(|used| (used.app.clone(), used)));

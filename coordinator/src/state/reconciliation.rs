@@ -10,20 +10,20 @@ use log::{info, warn};
 
 use crate::apps::editor::TableObserver;
 use crate::apps::{Apps, RoutedApp, Snapshot};
-use crate::clock::Now;
+use crate::clock::Moment;
 use crate::pool::Pool;
 use crate::sessions::cookie::SessionId;
 use crate::sessions::{SessionRecord, Sessions};
 use app_proxy_store::{AppActivity, Delta, StoredSession};
 
 /// Carries it out.
-pub struct Reconciler {
+pub(crate) struct Reconciler {
     /// The apps.
-    pub apps: Arc<Apps>,
+    pub(crate) apps: Arc<Apps>,
     /// Sessions.
-    pub sessions: Arc<Sessions>,
+    pub(crate) sessions: Arc<Sessions>,
     /// The workers.
-    pub pool: Arc<Pool>,
+    pub(crate) pool: Arc<Pool>,
 }
 
 #[async_trait]
@@ -63,7 +63,7 @@ impl TableObserver for Reconciler {
 impl Reconciler {
     /// Takes in what a store has of sessions and of the use of apps: all of it at the start, and
     /// then what another process has written.
-    pub fn take_in(
+    pub(crate) fn take_in(
         &self,
         deleted: &[(String, u64)],
         stored: &[StoredSession],
@@ -81,10 +81,10 @@ impl Reconciler {
                 self.take_in_session(session, &app.name);
             }
         }
-        let now = Now::read();
+        let now = Moment::now();
         for activity in activity {
             if let Some(app) = snapshot.get(&activity.app) {
-                app.usage.adopt(activity, now);
+                app.usage.merge(activity, now);
             }
         }
     }

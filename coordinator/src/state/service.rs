@@ -22,7 +22,7 @@ use app_proxy_store::sqlite::SqliteStore;
 use app_proxy_store::{State, Store, StoreError};
 
 /// Where state is kept, before and after the daemon forks.
-pub enum StoreLocation {
+pub(crate) enum StoreLocation {
     /// In memory, which a fork copies.
     Memory(MemoryStore),
     /// In a file, which is opened on either side of a fork.
@@ -32,7 +32,7 @@ pub enum StoreLocation {
 impl StoreLocation {
     /// The place that a configuration says.
     #[must_use]
-    pub fn of(section: &StoreSection) -> Self {
+    pub(crate) fn of(section: &StoreSection) -> Self {
         match section.kind {
             StoreKind::Memory => Self::Memory(MemoryStore::new()),
             // The daemon's working directory changes when it goes into the background.
@@ -48,7 +48,7 @@ impl StoreLocation {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn look(&self) -> Result<Option<State>, StoreError> {
+    pub(crate) fn look(&self) -> Result<Option<State>, StoreError> {
         match self {
             Self::File(path) if path.exists() => SqliteStore::look(path).map(Some),
             Self::File(_) | Self::Memory(_) => Ok(None),
@@ -59,7 +59,7 @@ impl StoreLocation {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn open(&self) -> Result<Arc<dyn Store>, StoreError> {
+    pub(crate) fn open(&self) -> Result<Arc<dyn Store>, StoreError> {
         match self {
             Self::Memory(store) => Ok(Arc::new(store.another())),
             Self::File(path) => Ok(Arc::new(SqliteStore::open(path)?)),
@@ -68,28 +68,28 @@ impl StoreLocation {
 }
 
 /// The service that keeps the state.
-pub struct StateService {
+pub(crate) struct StateService {
     place: Arc<StoreLocation>,
     opened: StoreReady,
     work: Mutex<Option<Work>>,
 }
 
 /// What is to be done once the store is open.
-pub struct Work {
+pub(crate) struct Work {
     /// Carries changes of the app table out.
-    pub editor: EditorTask,
+    pub(crate) editor: EditorTask,
     /// The changes.
-    pub queue: Queue,
+    pub(crate) queue: Queue,
     /// The apps of the file.
-    pub file: Vec<App>,
+    pub(crate) file: Vec<App>,
     /// Writes activity behind.
-    pub journal: Journal,
+    pub(crate) journal: Journal,
 }
 
 impl StateService {
     /// A keeper that opens the store at `place`, for all that wait for `opened`.
     #[must_use]
-    pub fn new(place: StoreLocation, opened: StoreReady, work: Work) -> Self {
+    pub(crate) fn new(place: StoreLocation, opened: StoreReady, work: Work) -> Self {
         Self {
             place: Arc::new(place),
             opened,

@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::OnceCell;
 
 use super::sign::SigningKey;
-use crate::clock::Now;
+use crate::clock::now_ms;
 
 /// How long a scheduler has to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -73,7 +73,7 @@ impl Courier {
         url: &WebhookUrl,
         event: &WebhookEvent,
     ) -> Result<StatusCode, NotTaken> {
-        let request = self.request(url, event, Now::read().ms / 1000)?;
+        let request = self.request(url, event, now_ms() / 1000)?;
         match tokio::time::timeout(PATIENCE, self.send(request)).await {
             Err(_) => Err(NotTaken::Late),
             Ok(Ok(status)) if status.is_success() => Ok(status),

@@ -19,7 +19,7 @@ use super::Waiting;
 use super::courier::{Courier, NotTaken};
 use super::lanes::Lanes;
 use super::schedule::{Schedule, time_left};
-use crate::clock::Now;
+use crate::clock::now_ms;
 use app_proxy_store::{Store, StoredWebhook};
 
 /// Most events that wait. Beyond them the oldest gives way: it has been tried most often, and says
@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_secs(60);
 const OLD: Duration = Duration::from_secs(600);
 
 /// Delivers what is left in an outbox.
-pub struct Delivery {
+pub(crate) struct Delivery {
     inbox: Mutex<Option<UnboundedReceiver<Waiting>>>,
     post: Arc<Post>,
 }
@@ -103,9 +103,7 @@ impl Delivery {
     /// Takes up what has waited in the store for long: a predecessor has left it there that ended
     /// before it was delivered.
     async fn take_up_old(&self, queue: &mut Queue, tasks: &mut JoinSet<u64>) {
-        let before_ms = Now::read()
-            .ms
-            .saturating_sub(u64::try_from(OLD.as_millis()).unwrap_or(u64::MAX));
+        let before_ms = now_ms().saturating_sub(u64::try_from(OLD.as_millis()).unwrap_or(u64::MAX));
         match self.post.store.webhooks().await {
             Ok(waiting) => {
                 for webhook in waiting
@@ -190,7 +188,7 @@ impl Post {
             .authority()
             .map_or("", |authority| authority.as_str());
         let what = format!("webhook {} to {host}", described(webhook));
-        let age = Duration::from_millis(Now::read().ms.saturating_sub(webhook.created_ms));
+        let age = Duration::from_millis(now_ms().saturating_sub(webhook.created_ms));
         let attempt = || async {
             let _place = self.lanes.enter(host).await;
             self.courier.deliver(url, &webhook.event).await

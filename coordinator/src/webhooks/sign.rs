@@ -11,18 +11,18 @@ const ENCODED: &str = "whsec_";
 /// The secret cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("a secret that begins with {ENCODED} goes on in base64")]
-pub struct KeyError;
+pub(crate) struct KeyError;
 
 /// Signs webhooks. Its secret is never shown.
 #[derive(Clone)]
-pub struct SigningKey(Hmac<Sha256>);
+pub(crate) struct SigningKey(Hmac<Sha256>);
 
 impl SigningKey {
     /// The key of a secret: its bytes as they are, or behind `whsec_` in base64.
     ///
     /// # Errors
     /// When what is behind `whsec_` is no base64.
-    pub fn new(secret: &str) -> Result<Self, KeyError> {
+    pub(crate) fn new(secret: &str) -> Result<Self, KeyError> {
         let bytes = match secret.strip_prefix(ENCODED) {
             Some(encoded) => STANDARD.decode(encoded).map_err(|_| KeyError)?,
             None => secret.as_bytes().to_vec(),

@@ -284,7 +284,7 @@ async fn what_an_earlier_process_left_is_delivered_once_however_often_it_is_take
     let left = StoredWebhook {
         url: scheduler.url.to_string(),
         event: wake_event(None),
-        created_ms: Now::read().ms,
+        created_ms: now_ms(),
     };
     let store = FakeStore::default();
     store

@@ -12,7 +12,7 @@ const KEPT: usize = 8;
 
 /// Rendered answers; clones share them.
 #[derive(Clone, Default)]
-pub struct ListCache(Arc<Mutex<Vec<(Key, Answer)>>>);
+pub(crate) struct ListCache(Arc<Mutex<Vec<(Key, Answer)>>>);
 
 /// What an answer is to.
 #[derive(Clone, PartialEq, Eq)]

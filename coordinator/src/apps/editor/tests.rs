@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::edit::Condition;
 use super::*;
-use crate::clock::Now;
+use crate::clock::Moment;
 use app_proxy_store::late::DeferredStore;
 use app_proxy_store::memory::MemoryStore;
 
@@ -158,14 +158,14 @@ async fn an_app_is_quiet_anew_when_its_endpoints_change_and_not_when_that_is_ref
         .await;
     let usage = Arc::clone(&apps.load().get("a").unwrap().usage);
     let told = || {
-        let now = Now::read();
-        usage.told(usage.look(now));
-        usage.look(now).told
+        let now = Moment::now();
+        usage.mark_notified(usage.status(now));
+        usage.status(now).notified
     };
     assert!(told());
     let mut broken = editor(&apps, DeferredStore::broken()).await;
     assert!(broken.together(vec![put(app("a", at(2)))]).await[0].is_err());
-    assert!(usage.look(Now::read()).told, "nothing has changed");
+    assert!(usage.status(Moment::now()).notified, "nothing has changed");
     let mut works = editor(&apps, Arc::new(store.another())).await;
     assert!(
         works
@@ -176,9 +176,9 @@ async fn an_app_is_quiet_anew_when_its_endpoints_change_and_not_when_that_is_ref
             .await[0]
             .is_ok()
     );
-    assert!(usage.look(Now::read()).told);
+    assert!(usage.status(Moment::now()).notified);
     assert!(works.together(vec![put(app("a", at(2)))]).await[0].is_ok());
-    assert!(!usage.look(Now::read()).told);
+    assert!(!usage.status(Moment::now()).notified);
 }
 
 /// Keeps out: in a table that is the file's alone an app keeps its revision when the file changes,
@@ -190,7 +190,7 @@ async fn a_scheduler_that_the_file_names_anew_is_asked() {
     let mut editor = editor(&apps, Arc::new(store)).await;
     let asks = |apps: &Apps| {
         let app = Arc::clone(apps.load().get("a").unwrap());
-        app.usage.ask(app.stored.revision)
+        app.usage.claim_activation(app.stored.revision)
     };
     for notify in ["http://127.0.0.1:1/wrong", "http://127.0.0.1:1/right"] {
         let file = vec![app("a", json!({"wake": {"notify": notify}}))];

@@ -1,23 +1,22 @@
-//! The page that browsers see while an app starts. It goes on by itself, with a script or without
-//! one.
+//! The page that browsers show while an app starts. It reloads itself, with and without JavaScript.
 
 use app_proxy_hop::error::escape;
 use app_proxy_hop::identity::RequestId;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// The page; `{{app}}`, `{{id}}` and `{{nonce}}` stand for what is put in.
+/// The page, with the placeholders `{{app}}`, `{{id}}` and `{{nonce}}`.
 const TEMPLATE: &str = include_str!("page.html");
 
-/// A page, and what it may do.
+/// A rendered page.
 pub(super) struct Page {
     pub(super) body: String,
-    /// For `Content-Security-IdentityPolicy`. Who may frame it is left open, as apps are framed by consoles
-    /// and there is nothing to click.
+    /// The value of `Content-Security-Policy`. It has no `frame-ancestors`: consoles frame apps, and
+    /// the page has nothing to click.
     pub(super) policy: String,
 }
 
-/// The page of an app for the request `id`.
+/// Renders the page of an app for the request `id`.
 pub(super) fn render(app: &str, id: &RequestId) -> Page {
     let nonce = STANDARD.encode(rand::random::<[u8; 16]>());
     let mut body = String::with_capacity(TEMPLATE.len() + 256);
@@ -35,7 +34,8 @@ pub(super) fn render(app: &str, id: &RequestId) -> Page {
         body.push_str(rest);
     }
     let policy = format!(
-        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; base-uri 'none'; form-action 'none'"
+        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; \
+         connect-src 'self'; base-uri 'none'; form-action 'none'"
     );
     Page { body, policy }
 }
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_has_the_nonce_runs_and_no_two_pages_have_the_same() {
+    fn scripts_and_styles_have_a_nonce_that_is_new_for_each_page() {
         let page = render("notes", &RequestId::generate());
         let nonce = page
             .policy

@@ -1,6 +1,6 @@
-//! What happens when a request comes for an app that runs nowhere and whose scheduler can start it
-//! (phase `request_filter`): the scheduler is asked, once, and the client is told to come again, or
-//! shown a page that does so by itself.
+//! Requests for apps without endpoints whose schedulers can start them (phase `request_filter`): the
+//! scheduler gets one wake event, and the client gets an error with `Retry-After`, or a page that
+//! reloads itself.
 
 mod page;
 
@@ -19,36 +19,40 @@ use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session as HttpSession;
 
-use crate::activation::event::{event, sessions_of};
+use crate::activation::event::EventBuilder;
 use crate::apps::RoutedApp;
-use crate::clock::Now;
+use crate::clock::Moment;
 use crate::sessions::SessionTable;
 use crate::webhooks::Outbox;
 
-/// Where the page asks whether the app runs, behind the prefix of the coordinator's own paths.
-pub const WAKING: &str = "waking";
+/// The path at which the page polls whether the app runs, below the coordinator's own prefix.
+pub(crate) const WAKING: &str = "waking";
 
-/// Asks schedulers to start apps.
+/// Sends wake events to the schedulers of apps.
 #[derive(Clone)]
-pub struct Activator {
+pub(crate) struct Activator {
     outbox: Outbox,
     sessions: SessionTable,
 }
 
 impl Activator {
-    /// What it asks goes to `outbox`; the sessions of an app are in `sessions`.
+    /// Creates an activator that sends its events through `outbox`; an event lists the app's
+    /// sessions in `sessions`.
     #[must_use]
-    pub fn new(outbox: Outbox, sessions: SessionTable) -> Self {
+    pub(crate) fn new(outbox: Outbox, sessions: SessionTable) -> Self {
         Self { outbox, sessions }
     }
 
-    /// Asks the scheduler of an app to start it because of a request, unless it was asked at this
-    /// revision. Does not wait for anything.
-    pub fn ask(&self, app: &Arc<RoutedApp>, request: &RequestId) {
-        if app.stored.app.wake.is_none() || !app.usage.ask(app.stored.revision) {
+    /// Sends the app's scheduler a wake event because of `request`, unless it got one for this
+    /// revision of the app. Returns at once.
+    pub(crate) fn activate(&self, app: &Arc<RoutedApp>, request: &RequestId) {
+        if app.stored.app.wake.is_none() || !app.usage.claim_activation(app.stored.revision) {
             return;
         }
-        info!("request_id={request} wakes app {}", app.name);
+        info!(
+            "app {}: needed by a request, request_id={request}; its scheduler is notified",
+            app.name
+        );
         tokio::spawn(self.clone().send(Arc::clone(app), request.detached()));
     }
 
@@ -56,33 +60,23 @@ impl Activator {
         let Some(policy) = &app.stored.app.wake else {
             return;
         };
-        // Going through all sessions takes too long for a thread that serves requests.
+        // A pass over all sessions takes too long for a thread that serves requests.
         let (table, name) = (self.sessions, Arc::clone(&app.name));
-        let sessions = tokio::task::spawn_blocking(move || {
-            sessions_of(&table, std::iter::once(&name)).remove(&name)
-        });
-        let sessions = sessions.await.ok().flatten().unwrap_or_default();
-        let look = app.usage.look(Now::read());
-        self.outbox
-            .send(
-                &policy.notify,
-                event(
-                    WebhookEventKind::AppWake,
-                    &app,
-                    look,
-                    sessions,
-                    Some(&request),
-                ),
-            )
-            .await;
+        let builder =
+            tokio::task::spawn_blocking(move || EventBuilder::new(&table, std::iter::once(&name)));
+        let mut builder = builder.await.unwrap_or_default();
+        let status = app.usage.status(Moment::now());
+        let event = builder.build(WebhookEventKind::AppWake, &app, status, Some(&request));
+        self.outbox.send(&policy.notify, event).await;
     }
 }
 
-/// Answers a request for an app that is asleep.
+/// Answers a request for an app that has no endpoint yet: with the waiting page where the app wants
+/// it and a browser navigates, with the error `app_starting` otherwise.
 ///
 /// # Errors
-/// When the client cannot be written to.
-pub async fn answer_asleep(
+/// When the response cannot be written to the client.
+pub(crate) async fn answer_starting(
     session: &mut HttpSession,
     exchange: &mut Exchange,
     app: &RoutedApp,
@@ -105,18 +99,21 @@ pub async fn answer_asleep(
     answer(session, exchange, response, page.body.into(), false).await
 }
 
-/// Whether a browser asks for a page that it is going to show.
+/// Returns whether a browser requests a page to show to its user.
 fn is_navigation(request: &RequestHeader) -> bool {
     matches!(request.method, Method::GET | Method::HEAD)
         && !is_websocket(request)
         && prefers_html(&request.headers)
 }
 
-/// Tells a waiting page that its app runs.
+/// Answers the poll of a waiting page: the app runs.
 ///
 /// # Errors
-/// When the client cannot be written to.
-pub async fn answer_awake(session: &mut HttpSession, exchange: &mut Exchange) -> Result<()> {
+/// When the response cannot be written to the client.
+pub(crate) async fn answer_running(
+    session: &mut HttpSession,
+    exchange: &mut Exchange,
+) -> Result<()> {
     let mut response = ResponseHeader::build(StatusCode::NO_CONTENT, Some(3))?;
     response.insert_header(header::CACHE_CONTROL, "no-store")?;
     answer(session, exchange, response, Bytes::new(), false).await
