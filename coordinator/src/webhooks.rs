@@ -1,13 +1,13 @@
-//! Webhooks on their way to schedulers: an outbox that survives a restart, and the service that
-//! delivers what is in it.
+//! Webhooks to schedulers: an outbox that survives a restart, and the service that delivers what is
+//! in it.
 //!
-//! An event is in the store before anything else is done with it, and leaves it when it is
-//! delivered or given up. So each is delivered at least once; a repetition has the same identifier.
+//! An event is stored before its first delivery is attempted, and deleted when it is delivered or
+//! given up. So each event is delivered at least once; repetitions have the same identifier.
 
-mod courier;
+mod backoff;
+mod client;
 mod delivery;
-mod lanes;
-mod schedule;
+mod limits;
 mod sign;
 
 use std::sync::Arc;
@@ -20,47 +20,42 @@ use tokio::sync::mpsc;
 use crate::clock::now_ms;
 use app_proxy_store::{Store, StoredWebhook};
 
-pub(crate) use delivery::Delivery;
+pub(crate) use delivery::DeliveryService;
 pub(crate) use sign::SigningKey;
 
-use courier::Courier;
+use client::WebhookClient;
+use delivery::PendingWebhook;
 
-/// Where events are left; clones share it.
+/// Accepts events for delivery; clones share it.
 #[derive(Clone)]
 pub(crate) struct Outbox {
     store: Arc<dyn Store>,
-    delivery: mpsc::UnboundedSender<Waiting>,
-}
-
-/// An event that waits for its delivery.
-struct Waiting {
-    webhook: StoredWebhook,
-    /// Whether the store has it, and has to be told when it does not wait any more.
-    stored: bool,
+    pending: mpsc::UnboundedSender<PendingWebhook>,
 }
 
 impl Outbox {
-    /// An outbox, and the service that delivers what is left in it. `left` is what the store still
-    /// has of an earlier process, `request_id` the header that carries the request's identifier.
+    /// Creates an outbox and the service that delivers its events. `stored` are the webhooks that
+    /// an earlier process left in the store; `request_id` is the header for the identifier of the
+    /// request that caused an event.
     #[must_use]
     pub(crate) fn new(
         store: Arc<dyn Store>,
         key: SigningKey,
         request_id: HeaderName,
-        left: Vec<StoredWebhook>,
-    ) -> (Self, Delivery) {
-        let (delivery, inbox) = mpsc::unbounded_channel();
+        stored: Vec<StoredWebhook>,
+    ) -> (Self, DeliveryService) {
+        let (pending, inbox) = mpsc::unbounded_channel();
         let outbox = Self {
             store: Arc::clone(&store),
-            delivery,
+            pending,
         };
-        outbox.take_up(left);
-        let service = Delivery::new(inbox, store, Courier::new(key, request_id));
-        (outbox, service)
+        outbox.enqueue_stored(stored);
+        let client = WebhookClient::new(key, request_id);
+        (outbox, DeliveryService::new(inbox, store, client))
     }
 
-    /// Stores an event and lets it be delivered to `url`. Returns when it is stored; one that
-    /// cannot be is kept in memory.
+    /// Stores an event and enqueues it for delivery to `url`. Returns when the event is stored; an
+    /// event that cannot be stored is kept in memory.
     pub(crate) async fn send(&self, url: &WebhookUrl, event: WebhookEvent) {
         let webhook = StoredWebhook {
             url: url.to_string(),
@@ -72,30 +67,29 @@ impl Outbox {
             Err(e) => {
                 let WebhookEvent { id, kind, data, .. } = &webhook.event;
                 warn!(
-                    "webhook {id} {} of app {} is kept in memory alone: {e}",
+                    "webhook {id} {} of app {}: not stored, kept in memory only: {e}",
                     kind.as_str(),
                     data.app
                 );
                 false
             }
         };
-        self.leave(Waiting { webhook, stored });
+        self.enqueue(PendingWebhook { webhook, stored });
     }
 
-    /// Lets events be delivered that the store has already. Those that wait here anyway are left
-    /// out.
-    pub(crate) fn take_up(&self, webhooks: Vec<StoredWebhook>) {
+    /// Enqueues webhooks that are in the store. The service ignores those that are pending already.
+    fn enqueue_stored(&self, webhooks: Vec<StoredWebhook>) {
         for webhook in webhooks {
-            self.leave(Waiting {
+            self.enqueue(PendingWebhook {
                 webhook,
                 stored: true,
             });
         }
     }
 
-    fn leave(&self, waiting: Waiting) {
-        // The service takes events in until the process ends; what comes later is in the store.
-        let _ = self.delivery.send(waiting);
+    fn enqueue(&self, pending: PendingWebhook) {
+        // The service receives until the process ends; a webhook that comes later is in the store.
+        let _ = self.pending.send(pending);
     }
 }
 

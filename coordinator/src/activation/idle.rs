@@ -212,7 +212,7 @@ mod tests {
         let begin = Moment::now();
         let notified = async |seconds| {
             watch.check(&watched, later(begin, seconds)).await;
-            store.waiting().len()
+            store.pending().len()
         };
         assert_eq!(
             [notified(10).await, notified(40).await, notified(99).await],
@@ -229,11 +229,11 @@ mod tests {
             ],
             [1, 1, 2, 2]
         );
-        let events = store.waiting();
+        let events = store.pending();
         assert!(
             events
                 .iter()
-                .all(|left| left.url == url && left.event.data.app == "runs")
+                .all(|webhook| webhook.url == url && webhook.event.data.app == "runs")
         );
         assert!(
             events.first().unwrap().event.data.last_active_at.is_none(),

@@ -1,5 +1,5 @@
-//! The service that delivers webhooks: each has a task, which tries until it is delivered or given
-//! up.
+//! The service that delivers webhooks. Each webhook has a task, which makes attempts until the
+//! webhook is delivered or given up.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,67 +15,75 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
-use super::Waiting;
-use super::courier::{Courier, NotTaken};
-use super::lanes::Lanes;
-use super::schedule::{Schedule, time_left};
+use super::backoff::{Backoff, time_left};
+use super::client::{AttemptError, WebhookClient};
+use super::limits::DeliveryLimits;
 use crate::clock::now_ms;
 use app_proxy_store::{Store, StoredWebhook};
 
-/// Most events that wait. Beyond them the oldest gives way: it has been tried most often, and says
-/// least about how things are now.
-const MOST: usize = 10_000;
+/// The maximum number of pending webhooks. Beyond it the oldest is given up: it had the most
+/// attempts, and is the most out of date.
+const MAX_PENDING: usize = 10_000;
 
-/// How often webhooks are looked for that a predecessor has left in the store.
-const LOOK: Duration = Duration::from_secs(60);
-/// How long one has waited that is taken up then: a predecessor that still drains tries by itself.
-const OLD: Duration = Duration::from_secs(600);
+/// The pause between two reads of the store for webhooks that a predecessor left there.
+const ADOPT_INTERVAL: Duration = Duration::from_secs(60);
+/// The age at which a stored webhook is adopted. Before that, a predecessor that still drains may
+/// deliver it.
+const ADOPT_AGE: Duration = Duration::from_secs(600);
 
-/// Delivers what is left in an outbox.
-pub(crate) struct Delivery {
-    inbox: Mutex<Option<UnboundedReceiver<Waiting>>>,
-    post: Arc<Post>,
+/// A webhook that is not delivered yet.
+pub(super) struct PendingWebhook {
+    pub(super) webhook: StoredWebhook,
+    /// True if the webhook is in the store, and must be deleted there when it is done.
+    pub(super) stored: bool,
 }
 
-/// What all deliveries share.
-struct Post {
+/// Delivers the webhooks of an outbox.
+pub(crate) struct DeliveryService {
+    inbox: Mutex<Option<UnboundedReceiver<PendingWebhook>>>,
+    delivery: Arc<Delivery>,
+}
+
+/// The parts that all delivery tasks share.
+struct Delivery {
     store: Arc<dyn Store>,
-    courier: Courier,
-    lanes: Lanes,
+    client: WebhookClient,
+    limits: DeliveryLimits,
 }
 
-/// What waits, oldest first.
+/// The running tasks, oldest first.
 #[derive(Default)]
-struct Queue {
+struct Tasks {
+    set: JoinSet<u64>,
     ids: HashSet<String>,
-    order: BTreeMap<u64, Entry>,
+    order: BTreeMap<u64, Task>,
     next: u64,
 }
 
-struct Entry {
-    id: String,
+struct Task {
+    event_id: String,
     stored: bool,
-    task: AbortHandle,
+    handle: AbortHandle,
 }
 
-impl Delivery {
+impl DeliveryService {
     pub(super) fn new(
-        inbox: UnboundedReceiver<Waiting>,
+        inbox: UnboundedReceiver<PendingWebhook>,
         store: Arc<dyn Store>,
-        courier: Courier,
+        client: WebhookClient,
     ) -> Self {
-        let post = Post {
+        let delivery = Delivery {
             store,
-            courier,
-            lanes: Lanes::default(),
+            client,
+            limits: DeliveryLimits::default(),
         };
         Self {
             inbox: Mutex::new(Some(inbox)),
-            post: Arc::new(post),
+            delivery: Arc::new(delivery),
         }
     }
 
-    /// Delivers until every outbox is gone.
+    /// Delivers until every outbox is dropped.
     pub(super) async fn run(&self) {
         let inbox = self
             .inbox
@@ -83,158 +91,155 @@ impl Delivery {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         let Some(mut inbox) = inbox else { return };
-        let mut queue = Queue::default();
-        let mut tasks = JoinSet::new();
-        let mut look = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
+        let mut tasks = Tasks::default();
+        let mut adopt = tokio::time::interval_at(Instant::now() + ADOPT_INTERVAL, ADOPT_INTERVAL);
         loop {
             tokio::select! {
-                _ = look.tick() => self.take_up_old(&mut queue, &mut tasks).await,
-                waiting = inbox.recv() => match waiting {
-                    Some(waiting) => self.take_in(waiting, &mut queue, &mut tasks).await,
+                _ = adopt.tick() => self.adopt_old(&mut tasks).await,
+                pending = inbox.recv() => match pending {
+                    Some(pending) => self.spawn(pending, &mut tasks).await,
                     None => return,
                 },
-                Some(done) = tasks.join_next() => if let Ok(number) = done {
-                    queue.remove(number);
+                Some(done) = tasks.set.join_next() => if let Ok(number) = done {
+                    tasks.remove(number);
                 },
             }
         }
     }
 
-    /// Takes up what has waited in the store for long: a predecessor has left it there that ended
-    /// before it was delivered.
-    async fn take_up_old(&self, queue: &mut Queue, tasks: &mut JoinSet<u64>) {
-        let before_ms = now_ms().saturating_sub(u64::try_from(OLD.as_millis()).unwrap_or(u64::MAX));
-        match self.post.store.webhooks().await {
-            Ok(waiting) => {
-                for webhook in waiting
-                    .into_iter()
-                    .filter(|webhook| webhook.created_ms < before_ms)
-                {
-                    self.take_in(
-                        Waiting {
-                            webhook,
-                            stored: true,
-                        },
-                        queue,
-                        tasks,
-                    )
-                    .await;
-                }
+    /// Adopts the webhooks that have been in the store for long: a predecessor ended before they
+    /// were delivered.
+    async fn adopt_old(&self, tasks: &mut Tasks) {
+        let age_ms = u64::try_from(ADOPT_AGE.as_millis()).unwrap_or(u64::MAX);
+        let before_ms = now_ms().saturating_sub(age_ms);
+        let stored = match self.delivery.store.webhooks().await {
+            Ok(stored) => stored,
+            Err(e) => {
+                return warn!("cannot read the webhooks that another process left: {e}");
             }
-            Err(e) => warn!("webhooks that another process has left cannot be looked for: {e}"),
+        };
+        let old = |webhook: &StoredWebhook| webhook.created_ms < before_ms;
+        for webhook in stored.into_iter().filter(old) {
+            let stored = true;
+            self.spawn(PendingWebhook { webhook, stored }, tasks).await;
         }
     }
 
-    async fn take_in(&self, waiting: Waiting, queue: &mut Queue, tasks: &mut JoinSet<u64>) {
-        let id = waiting.webhook.event.id.clone();
-        if !queue.ids.insert(id.clone()) {
+    /// Starts the task of a webhook, unless it has one.
+    async fn spawn(&self, pending: PendingWebhook, tasks: &mut Tasks) {
+        let event_id = pending.webhook.event.id.clone();
+        if !tasks.ids.insert(event_id.clone()) {
             return;
         }
-        let (post, stored, number) = (Arc::clone(&self.post), waiting.stored, queue.next);
-        let task = tasks.spawn(async move {
-            post.deliver(waiting).await;
+        let (delivery, stored, number) = (Arc::clone(&self.delivery), pending.stored, tasks.next);
+        let handle = tasks.set.spawn(async move {
+            delivery.deliver(pending).await;
             number
         });
-        queue.next += 1;
-        queue.order.insert(number, Entry { id, stored, task });
-        if queue.order.len() > MOST
-            && let Some(oldest) = queue.remove_oldest()
+        tasks.next += 1;
+        let task = Task {
+            event_id,
+            stored,
+            handle,
+        };
+        tasks.order.insert(number, task);
+        if tasks.order.len() > MAX_PENDING
+            && let Some(oldest) = tasks.remove_oldest()
         {
-            error!("webhook {} is given up: more than {MOST} wait", oldest.id);
-            oldest.task.abort();
-            self.post.forget(&oldest.id, oldest.stored).await;
+            error!(
+                "webhook {}: given up; more than {MAX_PENDING} are pending",
+                oldest.event_id
+            );
+            oldest.handle.abort();
+            self.delivery.delete(&oldest.event_id, oldest.stored).await;
         }
     }
 }
 
-/// Goes on until the process ends, also while that drains: its successor does not know of what is
-/// new here.
+/// Runs until the process ends, also while it drains: a successor does not know the events that
+/// arise here meanwhile.
 #[async_trait]
-impl BackgroundService for Delivery {
+impl BackgroundService for DeliveryService {
     async fn start(&self, _shutdown: ShutdownWatch) {
         self.run().await;
     }
 }
 
-impl Queue {
+impl Tasks {
     fn remove(&mut self, number: u64) {
-        if let Some(entry) = self.order.remove(&number) {
-            self.ids.remove(&entry.id);
+        if let Some(task) = self.order.remove(&number) {
+            self.ids.remove(&task.event_id);
         }
     }
 
-    fn remove_oldest(&mut self) -> Option<Entry> {
-        let (_, entry) = self.order.pop_first()?;
-        self.ids.remove(&entry.id);
-        Some(entry)
+    fn remove_oldest(&mut self) -> Option<Task> {
+        let (_, task) = self.order.pop_first()?;
+        self.ids.remove(&task.event_id);
+        Some(task)
     }
 }
 
-impl Post {
-    /// Tries until the webhook is delivered or given up.
-    async fn deliver(&self, waiting: Waiting) {
-        let Waiting { webhook, stored } = waiting;
+impl Delivery {
+    /// Makes attempts until the webhook is delivered or given up, then deletes it from the store.
+    async fn deliver(&self, pending: PendingWebhook) {
+        let PendingWebhook { webhook, stored } = pending;
         match webhook.url.parse() {
-            Ok(url) => self.try_until_the_end(&url, &webhook).await,
-            Err(e) => error!("webhook {} is given up: {e}", described(&webhook)),
+            Ok(url) => self.attempt_until_done(&url, &webhook).await,
+            Err(e) => error!("webhook {}: given up: {e}", described(&webhook)),
         }
-        self.forget(&webhook.event.id, stored).await;
+        self.delete(&webhook.event.id, stored).await;
     }
 
-    async fn try_until_the_end(&self, url: &WebhookUrl, webhook: &StoredWebhook) {
-        // Of the address only this is logged: the rest may have a secret.
+    async fn attempt_until_done(&self, url: &WebhookUrl, webhook: &StoredWebhook) {
+        // The rest of the URL may contain a secret, and is not logged.
         let host = url
             .uri()
             .authority()
             .map_or("", |authority| authority.as_str());
-        let what = format!("webhook {} to {host}", described(webhook));
+        let subject = format!("webhook {} to {host}", described(webhook));
         let age = Duration::from_millis(now_ms().saturating_sub(webhook.created_ms));
         let attempt = || async {
-            let _place = self.lanes.enter(host).await;
-            self.courier.deliver(url, &webhook.event).await
+            let _permit = self.limits.acquire(host).await;
+            self.client.attempt(url, &webhook.event).await
         };
-        try_until_the_end(&what, age, attempt).await;
+        attempt_until_done(&subject, age, attempt).await;
     }
 
-    /// Lets the store forget a webhook that does not wait any more.
-    async fn forget(&self, id: &str, stored: bool) {
+    /// Deletes a webhook that is done from the store.
+    async fn delete(&self, event_id: &str, stored: bool) {
         if !stored {
             return;
         }
-        if let Err(e) = self.store.remove_webhook(id).await {
-            warn!(
-                "webhook {id} cannot be removed from the store, so that the next start delivers it again: {e}"
-            );
+        if let Err(e) = self.store.remove_webhook(event_id).await {
+            warn!("webhook {event_id}: not deleted from the store, a restart repeats it: {e}");
         }
     }
 }
 
-/// Tries until the webhook is taken, will never be taken, or is a day old.
-async fn try_until_the_end<F>(what: &str, age: Duration, mut attempt: impl FnMut() -> F)
+/// Makes attempts until one succeeds, one fails permanently, or the webhook is a day old.
+async fn attempt_until_done<F>(subject: &str, age: Duration, mut attempt: impl FnMut() -> F)
 where
-    F: Future<Output = Result<StatusCode, NotTaken>>,
+    F: Future<Output = Result<StatusCode, AttemptError>>,
 {
     let latest = Instant::now() + time_left(age);
-    let mut schedule = Schedule::default();
+    let mut backoff = Backoff::default();
     loop {
         let failure = match attempt().await {
-            Ok(status) => return info!("{what} is delivered: status {}", status.as_u16()),
-            Err(NotTaken::Never(why)) => return error!("{what} is given up: {why}"),
+            Ok(status) => return info!("{subject}: delivered, status {}", status.as_u16()),
+            Err(AttemptError::Permanent(why)) => return error!("{subject}: given up: {why}"),
             Err(failure) => failure,
         };
         if Instant::now() >= latest {
-            return error!("{what} is given up, it is a day old: {failure}");
+            return error!("{subject}: given up after a day: {failure}");
         }
-        let pause = schedule.pause();
-        warn!(
-            "{what} is tried again in {} ms: {failure}",
-            pause.as_millis()
-        );
+        let pause = backoff.next_pause();
+        let pause_ms = pause.as_millis();
+        warn!("{subject}: attempt failed, the next follows in {pause_ms} ms: {failure}");
         tokio::time::sleep_until(latest.min(Instant::now() + pause)).await;
     }
 }
 
-/// How log lines name a webhook.
+/// Formats a webhook for log lines.
 fn described(webhook: &StoredWebhook) -> String {
     let event = &webhook.event;
     let mut text = format!(
@@ -253,31 +258,31 @@ fn described(webhook: &StoredWebhook) -> String {
 mod tests {
     use super::*;
 
-    async fn tried(
+    async fn run_attempts(
         age: Duration,
-        mut answer: impl FnMut(u32) -> Result<StatusCode, NotTaken>,
+        mut answer: impl FnMut(u32) -> Result<StatusCode, AttemptError>,
     ) -> (u32, Duration) {
         let begin = Instant::now();
-        let mut tries = 0;
-        try_until_the_end("a webhook", age, || {
-            tries += 1;
-            std::future::ready(answer(tries))
+        let mut attempts = 0;
+        attempt_until_done("a webhook", age, || {
+            attempts += 1;
+            std::future::ready(answer(attempts))
         })
         .await;
-        (tries, begin.elapsed())
+        (attempts, begin.elapsed())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_webhook_is_tried_again_until_it_is_taken() {
-        let (tries, took) = tried(Duration::ZERO, |n| {
+    async fn a_webhook_is_retried_until_it_is_delivered() {
+        let (attempts, took) = run_attempts(Duration::ZERO, |n| {
             if n < 4 {
-                Err(NotTaken::Late)
+                Err(AttemptError::Timeout)
             } else {
                 Ok(StatusCode::OK)
             }
         })
         .await;
-        assert_eq!(tries, 4);
+        assert_eq!(attempts, 4);
         assert!(
             (3.5..=7.1).contains(&took.as_secs_f64()),
             "1 s, 2 s and 4 s, less up to half: {took:?}"
@@ -285,30 +290,34 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_webhook_that_nobody_takes_is_given_up_after_a_day() {
+    async fn a_webhook_that_always_fails_is_given_up_after_a_day() {
         let day = Duration::from_secs(24 * 3600);
-        let (tries, took) = tried(Duration::ZERO, |_| {
-            Err(NotTaken::Status(StatusCode::BAD_GATEWAY))
+        let (attempts, took) = run_attempts(Duration::ZERO, |_| {
+            Err(AttemptError::Status(StatusCode::BAD_GATEWAY))
         })
         .await;
         assert!(
-            (288..=600).contains(&tries),
-            "every 5 minutes at least: {tries}"
+            (288..=600).contains(&attempts),
+            "every 5 minutes at least: {attempts}"
         );
         assert_eq!(took.as_secs(), day.as_secs());
         assert_eq!(
-            tried(2 * day, |_| Err(NotTaken::Late)).await.0,
+            run_attempts(2 * day, |_| Err(AttemptError::Timeout))
+                .await
+                .0,
             1,
-            "an old one has one more chance"
+            "an old one gets one attempt"
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_webhook_that_will_never_be_taken_is_given_up_at_once() {
+    async fn a_permanent_failure_gives_the_webhook_up_at_once() {
         assert_eq!(
-            tried(Duration::ZERO, |_| Err(NotTaken::Never("410".to_owned())))
-                .await
-                .0,
+            run_attempts(Duration::ZERO, |_| Err(AttemptError::Permanent(
+                "410".to_owned()
+            )))
+            .await
+            .0,
             1
         );
     }

@@ -1,37 +1,37 @@
-//! The signature of a webhook, as Standard Webhooks 1.0 has it.
+//! The signature of a webhook, by Standard Webhooks 1.0.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// What a secret begins with that is written as the libraries of Standard Webhooks write it.
-const ENCODED: &str = "whsec_";
+/// The prefix of a secret in the format of Standard Webhooks.
+const PREFIX: &str = "whsec_";
 
-/// The secret cannot be used.
+/// The secret is malformed.
 #[derive(Debug, thiserror::Error)]
-#[error("a secret that begins with {ENCODED} goes on in base64")]
+#[error("after {PREFIX}, a secret must be base64")]
 pub(crate) struct KeyError;
 
-/// Signs webhooks. Its secret is never shown.
+/// Signs webhooks. It has no `Debug`, so that its secret is not logged.
 #[derive(Clone)]
 pub(crate) struct SigningKey(Hmac<Sha256>);
 
 impl SigningKey {
-    /// The key of a secret: its bytes as they are, or behind `whsec_` in base64.
+    /// Creates the key of a secret: its bytes, or base64 after `whsec_`.
     ///
     /// # Errors
-    /// When what is behind `whsec_` is no base64.
+    /// When the text after `whsec_` is not base64.
     pub(crate) fn new(secret: &str) -> Result<Self, KeyError> {
-        let bytes = match secret.strip_prefix(ENCODED) {
+        let bytes = match secret.strip_prefix(PREFIX) {
             Some(encoded) => STANDARD.decode(encoded).map_err(|_| KeyError)?,
             None => secret.as_bytes().to_vec(),
         };
-        // A key of any length will do for HMAC.
+        // HMAC accepts a key of any length.
         Hmac::new_from_slice(&bytes).map(Self).map_err(|_| KeyError)
     }
 
-    /// The value of `webhook-signature`.
+    /// Returns the value of `webhook-signature`.
     pub(super) fn sign(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
         let mut mac = self.0.clone();
         mac.update(format!("{id}.{timestamp}.").as_bytes());
@@ -44,7 +44,7 @@ impl SigningKey {
 mod tests {
     use super::*;
 
-    /// The example of the specification and its libraries.
+    /// The example in the specification and its libraries.
     #[test]
     fn the_example_of_standard_webhooks_has_its_signature() {
         let key = SigningKey::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
@@ -57,11 +57,11 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_without_a_prefix_counts_as_it_is_written() {
+    fn a_secret_without_a_prefix_is_used_as_bytes() {
         let plain = SigningKey::new("Jefe").unwrap();
         let encoded = SigningKey::new(&format!("whsec_{}", STANDARD.encode("Jefe"))).unwrap();
         assert_eq!(plain.sign("a", 1, b"b"), encoded.sign("a", 1, b"b"));
-        // HMAC-SHA-256 worked out by hand: hash(outer pad, hash(inner pad, text)).
+        // HMAC-SHA-256 computed by hand: hash(outer pad, hash(inner pad, text)).
         use sha2::Digest;
         let pad = |with: u8| {
             let mut block = [with; 64];
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_secret_is_refused() {
+    fn a_malformed_secret_is_rejected() {
         assert!(SigningKey::new("whsec_*").is_err());
     }
 }

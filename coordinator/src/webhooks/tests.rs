@@ -1,4 +1,4 @@
-//! Events from the outbox to a scheduler that the tests play.
+//! Events from the outbox to schedulers that the tests play.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -15,7 +15,7 @@ use app_proxy_store::{
     ActivityBatch, AppCommit, Cursor, Delta, SessionActivity, State, StoreError, StoredWorker,
 };
 
-/// Keeps webhooks, unless it is broken.
+/// A store of webhooks and activity, which can be broken.
 #[derive(Default)]
 pub(crate) struct FakeStore {
     pub(crate) webhooks: Mutex<BTreeMap<String, StoredWebhook>>,
@@ -27,7 +27,7 @@ pub(crate) struct FakeStore {
 impl Store for FakeStore {
     async fn load(&self) -> Result<State, StoreError> {
         Ok(State {
-            webhooks: self.waiting(),
+            webhooks: self.pending(),
             ..State::default()
         })
     }
@@ -77,7 +77,7 @@ impl Store for FakeStore {
     }
 
     async fn webhooks(&self) -> Result<Vec<StoredWebhook>, StoreError> {
-        Ok(self.waiting())
+        Ok(self.pending())
     }
 
     async fn remove_webhook(&self, event_id: &str) -> Result<(), StoreError> {
@@ -87,30 +87,30 @@ impl Store for FakeStore {
 }
 
 impl FakeStore {
-    pub(crate) fn waiting(&self) -> Vec<StoredWebhook> {
+    pub(crate) fn pending(&self) -> Vec<StoredWebhook> {
         self.webhooks.lock().unwrap().values().cloned().collect()
     }
 }
 
-struct Office {
+struct Setup {
     store: Arc<FakeStore>,
     outbox: Outbox,
     service: JoinHandle<()>,
 }
 
-impl Drop for Office {
+impl Drop for Setup {
     fn drop(&mut self) {
         self.service.abort();
     }
 }
 
-fn office(store: FakeStore) -> Office {
+fn setup(store: FakeStore) -> Setup {
     let store = Arc::new(store);
     let key = SigningKey::new("secret").unwrap();
     let header = HeaderName::from_static("x-backend-request-id");
-    let (outbox, delivery) = Outbox::new(store.clone(), key, header, store.waiting());
+    let (outbox, delivery) = Outbox::new(store.clone(), key, header, store.pending());
     let service = tokio::spawn(async move { delivery.run().await });
-    Office {
+    Setup {
         store,
         outbox,
         service,
@@ -141,7 +141,7 @@ struct Scheduler {
     url: WebhookUrl,
 }
 
-/// A request that has come, to be answered.
+/// A request to be answered.
 struct Call {
     head: String,
     body: String,
@@ -178,7 +178,7 @@ impl Scheduler {
         }
     }
 
-    /// Takes the next call and answers it.
+    /// Answers the next call.
     async fn answer(&self, status: &str) -> Call {
         let mut call = self.call().await;
         let answer = format!(
@@ -203,16 +203,16 @@ impl Call {
 }
 
 async fn emptied(store: &FakeStore) {
-    while !store.waiting().is_empty() {
+    while !store.pending().is_empty() {
         tokio::task::yield_now().await;
     }
 }
 
 #[tokio::test]
-async fn an_event_arrives_signed_and_is_forgotten() {
-    let (office, scheduler) = (office(FakeStore::default()), Scheduler::start().await);
+async fn an_event_is_delivered_signed_and_deleted() {
+    let (setup, scheduler) = (setup(FakeStore::default()), Scheduler::start().await);
     let event = wake_event(Some("r-1"));
-    office.outbox.send(&scheduler.url, event.clone()).await;
+    setup.outbox.send(&scheduler.url, event.clone()).await;
     let call = scheduler.answer("204 No Content").await;
     assert!(
         call.head.starts_with("post /hook?x=1 http/1.1\r\n"),
@@ -244,14 +244,14 @@ async fn an_event_arrives_signed_and_is_forgotten() {
         call.header("webhook-signature"),
         signature.to_ascii_lowercase()
     );
-    emptied(&office.store).await;
+    emptied(&setup.store).await;
 }
 
 #[tokio::test]
-async fn an_event_that_is_not_taken_stays_and_comes_again_under_its_identifier() {
-    let (office, scheduler) = (office(FakeStore::default()), Scheduler::start().await);
+async fn a_failed_event_stays_and_is_repeated_with_its_identifier() {
+    let (setup, scheduler) = (setup(FakeStore::default()), Scheduler::start().await);
     let event = wake_event(None);
-    office.outbox.send(&scheduler.url, event.clone()).await;
+    setup.outbox.send(&scheduler.url, event.clone()).await;
     for status in ["500 Oops", "302 Found"] {
         let call = scheduler.answer(status).await;
         assert_eq!(
@@ -261,27 +261,27 @@ async fn an_event_that_is_not_taken_stays_and_comes_again_under_its_identifier()
             ),
             (&*event.id, &*event.id)
         );
-        assert_eq!(office.store.waiting().len(), 1, "{status}");
+        assert_eq!(setup.store.pending().len(), 1, "{status}");
     }
     assert_eq!(
         scheduler.answer("200 OK").await.header("webhook-id"),
         event.id
     );
-    emptied(&office.store).await;
+    emptied(&setup.store).await;
 }
 
 #[tokio::test]
-async fn gone_means_never_again() {
-    let (office, scheduler) = (office(FakeStore::default()), Scheduler::start().await);
-    office.outbox.send(&scheduler.url, wake_event(None)).await;
+async fn status_410_gives_an_event_up() {
+    let (setup, scheduler) = (setup(FakeStore::default()), Scheduler::start().await);
+    setup.outbox.send(&scheduler.url, wake_event(None)).await;
     scheduler.answer("410 Gone").await;
-    emptied(&office.store).await;
+    emptied(&setup.store).await;
 }
 
 #[tokio::test]
-async fn what_an_earlier_process_left_is_delivered_once_however_often_it_is_taken_up() {
+async fn a_stored_event_is_delivered_once_however_often_it_is_enqueued() {
     let scheduler = Scheduler::start().await;
-    let left = StoredWebhook {
+    let stored = StoredWebhook {
         url: scheduler.url.to_string(),
         event: wake_event(None),
         created_ms: now_ms(),
@@ -291,16 +291,16 @@ async fn what_an_earlier_process_left_is_delivered_once_however_often_it_is_take
         .webhooks
         .lock()
         .unwrap()
-        .insert(left.event.id.clone(), left.clone());
-    let office = office(store);
-    office.outbox.take_up(vec![left.clone()]);
+        .insert(stored.event.id.clone(), stored.clone());
+    let setup = setup(store);
+    setup.outbox.enqueue_stored(vec![stored.clone()]);
     assert_eq!(
         scheduler.answer("200 OK").await.header("webhook-id"),
-        left.event.id
+        stored.event.id
     );
-    emptied(&office.store).await;
+    emptied(&setup.store).await;
     let last = wake_event(None);
-    office.outbox.send(&scheduler.url, last.clone()).await;
+    setup.outbox.send(&scheduler.url, last.clone()).await;
     assert_eq!(
         scheduler.answer("200 OK").await.header("webhook-id"),
         last.id
@@ -308,68 +308,62 @@ async fn what_an_earlier_process_left_is_delivered_once_however_often_it_is_take
 }
 
 #[tokio::test]
-async fn a_broken_store_keeps_no_event_from_its_scheduler() {
-    let (office, scheduler) = (
-        office(FakeStore {
+async fn an_event_that_cannot_be_stored_is_delivered() {
+    let (setup, scheduler) = (
+        setup(FakeStore {
             broken: true,
             ..FakeStore::default()
         }),
         Scheduler::start().await,
     );
-    office.outbox.send(&scheduler.url, wake_event(None)).await;
+    setup.outbox.send(&scheduler.url, wake_event(None)).await;
     scheduler.answer("200 OK").await;
 }
 
 #[tokio::test]
-async fn a_scheduler_that_does_not_answer_holds_up_no_other() {
-    let (office, silent, other) = (
-        office(FakeStore::default()),
+async fn a_silent_scheduler_delays_no_other() {
+    let (setup, silent, other) = (
+        setup(FakeStore::default()),
         Scheduler::start().await,
         Scheduler::start().await,
     );
     for _ in 0..40 {
-        office.outbox.send(&silent.url, wake_event(None)).await;
+        setup.outbox.send(&silent.url, wake_event(None)).await;
     }
-    office.outbox.send(&other.url, wake_event(None)).await;
+    setup.outbox.send(&other.url, wake_event(None)).await;
     other.answer("200 OK").await;
     assert_eq!(
-        office
+        setup
             .store
-            .waiting()
+            .pending()
             .iter()
-            .filter(|left| left.url == silent.url.to_string())
+            .filter(|stored| stored.url == silent.url.to_string())
             .count(),
         40
     );
 }
 
 #[tokio::test]
-async fn the_oldest_event_gives_way_when_there_are_too_many() {
-    let (office, silent) = (office(FakeStore::default()), Scheduler::start().await);
+async fn the_oldest_event_is_given_up_beyond_the_limit() {
+    let (setup, silent) = (setup(FakeStore::default()), Scheduler::start().await);
     let first = wake_event(None);
-    office.outbox.send(&silent.url, first.clone()).await;
+    setup.outbox.send(&silent.url, first.clone()).await;
     for _ in 0..10_000 {
-        office.outbox.send(&silent.url, wake_event(None)).await;
+        setup.outbox.send(&silent.url, wake_event(None)).await;
     }
-    while office
-        .store
-        .webhooks
-        .lock()
-        .unwrap()
-        .contains_key(&first.id)
-    {
+    while setup.store.webhooks.lock().unwrap().contains_key(&first.id) {
         tokio::task::yield_now().await;
     }
-    assert_eq!(office.store.waiting().len(), 10_000);
+    assert_eq!(setup.store.pending().len(), 10_000);
 }
 
 #[tokio::test]
-async fn https_is_spoken_to_an_https_scheduler() {
-    let (office, scheduler) = (office(FakeStore::default()), Scheduler::start().await);
+async fn an_https_url_is_called_with_tls() {
+    let (setup, scheduler) = (setup(FakeStore::default()), Scheduler::start().await);
     let url = format!("https://{}/", scheduler.listener.local_addr().unwrap())
         .parse()
         .unwrap();
-    office.outbox.send(&url, wake_event(None)).await;
+    setup.outbox.send(&url, wake_event(None)).await;
     let (mut connection, _) = scheduler.listener.accept().await.unwrap();
     let mut hello = [0; 3];
     connection.read_exact(&mut hello).await.unwrap();

@@ -1,4 +1,4 @@
-//! One try to deliver a webhook: the request, its signature, and what the answer means.
+//! One attempt to deliver a webhook: the request, its signature, and the meaning of the response.
 
 use std::io;
 use std::time::Duration;
@@ -16,71 +16,72 @@ use tokio::sync::OnceCell;
 use super::sign::SigningKey;
 use crate::clock::now_ms;
 
-/// How long a scheduler has to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a connection is kept for the next webhook.
-const KEEP: Duration = Duration::from_secs(20);
+/// The time limit of an attempt, including connecting.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an idle connection is kept for the next webhook.
+const KEEPALIVE: Duration = Duration::from_secs(20);
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
-type Plain = Client<HttpConnector, Full<Bytes>>;
-type Private = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type HttpClient = Client<HttpConnector, Full<Bytes>>;
+type HttpsClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// Brings webhooks to schedulers.
-pub(super) struct Courier {
+/// Sends webhooks to schedulers.
+pub(super) struct WebhookClient {
     key: SigningKey,
     request_id: HeaderName,
-    plain: OnceCell<Plain>,
-    /// Made when it is needed first: a machine without root certificates can do without.
-    private: OnceCell<Private>,
+    http: OnceCell<HttpClient>,
+    /// Created for the first `https` URL, so that a machine without root certificates can send to
+    /// `http` URLs.
+    https: OnceCell<HttpsClient>,
 }
 
-/// Why a webhook was not taken.
+/// The cause of a failed attempt.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NotTaken {
-    /// It will never be: 410, or it cannot be sent at all.
+pub(super) enum AttemptError {
+    /// Another attempt is pointless: status 410, or the request cannot be built.
     #[error("{0}")]
-    Never(String),
-    /// Another status than 2xx. Redirects are not followed: what is signed is for one address.
+    Permanent(String),
+    /// A status that is not 2xx. Redirects are not followed: the signature is for one receiver.
     #[error("status {}", .0.as_u16())]
     Status(StatusCode),
-    /// No answer in time.
-    #[error("no answer within {} s", PATIENCE.as_secs())]
-    Late,
-    /// No root certificates, so that nobody can be trusted.
+    /// No response in time.
+    #[error("no response within {} s", TIMEOUT.as_secs())]
+    Timeout,
+    /// The machine has no root certificates, so that no receiver can be authenticated.
     #[error("no root certificates: {0}")]
-    Roots(io::Error),
+    NoRootCertificates(io::Error),
     /// The connection failed.
     #[error("{0}")]
     Connection(String),
 }
 
-impl Courier {
+impl WebhookClient {
     pub(super) fn new(key: SigningKey, request_id: HeaderName) -> Self {
         Self {
             key,
             request_id,
-            plain: OnceCell::new(),
-            private: OnceCell::new(),
+            http: OnceCell::new(),
+            https: OnceCell::new(),
         }
     }
 
-    /// Tries once.
-    pub(super) async fn deliver(
+    /// Sends the event once. Returns the status of the response if it is 2xx.
+    pub(super) async fn attempt(
         &self,
         url: &WebhookUrl,
         event: &WebhookEvent,
-    ) -> Result<StatusCode, NotTaken> {
+    ) -> Result<StatusCode, AttemptError> {
         let request = self.request(url, event, now_ms() / 1000)?;
-        match tokio::time::timeout(PATIENCE, self.send(request)).await {
-            Err(_) => Err(NotTaken::Late),
+        match tokio::time::timeout(TIMEOUT, self.send(request)).await {
+            Err(_) => Err(AttemptError::Timeout),
             Ok(Ok(status)) if status.is_success() => Ok(status),
-            Ok(Ok(StatusCode::GONE)) => Err(NotTaken::Never(
-                "status 410: the scheduler wants no more of them".to_owned(),
+            Ok(Ok(StatusCode::GONE)) => Err(AttemptError::Permanent(
+                "status 410: the scheduler wants no more events".to_owned(),
             )),
-            Ok(Ok(status)) => Err(NotTaken::Status(status)),
+            Ok(Ok(status)) => Err(AttemptError::Status(status)),
             Ok(Err(error)) => Err(error),
         }
     }
@@ -90,9 +91,11 @@ impl Courier {
         url: &WebhookUrl,
         event: &WebhookEvent,
         timestamp: u64,
-    ) -> Result<Request<Full<Bytes>>, NotTaken> {
-        let never = |e: &dyn std::fmt::Display| NotTaken::Never(format!("it cannot be sent: {e}"));
-        let body = serde_json::to_vec(event).map_err(|e| never(&e))?;
+    ) -> Result<Request<Full<Bytes>>, AttemptError> {
+        let permanent = |e: &dyn std::fmt::Display| {
+            AttemptError::Permanent(format!("cannot build the request: {e}"))
+        };
+        let body = serde_json::to_vec(event).map_err(|e| permanent(&e))?;
         let signature = self.key.sign(&event.id, timestamp, &body);
         let request_id = event.data.request_id.as_deref().unwrap_or(&event.id);
         Request::post(url.uri())
@@ -106,36 +109,40 @@ impl Courier {
             .header(WEBHOOK_SIGNATURE, signature)
             .header(&self.request_id, request_id)
             .body(Full::from(body))
-            .map_err(|e| never(&e))
+            .map_err(|e| permanent(&e))
     }
 
-    /// Sends a request, and does not read the body of the answer.
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<StatusCode, NotTaken> {
-        let answer = if request.uri().scheme_str() == Some("https") {
-            self.private
-                .get_or_try_init(private)
+    /// Sends a request; the body of the response is not read.
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<StatusCode, AttemptError> {
+        let response = if request.uri().scheme_str() == Some("https") {
+            self.https
+                .get_or_try_init(https_client)
                 .await
-                .map_err(NotTaken::Roots)?
+                .map_err(AttemptError::NoRootCertificates)?
                 .request(request)
                 .await
         } else {
-            self.plain.get_or_init(plain).await.request(request).await
+            self.http
+                .get_or_init(http_client)
+                .await
+                .request(request)
+                .await
         };
-        answer
-            .map(|answer| answer.status())
-            .map_err(|e| NotTaken::Connection(with_causes(&e)))
+        response
+            .map(|response| response.status())
+            .map_err(|e| AttemptError::Connection(with_causes(&e)))
     }
 }
 
-async fn plain() -> Plain {
+async fn http_client() -> HttpClient {
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(KEEP)
+        .pool_idle_timeout(KEEPALIVE)
         .build_http()
 }
 
-/// Reads the machine's root certificates, which are many files.
-async fn private() -> io::Result<Private> {
+/// Reads the machine's root certificates on a blocking thread: they are many files.
+async fn https_client() -> io::Result<HttpsClient> {
     let connector = tokio::task::spawn_blocking(|| {
         let connector = HttpsConnectorBuilder::new()
             .with_native_roots()?
@@ -147,11 +154,11 @@ async fn private() -> io::Result<Private> {
     let connector = connector.await.map_err(io::Error::other)??;
     Ok(Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(KEEP)
+        .pool_idle_timeout(KEEPALIVE)
         .build(connector))
 }
 
-/// An error and what it comes from: the client's own text says no more than that there was one.
+/// Formats an error with its causes: the text of the client's error alone names no cause.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
