@@ -40,8 +40,8 @@ use crate::sessions::{SessionTable, Sessions};
 use crate::state::initial::{self, first_state, restore, work};
 use crate::state::service::{StateService, StoreLocation};
 use crate::webhooks::{Outbox, SigningKey};
+use app_proxy_store::DeferredStore;
 use app_proxy_store::Store;
-use app_proxy_store::late::DeferredStore;
 
 /// Runs the coordinator that the flags ask for; returns only when it does not start.
 ///

@@ -1,11 +1,12 @@
-//! A store in one SQLite file: `store: {kind: sqlite, path: …}`, the default.
+//! The SQLite store: a file (`store: {kind: sqlite, path: …}`, the default) or memory
+//! (`store: {kind: memory}`).
 //!
-//! The file is written ahead (WAL): a process that is ended at any moment loses nothing that was
-//! acknowledged, and two processes use the file at once. What a call of the API waits for is on the
-//! disk when it returns; activity is left to the system, and a loss of power may take back its last
+//! The file has a write-ahead log (WAL). A process that is killed loses nothing that was
+//! acknowledged, and two processes may use the file at once. Changes made through the API are on
+//! disk before they are acknowledged. Activity is synced later: a loss of power may lose its last
 //! seconds.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,16 +15,19 @@ use rusqlite::Connection;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::spawn_blocking;
 
-use crate::{
-    ActivityBatch, AppCommit, Cursor, Delta, Served, State, Store, StoreError, StoredWebhook,
-    StoredWorker,
-};
+use crate::activity::ActivityBatch;
+use crate::commit::AppCommit;
+use crate::error::StoreError;
+use crate::state::{Cursor, Delta, ServedTable, State, StoredWebhook, StoredWorker};
+use crate::store::Store;
 
+mod database;
 mod fault;
 mod file;
 mod read;
 mod rows;
 mod schema;
+mod trim;
 mod write;
 
 #[cfg(test)]
@@ -31,115 +35,160 @@ mod measure;
 #[cfg(test)]
 mod tests;
 
+use database::{Database, Durability};
 use fault::Fault;
-use file::Durability;
 use read::Reader;
 
-/// A store in an SQLite file.
+/// A store in an SQLite file or in memory.
 ///
-/// Dropping it closes the file; it has no threads of its own. A process that forks drops it first
-/// and opens it again after that, because a connection must not be used on both sides of a fork.
+/// Dropping the store closes it; it has no threads. A connection must not cross a fork: a process
+/// that forks drops its store before and opens it again afterwards.
 pub struct SqliteStore {
-    /// The file's name, for errors.
-    file: Arc<str>,
-    /// Tells the changes of this process from those of others; by chance, so that nothing has to be
-    /// agreed.
+    database: Database,
+    /// A random number that identifies the changes of this handle.
     writer: i64,
-    /// Whether this process serves no more.
+    /// Whether this process has stopped serving.
     left: AtomicBool,
-    /// SQLite has one writer at a time: in a process they wait for each other here, in order and
-    /// without asking again and again.
+    /// SQLite allows one writer at a time. Writers of one process queue here, so that they do not
+    /// poll SQLite's lock.
     writers: Arc<Mutex<Writers>>,
     reader: Arc<Mutex<Reader>>,
 }
 
 struct Writers {
-    /// For what somebody waits for.
+    /// Writes that a caller waits for.
     durable: Connection,
-    /// For activity.
+    /// Writes of activity.
     behind: Connection,
 }
 
 impl SqliteStore {
-    /// Opens the store in a file: a new one when there is no file, or an empty one. The file, and
-    /// the folder when that is missing too, are made for nobody else to read. What is no store, or
-    /// is damaged, is left as it is.
+    /// Opens the store in a file. Creates the file if it is missing or empty, and its folder if
+    /// that is missing, both accessible to this user alone. A damaged file and a file that is not a
+    /// store are left unchanged.
     ///
-    /// It blocks for as long as it takes to read the file once. A process opens a file that does
-    /// not exist yet once at a time.
+    /// Blocks while the file is read once. A process must not open a missing file twice at the
+    /// same time.
     ///
     /// # Errors
     /// [`StoreError`], which names the file.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Self::open_with(path, schema::MIGRATIONS)
+        Self::open_with(Database::file(path)?, schema::MIGRATIONS)
     }
 
-    /// What is in a file, as a later version of the schema may see it. Nothing is written to the
-    /// file: another process, of an earlier version, may be at work with it.
+    /// Opens a new, empty store in memory. Its contents are lost when the store and all handles
+    /// returned by [`SqliteStore::another`] are dropped. No file is written.
+    ///
+    /// ```
+    /// use app_proxy_store::{SqliteStore, State, Store};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), app_proxy_store::StoreError> {
+    /// let store = SqliteStore::in_memory()?;
+    /// assert_eq!(store.load().await?, State::default());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn in_memory() -> Result<Self, StoreError> {
+        Self::open_with(Database::new_in_memory(), schema::MIGRATIONS)
+    }
+
+    /// Opens another handle on the same contents, like that of a second process.
+    ///
+    /// ```
+    /// use app_proxy_store::{AppCommit, SqliteStore, Store, StoreError};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), StoreError> {
+    /// let ours = SqliteStore::in_memory()?;
+    /// let theirs = ours.another()?;
+    /// let commit = AppCommit { epoch: "e1".to_owned(), revision: 1, ..AppCommit::default() };
+    /// ours.commit_apps(commit.clone()).await?;
+    ///
+    /// // The other process has not seen the first commit.
+    /// assert!(matches!(theirs.commit_apps(commit).await, Err(StoreError::Behind)));
+    /// let seen = Default::default();
+    /// let delta = theirs.changes_since(&seen).await?.expect("a commit");
+    /// assert_eq!(delta.cursor.revision, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn another(&self) -> Result<Self, StoreError> {
+        Self::open_with(self.database.clone(), schema::MIGRATIONS)
+    }
+
+    /// Reads the contents of a file without writing to it: another process, of an earlier version,
+    /// may be using it. The contents are migrated in a copy in memory.
     ///
     /// # Errors
     /// [`StoreError`], which names the file.
-    pub fn look(path: &Path) -> Result<State, StoreError> {
-        Self::look_with(path, schema::MIGRATIONS)
+    pub fn read_only(path: &Path) -> Result<State, StoreError> {
+        Self::read_only_with(path, schema::MIGRATIONS)
     }
 
-    fn look_with(path: &Path, migrations: &[&str]) -> Result<State, StoreError> {
-        let contents = || -> Result<State, Fault> {
-            let path = absolute(path)?;
+    fn read_only_with(path: &Path, migrations: &[&str]) -> Result<State, StoreError> {
+        let read = || -> Result<State, Fault> {
+            let path = file::absolute(path)?;
             let is_in_use = file::has_log(&path);
-            match file::look(&path, schema::latest(migrations)) {
-                Err(fault) if file::is_half_made(&path, &fault) => return Ok(State::default()),
-                looked => looked?,
+            match file::verify(&path, schema::latest(migrations)) {
+                Err(fault) if file::is_half_created(&path, &fault) => {
+                    return Ok(State::default());
+                }
+                verified => verified?,
             }
             let mut copy = file::copy(&path)?;
             if !is_in_use {
-                file::tidy(&path)?;
+                file::remove_read_only_leftovers(&path)?;
             }
             schema::migrate(&mut copy, migrations)?;
             Reader::new(copy, 0).load()
         };
-        contents().map_err(|fault| fault.at(&path.display().to_string()))
+        read().map_err(|fault| fault.at(&path.display().to_string()))
     }
 
-    fn open_with(path: &Path, migrations: &[&str]) -> Result<Self, StoreError> {
-        let file: Arc<str> = path.display().to_string().into();
-        Self::connect(path, Arc::clone(&file), migrations).map_err(|fault| fault.at(&file))
+    fn open_with(database: Database, migrations: &[&str]) -> Result<Self, StoreError> {
+        let name = database.name();
+        Self::connect(database, migrations).map_err(|fault| fault.at(&name))
     }
 
-    fn connect(path: &Path, file: Arc<str>, migrations: &[&str]) -> Result<Self, Fault> {
-        let path = absolute(path)?;
-        file::create_if_missing(&path)?;
-        file::inspect(&path, schema::latest(migrations))?;
-        let mut durable = file::connect(&path, Durability::Now)?;
+    fn connect(database: Database, migrations: &[&str]) -> Result<Self, Fault> {
+        database.prepare(schema::latest(migrations))?;
+        let mut durable = database.connect(Durability::Now)?;
         schema::migrate(&mut durable, migrations)?;
-        let behind = file::connect(&path, Durability::Later)?;
+        let behind = database.connect(Durability::Later)?;
         let writer = i64::from(rand::random::<u32>());
-        let reader = Reader::new(file::connect_to_read(&path)?, writer);
-        let writers = Arc::new(Mutex::new(Writers { durable, behind }));
+        let reader = Reader::new(database.connect_to_read()?, writer);
         Ok(Self {
-            file,
+            database,
             writer,
             left: AtomicBool::new(false),
-            writers,
+            writers: Arc::new(Mutex::new(Writers { durable, behind })),
             reader: Arc::new(Mutex::new(reader)),
         })
     }
 
-    /// Does something with what a lock guards, where it may block; it goes on to its end even when
-    /// nobody waits for it any more.
+    /// Runs blocking work on the value that a lock guards. The work completes even if the future
+    /// is dropped.
     async fn with<G, T, F>(&self, lock: &Arc<Mutex<G>>, work: F) -> Result<T, StoreError>
     where
         G: Send + 'static,
         T: Send + 'static,
         F: FnOnce(&mut G) -> Result<T, Fault> + Send + 'static,
     {
-        let mut held: OwnedMutexGuard<G> = Arc::clone(lock).lock_owned().await;
-        let done = spawn_blocking(move || work(&mut held)).await;
-        done.unwrap_or_else(|error| Err(Fault::Unusable(error.to_string())))
-            .map_err(|fault| fault.at(&self.file))
+        let mut guard: OwnedMutexGuard<G> = Arc::clone(lock).lock_owned().await;
+        spawn_blocking(move || work(&mut guard))
+            .await
+            .unwrap_or_else(|error| Err(Fault::Unusable(error.to_string())))
+            .map_err(|fault| fault.at(&self.database.name()))
     }
 
-    /// Writes what somebody waits for.
+    /// Writes durably.
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection, i64) -> Result<T, Fault> + Send + 'static,
@@ -151,7 +200,7 @@ impl SqliteStore {
         .await
     }
 
-    /// Writes what nobody waits for.
+    /// Writes without waiting for the disk.
     async fn write_behind<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection, i64) -> Result<T, Fault> + Send + 'static,
@@ -164,21 +213,15 @@ impl SqliteStore {
     }
 }
 
-/// A name that is a file's: SQLite takes some relative ones for something else, `:memory:` and
-/// `file:…`.
-fn absolute(path: &Path) -> Result<PathBuf, Fault> {
-    std::path::absolute(path).map_err(|error| Fault::Unusable(error.to_string()))
-}
-
 #[async_trait]
 impl Store for SqliteStore {
     async fn load(&self) -> Result<State, StoreError> {
         self.with(&self.reader, Reader::load).await
     }
 
-    async fn news(&self, seen: &Cursor) -> Result<Option<Delta>, StoreError> {
+    async fn changes_since(&self, seen: &Cursor) -> Result<Option<Delta>, StoreError> {
         let seen = seen.clone();
-        self.with(&self.reader, move |reader| reader.news(&seen))
+        self.with(&self.reader, move |reader| reader.changes_since(&seen))
             .await
     }
 
@@ -187,23 +230,26 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn note_serving(&self, table: &Served, alone: bool) -> Result<(), StoreError> {
+    async fn record_serving(&self, table: &ServedTable, alone: bool) -> Result<(), StoreError> {
         if self.left.load(Ordering::Acquire) {
             return Ok(());
         }
         let table = table.clone();
         self.write_behind(move |connection, writer| {
-            write::note_serving(connection, &table, alone, writer)
+            write::record_serving(connection, &table, alone, writer)
         })
         .await
     }
 
-    async fn note_leaving(&self) -> Result<(), StoreError> {
+    async fn record_shutdown(&self) -> Result<(), StoreError> {
         self.left.store(true, Ordering::Release);
-        self.write_behind(write::note_leaving).await
+        self.write_behind(write::record_shutdown).await
     }
 
-    async fn served_elsewhere(&self) -> Result<Option<Vec<Served>>, StoreError> {
+    async fn served_elsewhere(&self) -> Result<Option<Vec<ServedTable>>, StoreError> {
+        if self.database.is_in_memory() {
+            return Ok(None);
+        }
         self.with(&self.reader, Reader::served_elsewhere)
             .await
             .map(Some)
@@ -214,9 +260,9 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn remove_worker(&self, id: &str) -> Result<(), StoreError> {
+    async fn delete_worker(&self, id: &str) -> Result<(), StoreError> {
         let id = id.to_owned();
-        self.write(move |connection, writer| write::remove_worker(connection, &id, writer))
+        self.write(move |connection, writer| write::delete_worker(connection, &id, writer))
             .await
     }
 
@@ -242,11 +288,11 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn trim_sessions(&self, before_ms: u64, most: u64) -> Result<u64, StoreError> {
+    async fn trim_sessions(&self, before_ms: u64, max: u64) -> Result<u64, StoreError> {
         let mut sessions = 0;
         loop {
             let trimmed = self
-                .write_behind(move |connection, _| write::trim(connection, before_ms, most))
+                .write_behind(move |connection, _| trim::trim(connection, before_ms, max))
                 .await?;
             sessions += trimmed.sessions;
             if !trimmed.more {
@@ -264,9 +310,9 @@ impl Store for SqliteStore {
         self.with(&self.reader, |reader| reader.webhooks()).await
     }
 
-    async fn remove_webhook(&self, event_id: &str) -> Result<(), StoreError> {
+    async fn delete_webhook(&self, event_id: &str) -> Result<(), StoreError> {
         let event_id = event_id.to_owned();
-        self.write(move |connection, _| write::remove_webhook(connection, &event_id))
+        self.write(move |connection, _| write::delete_webhook(connection, &event_id))
             .await
     }
 }

@@ -245,7 +245,7 @@ mod tests {
             .lock()
             .unwrap()
             .iter()
-            .map(|kept| kept.idle_told_ms)
+            .map(|kept| kept.idle_notified_ms)
             .collect();
         assert!(
             matches!(kept[..], [first, then] if first < then && then == later(begin, 100).ms),

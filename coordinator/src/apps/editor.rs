@@ -138,7 +138,7 @@ impl EditorTask {
             warn!("what other processes have changed cannot be read: {e}");
         }
         self.take_file_or_wait(file).await;
-        if let Err(e) = self.note_serving().await {
+        if let Err(e) = self.record_serving().await {
             warn!("that requests are served from here cannot be noted: {e}");
         }
     }
@@ -289,12 +289,12 @@ impl EditorTask {
     /// Follows what other processes write, and tells them so.
     async fn keep_up(&mut self) -> Result<(), StoreError> {
         self.follow().await?;
-        self.note_serving().await
+        self.record_serving().await
     }
 
     /// Takes over what another process has written.
     async fn follow(&mut self) -> Result<(), StoreError> {
-        let Some(mut news) = self.store.news(&self.cursor).await? else {
+        let Some(mut news) = self.store.changes_since(&self.cursor).await? else {
             return Ok(());
         };
         self.cursor = news.cursor.clone();

@@ -144,9 +144,9 @@ impl Usage {
         // After the clock was set back, a stored time must not keep the app in use until the clock
         // reaches that time again.
         let last_active_ms = activity.active_ms.min(now.ms);
-        let idle_since_ms = activity.quiet_since_ms.min(now.ms);
+        let idle_since_ms = activity.idle_since_ms.min(now.ms);
         let notified =
-            activity.idle_told_ms != 0 && activity.idle_told_ms >= activity.quiet_since_ms;
+            activity.idle_notified_ms != 0 && activity.idle_notified_ms >= activity.idle_since_ms;
         times.last_active_ms = times.last_active_ms.max(last_active_ms);
         if !times.known || idle_since_ms > times.idle_since_ms {
             times.idle_since_ms = idle_since_ms;
@@ -210,8 +210,8 @@ impl Times {
         AppActivity {
             app: app.to_owned(),
             active_ms: self.last_active_ms,
-            quiet_since_ms: self.idle_since_ms,
-            idle_told_ms: if self.notified { self.idle_since_ms } else { 0 },
+            idle_since_ms: self.idle_since_ms,
+            idle_notified_ms: if self.notified { self.idle_since_ms } else { 0 },
         }
     }
 }

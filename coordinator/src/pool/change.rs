@@ -241,7 +241,7 @@ impl Pool {
             Some(Known::RegistrationReply | Known::Missed) => {}
         }
         if let Some(store) = self.store.get() {
-            store.remove_worker(id).await?;
+            store.delete_worker(id).await?;
         }
         let mut book = self.book.lock().await;
         let visible = book.unregister(id, None);
@@ -315,7 +315,7 @@ impl Pool {
         if let Some(store) = self.store.get() {
             let registration = stored.and_then(|stored| stored.registration);
             if registration.is_none() && drain.is_none() {
-                store.remove_worker(id).await?;
+                store.delete_worker(id).await?;
             } else {
                 store
                     .save_worker(StoredWorker {
@@ -430,7 +430,7 @@ impl Pool {
         let is_stored = stored.is_some();
         match stored {
             Some(worker) => store.save_worker(worker).await?,
-            None => store.remove_worker(id).await?,
+            None => store.delete_worker(id).await?,
         }
         if let Some(member) = self.book.lock().await.members.get_mut(id) {
             member.is_stored = is_stored;

@@ -112,7 +112,7 @@ impl Store for Shelf {
     async fn load(&self) -> Result<State, StoreError> {
         Ok(State::default())
     }
-    async fn news(&self, _: &Cursor) -> Result<Option<Delta>, StoreError> {
+    async fn changes_since(&self, _: &Cursor) -> Result<Option<Delta>, StoreError> {
         Ok(None)
     }
     async fn commit_apps(&self, _: AppCommit) -> Result<(), StoreError> {
@@ -121,7 +121,7 @@ impl Store for Shelf {
     async fn save_worker(&self, worker: StoredWorker) -> Result<(), StoreError> {
         self.write(|workers| drop(workers.insert(worker.id.clone(), worker)))
     }
-    async fn remove_worker(&self, id: &str) -> Result<(), StoreError> {
+    async fn delete_worker(&self, id: &str) -> Result<(), StoreError> {
         self.write(|workers| drop(workers.remove(id)))
     }
     async fn save_activity(&self, _: &ActivityBatch) -> Result<(), StoreError> {
@@ -140,7 +140,7 @@ impl Store for Shelf {
         Ok(Vec::new())
     }
 
-    async fn remove_webhook(&self, _: &str) -> Result<(), StoreError> {
+    async fn delete_webhook(&self, _: &str) -> Result<(), StoreError> {
         Ok(())
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn first_state(
     is_successor: bool,
 ) -> Result<(Snapshot, State)> {
     let mut contents = place
-        .look()
+        .read_only()
         .map_err(|e| config.file.fault_of("store", "store", e))?
         .unwrap_or_default();
     if !is_successor {
@@ -56,13 +56,16 @@ fn snapshot_of(contents: &State, config: &Config) -> Result<Snapshot, EditError>
     Ok(kept)
 }
 
-/// Takes the apps of the file over before the daemon forks, so that whoever starts it learns why
-/// that cannot be.
+/// Adopts the apps of the file before the daemon forks, so that the caller reads the error if that
+/// fails. A store in memory would not survive the fork; the state service adopts the apps later.
 pub(crate) async fn take_file(
     config: &Config,
     place: &StoreLocation,
     editor: &mut EditorTask,
 ) -> Result<()> {
+    if matches!(place, StoreLocation::Memory) {
+        return Ok(());
+    }
     let store = place
         .open()
         .map_err(|e| config.file.fault_of("store", "store", e))?;

@@ -109,7 +109,7 @@ impl Journal {
             let last = self.drain.in_flight() <= 1;
             note(&mut failing, self.write().await);
             if last {
-                if let Err(e) = self.store.note_leaving().await {
+                if let Err(e) = self.store.record_shutdown().await {
                     warn!("that this process ends is not noted: {e}");
                 }
                 return;
@@ -206,8 +206,7 @@ fn note(failing: &mut bool, written: Result<(), StoreError>) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use app_proxy_store::late::DeferredStore;
-    use app_proxy_store::memory::MemoryStore;
+    use app_proxy_store::{SqliteStore, conformance::broken_store};
 
     #[tokio::test]
     async fn of_an_app_the_last_use_waits_for_a_store_that_takes_nothing() {
@@ -216,19 +215,13 @@ mod tests {
         );
         let apps = Arc::new(Apps::from_file(apps.unwrap(), None).unwrap());
         let table = SessionTable::new(10, Duration::from_secs(60));
-        let mut journal = Journal::new(
-            &table,
-            &apps,
-            &DeferredStore::broken(),
-            &Drain::default(),
-            10,
-        );
+        let mut journal = Journal::new(&table, &apps, &broken_store(), &Drain::default(), 10);
         for _ in 0..3 {
             apps.load().apps().for_each(|app| app.usage.mark());
             assert!(journal.write().await.is_err());
             assert_eq!(journal.left.len(), 2);
         }
-        journal.store = Arc::new(MemoryStore::new());
+        journal.store = Arc::new(SqliteStore::in_memory().unwrap());
         journal.write().await.unwrap();
         assert!(journal.left.is_empty());
     }

@@ -16,25 +16,22 @@ use tokio::sync::watch;
 use crate::apps::editor::{EditorTask, Queue};
 use crate::config::{StoreKind, StoreSection};
 use crate::state::journal::Journal;
-use app_proxy_store::late::StoreReady;
-use app_proxy_store::memory::MemoryStore;
-use app_proxy_store::sqlite::SqliteStore;
-use app_proxy_store::{State, Store, StoreError};
+use app_proxy_store::{SqliteStore, State, Store, StoreError, StoreReady};
 
-/// Where state is kept, before and after the daemon forks.
+/// Where the state is stored.
 pub(crate) enum StoreLocation {
-    /// In memory, which a fork copies.
-    Memory(MemoryStore),
-    /// In a file, which is opened on either side of a fork.
+    /// In memory, empty at first.
+    Memory,
+    /// In a file.
     File(Arc<Path>),
 }
 
 impl StoreLocation {
-    /// The place that a configuration says.
+    /// Returns the location that a configuration names.
     #[must_use]
     pub(crate) fn of(section: &StoreSection) -> Self {
         match section.kind {
-            StoreKind::Memory => Self::Memory(MemoryStore::new()),
+            StoreKind::Memory => Self::Memory,
             // The daemon's working directory changes when it goes into the background.
             StoreKind::Sqlite => Self::File(
                 std::path::absolute(&section.path)
@@ -44,24 +41,24 @@ impl StoreLocation {
         }
     }
 
-    /// What is there, if there is a store already. It changes nothing; it blocks.
+    /// Reads the state without writing to the store; `None` if there is no store yet. Blocks.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub(crate) fn look(&self) -> Result<Option<State>, StoreError> {
+    pub(crate) fn read_only(&self) -> Result<Option<State>, StoreError> {
         match self {
-            Self::File(path) if path.exists() => SqliteStore::look(path).map(Some),
-            Self::File(_) | Self::Memory(_) => Ok(None),
+            Self::File(path) if path.exists() => SqliteStore::read_only(path).map(Some),
+            Self::File(_) | Self::Memory => Ok(None),
         }
     }
 
-    /// Opens the store; blocks.
+    /// Opens the store. In memory that is a new one each time. Blocks.
     ///
     /// # Errors
     /// [`StoreError`].
     pub(crate) fn open(&self) -> Result<Arc<dyn Store>, StoreError> {
         match self {
-            Self::Memory(store) => Ok(Arc::new(store.another())),
+            Self::Memory => Ok(Arc::new(SqliteStore::in_memory()?)),
             Self::File(path) => Ok(Arc::new(SqliteStore::open(path)?)),
         }
     }

@@ -210,7 +210,7 @@ impl Delivery {
         if !stored {
             return;
         }
-        if let Err(e) = self.store.remove_webhook(event_id).await {
+        if let Err(e) = self.store.delete_webhook(event_id).await {
             warn!("webhook {event_id}: not deleted from the store, a restart repeats it: {e}");
         }
     }

@@ -32,7 +32,7 @@ impl Store for FakeStore {
         })
     }
 
-    async fn news(&self, _seen: &Cursor) -> Result<Option<Delta>, StoreError> {
+    async fn changes_since(&self, _seen: &Cursor) -> Result<Option<Delta>, StoreError> {
         Ok(None)
     }
 
@@ -44,7 +44,7 @@ impl Store for FakeStore {
         Ok(())
     }
 
-    async fn remove_worker(&self, _id: &str) -> Result<(), StoreError> {
+    async fn delete_worker(&self, _id: &str) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -80,7 +80,7 @@ impl Store for FakeStore {
         Ok(self.pending())
     }
 
-    async fn remove_webhook(&self, event_id: &str) -> Result<(), StoreError> {
+    async fn delete_webhook(&self, event_id: &str) -> Result<(), StoreError> {
         self.webhooks.lock().unwrap().remove(event_id);
         Ok(())
     }

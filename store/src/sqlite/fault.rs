@@ -1,54 +1,53 @@
-//! What can go wrong with the file, and which error of a store that is.
+//! Faults of SQLite and of the file, and their mapping to [`StoreError`].
 
 use std::io::ErrorKind;
 
 use rusqlite::{Error, ErrorCode, ffi};
 
-use crate::StoreError;
+use crate::error::StoreError;
 
-/// What has gone wrong.
+/// A fault of SQLite or of the file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
-    /// SQLite has failed.
+    /// SQLite returned an error.
     #[error("{cause}")]
     Sql {
-        /// What it says.
+        /// The error.
         cause: Error,
-        /// Whether the system has refused a write for want of room.
+        /// Whether the operating system rejected a write for lack of space.
         no_room: bool,
     },
-    /// The file is no store.
+    /// The file is not a store.
     #[error("{0}")]
     NoStore(String),
-    /// A row is not what was written.
+    /// A row cannot be read.
     #[error("{what}: {cause}")]
     Row {
-        /// Which row, as in "app `notes`".
+        /// The row, as in "app `notes`".
         what: String,
-        /// What is wrong with it.
+        /// The defect.
         cause: String,
     },
-    /// A later version of the program has written the file.
+    /// A later version of the program wrote the file.
     #[error("schema version {found}")]
     Newer {
-        /// The version in the file.
+        /// The schema version of the file.
         found: i64,
-        /// The latest version that is known here.
+        /// The latest schema version that this program knows.
         known: i64,
     },
-    /// A commit does not build on the table in the file.
+    /// A commit is not based on the stored table.
     #[error("another process has changed the app table")]
     Behind,
-    /// The file cannot be used.
+    /// The file cannot be read or written.
     #[error("{0}")]
     Unusable(String),
 }
 
 impl From<Error> for Fault {
     fn from(cause: Error) -> Self {
-        // SQLite tells a full disk from a failing one, but not a quota or a limit of the file's
-        // size. The call that failed is the last one that this thread made, so that the system's
-        // own word is still there.
+        // SQLite reports a full disk, but not a quota or a file size limit. The failed call is the
+        // last system call of this thread, so its errno is still set.
         let io = cause.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
         let kind = std::io::Error::last_os_error().kind();
         let no_room = io
@@ -61,49 +60,53 @@ impl From<Error> for Fault {
 }
 
 impl Fault {
-    /// A row that cannot be read.
-    pub(super) fn row(what: &str, name: &str, cause: impl ToString) -> Self {
+    /// Returns the fault of a row that cannot be read.
+    pub(super) fn row(kind: &str, name: &str, cause: impl ToString) -> Self {
         Self::Row {
-            what: format!("{what} `{name}`"),
+            what: format!("{kind} `{name}`"),
             cause: cause.to_string(),
         }
     }
 
-    /// Whether an interrupted transaction has to be taken back, which who may only read cannot do.
-    pub(super) fn wants_rollback(&self) -> bool {
-        let code = |error: &ffi::Error| error.extended_code;
-        matches!(self, Self::Sql { cause, .. } if cause.sqlite_error().map(code) == Some(ffi::SQLITE_READONLY_ROLLBACK))
+    /// Returns whether an interrupted transaction must be rolled back first, which a read-only
+    /// connection cannot do.
+    pub(super) fn needs_rollback(&self) -> bool {
+        let Self::Sql { cause, .. } = self else {
+            return false;
+        };
+        let code = cause.sqlite_error().map(|error| error.extended_code);
+        code == Some(ffi::SQLITE_READONLY_ROLLBACK)
     }
 
-    /// Whether others hold the file.
+    /// Returns whether another connection has locked the file.
     pub(super) fn is_busy(&self) -> bool {
         let busy = |code| matches!(code, ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked);
         matches!(self, Self::Sql { cause, .. } if cause.sqlite_error_code().is_some_and(busy))
     }
 
-    /// The error of a store, of this file.
+    /// Converts the fault to an error of the store in `file`.
     pub(super) fn at(self, file: &str) -> StoreError {
-        let said = format!("{file}: {self}");
+        let message = format!("{file}: {self}");
         let corrupt = |cause: String| StoreError::Corrupt {
             file: file.to_owned(),
             cause,
         };
         match self {
-            Self::Sql { no_room: true, .. } => StoreError::Full(said),
+            Self::Sql { no_room: true, .. } => StoreError::Full(message),
             Self::Sql { cause, .. } => match cause.sqlite_error_code() {
-                Some(ErrorCode::DiskFull) => StoreError::Full(said),
+                Some(ErrorCode::DiskFull) => StoreError::Full(message),
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                    StoreError::Locked(said)
+                    StoreError::Locked(message)
                 }
                 Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                     corrupt(cause.to_string())
                 }
-                // The statements are right for the tables that the file should have.
+                // The statements are correct, so the tables of the file are not those of a store.
                 Some(ErrorCode::Unknown | ErrorCode::ConstraintViolation) => {
                     corrupt(cause.to_string())
                 }
-                Some(_) => StoreError::Unusable(said),
-                // Not SQLite but a value in a row.
+                Some(_) => StoreError::Unusable(message),
+                // A value has the wrong type for its column.
                 None => corrupt(cause.to_string()),
             },
             Self::NoStore(cause) => corrupt(cause),
@@ -114,7 +117,7 @@ impl Fault {
                 known,
             },
             Self::Behind => StoreError::Behind,
-            Self::Unusable(_) => StoreError::Unusable(said),
+            Self::Unusable(_) => StoreError::Unusable(message),
         }
     }
 }

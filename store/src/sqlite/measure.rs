@@ -1,10 +1,10 @@
-//! What the store costs. Run it in an optimised build: `cargo test --release -p
-//! app-proxy-coordinator --lib store::sqlite::measure -- --ignored --nocapture`.
+//! A measurement of the store. Run it in an optimised build:
+//! `cargo test --release -p app-proxy-store --lib sqlite::measure -- --ignored --nocapture`.
 
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::conformance::{batch, commit, first, put, session, worker};
+use crate::conformance::samples::{batch, commit, first, put, session, worker};
 
 const APPS: u64 = 10_000;
 const SESSIONS: u64 = 100_000;
@@ -13,7 +13,7 @@ fn ms(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }
 
-/// A session with an identifier that is like a random one.
+/// Returns a session with an identifier that resembles a random one.
 fn some_session(number: u64, active_ms: u64) -> crate::StoredSession {
     session(
         &format!("{:022}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
@@ -25,7 +25,8 @@ fn some_sessions(from: u64, most: u64, active_ms: u64) -> ActivityBatch {
     batch((from..from + most).map(|number| some_session(number % SESSIONS, active_ms + number)))
 }
 
-/// Sessions that began at all times, which is the worst case: most of them are alone on their page.
+/// Returns sessions with scattered times of creation: the worst case, as most of them are alone on
+/// their page.
 fn scattered_sessions(from: u64, most: u64, active_ms: u64) -> ActivityBatch {
     batch(
         (from..from + most)
@@ -72,7 +73,7 @@ async fn commits(store: &SqliteStore, rounds: u64, base: u64) -> Vec<f64> {
     times
 }
 
-fn say(what: &str, times: &[f64]) {
+fn print(what: &str, times: &[f64]) {
     let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize];
     println!(
         "{what}: p50 {:.2} ms, p99 {:.2} ms, most {:.2} ms",
@@ -84,8 +85,8 @@ fn say(what: &str, times: &[f64]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
-async fn what_the_store_costs() {
-    // Not where files may be in memory only.
+async fn costs_of_the_store() {
+    // The default folder may be in memory.
     let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     let path = folder.path().join("store.db");
     let store = SqliteStore::open(&path).unwrap();
@@ -99,8 +100,8 @@ async fn what_the_store_costs() {
         times.push(ms(began));
     }
     times.sort_by(f64::total_cmp);
-    say("2,000 sessions that are there", &times);
-    say("a commit of one app", &commits(&store, 300, APPS).await);
+    print("2,000 sessions that are there", &times);
+    print("a commit of one app", &commits(&store, 300, APPS).await);
 
     let store = Arc::new(store);
     let (writer, stop) = (
@@ -119,7 +120,7 @@ async fn what_the_store_costs() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
-    say(
+    print(
         "a commit of one app beside activity",
         &commits(&store, 300, APPS + 300).await,
     );
@@ -130,18 +131,18 @@ async fn what_the_store_costs() {
     let cursor = store.load().await.unwrap().cursor;
     let began = Instant::now();
     for _ in 0..1_000 {
-        assert_eq!(store.news(&cursor).await.unwrap(), None);
+        assert_eq!(store.changes_since(&cursor).await.unwrap(), None);
     }
-    println!("no news: {:.1} µs a call", ms(began));
+    println!("no changes: {:.1} µs a call", ms(began));
     let mut times = Vec::new();
     for _ in 0..100 {
         store.save_worker(worker("w")).await.unwrap();
         let began = Instant::now();
-        assert_eq!(store.news(&cursor).await.unwrap(), None);
+        assert_eq!(store.changes_since(&cursor).await.unwrap(), None);
         times.push(ms(began));
     }
     times.sort_by(f64::total_cmp);
-    say("no news after a change of one's own", &times);
+    print("no changes after an own change", &times);
     let began = Instant::now();
     assert_eq!(store.trim_sessions(0, SESSIONS).await.unwrap(), 0);
     println!("trimming nothing: {:.1} ms", ms(began));
@@ -155,9 +156,9 @@ async fn what_the_store_costs() {
     let store = SqliteStore::open(&path).unwrap();
     println!("opening: {:.0} ms", ms(began));
     let began = Instant::now();
-    let contents = store.load().await.unwrap();
+    let state = store.load().await.unwrap();
     println!("loading: {:.0} ms", ms(began));
-    assert_eq!(contents.sessions.len() as u64, SESSIONS);
+    assert_eq!(state.sessions.len() as u64, SESSIONS);
     let began = Instant::now();
     assert_eq!(
         store.trim_sessions(0, SESSIONS / 2).await.unwrap(),

@@ -1,32 +1,33 @@
-//! Reading: everything at the start, and news after that.
+//! Reads: the whole state at startup, the changes of other processes from then on.
 
 use app_proxy_api::table::TableState;
 use rusqlite::{Connection, Params, Row, Transaction};
 
+use crate::session::StoredSession;
 use crate::sqlite::fault::Fault;
 use crate::sqlite::rows::{self, ACTIVITY, APP, SESSION, WEBHOOK, WORKER, from_sql, to_sql};
-use crate::{AppDelta, Cursor, Delta, Served, State, StoredSession, StoredWebhook, StoredWorker};
+use crate::state::{AppDelta, Cursor, Delta, ServedTable, State, StoredWebhook, StoredWorker};
 
-/// The connection that reads.
+/// A connection that reads.
 pub(super) struct Reader {
     connection: Connection,
-    /// Under which name this process writes.
+    /// The writer whose changes are not returned as those of others.
     writer: i64,
-    /// At which state of the file there was no news, and after what.
-    nothing_new: Option<(i64, Cursor)>,
+    /// The last `data_version` at which nothing had changed since a cursor.
+    unchanged: Option<(i64, Cursor)>,
 }
 
 impl Reader {
-    /// Reads as the process that writes as `writer`.
+    /// Returns a reader for the process that writes as `writer`.
     pub(super) fn new(connection: Connection, writer: i64) -> Self {
         Self {
             connection,
             writer,
-            nothing_new: None,
+            unchanged: None,
         }
     }
 
-    /// All that is there.
+    /// Reads the whole state.
     pub(super) fn load(&mut self) -> Result<State, Fault> {
         let transaction = self.connection.transaction()?;
         let all = |what: &str, columns: &str, order: &str| {
@@ -58,43 +59,43 @@ impl Reader {
         })
     }
 
-    /// The tables that other processes serve from.
-    pub(super) fn served_elsewhere(&mut self) -> Result<Vec<Served>, Fault> {
+    /// Reads the tables that other processes serve from.
+    pub(super) fn served_elsewhere(&mut self) -> Result<Vec<ServedTable>, Fault> {
         let transaction = self.connection.transaction()?;
         let sql = "SELECT epoch, revision FROM serving WHERE process <> ?1";
         list(&transaction, sql, (self.writer,), |row| {
-            Ok(Served {
+            Ok(ServedTable {
                 epoch: row.get(0)?,
                 revision: from_sql(row.get(1)?),
             })
         })
     }
 
-    /// Webhooks that are still to be delivered.
+    /// Reads the webhooks that wait for delivery.
     pub(super) fn webhooks(&mut self) -> Result<Vec<StoredWebhook>, Fault> {
         webhooks(&self.connection.transaction()?)
     }
 
-    /// What others have changed since `seen`.
-    pub(super) fn news(&mut self, seen: &Cursor) -> Result<Option<Delta>, Fault> {
-        // A number that changes with every commit of another connection, and that is read from
+    /// Reads the changes of other processes since `seen`.
+    pub(super) fn changes_since(&mut self, seen: &Cursor) -> Result<Option<Delta>, Fault> {
+        // SQLite changes this number with each commit of another connection, and reads it from
         // memory.
         let version: i64 = self
             .connection
             .prepare_cached("PRAGMA data_version")?
             .query_row((), |row| row.get(0))?;
         if self
-            .nothing_new
+            .unchanged
             .as_ref()
             .is_some_and(|(at, after)| *at == version && after == seen)
         {
             return Ok(None);
         }
-        let news = news(&self.connection.transaction()?, seen, self.writer)?;
-        if news.is_none() {
-            self.nothing_new = Some((version, seen.clone()));
+        let delta = delta(&self.connection.transaction()?, seen, self.writer)?;
+        if delta.is_none() {
+            self.unchanged = Some((version, seen.clone()));
         }
-        Ok(news)
+        Ok(delta)
     }
 }
 
@@ -103,7 +104,7 @@ fn webhooks(transaction: &Transaction<'_>) -> Result<Vec<StoredWebhook>, Fault> 
     list(transaction, &sql, (), rows::webhook)
 }
 
-/// Rows, each as `read` reads it.
+/// Reads rows, each with `read`.
 fn list<T>(
     transaction: &Transaction<'_>,
     sql: &str,
@@ -111,16 +112,16 @@ fn list<T>(
     read: impl Fn(&Row<'_>) -> Result<T, Fault>,
 ) -> Result<Vec<T>, Fault> {
     let mut statement = transaction.prepare_cached(sql)?;
-    let mut found = statement.query(params)?;
+    let mut rows = statement.query(params)?;
     let mut list = Vec::new();
-    while let Some(row) = found.next()? {
+    while let Some(row) = rows.next()? {
         list.push(read(row)?);
     }
     Ok(list)
 }
 
-/// By identifier. They are not kept in that order, and sorting them here costs less than looking
-/// each of them up.
+/// Sorts sessions by identifier. Sorting them here costs less than reading them in the order of an
+/// index, which looks up each row.
 fn sorted(mut sessions: Vec<StoredSession>) -> Vec<StoredSession> {
     sessions.sort_unstable_by(|one, other| one.id.cmp(&other.id));
     sessions
@@ -135,7 +136,7 @@ fn workers(transaction: &Transaction<'_>) -> Result<Vec<StoredWorker>, Fault> {
     )
 }
 
-/// The app table from a revision on.
+/// Reads the apps and tombstones of the table after a revision.
 fn table(transaction: &Transaction<'_>, after: u64) -> Result<TableState, Fault> {
     let after = (to_sql(after),);
     let sql = format!("SELECT {APP} FROM apps WHERE revision > ?1 ORDER BY name");
@@ -167,9 +168,13 @@ fn cursor(transaction: &Transaction<'_>) -> Result<Cursor, Fault> {
     })
 }
 
-fn news(transaction: &Transaction<'_>, seen: &Cursor, reader: i64) -> Result<Option<Delta>, Fault> {
+fn delta(
+    transaction: &Transaction<'_>,
+    seen: &Cursor,
+    reader: i64,
+) -> Result<Option<Delta>, Fault> {
     let cursor = cursor(transaction)?;
-    let apps = app_news(transaction, seen, &cursor)?;
+    let apps = app_delta(transaction, seen, &cursor)?;
     if !has_changed(transaction, "all", seen, reader)? {
         return Ok(apps.map(|apps| Delta {
             apps: Some(apps),
@@ -180,7 +185,8 @@ fn news(transaction: &Transaction<'_>, seen: &Cursor, reader: i64) -> Result<Opt
     let after = (to_sql(seen.sequence), reader);
     let changed = |what: &str, columns: &str| {
         format!(
-            "SELECT {columns} FROM {what} WHERE changed > ?1 AND (changed_by <> ?2 OR changed_by_another > ?1)"
+            "SELECT {columns} FROM {what}
+             WHERE changed > ?1 AND (changed_by <> ?2 OR changed_by_another > ?1)"
         )
     };
     let deleted = "SELECT id, at_ms FROM deleted_sessions WHERE changed > ?1 AND changed_by <> ?2";
@@ -209,7 +215,7 @@ fn news(transaction: &Transaction<'_>, seen: &Cursor, reader: i64) -> Result<Opt
     }))
 }
 
-/// Whether others have changed something after `seen`.
+/// Returns whether another writer changed `what` after `seen`.
 fn has_changed(
     transaction: &Transaction<'_>,
     what: &str,
@@ -222,7 +228,7 @@ fn has_changed(
     Ok(statement.query_row((what, reader, to_sql(seen.sequence)), |row| row.get(0))?)
 }
 
-fn app_news(
+fn app_delta(
     transaction: &Transaction<'_>,
     seen: &Cursor,
     now: &Cursor,
@@ -234,7 +240,7 @@ fn app_news(
     let mut complete = !same || seen.revision > now.revision;
     let mut state = table(transaction, if complete { 0 } else { seen.revision })?;
     if !complete && seen.revision < state.horizon {
-        // Deletions that were not seen are forgotten.
+        // Tombstones that the caller has not seen are deleted.
         complete = true;
         state = table(transaction, 0)?;
     }

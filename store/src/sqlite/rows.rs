@@ -1,7 +1,7 @@
-//! Rows and what they stand for.
+//! Conversions between rows and values.
 //!
-//! SQLite's integers have a sign: what is too large for them becomes the largest, and what is
-//! negative 0.
+//! SQLite's integers are signed: larger numbers are clamped to its largest integer, negative ones
+//! to 0.
 
 use std::net::IpAddr;
 
@@ -9,27 +9,30 @@ use app_proxy_api::table::StoredApp;
 use rusqlite::Row;
 use serde::de::DeserializeOwned;
 
+use crate::activity::AppActivity;
+use crate::session::StoredSession;
 use crate::sqlite::fault::Fault;
-use crate::{AppActivity, StoredDrain, StoredSession, StoredWebhook, StoredWorker};
+use crate::state::{StoredDrain, StoredWebhook, StoredWorker};
 
 /// The columns of an app, as [`app`] reads them.
 pub(super) const APP: &str = "name, revision, value";
 /// The columns of a worker, as [`worker`] reads them.
 pub(super) const WORKER: &str = "id, registration, drain_since_ms, drain_deadline_ms";
 /// The columns of a session, as [`session`] reads them.
-pub(super) const SESSION: &str = "id, mac, app, worker, moves, origin_request_id, last_request_id, client, \
-    created_ms, active_ms, requests, bytes_in, bytes_out, draining_streams";
+pub(super) const SESSION: &str = "id, mac, app, worker, moves, origin_request_id, \
+    last_request_id, client, created_ms, active_ms, requests, bytes_in, bytes_out, \
+    draining_streams";
 /// The columns of an app's activity, as [`activity`] reads them.
 pub(super) const ACTIVITY: &str = "app, active_ms, quiet_since_ms, idle_told_ms";
 /// The columns of a webhook, as [`webhook`] reads them.
 pub(super) const WEBHOOK: &str = "id, url, event, created_ms";
 
-/// A number as SQLite keeps it.
+/// Converts a number to an SQLite integer.
 pub(super) fn to_sql(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// A number that SQLite has kept.
+/// Converts an SQLite integer to a number.
 pub(super) fn from_sql(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
@@ -42,25 +45,25 @@ fn small_number(row: &Row<'_>, column: usize) -> Result<u32, Fault> {
     Ok(u32::try_from(number(row, column)?).unwrap_or(u32::MAX))
 }
 
-fn parse<T: DeserializeOwned>(what: &str, name: &str, json: &str) -> Result<T, Fault> {
-    serde_json::from_str(json).map_err(|error| Fault::row(what, name, error))
+fn parse<T: DeserializeOwned>(kind: &str, name: &str, json: &str) -> Result<T, Fault> {
+    serde_json::from_str(json).map_err(|error| Fault::row(kind, name, error))
 }
 
-/// JSON for a column.
+/// Serializes a value for a JSON column.
 pub(super) fn json<T: serde::Serialize>(
-    what: &str,
+    kind: &str,
     name: &str,
     value: &T,
 ) -> Result<String, Fault> {
-    serde_json::to_string(value).map_err(|error| Fault::row(what, name, error))
+    serde_json::to_string(value).map_err(|error| Fault::row(kind, name, error))
 }
 
-/// A name and a number.
+/// Reads a name and a number.
 pub(super) fn named_number(row: &Row<'_>) -> Result<(String, u64), Fault> {
     Ok((row.get(0)?, number(row, 1)?))
 }
 
-/// An app.
+/// Reads an app.
 pub(super) fn app(row: &Row<'_>) -> Result<StoredApp, Fault> {
     let (name, revision) = named_number(row)?;
     let app: StoredApp = parse(
@@ -73,15 +76,15 @@ pub(super) fn app(row: &Row<'_>) -> Result<StoredApp, Fault> {
     if (app.app.name.as_str(), app.revision) == (&*name, revision) {
         Ok(app)
     } else {
-        let says = format!(
-            "its row has revision {revision}, its value is `{}` of revision {}",
+        let cause = format!(
+            "the row has revision {revision}, its value is `{}` of revision {}",
             app.app.name, app.revision
         );
-        Err(Fault::row("app", &name, says))
+        Err(Fault::row("app", &name, cause))
     }
 }
 
-/// A worker.
+/// Reads a worker.
 pub(super) fn worker(row: &Row<'_>) -> Result<StoredWorker, Fault> {
     let id: String = row.get(0)?;
     let registration: Option<String> = row.get(1)?;
@@ -100,7 +103,7 @@ pub(super) fn worker(row: &Row<'_>) -> Result<StoredWorker, Fault> {
     })
 }
 
-/// A session.
+/// Reads a session.
 pub(super) fn session(row: &Row<'_>) -> Result<StoredSession, Fault> {
     let id: String = row.get(0)?;
     let client: Option<String> = row.get(7)?;
@@ -123,19 +126,17 @@ pub(super) fn session(row: &Row<'_>) -> Result<StoredSession, Fault> {
     })
 }
 
-/// An app's activity.
+/// Reads the activity of an app.
 pub(super) fn activity(row: &Row<'_>) -> Result<AppActivity, Fault> {
-    let (active_ms, quiet_since_ms, idle_told_ms) =
-        (number(row, 1)?, number(row, 2)?, number(row, 3)?);
     Ok(AppActivity {
         app: row.get(0)?,
-        active_ms,
-        quiet_since_ms,
-        idle_told_ms,
+        active_ms: number(row, 1)?,
+        idle_since_ms: number(row, 2)?,
+        idle_notified_ms: number(row, 3)?,
     })
 }
 
-/// A webhook.
+/// Reads a webhook.
 pub(super) fn webhook(row: &Row<'_>) -> Result<StoredWebhook, Fault> {
     let (id, event): (String, String) = (row.get(0)?, row.get(2)?);
     Ok(StoredWebhook {

@@ -1,35 +1,34 @@
-//! What is in the file: its mark, its tables, and how it comes from one version to the next.
+//! The schema: the application id of the file, its tables, and migrations.
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::sqlite::fault::Fault;
 
-/// Tells a store from another program's SQLite file: `APPX`.
+/// The `application_id` of a store, which other programs' files do not have: `APPX`.
 pub(super) const APPLICATION_ID: i64 = 0x4150_5058;
 
-/// What leads from each schema version to the next; the first one makes an empty file version 1.
-/// One that was released never changes.
+/// The migration from each schema version to the next; the first creates version 1 in an empty
+/// file. A released migration never changes.
 pub(super) const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
 
-/// The version that a list of migrations leads to.
+/// Returns the version after the last of `migrations`.
 pub(super) fn latest(migrations: &[&str]) -> i64 {
     i64::try_from(migrations.len()).unwrap_or(i64::MAX)
 }
 
-/// The version of the file.
+/// Reads the schema version of the file.
 pub(super) fn version(connection: &Connection) -> Result<i64, Fault> {
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 
-/// Brings the file to the latest version: in one transaction, which keeps other processes that do
-/// the same waiting.
+/// Migrates the file to the latest version in one transaction. Other processes that migrate wait.
 pub(super) fn migrate(connection: &mut Connection, migrations: &[&str]) -> Result<(), Fault> {
     let known = latest(migrations);
     if version(connection)? == known {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Another process may have been first.
+    // Another process may have migrated meanwhile.
     let found = version(&transaction)?;
     if found > known {
         return Err(Fault::Newer { found, known });

@@ -1,32 +1,28 @@
-//! Writing: each change is one transaction, all of it or nothing.
+//! Writes: each is one transaction.
 
 use app_proxy_api::table::StoredApp;
 use rusqlite::{
     CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params,
 };
 
+use crate::activity::{ActivityBatch, AppActivity, SessionActivity};
+use crate::commit::{AppChange, AppCommit};
 use crate::sqlite::fault::Fault;
 use crate::sqlite::rows::{json, to_sql};
-use crate::{
-    ActivityBatch, AppActivity, AppChange, AppCommit, Served, SessionActivity, StoredWebhook,
-    StoredWorker,
-};
+use crate::state::{ServedTable, StoredWebhook, StoredWorker};
 
-/// Rows that one transaction of [`trim`] deletes at most, so that others wait for little.
-pub(super) const TRIMMED_AT_ONCE: u64 = 2_000;
-
-/// Does something in a transaction that is alone in writing from its beginning on.
-fn alone<T>(
+/// Runs `work` in a transaction that holds the write lock from its start.
+pub(super) fn write<T>(
     connection: &mut Connection,
     work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
 ) -> Result<T, Fault> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let done = work(&transaction)?;
+    let result = work(&transaction)?;
     transaction.commit()?;
-    Ok(done)
+    Ok(result)
 }
 
-/// Counts a change by `writer`.
+/// Returns the number of a new change by `writer`.
 fn next_change(transaction: &Transaction<'_>, writer: i64) -> Result<i64, Fault> {
     let mut statement = transaction.prepare_cached(
         "UPDATE marks SET changed_by_another = iif(changed_by = ?1, changed_by_another, changed),
@@ -36,7 +32,7 @@ fn next_change(transaction: &Transaction<'_>, writer: i64) -> Result<i64, Fault>
     Ok(statement.query_row((writer,), |row| row.get(0))?)
 }
 
-/// Notes that workers have changed.
+/// Records that `writer` changed the workers.
 fn mark_workers(transaction: &Transaction<'_>, writer: i64) -> Result<(), Fault> {
     let change = next_change(transaction, writer)?;
     let mut statement = transaction.prepare_cached(
@@ -48,9 +44,9 @@ fn mark_workers(transaction: &Transaction<'_>, writer: i64) -> Result<(), Fault>
     Ok(())
 }
 
-/// Makes changes of the app table.
+/// Commits changes of the app table, if `commit.base` is the stored table.
 pub(super) fn commit_apps(connection: &mut Connection, commit: &AppCommit) -> Result<(), Fault> {
-    alone(connection, |transaction| {
+    write(connection, |transaction| {
         let (base, revision) = &commit.base;
         let sql = "SELECT 1 FROM app_table WHERE epoch = ?1 AND revision = ?2";
         let current: Option<i64> = transaction
@@ -66,7 +62,7 @@ pub(super) fn commit_apps(connection: &mut Connection, commit: &AppCommit) -> Re
             )?;
         }
         for change in &commit.changes {
-            change_app(transaction, change)?;
+            apply(transaction, change)?;
         }
         if *base != commit.epoch {
             transaction
@@ -85,7 +81,7 @@ pub(super) fn commit_apps(connection: &mut Connection, commit: &AppCommit) -> Re
     })
 }
 
-fn change_app(transaction: &Transaction<'_>, change: &AppChange) -> Result<(), Fault> {
+fn apply(transaction: &Transaction<'_>, change: &AppChange) -> Result<(), Fault> {
     match change {
         AppChange::Put(app) => put_app(transaction, app),
         AppChange::Delete { name, revision } => delete_app(transaction, name, to_sql(*revision)),
@@ -119,18 +115,19 @@ fn delete_app(transaction: &Transaction<'_>, name: &str, revision: i64) -> Resul
     Ok(())
 }
 
-/// Notes which table a process serves from.
-pub(super) fn note_serving(
+/// Records the table that a process serves from.
+pub(super) fn record_serving(
     connection: &mut Connection,
-    table: &Served,
+    table: &ServedTable,
     is_alone: bool,
     writer: i64,
 ) -> Result<(), Fault> {
-    alone(connection, |transaction| {
+    write(connection, |transaction| {
         if is_alone {
-            // Whoever was killed has taken neither back.
+            // Killed processes left these behind.
             transaction.execute_batch(
-                "DELETE FROM serving; UPDATE sessions SET draining_streams = 0 WHERE draining_streams <> 0",
+                "DELETE FROM serving;
+                 UPDATE sessions SET draining_streams = 0 WHERE draining_streams <> 0",
             )?;
         }
         let mut statement =
@@ -140,9 +137,9 @@ pub(super) fn note_serving(
     })
 }
 
-/// Notes that a process serves no more.
-pub(super) fn note_leaving(connection: &mut Connection, writer: i64) -> Result<(), Fault> {
-    alone(connection, |transaction| {
+/// Records that a process no longer serves.
+pub(super) fn record_shutdown(connection: &mut Connection, writer: i64) -> Result<(), Fault> {
+    write(connection, |transaction| {
         transaction
             .prepare_cached("DELETE FROM serving WHERE process = ?1")?
             .execute((writer,))?;
@@ -150,7 +147,7 @@ pub(super) fn note_leaving(connection: &mut Connection, writer: i64) -> Result<(
     })
 }
 
-/// Remembers a worker.
+/// Creates or replaces a worker.
 pub(super) fn save_worker(
     connection: &mut Connection,
     worker: &StoredWorker,
@@ -159,32 +156,33 @@ pub(super) fn save_worker(
     let registration = worker
         .registration
         .as_ref()
-        .map(|said| json("worker", &worker.id, said))
+        .map(|registration| json("worker", &worker.id, registration))
         .transpose()?;
     let drain = worker
         .drain
         .map(|drain| (to_sql(drain.since_ms), to_sql(drain.deadline_ms)))
         .unzip();
-    alone(connection, |transaction| {
+    write(connection, |transaction| {
         let mut statement = transaction.prepare_cached(
-            "INSERT OR REPLACE INTO workers (id, registration, drain_since_ms, drain_deadline_ms) VALUES (?1, ?2, ?3, ?4)",
+            "INSERT OR REPLACE INTO workers (id, registration, drain_since_ms, drain_deadline_ms)
+             VALUES (?1, ?2, ?3, ?4)",
         )?;
         statement.execute((&worker.id, registration, drain.0, drain.1))?;
         mark_workers(transaction, writer)
     })
 }
 
-/// Forgets a worker.
-pub(super) fn remove_worker(
+/// Deletes a worker, if it exists.
+pub(super) fn delete_worker(
     connection: &mut Connection,
     id: &str,
     writer: i64,
 ) -> Result<(), Fault> {
-    alone(connection, |transaction| {
-        let removed = transaction
+    write(connection, |transaction| {
+        let deleted = transaction
             .prepare_cached("DELETE FROM workers WHERE id = ?1")?
             .execute((id,))?;
-        if removed > 0 {
+        if deleted > 0 {
             mark_workers(transaction, writer)
         } else {
             Ok(())
@@ -192,13 +190,13 @@ pub(super) fn remove_worker(
     })
 }
 
-/// Writes activity.
+/// Merges activity.
 pub(super) fn save_activity(
     connection: &mut Connection,
     batch: &ActivityBatch,
     writer: i64,
 ) -> Result<(), Fault> {
-    alone(connection, |transaction| {
+    write(connection, |transaction| {
         let change = next_change(transaction, writer)?;
         let mut statement = transaction.prepare_cached(MERGE_SESSION)?;
         for activity in &batch.sessions {
@@ -212,18 +210,20 @@ pub(super) fn save_activity(
     })
 }
 
-/// Sums end at SQLite's largest integer: beyond it they would become fractions, which the columns
-/// refuse.
+/// Sums are clamped to SQLite's largest integer: larger ones would become floating-point numbers,
+/// which the columns reject.
 const MERGE_SESSION: &str = "
-    INSERT INTO sessions (id, mac, app, worker, moves, origin_request_id, last_request_id, client, created_ms, active_ms,
-        requests, bytes_in, bytes_out, draining_streams, changed, changed_by, changed_by_another)
+    INSERT INTO sessions (id, mac, app, worker, moves, origin_request_id, last_request_id, client,
+        created_ms, active_ms, requests, bytes_in, bytes_out, draining_streams,
+        changed, changed_by, changed_by_another)
     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, 0
     WHERE NOT EXISTS (SELECT 1 FROM deleted_sessions WHERE id = ?1)
         AND NOT EXISTS (SELECT 1 FROM deleted_apps WHERE name = ?3)
     ON CONFLICT (id) DO UPDATE SET
         worker = iif(excluded.active_ms >= active_ms, excluded.worker, worker),
         moves = iif(excluded.active_ms >= active_ms, excluded.moves, moves),
-        last_request_id = iif(excluded.active_ms >= active_ms, excluded.last_request_id, last_request_id),
+        last_request_id =
+            iif(excluded.active_ms >= active_ms, excluded.last_request_id, last_request_id),
         active_ms = max(active_ms, excluded.active_ms),
         requests = min(requests, 9223372036854775807 - ?17) + ?17,
         bytes_in = min(bytes_in, 9223372036854775807 - ?18) + ?18,
@@ -239,7 +239,7 @@ fn merge_session(
     change: i64,
     writer: i64,
 ) -> Result<(), Fault> {
-    let SessionActivity { session, more } = activity;
+    let SessionActivity { session, added } = activity;
     statement.execute(params![
         session.id,
         session.mac,
@@ -257,15 +257,16 @@ fn merge_session(
         session.draining_streams,
         change,
         writer,
-        to_sql(more.requests),
-        to_sql(more.bytes_in),
-        to_sql(more.bytes_out),
+        to_sql(added.requests),
+        to_sql(added.bytes_in),
+        to_sql(added.bytes_out),
     ])?;
     Ok(())
 }
 
 const MERGE_APP: &str = "
-    INSERT INTO activity (app, active_ms, quiet_since_ms, idle_told_ms, changed, changed_by, changed_by_another)
+    INSERT INTO activity (app, active_ms, quiet_since_ms, idle_told_ms,
+        changed, changed_by, changed_by_another)
     SELECT ?1, ?2, ?3, ?4, ?5, ?6, 0
     WHERE NOT EXISTS (SELECT 1 FROM deleted_apps WHERE name = ?1)
     ON CONFLICT (app) DO UPDATE SET
@@ -285,100 +286,56 @@ fn merge_app(
     let AppActivity {
         app,
         active_ms,
-        quiet_since_ms,
-        idle_told_ms,
+        idle_since_ms,
+        idle_notified_ms,
     } = activity;
-    let times = [active_ms, quiet_since_ms, idle_told_ms].map(|ms| to_sql(*ms));
+    let times = [active_ms, idle_since_ms, idle_notified_ms].map(|ms| to_sql(*ms));
     statement.execute((app, times[0], times[1], times[2], change, writer))?;
     Ok(())
 }
 
-/// Deletes sessions for good.
+/// Deletes sessions and keeps tombstones.
 pub(super) fn delete_sessions(
     connection: &mut Connection,
     ids: &[String],
     at_ms: u64,
     writer: i64,
 ) -> Result<(), Fault> {
-    alone(connection, |transaction| {
+    write(connection, |transaction| {
         let change = next_change(transaction, writer)?;
         let mut delete = transaction.prepare_cached("DELETE FROM sessions WHERE id = ?1")?;
-        let mut remember = transaction.prepare_cached(
+        let mut keep_tombstone = transaction.prepare_cached(
             "INSERT INTO deleted_sessions (id, at_ms, changed, changed_by) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (id) DO UPDATE SET at_ms = max(at_ms, excluded.at_ms)",
         )?;
         for id in ids {
             delete.execute((id,))?;
-            remember.execute((id, to_sql(at_ms), change, writer))?;
+            keep_tombstone.execute((id, to_sql(at_ms), change, writer))?;
         }
         Ok(())
     })
 }
 
-/// How much one transaction of [`trim`] has deleted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Trimmed {
-    /// Sessions.
-    pub(super) sessions: u64,
-    /// Whether there may be more to delete.
-    pub(super) more: bool,
-}
-
-/// Forgets old sessions and deletions, and sessions that are too many: at most [`TRIMMED_AT_ONCE`]
-/// of each.
-pub(super) fn trim(
-    connection: &mut Connection,
-    before_ms: u64,
-    most: u64,
-) -> Result<Trimmed, Fault> {
-    const STEPS: [&str; 3] = [
-        "DELETE FROM deleted_sessions WHERE id IN
-             (SELECT id FROM deleted_sessions WHERE at_ms < ?1 ORDER BY at_ms LIMIT ?2)",
-        "DELETE FROM sessions WHERE number IN
-             (SELECT number FROM sessions WHERE active_ms < ?1 ORDER BY active_ms LIMIT ?2)",
-        "DELETE FROM sessions WHERE number IN
-             (SELECT number FROM sessions ORDER BY active_ms DESC, number DESC LIMIT ?2 OFFSET ?1)",
-    ];
-    let [deletions, old, surplus] = STEPS;
-    alone(connection, |transaction| {
-        let delete = |sql, bound: u64| -> Result<u64, Fault> {
-            let deleted = transaction
-                .prepare_cached(sql)?
-                .execute((to_sql(bound), to_sql(TRIMMED_AT_ONCE)))?;
-            Ok(deleted as u64)
-        };
-        let [deletions, old, surplus] = [
-            delete(deletions, before_ms)?,
-            delete(old, before_ms)?,
-            delete(surplus, most)?,
-        ];
-        let more = [deletions, old, surplus].contains(&TRIMMED_AT_ONCE);
-        Ok(Trimmed {
-            sessions: old + surplus,
-            more,
-        })
-    })
-}
-
-/// Remembers a webhook.
+/// Creates a webhook, unless it exists.
 pub(super) fn save_webhook(
     connection: &mut Connection,
     webhook: &StoredWebhook,
 ) -> Result<(), Fault> {
     let id = &webhook.event.id;
     let event = json("webhook", id, &webhook.event)?;
-    alone(connection, |transaction| {
+    write(connection, |transaction| {
         let mut statement = transaction.prepare_cached(
-            "INSERT INTO webhooks (id, url, event, created_ms) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO webhooks (id, url, event, created_ms) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (id) DO NOTHING",
         )?;
         statement.execute((id, &webhook.url, event, to_sql(webhook.created_ms)))?;
         Ok(())
     })
 }
 
-/// Forgets a webhook.
-pub(super) fn remove_webhook(connection: &mut Connection, event_id: &str) -> Result<(), Fault> {
-    alone(connection, |transaction| {
+/// Deletes a webhook, if it exists.
+pub(super) fn delete_webhook(connection: &mut Connection, event_id: &str) -> Result<(), Fault> {
+    write(connection, |transaction| {
         transaction
             .prepare_cached("DELETE FROM webhooks WHERE id = ?1")?
             .execute((event_id,))?;

@@ -7,7 +7,7 @@ use log::warn;
 use tokio::time::{Instant, sleep};
 
 use super::EditorTask;
-use app_proxy_store::{Served, StoreError};
+use app_proxy_store::{ServedTable, StoreError};
 
 /// How long a caller is kept waiting for another process, which may have been killed.
 const LONGEST: Duration = Duration::from_secs(2);
@@ -32,22 +32,22 @@ pub(crate) enum Overlap {
 /// What this process has told others of itself, and what it thinks of them.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
-    noted: Option<Served>,
+    noted: Option<ServedTable>,
     /// Somebody did not follow within [`LONGEST`].
     lost: bool,
 }
 
 impl EditorTask {
     /// What requests are served from.
-    fn served(&self) -> Served {
-        Served {
+    fn served(&self) -> ServedTable {
+        ServedTable {
             epoch: self.cursor.epoch.clone(),
             revision: self.cursor.revision,
         }
     }
 
     /// Notes which table is served from here, if others have to know and do not.
-    pub(super) async fn note_serving(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn record_serving(&mut self) -> Result<(), StoreError> {
         let served = self.served();
         let begins = self.standing.noted.is_none();
         if self.standing.noted.as_ref() == Some(&served)
@@ -56,7 +56,7 @@ impl EditorTask {
             return Ok(());
         }
         let alone = begins && (self.overlap)() == Overlap::None;
-        self.store.note_serving(&served, alone).await?;
+        self.store.record_serving(&served, alone).await?;
         self.standing.noted = Some(served);
         Ok(())
     }
@@ -82,10 +82,10 @@ impl EditorTask {
         }
     }
 
-    async fn others_serve(&mut self, wanted: &Served) -> Result<bool, StoreError> {
+    async fn others_serve(&mut self, wanted: &ServedTable) -> Result<bool, StoreError> {
         // The other process may be waiting for this one.
         self.follow().await?;
-        self.note_serving().await?;
+        self.record_serving().await?;
         let Some(elsewhere) = self.store.served_elsewhere().await? else {
             return Ok(true);
         };
@@ -96,7 +96,7 @@ impl EditorTask {
         // A table of another epoch that this process has come to as well was made of the wanted
         // one.
         let now = self.served();
-        let has = |served: &Served, table: &Served| {
+        let has = |served: &ServedTable, table: &ServedTable| {
             served.epoch == table.epoch && served.revision >= table.revision
         };
         Ok(elsewhere

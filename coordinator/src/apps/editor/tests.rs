@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use super::super::edit::Condition;
 use super::*;
 use crate::clock::Moment;
-use app_proxy_store::late::DeferredStore;
-use app_proxy_store::memory::MemoryStore;
+use app_proxy_store::{SqliteStore, conformance::broken_store};
 
 struct Nobody;
 
@@ -39,7 +38,7 @@ fn delete(name: &str) -> Edit {
 }
 
 /// What a store has, as requests see it.
-async fn apps_of(store: &MemoryStore) -> Arc<Apps> {
+async fn apps_of(store: &SqliteStore) -> Arc<Apps> {
     let table = AppTable::restore(store.load().await.unwrap().apps);
     Arc::new(Apps::new(Snapshot::new(table, None).unwrap()))
 }
@@ -73,7 +72,7 @@ impl EditorTask {
 /// there already, though the store had taken neither.
 #[tokio::test]
 async fn what_the_store_does_not_take_nobody_has() {
-    let store = MemoryStore::new();
+    let store = SqliteStore::in_memory().unwrap();
     let apps = apps_of(&store).await;
     let stored = editor(&apps, Arc::new(store))
         .await
@@ -84,7 +83,7 @@ async fn what_the_store_does_not_take_nobody_has() {
         "{stored:?}"
     );
 
-    let mut broken = editor(&apps, DeferredStore::broken()).await;
+    let mut broken = editor(&apps, broken_store()).await;
     let match_of_new = app("other", json!({"match": [{"path": "/apps/new"}]}));
     let answers = broken
         .together(vec![
@@ -120,12 +119,12 @@ async fn what_the_store_does_not_take_nobody_has() {
 /// nothing any more.
 #[tokio::test]
 async fn an_app_that_comes_and_goes_elsewhere_keeps_nobody_from_writing() {
-    let store = MemoryStore::new();
+    let store = SqliteStore::in_memory().unwrap();
     let ours = apps_of(&store).await;
-    let mut we = editor(&ours, Arc::new(store.another())).await;
+    let mut we = editor(&ours, Arc::new(store.another().unwrap())).await;
     we.together(vec![put(app("stays", at(1)))]).await;
     let theirs = apps_of(&store).await;
-    let mut they = editor(&theirs, Arc::new(store.another())).await;
+    let mut they = editor(&theirs, Arc::new(store.another().unwrap())).await;
     let answers = we
         .together(vec![put(app("short", at(1))), delete("short")])
         .await;
@@ -150,9 +149,9 @@ async fn an_app_that_comes_and_goes_elsewhere_keeps_nobody_from_writing() {
 
 #[tokio::test]
 async fn an_app_is_quiet_anew_when_its_endpoints_change_and_not_when_that_is_refused() {
-    let store = MemoryStore::new();
+    let store = SqliteStore::in_memory().unwrap();
     let apps = apps_of(&store).await;
-    editor(&apps, Arc::new(store.another()))
+    editor(&apps, Arc::new(store.another().unwrap()))
         .await
         .together(vec![put(app("a", at(1)))])
         .await;
@@ -163,10 +162,10 @@ async fn an_app_is_quiet_anew_when_its_endpoints_change_and_not_when_that_is_ref
         usage.status(now).notified
     };
     assert!(told());
-    let mut broken = editor(&apps, DeferredStore::broken()).await;
+    let mut broken = editor(&apps, broken_store()).await;
     assert!(broken.together(vec![put(app("a", at(2)))]).await[0].is_err());
     assert!(usage.status(Moment::now()).notified, "nothing has changed");
-    let mut works = editor(&apps, Arc::new(store.another())).await;
+    let mut works = editor(&apps, Arc::new(store.another().unwrap())).await;
     assert!(
         works
             .together(vec![put(app(
@@ -185,7 +184,7 @@ async fn an_app_is_quiet_anew_when_its_endpoints_change_and_not_when_that_is_ref
 /// and was taken for one that was asked.
 #[tokio::test]
 async fn a_scheduler_that_the_file_names_anew_is_asked() {
-    let store = MemoryStore::new();
+    let store = SqliteStore::in_memory().unwrap();
     let apps = apps_of(&store).await;
     let mut editor = editor(&apps, Arc::new(store)).await;
     let asks = |apps: &Apps| {
@@ -205,9 +204,9 @@ async fn a_scheduler_that_the_file_names_anew_is_asked() {
 /// taken over another one.
 #[tokio::test]
 async fn the_file_is_taken_when_the_store_takes_it_but_not_after_a_hand_over() {
-    let store = MemoryStore::new();
+    let store = SqliteStore::in_memory().unwrap();
     let apps = apps_of(&store).await;
-    let mut editor = editor(&apps, DeferredStore::broken()).await;
+    let mut editor = editor(&apps, broken_store()).await;
     let file = vec![app("filed", at(1))];
     editor.begin(file.clone()).await;
     assert!(editor.waiting.is_some() && apps.load().get("filed").is_none());

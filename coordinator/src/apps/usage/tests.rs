@@ -94,8 +94,8 @@ fn a_new_idle_period_is_restored_after_a_restart() {
     usage.restart_idle_period(after(start, 100));
     let later = usage.take_unsaved("a", after(start, 101)).unwrap();
     // As a store merges them.
-    kept.quiet_since_ms = kept.quiet_since_ms.max(later.quiet_since_ms);
-    kept.idle_told_ms = kept.idle_told_ms.max(later.idle_told_ms);
+    kept.idle_since_ms = kept.idle_since_ms.max(later.idle_since_ms);
+    kept.idle_notified_ms = kept.idle_notified_ms.max(later.idle_notified_ms);
     let again = Usage::new(after(start, 110));
     again.merge(&kept, after(start, 110));
     let status = again.status(after(start, 110));
@@ -118,7 +118,7 @@ fn stored_activity_is_restored_after_a_restart() {
     let kept = usage.activity("a", after(start, 5));
     let active_ms = start.ms + 1000;
     assert_eq!(
-        (kept.active_ms, kept.quiet_since_ms, kept.idle_told_ms),
+        (kept.active_ms, kept.idle_since_ms, kept.idle_notified_ms),
         (active_ms, active_ms, active_ms)
     );
     let again = Usage::new(after(start, 60));
@@ -134,8 +134,8 @@ fn stored_activity_is_restored_after_a_restart() {
     );
     let older = AppActivity {
         active_ms: 1,
-        quiet_since_ms: 1,
-        idle_told_ms: 0,
+        idle_since_ms: 1,
+        idle_notified_ms: 0,
         ..kept
     };
     again.merge(&older, after(start, 62));
@@ -159,13 +159,13 @@ fn own_activity_is_saved_after_a_merge_of_later_activity() {
     let theirs = AppActivity {
         app: "a".to_owned(),
         active_ms: start.ms,
-        quiet_since_ms: start.ms + 2000,
-        idle_told_ms: 0,
+        idle_since_ms: start.ms + 2000,
+        idle_notified_ms: 0,
     };
     usage.merge(&theirs, after(start, 3));
     let saved = usage.take_unsaved("a", after(start, 3)).unwrap();
     assert_eq!(
-        (saved.active_ms, saved.quiet_since_ms),
+        (saved.active_ms, saved.idle_since_ms),
         (start.ms + 1000, start.ms + 2000)
     );
 }
@@ -212,8 +212,8 @@ fn setting_the_clock_changes_no_idle_period() {
     let future = AppActivity {
         app: "a".to_owned(),
         active_ms: future_ms,
-        quiet_since_ms: future_ms,
-        idle_told_ms: 0,
+        idle_since_ms: future_ms,
+        idle_notified_ms: 0,
     };
     usage.merge(&future, after(start, 8));
     assert_eq!(

@@ -97,7 +97,10 @@ impl SessionRecord {
             bytes_out: self.bytes_out.load(Ordering::Relaxed),
             draining_streams,
         };
-        Some(SessionActivity { session, more })
+        Some(SessionActivity {
+            session,
+            added: more,
+        })
     }
 
     /// Notes that a store has what [`SessionRecord::unsaved`] said.
@@ -110,13 +113,13 @@ impl SessionRecord {
             .store(activity.session.draining_streams, Ordering::Relaxed);
         self.saved
             .requests
-            .fetch_add(activity.more.requests, Ordering::Relaxed);
+            .fetch_add(activity.added.requests, Ordering::Relaxed);
         self.saved
             .bytes_in
-            .fetch_add(activity.more.bytes_in, Ordering::Relaxed);
+            .fetch_add(activity.added.bytes_in, Ordering::Relaxed);
         self.saved
             .bytes_out
-            .fetch_add(activity.more.bytes_out, Ordering::Relaxed);
+            .fetch_add(activity.added.bytes_out, Ordering::Relaxed);
     }
 
     /// Forgets streams of a process that has ended: one that was killed does not say so itself.
@@ -171,7 +174,7 @@ mod tests {
         record.data(3, 4);
         let first = record.unsaved(false).unwrap();
         assert_eq!(
-            first.more,
+            first.added,
             Counts {
                 requests: 1,
                 bytes_in: 3,
@@ -185,7 +188,7 @@ mod tests {
         assert!(again.unsaved(false).is_none());
         again.data(0, 5);
         assert_eq!(
-            again.unsaved(false).unwrap().more,
+            again.unsaved(false).unwrap().added,
             Counts {
                 bytes_out: 5,
                 ..Counts::default()
@@ -200,7 +203,7 @@ mod tests {
         let first = record.unsaved(false).unwrap();
         record.data(2, 0);
         record.note_saved(&first);
-        assert_eq!(record.unsaved(false).unwrap().more.bytes_in, 2);
+        assert_eq!(record.unsaved(false).unwrap().added.bytes_in, 2);
     }
 
     #[test]
@@ -221,7 +224,7 @@ mod tests {
             ..activity.session
         });
         assert_eq!((mine.view().bytes_in, mine.open_streams()), (11, 2));
-        assert_eq!(mine.unsaved(false).unwrap().more.bytes_in, 10);
+        assert_eq!(mine.unsaved(false).unwrap().added.bytes_in, 10);
     }
 
     #[test]

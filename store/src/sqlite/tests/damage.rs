@@ -1,25 +1,28 @@
-//! Files that are no store, or are damaged: a clear error, and the file stays as it is.
+//! Damaged files and files that are not stores: each gives a clear error and stays unchanged.
 
 use super::*;
 
-/// Refuses a file, and leaves it as it is.
-fn refused(path: &Path) -> StoreError {
+/// Opens a file that must be rejected and left unchanged; returns the error.
+fn rejected(path: &Path) -> StoreError {
     let before = fs::read(path).unwrap();
     let error = SqliteStore::open(path).err().unwrap();
     assert!(
         error.to_string().contains(&path.display().to_string()),
         "{error}"
     );
-    assert!(fs::read(path).unwrap() == before, "it was changed: {error}");
+    assert!(
+        fs::read(path).unwrap() == before,
+        "the file was changed: {error}"
+    );
     error
 }
 
-fn refused_as_corrupt(path: &Path) {
-    let error = refused(path);
+fn rejected_as_corrupt(path: &Path) {
+    let error = rejected(path);
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
 }
 
-/// A store with some hundred pages.
+/// Returns a file of some hundred pages.
 async fn filled(path: &Path) -> Vec<u8> {
     let store = SqliteStore::open(path).unwrap();
     store
@@ -38,7 +41,7 @@ async fn filled(path: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn garbage_is_refused() {
+fn garbage_is_rejected() {
     let (_folder, path) = place();
     let noise: Vec<u8> = (0..100_000_u32)
         .map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8)
@@ -50,12 +53,12 @@ fn garbage_is_refused() {
         vec![0; 8192],
     ] {
         fs::write(&path, garbage).unwrap();
-        refused_as_corrupt(&path);
+        rejected_as_corrupt(&path);
     }
 }
 
 #[tokio::test]
-async fn a_store_that_ends_too_early_or_has_a_damaged_page_is_refused() {
+async fn truncated_and_damaged_files_are_rejected() {
     let (_folder, path) = place();
     let whole = filled(&path).await;
     assert!(whole.len() > 50 * 4096);
@@ -67,19 +70,19 @@ async fn a_store_that_ends_too_early_or_has_a_damaged_page_is_refused() {
         whole.len() - 4096,
     ] {
         fs::write(&path, &whole[..length]).unwrap();
-        refused_as_corrupt(&path);
+        rejected_as_corrupt(&path);
     }
     let mut damaged = whole.clone();
     let middle = whole.len() / 2 / 4096 * 4096;
     damaged[middle..middle + 4096].fill(0xa5);
     fs::write(&path, &damaged).unwrap();
-    refused_as_corrupt(&path);
+    rejected_as_corrupt(&path);
     fs::write(&path, &whole).unwrap();
     assert_eq!(revision(&SqliteStore::open(&path).unwrap()).await, 300);
 }
 
 #[test]
-fn a_database_of_another_program_is_refused() {
+fn databases_of_other_programs_are_rejected() {
     for sql in [
         "CREATE TABLE theirs (x);",
         "PRAGMA journal_mode = WAL; CREATE TABLE theirs (x);",
@@ -88,19 +91,19 @@ fn a_database_of_another_program_is_refused() {
     ] {
         let (_folder, path) = place();
         Connection::open(&path).unwrap().execute_batch(sql).unwrap();
-        refused_as_corrupt(&path);
+        rejected_as_corrupt(&path);
     }
 }
 
 #[tokio::test]
-async fn a_store_of_a_later_version_is_refused() {
+async fn files_of_later_versions_are_rejected() {
     let (_folder, path) = place();
     filled(&path).await;
     Connection::open(&path)
         .unwrap()
         .execute_batch("PRAGMA user_version = 1000")
         .unwrap();
-    let error = refused(&path);
+    let error = rejected(&path);
     assert!(
         matches!(
             error,
@@ -116,7 +119,7 @@ async fn a_store_of_a_later_version_is_refused() {
 }
 
 #[test]
-fn what_is_no_file_or_cannot_be_written_is_unusable() {
+fn directories_and_read_only_files_are_unusable() {
     let (folder, path) = place();
     fs::write(&path, "").unwrap();
     for path in [folder.path(), &path.join("below/a/file")] {
@@ -129,12 +132,12 @@ fn what_is_no_file_or_cannot_be_written_is_unusable() {
         eprintln!("skipped in part: this user may write to every file");
         return;
     }
-    let error = refused(&path);
+    let error = rejected(&path);
     assert!(matches!(error, StoreError::Unusable(_)), "{error:?}");
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_is_named() {
+async fn errors_name_unreadable_rows() {
     for (sql, named) in [
         (
             "UPDATE apps SET value = '{}' WHERE name = 'a7'",

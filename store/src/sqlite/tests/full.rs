@@ -1,4 +1,4 @@
-//! A full disk: nothing is half done, and everything works again when there is room.
+//! A full disk: writes are atomic, and succeed again once there is space.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -24,7 +24,7 @@ async fn limit(store: &SqliteStore, pages: i64) {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_is_not_written_in_part() {
+async fn writes_to_a_full_store_are_atomic() {
     let (_folder, path) = place();
     let store = SqliteStore::open(&path).unwrap();
     store
@@ -52,12 +52,12 @@ async fn what_does_not_fit_is_not_written_in_part() {
     store.commit_apps(apps()).await.unwrap();
     store.save_activity(&many_sessions()).await.unwrap();
     drop(store);
-    let contents = SqliteStore::open(&path).unwrap().load().await.unwrap();
+    let state = SqliteStore::open(&path).unwrap().load().await.unwrap();
     assert_eq!(
         (
-            contents.apps.apps.len(),
-            contents.sessions.len(),
-            contents.workers.len()
+            state.apps.apps.len(),
+            state.sessions.len(),
+            state.workers.len()
         ),
         (2_000, 2_000, 1)
     );
@@ -71,7 +71,7 @@ fn fill(path: &Path) {
     }
 }
 
-/// Commits until that fails; says how far it came.
+/// Commits until a commit fails; returns the last revision.
 async fn commit_until_full(store: &SqliteStore, mut revision: u64) -> u64 {
     for _ in 0..10_000 {
         let answer = store
@@ -83,11 +83,11 @@ async fn commit_until_full(store: &SqliteStore, mut revision: u64) -> u64 {
         }
         revision += 1;
     }
-    panic!("it never is full");
+    panic!("the store is never full");
 }
 
 #[tokio::test]
-#[ignore = "a process that another test starts on a filesystem of 2 MiB"]
+#[ignore = "run by another test in a process with a filesystem of 2 MiB"]
 async fn meets_a_full_filesystem() {
     let Some(path) = given() else { return };
     let ballast = path.with_file_name("ballast");
@@ -105,12 +105,9 @@ async fn meets_a_full_filesystem() {
             .await;
         assert!(is_full(&answer), "{answer:?}");
     }
-    let contents = store.load().await.unwrap();
-    assert_eq!(
-        (contents.apps.revision, contents.sessions.len()),
-        (revision, 0)
-    );
-    assert_eq!(store.news(&contents.cursor).await.unwrap(), None);
+    let state = store.load().await.unwrap();
+    assert_eq!((state.apps.revision, state.sessions.len()), (revision, 0));
+    assert_eq!(store.changes_since(&state.cursor).await.unwrap(), None);
     fs::remove_file(&ballast).unwrap();
     store
         .commit_apps(commit(revision, revision + 1, vec![put("b", revision + 1)]))
@@ -120,7 +117,7 @@ async fn meets_a_full_filesystem() {
     drop(store);
     let store = SqliteStore::open(&path).unwrap();
     assert_eq!(self::revision(&store).await, revision + 1);
-    // The filesystem is full when it is opened, too.
+    // Opening on a full filesystem.
     drop(store);
     fill(&ballast);
     let error = SqliteStore::open(&path).err();
@@ -134,8 +131,8 @@ async fn meets_a_full_filesystem() {
 }
 
 #[tokio::test]
-#[ignore = "a process that another test starts with a limit of a file's size"]
-async fn meets_a_limit_of_the_size_of_files() {
+#[ignore = "run by another test in a process with a file size limit"]
+async fn meets_a_file_size_limit() {
     let Some(path) = given() else { return };
     let store = SqliteStore::open(&path).unwrap();
     store
@@ -151,7 +148,7 @@ async fn meets_a_limit_of_the_size_of_files() {
         .unwrap();
 }
 
-/// Runs a test in a process that a shell script prepares; the script ends with `exec "$@"`.
+/// Runs a test in a process that a shell script prepares. The script ends with `exec "$@"`.
 fn runs(prefix: &[&str], script: &str, test: &str, path: &Path) {
     let folder = path.parent().unwrap().display().to_string();
     let mut command: Vec<String> = prefix.iter().map(|word| (*word).to_owned()).collect();
@@ -159,10 +156,10 @@ fn runs(prefix: &[&str], script: &str, test: &str, path: &Path) {
     command.extend(program(test));
     let child = start(&command, path);
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
+    let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{said}"
+        output.status.success() && stdout.contains("1 passed"),
+        "{stdout}"
     );
 }
 
@@ -170,7 +167,7 @@ const OWN_MOUNTS: [&str; 3] = ["unshare", "--map-root-user", "--mount"];
 const MOUNT: &str = r#"mount -t tmpfs -o size=2m none "$0""#;
 
 #[test]
-fn on_a_full_filesystem_nothing_is_half_done_and_it_works_again_when_there_is_room() {
+fn writes_on_a_full_filesystem_are_atomic_and_recover() {
     let (folder, path) = place();
     let mut try_it = Command::new(OWN_MOUNTS[0]);
     try_it
@@ -191,14 +188,9 @@ fn on_a_full_filesystem_nothing_is_half_done_and_it_works_again_when_there_is_ro
 }
 
 #[test]
-fn a_limit_of_the_size_of_files_is_a_full_store() {
+fn a_file_size_limit_is_reported_as_a_full_store() {
     let (_folder, path) = place();
     // The limit is 256 or 512 KiB, according to the shell.
     let script = r#"trap "" XFSZ; ulimit -f 512 && exec "$@""#;
-    runs(
-        &[],
-        script,
-        "full::meets_a_limit_of_the_size_of_files",
-        &path,
-    );
+    runs(&[], script, "full::meets_a_file_size_limit", &path);
 }

@@ -1,15 +1,15 @@
-//! Several processes on one file, and processes that are killed. The processes are this test
-//! program, asked for one test.
+//! Several processes with one file, and killed processes. Each process is this test program, run
+//! with one test.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use super::*;
 
-/// Where a process that was started by a test finds its store.
+/// The environment variable with the path of the store.
 const STORE: &str = "APP_PROXY_TEST_STORE";
 
-/// This program, to run only one test that others start.
+/// Returns the command that runs one ignored test of this program.
 pub(super) fn program(test: &str) -> Vec<String> {
     let program = std::env::current_exe().unwrap().display().to_string();
     let test = format!(
@@ -35,12 +35,12 @@ pub(super) fn start(program: &[String], path: &Path) -> Child {
     command.spawn().unwrap()
 }
 
-/// Where the store is; none when somebody else than a test has started this.
+/// Returns the path of the store; `None` if no test started this process.
 pub(super) fn given() -> Option<PathBuf> {
     std::env::var_os(STORE).map(PathBuf::from)
 }
 
-/// Commits changes on top of what others commit, and says each one that is acknowledged.
+/// Commits changes on top of those of other processes, and prints each acknowledged revision.
 async fn commit_many(path: &Path, most: u64) {
     let store = SqliteStore::open(path).unwrap();
     let mut done = 0;
@@ -69,7 +69,7 @@ async fn commit_many(path: &Path, most: u64) {
 }
 
 #[tokio::test]
-#[ignore = "a process that other tests start"]
+#[ignore = "run by other tests in a process"]
 async fn commits_without_end() {
     if let Some(path) = given() {
         commit_many(&path, u64::MAX).await;
@@ -77,42 +77,42 @@ async fn commits_without_end() {
 }
 
 #[tokio::test]
-#[ignore = "a process that other tests start"]
+#[ignore = "run by other tests in a process"]
 async fn commits_ten_times() {
     if let Some(path) = given() {
         commit_many(&path, 10).await;
     }
 }
 
-/// The revisions that a process has said are committed.
-fn said(child: &mut Child) -> impl Iterator<Item = u64> + use<> {
+/// Returns the revisions that a process printed.
+fn printed(child: &mut Child) -> impl Iterator<Item = u64> + use<> {
     let lines = BufReader::new(child.stdout.take().unwrap())
         .lines()
         .map_while(Result::ok);
-    // Whatever stands before it on the line is of the test's harness.
+    // The test harness may print something before it.
     lines.filter_map(|line| line.split_once("committed ")?.1.parse().ok())
 }
 
 #[tokio::test]
-async fn nothing_that_was_acknowledged_is_lost_when_a_process_is_killed() {
+async fn acknowledged_commits_survive_a_kill() {
     let (_folder, path) = place();
     let mut total = 0;
     for round in 0..6 {
         let mut child = start(&program("processes::commits_without_end"), &path);
-        let mut said = said(&mut child);
-        let mut last = said.by_ref().nth(7 + round * 5).unwrap();
+        let mut printed = printed(&mut child);
+        let mut last = printed.by_ref().nth(7 + round * 5).unwrap();
         child.kill().unwrap();
-        last = said.last().unwrap_or(last);
+        last = printed.last().unwrap_or(last);
         child.wait().unwrap();
         assert!(
             beside(&path, "-wal").exists(),
-            "it was ended too gently to be of use"
+            "the process closed its store before it was killed"
         );
         let apps = SqliteStore::open(&path).unwrap().load().await.unwrap().apps;
-        // The last one may have been committed and not said.
+        // The last revision may have been committed and not printed.
         assert!(
             (last..=last + 1).contains(&apps.revision),
-            "{last} was said, {} is there",
+            "printed {last}, stored {}",
             apps.revision
         );
         assert!(apps.apps.iter().any(|app| app.revision == apps.revision));
@@ -122,11 +122,11 @@ async fn nothing_that_was_acknowledged_is_lost_when_a_process_is_killed() {
 }
 
 #[tokio::test]
-async fn a_process_that_is_killed_while_it_makes_the_file_leaves_one_that_opens() {
+async fn a_kill_during_creation_leaves_a_file_that_opens() {
     for round in 0..8 {
         let (_folder, path) = place();
         let mut child = start(&program("processes::commits_without_end"), &path);
-        // Later in each round: when there is a file, when it has its first page, and so on.
+        // Killed later each round: once there is a file, once it has a first page, and so on.
         let steps = [None, Some(0), Some(1), Some(4096)];
         if let Some(length) = steps[round % steps.len()] {
             while path
@@ -144,34 +144,34 @@ async fn a_process_that_is_killed_while_it_makes_the_file_leaves_one_that_opens(
 }
 
 #[tokio::test]
-async fn processes_that_make_and_use_a_file_at_once_lose_nothing() {
+async fn processes_that_create_and_use_a_file_at_once_lose_nothing() {
     let (_folder, path) = place();
     let mut children: Vec<_> = (0..4)
         .map(|_| start(&program("processes::commits_ten_times"), &path))
         .collect();
     let mut revisions = Vec::new();
     for child in &mut children {
-        revisions.extend(said(child));
+        revisions.extend(printed(child));
         assert!(child.wait().unwrap().success());
     }
     revisions.sort_unstable();
     assert_eq!(revisions, (1..=40).collect::<Vec<_>>());
-    let contents = SqliteStore::open(&path).unwrap().load().await.unwrap();
+    let state = SqliteStore::open(&path).unwrap().load().await.unwrap();
     assert_eq!(
         (
-            contents.apps.revision,
-            contents.sessions.len(),
-            contents.apps.apps.len()
+            state.apps.revision,
+            state.sessions.len(),
+            state.apps.apps.len()
         ),
         (40, 20, 40)
     );
 }
 
-/// A journal that takes a file of one page back to what it was, as SQLite's file format describes
-/// it ("The Rollback Journal").
+/// Returns a rollback journal that restores a file of one page (SQLite file format, section "The
+/// Rollback Journal").
 fn journal_of(page: &[u8]) -> Vec<u8> {
     let mut journal = vec![0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
-    // Records, nonce, pages of the file before, size of a sector, size of a page.
+    // Records, nonce, initial size of the file in pages, sector size, page size.
     for number in [1_u32, 0, 1, 512, 4096] {
         journal.extend(number.to_be_bytes());
     }
@@ -186,7 +186,7 @@ fn journal_of(page: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn what_a_killed_process_had_half_made_is_taken_back() {
+async fn interrupted_creation_is_rolled_back() {
     let (_folder, path) = place();
     Connection::open(&path)
         .unwrap()
@@ -195,8 +195,8 @@ async fn what_a_killed_process_had_half_made_is_taken_back() {
     let page = fs::read(&path).unwrap();
     assert_eq!(page.len(), 4096);
     fs::write(beside(&path, "-journal"), journal_of(&page)).unwrap();
-    let half_made = [&page[..60], &9_u32.to_be_bytes(), &page[64..]].concat();
-    fs::write(&path, half_made).unwrap();
+    let half_created = [&page[..60], &9_u32.to_be_bytes(), &page[64..]].concat();
+    fs::write(&path, half_created).unwrap();
     let store = SqliteStore::open(&path).unwrap();
     store.save_worker(worker("w")).await.unwrap();
 }

@@ -1,0 +1,137 @@
+//! The interface that every store implements.
+
+use async_trait::async_trait;
+
+use crate::activity::ActivityBatch;
+use crate::commit::AppCommit;
+use crate::error::StoreError;
+use crate::state::{Cursor, Delta, ServedTable, State, StoredWebhook, StoredWorker};
+
+/// A store of the state that survives a restart.
+///
+/// Methods may be called from any task at any time; the store orders them. None of them is called
+/// while a request waits.
+///
+/// A method that writes is atomic unless its documentation says otherwise, and completes even if
+/// its future is dropped. A caller that keeps a copy in memory must therefore change the store and
+/// the copy in a task of its own, which is not cancelled with the API call that caused it.
+///
+/// [`crate::conformance::check`] tests an implementation.
+///
+/// # Errors
+/// Every method returns [`StoreError`] when the store cannot be read or written.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Reads the whole store at one moment. Lists are ordered by name or identifier, webhooks by
+    /// age, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn load(&self) -> Result<State, StoreError>;
+
+    /// Returns the changes that other processes made since `seen`, or `None`, at almost no cost,
+    /// if there are none.
+    ///
+    /// `seen` is the cursor of the last [`State`] or [`Delta`], with the epoch and revision of the
+    /// app table that the caller serves: the caller sets them to those of its own commits. A
+    /// commit missing from `seen` is returned like one of another process, so that none is lost.
+    /// Changes of this handle other than commits are not returned. A session changed by both this
+    /// handle and another is returned with the changes merged. Trimmed sessions are not reported.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn changes_since(&self, seen: &Cursor) -> Result<Option<Delta>, StoreError>;
+
+    /// Commits changes of the app table, all or none. The activity and the sessions of a deleted
+    /// app are deleted with it.
+    ///
+    /// # Errors
+    /// [`StoreError::Behind`] if the stored table is not the one that the commit is based on, or
+    /// another [`StoreError`].
+    async fn commit_apps(&self, commit: AppCommit) -> Result<(), StoreError>;
+
+    /// Records that this process serves requests from `table`. The first record of a process that
+    /// is `alone` deletes what killed processes left behind.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn record_serving(&self, _table: &ServedTable, _alone: bool) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Records that this process no longer serves requests. Later calls of
+    /// [`Store::record_serving`] have no effect.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn record_shutdown(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Returns the tables that other processes serve requests from, or `None` if no other process
+    /// can use this store.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn served_elsewhere(&self) -> Result<Option<Vec<ServedTable>>, StoreError> {
+        Ok(None)
+    }
+
+    /// Creates or replaces a worker.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn save_worker(&self, worker: StoredWorker) -> Result<(), StoreError>;
+
+    /// Deletes a worker, if it exists.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn delete_worker(&self, id: &str) -> Result<(), StoreError>;
+
+    /// Merges the activity of sessions and apps into the store. Sessions deleted by any process
+    /// stay deleted, and so do the activity and the sessions of an app with a tombstone.
+    ///
+    /// In an existing session, counts grow by [`added`](crate::SessionActivity::added) and
+    /// `active_ms` becomes the later of both. `worker`, `moves` and `last_request_id` become those
+    /// of the later activity, or of this batch if both are equal. `draining_streams` is replaced,
+    /// all other fields stay. Both times of an app become the later of both.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the batch was not written and may be written again.
+    async fn save_activity(&self, batch: &ActivityBatch) -> Result<(), StoreError>;
+
+    /// Deletes sessions and keeps a tombstone of each, so that no process recreates them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn delete_sessions(&self, ids: &[String], at_ms: u64) -> Result<(), StoreError>;
+
+    /// Deletes sessions idle since before `before_ms`, tombstones older than that, then the least
+    /// recently active sessions beyond `max`. Returns the number of deleted sessions.
+    ///
+    /// Works in several transactions, so that other writers need not wait long.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a part may have been deleted.
+    async fn trim_sessions(&self, before_ms: u64, max: u64) -> Result<u64, StoreError>;
+
+    /// Creates a webhook; has no effect if its event is stored already. A [`Delta`] has no
+    /// webhooks: the process that created one delivers it, or the process that loads it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn save_webhook(&self, webhook: StoredWebhook) -> Result<(), StoreError>;
+
+    /// Reads the webhooks that wait for delivery, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn webhooks(&self) -> Result<Vec<StoredWebhook>, StoreError>;
+
+    /// Deletes a webhook, if it exists.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn delete_webhook(&self, event_id: &str) -> Result<(), StoreError>;
+}
