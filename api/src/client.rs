@@ -12,8 +12,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::table::AppList;
-use crate::workers::{RegistrationReply, WorkerRegistration};
+use crate::table::{AppList, Epoch};
+use crate::workers::{InstanceId, RegistrationReply, WorkerRegistration};
 
 /// Largest answer that is read: 10,000 apps take some 5 MB.
 const LARGEST_ANSWER: usize = 256 << 20;
@@ -246,7 +246,7 @@ impl Client {
     /// As [`Client::call`].
     pub async fn apps(
         &self,
-        since: Option<(&str, u64)>,
+        since: Option<(&Epoch, u64)>,
         wait: Duration,
     ) -> Result<AppList, ClientError> {
         let path = match since {
@@ -280,7 +280,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::call`].
-    pub async fn leave(&self, id: &str, instance: &str) -> Result<(), ClientError> {
+    pub async fn leave(&self, id: &str, instance: &InstanceId) -> Result<(), ClientError> {
         self.call(Call::new(
             Method::DELETE,
             format!("/api/v1/workers/{id}?instance={instance}"),

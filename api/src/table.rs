@@ -10,10 +10,13 @@ use std::sync::Arc;
 
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use crate::apps::App;
+
+mod epoch;
+
+pub use epoch::Epoch;
 
 /// Deleted apps that are remembered for those who follow the table; who has missed more takes the
 /// whole table.
@@ -28,7 +31,7 @@ pub struct StoredApp {
     /// When it changed last.
     pub revision: u64,
     /// Who owns it.
-    pub source: Source,
+    pub source: AppSource,
     /// When it changed last, RFC 3339; absent of apps of the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = DateTime)]
@@ -38,8 +41,7 @@ pub struct StoredApp {
 /// Where an app comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[schema(as = AppSource)]
-pub enum Source {
+pub enum AppSource {
     /// The configuration file; the API cannot change it.
     File,
     /// The API.
@@ -57,7 +59,8 @@ pub struct AppList {
     /// The table's revision.
     pub revision: u64,
     /// What the revision counts in.
-    pub epoch: String,
+    #[schema(value_type = String)]
+    pub epoch: Epoch,
     /// Names of apps that were deleted after `since`.
     #[serde(default)]
     pub deleted: Vec<String>,
@@ -77,7 +80,7 @@ impl AppList {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableState {
     /// What the revision counts in; empty when there has been none.
-    pub epoch: String,
+    pub epoch: Epoch,
     /// How many changes there were in this epoch.
     pub revision: u64,
     /// Deletions up to this revision are forgotten.
@@ -91,7 +94,7 @@ pub struct TableState {
 /// The table, immutable; a change makes a new one.
 #[derive(Clone, Debug)]
 pub struct AppTable {
-    epoch: Arc<str>,
+    epoch: Epoch,
     revision: u64,
     /// Deletions up to this revision are forgotten.
     horizon: u64,
@@ -106,9 +109,9 @@ pub struct AppTable {
 impl AppTable {
     /// An empty table.
     #[must_use]
-    pub fn new(epoch: &str) -> Self {
+    pub fn new(epoch: Epoch) -> Self {
         Self {
-            epoch: epoch.into(),
+            epoch,
             revision: 0,
             horizon: 0,
             apps: RedBlackTreeMapSync::new_sync(),
@@ -123,9 +126,9 @@ impl AppTable {
     /// with the same file, agree on epoch and revisions.
     #[must_use]
     pub fn from_file(apps: Vec<App>) -> Self {
-        let mut table = Self::new(&file_epoch(&apps));
+        let mut table = Self::new(Epoch::of_file(&apps));
         for app in apps {
-            table.put(app, Source::File, None);
+            table.put(app, AppSource::File, None);
         }
         table
     }
@@ -136,7 +139,7 @@ impl AppTable {
         let mut table = Self {
             revision: state.revision,
             horizon: state.horizon,
-            ..Self::new(&state.epoch)
+            ..Self::new(state.epoch)
         };
         for app in state.apps {
             table.insert(Arc::new(app));
@@ -149,15 +152,20 @@ impl AppTable {
 
     /// The same table under another epoch: what it counted before does not count any more.
     #[must_use]
-    pub fn in_epoch(&self, epoch: &str) -> Self {
+    pub fn in_epoch(&self, epoch: Epoch) -> Self {
         Self {
-            epoch: epoch.into(),
+            epoch,
             ..self.clone()
         }
     }
 
     /// Puts an app in, or in the place of the one of its name, at a new revision.
-    pub fn put(&mut self, app: App, source: Source, updated_at: Option<String>) -> Arc<StoredApp> {
+    pub fn put(
+        &mut self,
+        app: App,
+        source: AppSource,
+        updated_at: Option<String>,
+    ) -> Arc<StoredApp> {
         self.revision += 1;
         let stored = Arc::new(StoredApp {
             app,
@@ -226,7 +234,7 @@ impl AppTable {
 
     /// What the revision counts in.
     #[must_use]
-    pub fn epoch(&self) -> &Arc<str> {
+    pub fn epoch(&self) -> &Epoch {
         &self.epoch
     }
 
@@ -296,8 +304,8 @@ impl AppTable {
     /// What changed after `since`, deletions included; the whole table where that cannot be told
     /// (another epoch, a revision that is not there yet, or deletions that are forgotten).
     #[must_use]
-    pub fn changes(&self, since: u64, epoch: Option<&str>) -> AppList {
-        let same = epoch.is_none_or(|epoch| *epoch == *self.epoch) && since <= self.revision;
+    pub fn changes(&self, since: u64, epoch: Option<&Epoch>) -> AppList {
+        let same = epoch.is_none_or(|epoch| *epoch == self.epoch) && since <= self.revision;
         let told = same && (since >= self.horizon);
         if !told || (since == 0 && epoch.is_none()) {
             return AppList {
@@ -327,26 +335,11 @@ impl AppTable {
             items,
             next_cursor: None,
             revision: self.revision,
-            epoch: self.epoch.as_ref().to_owned(),
+            epoch: self.epoch.clone(),
             deleted: Vec::new(),
             complete: false,
         }
     }
-}
-
-/// The epoch of a table that is what a file says.
-#[must_use]
-pub fn file_epoch(apps: &[App]) -> String {
-    let mut hash = Sha256::new();
-    for app in apps {
-        // An app is made of strings and numbers, which always are JSON.
-        hash.update(serde_json::to_vec(app).unwrap_or_default());
-    }
-    hash.finalize()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 #[cfg(test)]
@@ -396,7 +389,7 @@ mod tests {
     fn another_epoch_or_a_revision_from_the_future_gets_the_whole_table() {
         let table = AppTable::from_file(apps(&["a", "b"]));
         for list in [
-            table.changes(2, Some("other")),
+            table.changes(2, Some(&"other".into())),
             table.changes(9, Some(table.epoch())),
         ] {
             assert_eq!((names(&list), list.complete), (vec!["a", "b"], true));
@@ -408,8 +401,8 @@ mod tests {
         let mut table = AppTable::from_file(apps(&["a", "b", "c"]));
         let held = table.clone();
         table.delete("b");
-        table.put(apps(&["d"]).remove(0), Source::Api, None);
-        table.put(apps(&["a"]).remove(0), Source::Api, None);
+        table.put(apps(&["d"]).remove(0), AppSource::Api, None);
+        table.put(apps(&["a"]).remove(0), AppSource::Api, None);
         assert_eq!(table.delete("nobody"), None);
         let news = table.changes(held.revision(), Some(held.epoch()));
         assert_eq!(
@@ -435,7 +428,7 @@ mod tests {
         let mut table = AppTable::from_file(apps(&["a"]));
         let mut follower = table.clone();
         for revision in [3, 5] {
-            table.put(apps(&["short"]).remove(0), Source::Api, None);
+            table.put(apps(&["short"]).remove(0), AppSource::Api, None);
             assert_eq!(table.delete("short"), Some(revision));
             follower.remove("short", revision);
             assert_eq!(follower.revision(), table.revision());
@@ -449,8 +442,8 @@ mod tests {
         let mut table = AppTable::from_file(apps(&["a"]));
         let since = table.revision();
         table.delete("a");
-        table.put(apps(&["a"]).remove(0), Source::Api, None);
-        let news = table.changes(since, Some(&table.epoch().clone()));
+        table.put(apps(&["a"]).remove(0), AppSource::Api, None);
+        let news = table.changes(since, Some(table.epoch()));
         assert_eq!(
             (names(&news), news.deleted.len(), news.revision),
             (vec!["a"], 0, 3)
@@ -459,15 +452,15 @@ mod tests {
 
     #[test]
     fn who_has_missed_too_many_deletions_gets_the_whole_table() {
-        let mut table = AppTable::new("e");
+        let mut table = AppTable::new("e".into());
         for number in 0..=DELETED_REMEMBERED {
             let name = format!("a{number}");
-            table.put(apps(&[&name]).remove(0), Source::Api, None);
+            table.put(apps(&[&name]).remove(0), AppSource::Api, None);
             table.delete(&name);
         }
         assert_eq!(table.horizon(), 2);
-        assert!(table.changes(1, Some("e")).complete);
-        let list = table.changes(2, Some("e"));
+        assert!(table.changes(1, Some(&"e".into())).complete);
+        let list = table.changes(2, Some(&"e".into()));
         assert_eq!(
             (list.complete, list.deleted.len()),
             (false, DELETED_REMEMBERED)
@@ -496,7 +489,7 @@ mod tests {
         let mut table = AppTable::from_file(apps(&["a", "b"]));
         table.delete("a");
         let state = TableState {
-            epoch: table.epoch().to_string(),
+            epoch: table.epoch().clone(),
             revision: table.revision(),
             horizon: 0,
             apps: table.iter().map(|app| app.as_ref().clone()).collect(),

@@ -11,6 +11,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::apps::{AppError, Labels, LabelsForm, check_labels};
+use crate::table::Epoch;
+
+mod instance;
+
+pub use instance::InstanceId;
 
 /// Longest identifier of a worker, in bytes.
 const LONGEST_ID: usize = 128;
@@ -81,7 +86,8 @@ pub struct WorkerRegistration {
     /// Tells its processes apart: the successor of a graceful upgrade registers under the same
     /// identifier, and what its predecessor says after that does not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub instance: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub instance: Option<InstanceId>,
     /// For how long this holds unless it is renewed; the coordinator's own `registration.lease`
     /// where it is absent. At least `100ms`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,8 +117,8 @@ const fn one() -> u16 {
 #[schema(as = Held)]
 pub struct HeldTable {
     /// What the revision counts in.
-    #[schema(example = "943837a3ea5b5388")]
-    pub epoch: String,
+    #[schema(value_type = String, example = "943837a3ea5b5388")]
+    pub epoch: Epoch,
     /// The revision.
     #[schema(format = "uint64", maximum = 18446744073709551615usize, example = 41)]
     pub revision: u64,

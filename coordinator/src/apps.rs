@@ -14,7 +14,7 @@ use std::sync::Arc;
 #[cfg(test)]
 use app_proxy_api::apps::App;
 use app_proxy_api::apps::{Labels, UpstreamPath};
-use app_proxy_api::table::{AppTable, StoredApp};
+use app_proxy_api::table::{AppTable, Epoch, StoredApp};
 use app_proxy_hop::header::revision_value;
 use app_proxy_hop::streams::Streams;
 use arc_swap::{ArcSwap, Guard};
@@ -69,14 +69,14 @@ impl RoutedApp {
     }
 
     /// An app of a table's epoch; what outlives a change is taken over from the app before it.
-    fn new(stored: Arc<StoredApp>, epoch: &str, before: Option<&Self>) -> Self {
+    fn new(stored: Arc<StoredApp>, epoch: &Epoch, before: Option<&Self>) -> Self {
         let name = before.map_or_else(
             || stored.app.name.as_str().into(),
             |before| Arc::clone(&before.name),
         );
         // Epochs are made here, of letters, digits and hyphens, so that this is always a header
         // value.
-        let revision = revision_value(stored.revision, epoch)
+        let revision = revision_value(stored.revision, epoch.as_str())
             .unwrap_or_else(|_| HeaderValue::from_static("0"));
         let streams = before
             .map(|before| before.streams.clone())
@@ -115,7 +115,7 @@ impl Snapshot {
     pub(crate) fn new(table: AppTable, domain: Option<HostName>) -> Result<Self, RouteError> {
         let router = Router::new(domain);
         let none = Self {
-            table: AppTable::new(""),
+            table: AppTable::new(Epoch::default()),
             router,
             routed: HashTrieMapSync::new_sync(),
             pools: BTreeMap::new(),

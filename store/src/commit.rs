@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use app_proxy_api::table::StoredApp;
+use app_proxy_api::table::{Epoch, StoredApp};
 
 /// Changes of the app table that are stored together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AppCommit {
     /// Epoch and revision of the table that the changes are based on; empty and 0 for a store
     /// without a table.
-    pub base: (String, u64),
+    pub base: (Epoch, u64),
     /// The epoch after the changes. If it differs from that of `base`, `changes` is the whole
     /// table, with its tombstones.
-    pub epoch: String,
+    pub epoch: Epoch,
     /// The revision after the changes.
     pub revision: u64,
     /// Tombstones up to this revision may be deleted. Never decreases within an epoch.

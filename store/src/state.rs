@@ -1,6 +1,6 @@
 //! The contents of a store, and the changes that another process made to them.
 
-use app_proxy_api::table::TableState;
+use app_proxy_api::table::{Epoch, TableState};
 use app_proxy_api::webhooks::WebhookEvent;
 use app_proxy_api::workers::WorkerRegistration;
 
@@ -30,7 +30,7 @@ pub struct State {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     /// The epoch of the app table.
-    pub epoch: String,
+    pub epoch: Epoch,
     /// The revision of the app table.
     pub revision: u64,
     /// The number of the last change of workers, session tombstones and activity. Counted by the
@@ -68,7 +68,7 @@ pub struct AppDelta {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServedTable {
     /// The epoch of the table.
-    pub epoch: String,
+    pub epoch: Epoch,
     /// The revision of the table.
     pub revision: u64,
 }

@@ -11,7 +11,7 @@ pub mod names;
 use std::sync::Arc;
 
 use app_proxy_api::apps::Affinity;
-use app_proxy_api::table::StoredApp;
+use app_proxy_api::table::{Epoch, StoredApp};
 use app_proxy_hop::streams::Streams;
 use rpds::HashTrieMapSync;
 
@@ -44,7 +44,7 @@ impl ServedApp {
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     /// What the revision counts in.
-    pub epoch: Arc<str>,
+    pub epoch: Epoch,
     /// The coordinators' revision at the last sync.
     pub revision: u64,
     apps: HashTrieMapSync<Arc<str>, Arc<ServedApp>>,
@@ -97,7 +97,7 @@ impl Tables {
     /// The table of an epoch.
     #[must_use]
     pub fn of(&self, epoch: &str) -> Option<&Arc<Table>> {
-        self.0.iter().find(|table| *table.epoch == *epoch)
+        self.0.iter().find(|table| table.epoch.as_str() == epoch)
     }
 
     /// Whether the table that `fence` asks for is here, and as new.

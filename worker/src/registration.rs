@@ -8,7 +8,7 @@ use std::time::Duration;
 use app_proxy_api::address::Address;
 use app_proxy_api::apps::Labels;
 use app_proxy_api::client::ClientError;
-use app_proxy_api::workers::{HeldTable, Load, WorkerRegistration};
+use app_proxy_api::workers::{HeldTable, InstanceId, Load, WorkerRegistration};
 use app_proxy_hop::drain::{Drain, DrainStage, InFlight};
 use app_proxy_hop::exchange::HopServices;
 use async_trait::async_trait;
@@ -18,7 +18,6 @@ use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::Service;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-use uuid::Uuid;
 
 use crate::sync::{Follower, Followers};
 
@@ -55,7 +54,7 @@ pub struct Registrar {
 struct Shared {
     profile: Profile,
     /// Tells this process from its predecessors and successors: it grows with time.
-    instance: String,
+    instance: InstanceId,
     followers: Arc<Followers>,
     hop: Arc<HopServices>,
     retry: Duration,
@@ -91,7 +90,7 @@ impl Registrar {
         let drained_by = watch::Sender::new(vec![false; followers.each().len()]);
         let shared = Shared {
             profile,
-            instance: Uuid::now_v7().to_string(),
+            instance: InstanceId::unique(),
             followers: Arc::clone(followers),
             hop: Arc::clone(hop),
             retry,
@@ -237,7 +236,7 @@ impl Shared {
         drained_by: &mut watch::Receiver<Vec<bool>>,
     ) -> WorkerRegistration {
         let held = follower.position().map(|at| HeldTable {
-            epoch: at.epoch.as_ref().to_owned(),
+            epoch: at.epoch.clone(),
             revision: at.revision,
         });
         let others = |(other, drains): (usize, &bool)| *drains && other != number;

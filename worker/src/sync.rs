@@ -80,7 +80,7 @@ impl Follower {
 
     /// Asks for what has changed after `since`; for the whole table without it.
     async fn ask(&self, since: Option<&Followed>, wait: Duration) -> Result<AppList, ClientError> {
-        let since = since.map(|at| (&*at.epoch, at.revision));
+        let since = since.map(|at| (&at.epoch, at.revision));
         let mut list = self.coordinator.apps(since, wait).await?;
         // The table may change between two pages: what is asked next is what has changed after the
         // first one.
@@ -265,7 +265,7 @@ impl Followers {
     async fn take_over(&self, follower: &Follower, list: AppList) {
         let changed = list.has_news();
         let at = Followed {
-            epoch: list.epoch.as_str().into(),
+            epoch: list.epoch.clone(),
             revision: list.revision,
         };
         if !changed {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app_proxy_api::apps::IdlePolicy;
+use app_proxy_api::table::Epoch;
 use app_proxy_api::webhooks::WebhookEventKind;
 use app_proxy_hop::drain::{Drain, DrainStage};
 use async_trait::async_trait;
@@ -41,7 +42,7 @@ pub(crate) struct IdleWatch {
 #[derive(Default)]
 struct WatchedApps {
     /// The epoch and the revision of the table.
-    state: Option<(Arc<str>, u64)>,
+    state: Option<(Epoch, u64)>,
     apps: Vec<Arc<RoutedApp>>,
     pause: Duration,
 }
@@ -119,10 +120,7 @@ impl WatchedApps {
     /// Replaces the apps if the table has changed.
     fn update(&mut self, apps: &Apps) {
         let snapshot = apps.load();
-        let state = (
-            Arc::clone(snapshot.table.epoch()),
-            snapshot.table.revision(),
-        );
+        let state = (snapshot.table.epoch().clone(), snapshot.table.revision());
         if self.state.as_ref() == Some(&state) {
             return;
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app_proxy_api::apps::{App, AppName};
-use app_proxy_api::table::{AppList, StoredApp};
+use app_proxy_api::table::{AppList, Epoch, StoredApp};
 use app_proxy_api::units::Period;
 use app_proxy_hop::drain::DrainStage;
 use app_proxy_hop::identity::RequestId;
@@ -42,7 +42,8 @@ pub(super) struct Changes {
     #[param(format = "uint64", maximum = 18446744073709551615usize, example = 41)]
     since: Option<u64>,
     /// What the revision counts in. A table of another epoch is answered whole.
-    epoch: Option<String>,
+    #[param(value_type = Option<String>)]
+    epoch: Option<Epoch>,
     /// How long to wait for a change, with `since`: `30s`; a minute at most.
     #[param(example = "30s")]
     wait: Option<Period>,
@@ -98,7 +99,7 @@ pub(super) async fn list(
         let list = state.lists.answer(
             &state.apps.load().table,
             changes.since,
-            changes.epoch.as_deref(),
+            changes.epoch.as_ref(),
         );
         if list.has_news || changes.since.is_none() {
             return Ok(json(list.body));

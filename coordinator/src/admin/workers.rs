@@ -5,7 +5,7 @@ use std::time::Duration;
 use app_proxy_api::lists::Page;
 use app_proxy_api::units::Period;
 use app_proxy_api::workers::{
-    DrainRequest, RegistrationReply, WorkerId, WorkerRegistration, WorkerView, check_id,
+    DrainRequest, InstanceId, RegistrationReply, WorkerId, WorkerRegistration, WorkerView, check_id,
 };
 use app_proxy_runtime::admin::{Name, Problem, Routine};
 use axum::extract::State;
@@ -104,7 +104,8 @@ pub(super) async fn put(
 pub(super) struct Leaving {
     /// The process that leaves; when another one has registered since, nothing happens. Without it
     /// an operator takes the worker out.
-    instance: Option<String>,
+    #[param(value_type = Option<String>)]
+    instance: Option<InstanceId>,
 }
 
 /// Take a worker out of the pool

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use app_proxy_api::apps::{App, AppError};
-use app_proxy_api::table::{AppTable, Source, StoredApp, file_epoch};
+use app_proxy_api::table::{AppSource, AppTable, Epoch, StoredApp};
 use app_proxy_hop::observe::access_log::timestamp;
 
 use super::{RoutedApp, Snapshot};
@@ -100,7 +100,7 @@ impl From<RouteError> for EditError {
 pub(crate) struct Draft {
     /// The state so far.
     pub(crate) snapshot: Snapshot,
-    base: (String, u64),
+    base: (Epoch, u64),
     changes: Vec<AppChange>,
     /// Apps that have gone.
     pub(crate) gone: Vec<Arc<RoutedApp>>,
@@ -112,10 +112,7 @@ impl Draft {
     /// A draft on top of `snapshot`.
     #[must_use]
     pub(crate) fn of(snapshot: &Snapshot) -> Self {
-        let base = (
-            snapshot.table.epoch().to_string(),
-            snapshot.table.revision(),
-        );
+        let base = (snapshot.table.epoch().clone(), snapshot.table.revision());
         Self {
             snapshot: snapshot.clone(),
             base,
@@ -159,7 +156,7 @@ impl Draft {
         self.begin_own_epoch()?;
         let routed = self.snapshot.unroute(&app.name);
         let now = timestamp(SystemTime::now());
-        let stored = self.insert(app.clone(), Source::Api, Some(now), routed.as_deref())?;
+        let stored = self.insert(app.clone(), AppSource::Api, Some(now), routed.as_deref())?;
         Ok(if before.is_some() {
             EditOutcome::Updated(stored)
         } else {
@@ -187,7 +184,9 @@ impl Draft {
     /// The app of a name, unless the file owns it.
     fn owned(&self, name: &str) -> Result<Option<Arc<StoredApp>>, EditError> {
         match self.snapshot.table.get(name) {
-            Some(app) if app.source == Source::File => Err(EditError::OwnedByFile(name.to_owned())),
+            Some(app) if app.source == AppSource::File => {
+                Err(EditError::OwnedByFile(name.to_owned()))
+            }
             app => Ok(app.cloned()),
         }
     }
@@ -198,7 +197,7 @@ impl Draft {
         let lost: Vec<String> = self.lost_by(apps);
         let differs = |app: &&App| {
             let before = self.snapshot.table.get(&app.name);
-            before.is_none_or(|before| before.source != Source::File || before.app != **app)
+            before.is_none_or(|before| before.source != AppSource::File || before.app != **app)
         };
         let differing: Vec<App> = apps.iter().filter(differs).cloned().collect();
         let taken = EditOutcome::FileApplied {
@@ -219,7 +218,7 @@ impl Draft {
         };
         let out: Vec<_> = differing.into_iter().map(out).collect();
         for (app, routed) in out {
-            self.insert(app, Source::File, None, routed.as_deref())?;
+            self.insert(app, AppSource::File, None, routed.as_deref())?;
         }
         Ok(taken)
     }
@@ -231,7 +230,7 @@ impl Draft {
             .snapshot
             .table
             .iter()
-            .filter(|app| app.source == Source::File);
+            .filter(|app| app.source == AppSource::File);
         of_file
             .map(|app| app.app.name.clone())
             .filter(|name| !named.contains(name.as_str()))
@@ -241,7 +240,7 @@ impl Draft {
     /// A table that is what the file says is made anew when the file changes, in the file's own
     /// epoch.
     fn replace_by_file(&mut self, apps: &[App], lost: &[String]) -> Result<(), EditError> {
-        if **self.snapshot.table.epoch() == *file_epoch(apps) {
+        if *self.snapshot.table.epoch() == Epoch::of_file(apps) {
             return Ok(());
         }
         self.gone.extend(
@@ -255,15 +254,15 @@ impl Draft {
 
     /// Whether the table has only ever had what a file says.
     fn is_of_file(&self) -> bool {
-        is_file_epoch(self.snapshot.table.epoch())
+        !self.snapshot.table.epoch().is_unique()
     }
 
     /// A table that was the file's alone until now gets an epoch of its own: from here on it has
     /// another history than that of coordinators with the same file.
     fn begin_own_epoch(&mut self) -> Result<(), EditError> {
         if self.is_of_file() {
-            let epoch = uuid::Uuid::now_v7().to_string();
-            self.snapshot = self.snapshot.remade(self.snapshot.table.in_epoch(&epoch))?;
+            let table = self.snapshot.table.in_epoch(Epoch::unique());
+            self.snapshot = self.snapshot.remade(table)?;
         }
         Ok(())
     }
@@ -271,7 +270,7 @@ impl Draft {
     fn insert(
         &mut self,
         app: App,
-        source: Source,
+        source: AppSource,
         updated_at: Option<String>,
         before: Option<&RoutedApp>,
     ) -> Result<Arc<StoredApp>, EditError> {
@@ -343,7 +342,7 @@ impl Draft {
     #[must_use]
     pub(crate) fn commit(&self) -> Option<AppCommit> {
         let table = &self.snapshot.table;
-        let (epoch, revision) = (table.epoch().to_string(), table.revision());
+        let (epoch, revision) = (table.epoch().clone(), table.revision());
         if self.base == (epoch.clone(), revision) {
             return None;
         }
@@ -384,11 +383,6 @@ impl Condition {
             ))
         }
     }
-}
-
-/// Whether an epoch is made of what a file says: a table's own is a UUID, with hyphens.
-fn is_file_epoch(epoch: &str) -> bool {
-    !epoch.contains('-')
 }
 
 #[cfg(test)]

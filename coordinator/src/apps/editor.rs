@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app_proxy_api::apps::App;
+use app_proxy_api::table::Epoch;
 use app_proxy_hop::identity::RequestId;
 use async_trait::async_trait;
 use log::{error, info, warn};
@@ -317,7 +318,7 @@ impl EditorTask {
                     );
                     if !was_complete {
                         // All of it, the next time.
-                        self.cursor.epoch.clear();
+                        self.cursor.epoch = Epoch::default();
                     }
                 }
             }

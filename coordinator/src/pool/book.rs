@@ -7,11 +7,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use app_proxy_api::apps::Labels;
-use app_proxy_api::workers::{Load, WorkerRegistration};
+use app_proxy_api::workers::{InstanceId, Load, WorkerRegistration};
 use app_proxy_hop::config::TimeoutsSection;
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::PoolError;
 use super::worker::{Description, PoolWorker, WorkerLoad, ring_address};
@@ -33,7 +32,7 @@ pub(super) struct Registry {
     /// Grows with each change that requests have to see.
     pub(super) edition: u64,
     /// Of workers that have left, which process that was, and until when this matters.
-    left: HashMap<String, (String, Instant)>,
+    left: HashMap<String, (InstanceId, Instant)>,
     /// How workers were drained whose registration has lapsed: a network that fails for a moment
     /// must not put one back into service.
     missed: BTreeMap<String, Missed>,
@@ -88,10 +87,10 @@ pub(super) struct Changed {
 }
 
 impl Member {
-    pub(super) fn is_registered_as(&self, instance: &str) -> bool {
+    pub(super) fn is_registered_as(&self, instance: &InstanceId) -> bool {
         self.lease
             .as_ref()
-            .is_some_and(|lease| lease.said.instance.as_deref() == Some(instance))
+            .is_some_and(|lease| lease.said.instance.as_ref() == Some(instance))
     }
 
     /// Tells requests whether it takes new sessions.
@@ -169,7 +168,7 @@ impl Registry {
         resolved: PeerAddr,
         lasts: Duration,
     ) -> Result<Changed, PoolError> {
-        self.check_instance(id, said.instance.as_deref())?;
+        self.check_instance(id, said.instance.as_ref())?;
         let is = Description::of(&said, resolved);
         let fixed = self
             .members
@@ -211,9 +210,8 @@ impl Registry {
 
     /// Refuses a process that a later one has taken the place of. Processes are told apart by UUIDs
     /// that grow with time; other texts have no order, and the last one counts.
-    fn check_instance(&self, id: &str, instance: Option<&str>) -> Result<(), PoolError> {
-        let uuid = |text: &str| Uuid::parse_str(text).ok();
-        let Some(said) = instance.and_then(uuid) else {
+    fn check_instance(&self, id: &str, instance: Option<&InstanceId>) -> Result<(), PoolError> {
+        let Some(said) = instance else {
             return Ok(());
         };
         let now = Instant::now();
@@ -221,14 +219,14 @@ impl Registry {
             .left
             .get(id)
             .filter(|(_, until)| *until > now)
-            .and_then(|(left, _)| uuid(left));
+            .and_then(|(left, _)| said.compare_start(left));
         let lease = self
             .members
             .get(id)
             .and_then(|member| member.lease.as_ref());
-        let registered = lease.and_then(|lease| uuid(lease.said.instance.as_deref()?));
-        let late = left.is_some_and(|left| said <= left)
-            || registered.is_some_and(|registered| said < registered);
+        let registered = lease.and_then(|lease| said.compare_start(lease.said.instance.as_ref()?));
+        let late = left.is_some_and(|order| order.is_le())
+            || registered.is_some_and(|order| order.is_lt());
         if late {
             Err(PoolError::Superseded)
         } else {
@@ -323,7 +321,7 @@ impl Registry {
     /// Takes a worker's registration out; all of the worker, unless the file has it. What the
     /// process that has `left` said before, and comes later, does not count. Says whether requests
     /// have to see it.
-    pub(super) fn unregister(&mut self, id: &str, left: Option<&str>) -> bool {
+    pub(super) fn unregister(&mut self, id: &str, left: Option<&InstanceId>) -> bool {
         let Some(member) = self.members.get_mut(id) else {
             return false;
         };
@@ -342,7 +340,7 @@ impl Registry {
         if let Some(instance) = left {
             self.left.insert(
                 id.to_owned(),
-                (instance.to_owned(), now + lasts.max(LEFT_REMEMBERED)),
+                (instance.clone(), now + lasts.max(LEFT_REMEMBERED)),
             );
         }
         gone

@@ -8,7 +8,7 @@ use std::time::Duration;
 use app_proxy_api::address::Address;
 use app_proxy_api::apps::Labels;
 use app_proxy_api::units::Period;
-use app_proxy_api::workers::{RegistrationReply, WorkerRegistration};
+use app_proxy_api::workers::{InstanceId, RegistrationReply, WorkerRegistration};
 use app_proxy_hop::config::TimeoutsSection;
 use log::{info, warn};
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
@@ -188,7 +188,7 @@ impl Pool {
             member.map(|member| {
                 let same = said
                     .instance
-                    .as_deref()
+                    .as_ref()
                     .is_some_and(|instance| member.is_registered_as(instance));
                 (
                     member.worker.peer._address.clone(),
@@ -209,7 +209,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`PoolError::Internal`].
-    pub(crate) async fn leave(&self, id: &str, instance: &str) -> Result<(), PoolError> {
+    pub(crate) async fn leave(&self, id: &str, instance: &InstanceId) -> Result<(), PoolError> {
         let mut book = self.book.lock().await;
         if !book
             .members

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex as StdMutex;
 
 use app_proxy_api::units::Period;
-use app_proxy_api::workers::WorkerRegistration;
+use app_proxy_api::workers::{InstanceId, WorkerRegistration};
 use async_trait::async_trait;
 use serde_json::json;
 
@@ -77,8 +77,8 @@ fn ids(pool: &Pool) -> Vec<String> {
 }
 
 /// Instances of one worker, in the order in which they started.
-fn instances() -> [String; 3] {
-    [1, 2, 3].map(|n| format!("0190000{n}-0000-7000-8000-000000000000"))
+fn instances() -> [InstanceId; 3] {
+    [1, 2, 3].map(|n| InstanceId::from(format!("0190000{n}-0000-7000-8000-000000000000").as_str()))
 }
 
 /// A store of workers, which can be full.

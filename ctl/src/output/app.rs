@@ -1,7 +1,7 @@
 //! Apps, for people.
 
 use app_proxy_api::apps::{Affinity, App, Labels, UpstreamPath};
-use app_proxy_api::table::{Source, StoredApp};
+use app_proxy_api::table::{AppSource, StoredApp};
 use chrono::{DateTime, Utc};
 
 use super::{Column, Shown, ago};
@@ -149,10 +149,10 @@ const fn upstream_path(app: &App) -> &'static str {
     }
 }
 
-const fn source(source: Source) -> &'static str {
+const fn source(source: AppSource) -> &'static str {
     match source {
-        Source::File => "file",
-        Source::Api => "api",
+        AppSource::File => "file",
+        AppSource::Api => "api",
     }
 }
 

@@ -223,8 +223,8 @@ pub(super) async fn sessions_are_deleted_with_their_app<S: Store>(open: impl Fn(
     assert_eq!(ids(&store.load().await.unwrap().sessions), ["again", "o"]);
     // A table of another epoch keeps the sessions of its own apps only.
     let another = AppCommit {
-        base: ("e".to_owned(), 4),
-        epoch: "f".to_owned(),
+        base: ("e".into(), 4),
+        epoch: "f".into(),
         ..commit(0, 1, vec![put("other", 1)])
     };
     store.commit_apps(another).await.unwrap();

@@ -26,14 +26,14 @@ pub(super) async fn committed_apps_survive_reopening<S: Store>(open: impl Fn() -
     let state = open().load().await.unwrap();
     let deleted = vec![("a".to_owned(), 4)];
     let apps = TableState {
-        epoch: "e".to_owned(),
+        epoch: "e".into(),
         revision: 4,
         horizon: 0,
         apps: vec![app("b", 3)],
         deleted,
     };
     let cursor = Cursor {
-        epoch: "e".to_owned(),
+        epoch: "e".into(),
         revision: 4,
         sequence: state.cursor.sequence,
     };
@@ -55,7 +55,7 @@ pub(super) async fn stale_commits_are_rejected_and_change_nothing<S: Store>(open
         .unwrap();
     let before = store.load().await.unwrap();
     let elsewhere = AppCommit {
-        base: ("f".to_owned(), 1),
+        base: ("f".into(), 1),
         ..commit(1, 2, vec![put("b", 2)])
     };
     let behind = [
@@ -63,7 +63,7 @@ pub(super) async fn stale_commits_are_rejected_and_change_nothing<S: Store>(open
         commit(0, 2, vec![put("b", 2)]),
         commit(2, 3, vec![delete("a", 3)]),
         AppCommit {
-            epoch: "g".to_owned(),
+            epoch: "g".into(),
             ..commit(0, 1, Vec::new())
         },
         elsewhere,
@@ -90,7 +90,7 @@ pub(super) async fn new_epoch_replaces_the_table<S: Store>(open: impl Fn() -> S)
         .await
         .unwrap();
     let next = AppCommit {
-        epoch: "f".to_owned(),
+        epoch: "f".into(),
         ..commit(3, 2, vec![put("c", 1), delete("d", 2)])
     };
     store.commit_apps(next).await.unwrap();
@@ -99,7 +99,7 @@ pub(super) async fn new_epoch_replaces_the_table<S: Store>(open: impl Fn() -> S)
     assert_eq!(
         apps,
         TableState {
-            epoch: "f".to_owned(),
+            epoch: "f".into(),
             revision: 2,
             horizon: 0,
             apps: vec![app("c", 1)],

@@ -32,14 +32,14 @@ pub(super) async fn app_changes_reach_another_process<S: Store>(open: impl Fn() 
         .unwrap();
     let delta = other.changes_since(&delta.cursor).await.unwrap().unwrap();
     let state = TableState {
-        epoch: "e".to_owned(),
+        epoch: "e".into(),
         revision: 4,
         horizon: 0,
         apps: vec![app("c", 3)],
         deleted: vec![("a".to_owned(), 4)],
     };
     let cursor = Cursor {
-        epoch: "e".to_owned(),
+        epoch: "e".into(),
         revision: 4,
         sequence: delta.cursor.sequence,
     };
@@ -75,7 +75,7 @@ pub(super) async fn process_behind_the_horizon_gets_the_complete_table<S: Store>
     .await
     .unwrap();
     let cursor = |epoch: &str, revision| Cursor {
-        epoch: epoch.to_owned(),
+        epoch: epoch.into(),
         revision,
         sequence: 0,
     };
@@ -188,7 +188,7 @@ pub(super) async fn own_changes_are_not_returned<S: Store>(open: impl Fn() -> S)
         [("a", 1)]
     );
     seen = Cursor {
-        epoch: "e".to_owned(),
+        epoch: "e".into(),
         revision: 1,
         ..seen
     };

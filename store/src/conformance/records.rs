@@ -91,7 +91,7 @@ pub(super) async fn webhooks_are_stored_once_and_ordered_by_age<S: Store>(open: 
 pub(super) async fn processes_see_the_tables_that_others_serve<S: Store>(open: impl Fn() -> S) {
     let [killed, old, new] = [(), (), ()].map(|()| open());
     let served = |revision| ServedTable {
-        epoch: "e".to_owned(),
+        epoch: "e".into(),
         revision,
     };
     killed.record_serving(&served(9), false).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use app_proxy_api::table::{Source, StoredApp, TableState};
+use app_proxy_api::table::{AppSource, Epoch, StoredApp, TableState};
 use app_proxy_api::webhooks::{WebhookEvent, WebhookEventData, WebhookEventKind};
 use serde_json::json;
 
@@ -24,7 +24,7 @@ pub(crate) fn app(name: &str, revision: u64) -> StoredApp {
     StoredApp {
         app,
         revision,
-        source: Source::Api,
+        source: AppSource::Api,
         updated_at: Some("2024-05-01T00:00:00.000Z".to_owned()),
     }
 }
@@ -43,8 +43,8 @@ pub(crate) fn delete(name: &str, revision: u64) -> AppChange {
 /// Returns a commit in the epoch `e`.
 pub(crate) fn commit(base: u64, revision: u64, changes: Vec<AppChange>) -> AppCommit {
     AppCommit {
-        base: ("e".to_owned(), base),
-        epoch: "e".to_owned(),
+        base: ("e".into(), base),
+        epoch: "e".into(),
         revision,
         horizon: 0,
         changes,
@@ -54,7 +54,7 @@ pub(crate) fn commit(base: u64, revision: u64, changes: Vec<AppChange>) -> AppCo
 /// Returns the first commit of the epoch `e`.
 pub(crate) fn first(revision: u64, changes: Vec<AppChange>) -> AppCommit {
     AppCommit {
-        base: (String::new(), 0),
+        base: (Epoch::default(), 0),
         ..commit(0, revision, changes)
     }
 }

@@ -65,7 +65,7 @@ impl Reader {
         let sql = "SELECT epoch, revision FROM serving WHERE process <> ?1";
         list(&transaction, sql, (self.writer,), |row| {
             Ok(ServedTable {
-                epoch: row.get(0)?,
+                epoch: row.get::<_, String>(0)?.into(),
                 revision: from_sql(row.get(1)?),
             })
         })
@@ -145,10 +145,10 @@ fn table(transaction: &Transaction<'_>, after: u64) -> Result<TableState, Fault>
     let deleted = list(transaction, sql, after, rows::named_number)?;
     let mut statement =
         transaction.prepare_cached("SELECT epoch, revision, horizon FROM app_table")?;
-    let (epoch, revision, horizon) =
+    let (epoch, revision, horizon): (String, _, _) =
         statement.query_row((), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     Ok(TableState {
-        epoch,
+        epoch: epoch.into(),
         revision: from_sql(revision),
         horizon: from_sql(horizon),
         apps,
@@ -159,10 +159,10 @@ fn table(transaction: &Transaction<'_>, after: u64) -> Result<TableState, Fault>
 fn cursor(transaction: &Transaction<'_>) -> Result<Cursor, Fault> {
     let sql = "SELECT epoch, revision, changed FROM app_table, marks WHERE what = 'all'";
     let mut statement = transaction.prepare_cached(sql)?;
-    let (epoch, revision, sequence) =
+    let (epoch, revision, sequence): (String, _, _) =
         statement.query_row((), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     Ok(Cursor {
-        epoch,
+        epoch: epoch.into(),
         revision: from_sql(revision),
         sequence: from_sql(sequence),
     })

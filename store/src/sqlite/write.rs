@@ -51,7 +51,7 @@ pub(super) fn commit_apps(connection: &mut Connection, commit: &AppCommit) -> Re
         let sql = "SELECT 1 FROM app_table WHERE epoch = ?1 AND revision = ?2";
         let current: Option<i64> = transaction
             .prepare_cached(sql)?
-            .query_row((base, to_sql(*revision)), |row| row.get(0))
+            .query_row((base.as_str(), to_sql(*revision)), |row| row.get(0))
             .optional()?;
         if current.is_none() {
             return Err(Fault::Behind);
@@ -69,7 +69,7 @@ pub(super) fn commit_apps(connection: &mut Connection, commit: &AppCommit) -> Re
                 .execute_batch("DELETE FROM sessions WHERE app NOT IN (SELECT name FROM apps)")?;
         }
         let after = (
-            &commit.epoch,
+            commit.epoch.as_str(),
             to_sql(commit.revision),
             to_sql(commit.horizon),
         );
@@ -132,7 +132,7 @@ pub(super) fn record_serving(
         }
         let mut statement =
             transaction.prepare_cached("INSERT OR REPLACE INTO serving VALUES (?1, ?2, ?3)")?;
-        statement.execute((writer, &table.epoch, to_sql(table.revision)))?;
+        statement.execute((writer, table.epoch.as_str(), to_sql(table.revision)))?;
         Ok(())
     })
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use app_proxy_api::address::Address;
-use app_proxy_api::table::{AppList, StoredApp};
+use app_proxy_api::table::{AppList, Epoch, StoredApp};
 use app_proxy_hop::config::TimeoutsSection;
 use app_proxy_hop::forwarding::{PeerTimeouts, peer, resolve};
 use app_proxy_hop::streams::CloseReason;
@@ -35,7 +35,7 @@ struct Change {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Followed {
     /// What the revision counts in.
-    pub epoch: Arc<str>,
+    pub epoch: Epoch,
     /// The revision.
     pub revision: u64,
 }
@@ -64,11 +64,11 @@ impl Apps {
     pub fn apply(&self, coordinator: usize, list: AppList, names: &Names) -> Vec<Arc<ServedApp>> {
         let mut change = self.begin_change();
         let before = Arc::clone(&self.load());
-        let epoch: Arc<str> = before
-            .of(&list.epoch)
-            .map_or_else(|| list.epoch.as_str().into(), |t| Arc::clone(&t.epoch));
+        let epoch = before
+            .of(list.epoch.as_str())
+            .map_or_else(|| list.epoch.clone(), |t| t.epoch.clone());
         let at = Followed {
-            epoch: Arc::clone(&epoch),
+            epoch: epoch.clone(),
             revision: list.revision,
         };
         change.followed.insert(coordinator, at);
@@ -147,10 +147,10 @@ impl Apps {
 }
 
 impl Change {
-    fn is_followed(&self, epoch: &str) -> bool {
+    fn is_followed(&self, epoch: &Epoch) -> bool {
         self.followed
             .values()
-            .any(|followed| *followed.epoch == *epoch)
+            .any(|followed| followed.epoch == *epoch)
     }
 
     /// What a list makes of the table of its epoch; nothing where another coordinator has told more
@@ -158,7 +158,7 @@ impl Change {
     /// the newer one any more.
     fn next(
         &self,
-        epoch: &Arc<str>,
+        epoch: &Epoch,
         held: Option<&Arc<Table>>,
         list: &AppList,
         known: &Known<'_>,
@@ -176,7 +176,7 @@ impl Change {
             Some(held) if !list.complete && list.revision < held.revision => return None,
             Some(held) if !list.complete => held.as_ref().clone(),
             _ => Table {
-                epoch: Arc::clone(epoch),
+                epoch: epoch.clone(),
                 ..Table::default()
             },
         };

@@ -20,7 +20,7 @@ fn told(epoch: &str, revision: u64, complete: bool, names: &[&str]) -> AppList {
         .map(|name| serde_json::json!({"name": name}))
         .collect();
     AppList {
-        epoch: epoch.to_owned(),
+        epoch: epoch.into(),
         revision,
         complete,
         ..list(serde_json::Value::Array(apps))
@@ -129,7 +129,7 @@ fn the_load_of_an_endpoint_outlives_changes_and_is_shared_by_all_tables() {
         Arc::clone(apps.load().of(epoch).unwrap().get("a").unwrap().endpoints[0].load())
     };
     let epoch = list(table.clone()).epoch;
-    let first = load(&apps, &epoch);
+    let first = load(&apps, epoch.as_str());
     apps.apply(
         0,
         AppList {
@@ -141,13 +141,14 @@ fn the_load_of_an_endpoint_outlives_changes_and_is_shared_by_all_tables() {
     apps.apply(
         1,
         AppList {
-            epoch: "other".to_owned(),
+            epoch: "other".into(),
             ..list(table)
         },
         &Names::default(),
     );
     assert!(
-        Arc::ptr_eq(&first, &load(&apps, &epoch)) && Arc::ptr_eq(&first, &load(&apps, "other"))
+        Arc::ptr_eq(&first, &load(&apps, epoch.as_str()))
+            && Arc::ptr_eq(&first, &load(&apps, "other"))
     );
 }
 

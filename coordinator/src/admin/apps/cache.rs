@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use app_proxy_api::table::AppTable;
+use app_proxy_api::table::{AppTable, Epoch};
 use axum::body::Bytes;
 
 /// As many different answers are kept: the whole table, and what changed last for those who are one
@@ -18,8 +18,8 @@ pub(crate) struct ListCache(Arc<Mutex<Vec<(Key, Answer)>>>);
 #[derive(Clone, PartialEq, Eq)]
 struct Key {
     since: Option<u64>,
-    asked_epoch: Option<String>,
-    epoch: Arc<str>,
+    asked_epoch: Option<Epoch>,
+    epoch: Epoch,
     revision: u64,
 }
 
@@ -36,12 +36,12 @@ impl ListCache {
         &self,
         table: &AppTable,
         since: Option<u64>,
-        epoch: Option<&str>,
+        epoch: Option<&Epoch>,
     ) -> Answer {
         let key = Key {
             since,
-            asked_epoch: epoch.map(str::to_owned),
-            epoch: Arc::clone(table.epoch()),
+            asked_epoch: epoch.cloned(),
+            epoch: table.epoch().clone(),
             revision: table.revision(),
         };
         let kept = |answers: &Vec<(Key, Answer)>| {

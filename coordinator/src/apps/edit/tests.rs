@@ -44,7 +44,7 @@ fn names(snapshot: &Snapshot) -> Vec<String> {
 fn the_first_change_begins_an_epoch_and_writes_the_whole_table() {
     let draft = done(&of_file(&[named("f")]), &[put(named("a"))]);
     let commit = draft.commit().unwrap();
-    assert_eq!(commit.base, (file_epoch(&[named("f")]), 1));
+    assert_eq!(commit.base, (Epoch::of_file(&[named("f")]), 1));
     assert_ne!(commit.epoch, commit.base.0);
     assert_eq!((commit.revision, commit.changes.len()), (2, 2));
     let next = done(&draft.snapshot, &[put(named("b"))]).commit().unwrap();
@@ -176,7 +176,7 @@ fn a_changed_file_is_taken_over_and_apps_of_the_api_stay() {
             .snapshot
             .table
             .iter()
-            .all(|app| app.source == Source::File)
+            .all(|app| app.source == AppSource::File)
     );
     assert_eq!(draft.snapshot.table.epoch(), first.table.epoch());
     let mut again = Draft::of(&draft.snapshot);
@@ -206,7 +206,7 @@ fn a_table_of_the_file_alone_keeps_the_files_epoch() {
         matches!(outcome, EditOutcome::FileApplied { put: 0, deleted: 1 }),
         "{outcome:?}"
     );
-    assert_eq!(**draft.snapshot.table.epoch(), *file_epoch(&[named("g")]));
+    assert_eq!(*draft.snapshot.table.epoch(), Epoch::of_file(&[named("g")]));
     assert_eq!(draft.gone.len(), 1);
 }
 
