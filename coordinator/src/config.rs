@@ -290,9 +290,9 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub fn from_file(source: ConfigFile) -> Result<Self, ConfigError> {
+    pub fn from_file(mut source: ConfigFile) -> Result<Self, ConfigError> {
+        let (server, document) = source.parse::<Document>("coordinator", &[])?;
         let file = &source;
-        let (server, document) = file.parse::<Document>("coordinator")?;
         let raw = document.coordinator;
         if raw.listeners.is_empty() {
             return Err(file.fault_at(

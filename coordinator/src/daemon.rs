@@ -6,18 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use app_proxy_api::address::Address;
 use app_proxy_engine::Protocols;
 use app_proxy_hop::downstream::Downstream;
-use app_proxy_hop::drain::Drain;
 use app_proxy_hop::error::Tier;
 use app_proxy_hop::exchange::HopServices;
-use app_proxy_hop::identity::IdentityPolicy;
-use app_proxy_hop::observe::access_log::AccessLog;
-use app_proxy_hop::observe::metrics::Metrics;
 use app_proxy_runtime::admin::{AdminService, Token};
 use app_proxy_runtime::config::ConfigError;
-use app_proxy_runtime::daemon::{Bound, Daemon, Flags, Logging, bind, check_files, read_or_create};
+use app_proxy_runtime::daemon::{
+    Daemon, Flags, ListenAddress, Logging, check_files, read_or_create, reserve,
+};
 use arc_swap::ArcSwap;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::server::configuration::ServerConf;
@@ -64,23 +61,21 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     if flags.test {
         check(&config)?;
         first_state(&config, &place, flags.upgrade)?;
-        log::info!("{} is valid", flags.conf);
-        std::process::exit(0);
+        flags.end_check(&config.file);
     }
     logging.set_level(&config.log_level);
     let (snapshot, mut contents) = first_state(&config, &place, flags.upgrade)?;
     let secrets = Secrets::load(&config)?;
-    let hop = hop(&config)?;
-    // The configuration is kept for reloads, and Pingora's part of it cannot be cloned.
-    let server = Config::from_file(config.file.clone())?.server;
-    let mut daemon = Daemon::new(
-        hop.tier.as_str(),
-        server,
-        flags,
-        hop.drain.clone(),
-        config.drain,
-        hop.log.clone(),
-    )?;
+    let hop = HopServices::open(
+        Tier::Coordinator,
+        &config.request_id,
+        &config.access_log,
+        &config.timeouts,
+        &config.limits,
+        config.websocket,
+    )
+    .map_err(|e| config.file.fault_of("access_log", "access_log", e))?;
+    let mut daemon = Daemon::new(flags, &config.file, &hop, config.drain)?;
     let table = SessionTable::new(config.sessions.max, config.sessions.ttl.0);
     let (store, opened) = DeferredStore::new();
     let store: Arc<dyn Store> = Arc::new(store);
@@ -174,8 +169,7 @@ fn check(config: &Config) -> Result<()> {
         &config.sessions.secret_file,
         &config.webhooks.secret_file,
     ];
-    check_files(&secrets, &config.access_log)
-        .map_err(|e| config.file.fault_of(&e.path, e.key, &e))?;
+    check_files(&config.file, &secrets, &config.access_log)?;
     if secrets.iter().all(|file| file.exists()) {
         forwarder(config, &Secrets::load(config)?)?;
     }
@@ -193,10 +187,7 @@ struct Secrets {
 impl Secrets {
     /// Reads the secret files, and makes those that do not exist.
     fn load(config: &Config) -> Result<Self, ConfigError> {
-        let secret = |key: &str, path: &Path| {
-            read_or_create(path)
-                .map_err(|e| config.file.fault_of(&path.display().to_string(), key, e))
-        };
+        let secret = |key: &str, path: &Path| read_or_create(&config.file, key, path);
         let session_secret = secret("secret_file", &config.sessions.secret_file)?;
         let webhook_secret = secret("secret_file", &config.webhooks.secret_file)?;
         Ok(Self {
@@ -218,23 +209,6 @@ fn forwarder(config: &Config, secrets: &Secrets) -> Result<Forwarder, ConfigErro
     })
 }
 
-/// What every request needs.
-fn hop(config: &Config) -> Result<Arc<HopServices>> {
-    let metrics = Metrics::new(Tier::Coordinator)?;
-    let log = AccessLog::open(&config.access_log, metrics.log_dropped.clone())
-        .map_err(|e| config.file.fault_of("access_log", "access_log", e))?;
-    Ok(Arc::new(HopServices {
-        tier: Tier::Coordinator,
-        identity: IdentityPolicy::new(&config.request_id),
-        log,
-        metrics,
-        drain: Drain::default(),
-        timeouts: ArcSwap::from_pointee(config.timeouts.clone()),
-        limits: config.limits.clone(),
-        websocket: config.websocket,
-    }))
-}
-
 /// Gives the daemon its public listeners and its admin listener.
 fn listen(
     daemon: &mut Daemon,
@@ -245,25 +219,19 @@ fn listen(
     inherited: bool,
 ) -> Result<Vec<ServiceHandle>, ConfigError> {
     let mut services = Vec::new();
-    let bind = |address: &Address, name, key| {
-        bind(address, name, inherited)
-            .map_err(|e| config.file.fault_of(&address.to_string(), key, e))
-    };
+    let file = &config.file;
     for listener in &config.listeners {
-        let bound = bind(
-            &listener.address,
-            if listener.h2c { "public h2c" } else { "public" },
-            "listeners",
-        )?;
+        let name = if listener.h2c { "public h2c" } else { "public" };
+        let address = reserve(file, "listeners", &listener.address, name, inherited)?;
         services.push(daemon.server.add_service(public_service(
             coordinator,
             &daemon.conf(),
-            &bound,
+            &address,
             listener.h2c,
         )));
-        daemon.hold(bound);
+        daemon.expect_listener(address);
     }
-    let bound = bind(&config.admin, "admin", "admin")?;
+    let address = reserve(file, "admin", &config.admin, "admin", inherited)?;
     let state = AdminState {
         editor: editor.clone(),
         store: Arc::clone(store),
@@ -280,8 +248,12 @@ fn listen(
         Token::new(&secrets.worker_token),
     );
     let router = admin::router(state, &coordinator.hop, tokens.0, tokens.1);
-    services.push(daemon.server.add_service(AdminService::new(&bound, router)));
-    daemon.hold(bound);
+    services.push(
+        daemon
+            .server
+            .add_service(AdminService::new(&address, router)),
+    );
+    daemon.expect_listener(address);
     Ok(services)
 }
 
@@ -289,7 +261,7 @@ fn listen(
 fn public_service(
     coordinator: &Arc<Coordinator>,
     conf: &Arc<ServerConf>,
-    bound: &Bound,
+    address: &ListenAddress,
     h2c: bool,
 ) -> Service<Downstream<pingora_proxy::HttpProxy<CoordinatorProxy>>> {
     let phases = CoordinatorProxy(Arc::clone(coordinator));
@@ -298,10 +270,5 @@ fn public_service(
         h2_idle: Some(coordinator.hop.timeouts().keepalive.0),
     };
     let proxy = app_proxy_engine::proxy(conf, phases, protocols);
-    let mut service = Service::new(
-        bound.name.to_owned(),
-        Downstream::new(proxy, &coordinator.hop),
-    );
-    bound.listen(&mut service);
-    service
+    address.service(Downstream::new(proxy, &coordinator.hop))
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use app_proxy_runtime::config::{ConfigError, ConfigPath};
-use app_proxy_runtime::daemon::{ConfigDiff, Logging, Reload, refuse_reload};
+use app_proxy_runtime::daemon::{ConfigDiff, Logging, Reload, reject_reload};
 use async_trait::async_trait;
 use log::error;
 use tokio::sync::Mutex;
@@ -105,7 +105,7 @@ impl CoordinatorReload {
             trusted_proxies.store(Arc::new(Networks::new(&read.trusted_proxies)));
         }
         changes.conclude(
-            &self.file,
+            &read.file,
             &self.logging,
             &running.log_level,
             &read.log_level,
@@ -124,8 +124,8 @@ impl Reload for CoordinatorReload {
     async fn reload(&self) {
         match self.try_reload().await {
             Ok(()) => {}
-            Err(ReloadError::File(e)) => refuse_reload(&e),
-            Err(e) => error!("nothing is reloaded: {}: {e}", self.file),
+            Err(ReloadError::File(e)) => reject_reload(&e),
+            Err(e) => error!("cannot reload: {}: {e}", self.file),
         }
     }
 }

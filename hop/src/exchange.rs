@@ -12,13 +12,15 @@ use pingora_http::RequestHeader;
 
 use std::sync::Arc;
 
-use crate::config::{LimitsSection, TimeoutsSection, WebSocketSection};
+use crate::config::{
+    AccessLogSection, LimitsSection, RequestIdSection, TimeoutsSection, WebSocketSection,
+};
 use crate::drain::{Drain, InFlight};
 use crate::error::{ProxyError, Tier};
 use crate::header::TRACEPARENT;
 use crate::identity::{Established, IdentityPolicy, RequestId};
 use crate::observe::access_log::{
-    AccessLog, Kind, LogEvent, LogLine, RequestFacts, RequestOutcome,
+    AccessLog, Kind, LogEvent, LogLine, OpenError, RequestFacts, RequestOutcome,
 };
 use crate::observe::metrics::Metrics;
 use crate::streams::{StreamHandle, StreamRegistration, Streams};
@@ -37,14 +39,50 @@ pub struct HopServices {
     /// What is in flight.
     pub drain: Drain,
     /// How long the tier waits; see [`HopServices::timeouts`].
-    pub timeouts: ArcSwap<TimeoutsSection>,
+    timeouts: ArcSwap<TimeoutsSection>,
     /// What it refuses.
     pub limits: LimitsSection,
     /// What it does with WebSockets.
     pub websocket: WebSocketSection,
 }
 
+/// A tier's services cannot be created.
+#[derive(Debug, thiserror::Error)]
+pub enum ServicesError {
+    /// The access log cannot be opened.
+    #[error(transparent)]
+    AccessLog(#[from] OpenError),
+    /// Two metrics have one name, which a test rules out.
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+}
+
 impl HopServices {
+    /// Opens the access log and creates the metrics of a tier.
+    ///
+    /// # Errors
+    /// If the access log cannot be opened.
+    pub fn open(
+        tier: Tier,
+        request_id: &RequestIdSection,
+        access_log: &AccessLogSection,
+        timeouts: &TimeoutsSection,
+        limits: &LimitsSection,
+        websocket: WebSocketSection,
+    ) -> Result<Arc<Self>, ServicesError> {
+        let metrics = Metrics::new(tier)?;
+        Ok(Arc::new(Self {
+            tier,
+            identity: IdentityPolicy::new(request_id),
+            log: AccessLog::open(access_log, metrics.log_dropped.clone())?,
+            metrics,
+            drain: Drain::default(),
+            timeouts: ArcSwap::from_pointee(timeouts.clone()),
+            limits: limits.clone(),
+            websocket,
+        }))
+    }
+
     /// How long the tier waits at this moment; takes no lock.
     #[must_use]
     pub fn timeouts(&self) -> Guard<Arc<TimeoutsSection>> {

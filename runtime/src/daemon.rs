@@ -1,236 +1,129 @@
-//! From a configuration to a running process: flags, logging, listeners, secrets, signals and the
-//! end.
+//! A daemon's life: command line, logging, secrets, listeners, reload and shutdown.
 
-mod changes;
-mod listen;
+mod diff;
+mod flags;
+mod listeners;
 mod logging;
 mod reload;
-mod secret;
+mod secrets;
 mod shutdown;
+mod signals;
 
-use std::ffi::OsString;
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::{CommandFactory, FromArgMatches, Parser};
 use pingora_core::server::Server;
-use pingora_core::server::configuration::{Opt, ServerConf};
+use pingora_core::server::configuration::ServerConf;
 
-use crate::config::ConfigPath;
 use app_proxy_hop::config::{AccessLogSection, DrainSection};
-use app_proxy_hop::drain::Drain;
-use app_proxy_hop::observe::access_log::AccessLog;
+use app_proxy_hop::exchange::HopServices;
 
-pub use changes::{ConfigDiff, refuse_reload};
-pub use listen::{BindError, Bound, bind};
-pub use logging::{BadFilter, LogFilter, Logging};
+use crate::config::{ConfigError, ConfigFile};
+use crate::pingora;
+use shutdown::Shutdown;
+
+pub use diff::{ConfigDiff, reject_reload};
+pub use flags::Flags;
+pub use listeners::{ListenAddress, reserve};
+pub use logging::{LogFilter, Logging};
 pub use reload::Reload;
-pub use secret::{SecretError, read_or_create};
-
-/// The command line: Pingora's flags.
-#[derive(Clone, Debug, Parser)]
-#[command(version)]
-pub struct Flags {
-    /// The configuration file.
-    #[arg(short, long, value_name = "FILE")]
-    pub conf: ConfigPath,
-    /// Run in the background, and write the pid file.
-    #[arg(short, long)]
-    pub daemon: bool,
-    /// Take over the listening sockets of a running daemon, which is then told to end with SIGQUIT.
-    #[arg(short, long)]
-    pub upgrade: bool,
-    /// Check the configuration and all that it needs, then exit.
-    #[arg(short, long)]
-    pub test: bool,
-}
-
-impl Flags {
-    /// Reads a command line of the program `name`. A wrong one, `--help` and `--version` end the
-    /// process.
-    pub fn from_args(
-        name: &'static str,
-        about: &'static str,
-        args: impl IntoIterator<Item = OsString>,
-    ) -> Self {
-        let command = Self::command().name(name).about(about);
-        Self::from_arg_matches(&command.get_matches_from(args)).unwrap_or_else(|e| e.exit())
-    }
-}
-
-/// Why a daemon does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The folder of a file that the daemon makes cannot be made.
-    #[error("{folder}: cannot be made: {cause}", folder = .folder.display())]
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// What the system says.
-        cause: std::io::Error,
-    },
-}
+pub use secrets::read_or_create;
 
 /// A Pingora server that is about to run.
 pub struct Daemon {
-    /// The server: services are added to it.
+    /// The server that services are added to.
     pub server: Server,
-    drain: Drain,
-    limits: DrainSection,
-    log: AccessLog,
-    bound: Vec<Bound>,
+    shutdown: Shutdown,
+    listeners: Vec<ListenAddress>,
     reload: Option<Arc<dyn Reload>>,
+    file: ConfigFile,
 }
 
 impl Daemon {
-    /// Makes the server of a configuration; `name` is the tier's, for files that the configuration
-    /// does not name.
+    /// Creates the server of a configuration. It runs until what `hop` has in flight has ended, or
+    /// the time in `drain` is over.
     ///
     /// # Errors
-    /// When a folder for its files cannot be made.
+    /// If the file's part for Pingora is invalid, or a folder of the server's files cannot be
+    /// created.
     pub fn new(
-        name: &str,
-        mut conf: ServerConf,
         flags: &Flags,
-        drain: Drain,
-        limits: DrainSection,
-        log: AccessLog,
-    ) -> Result<Self, StartError> {
-        // Pingora's own defaults are in /tmp, where anybody could stand in for the successor and be
-        // handed the listeners.
-        let theirs = ServerConf::default();
-        if conf.pid_file == theirs.pid_file {
-            conf.pid_file = format!("run/{name}.pid");
-        }
-        if conf.upgrade_sock == theirs.upgrade_sock {
-            conf.upgrade_sock = format!("run/{name}.upgrade.sock");
-        }
-        conf.pid_file = absolute(&conf.pid_file);
-        conf.upgrade_sock = absolute(&conf.upgrade_sock);
-        conf.error_log = conf.error_log.map(|path| absolute(&path));
-        for file in [&conf.pid_file, &conf.upgrade_sock] {
-            make_private_folder(Path::new(file))?;
-        }
-        // Pingora sleeps through its grace period whatever happens; ours ends with the last
-        // request, and always before it.
-        conf.grace_period_seconds = Some(limits.longest().as_secs().saturating_add(60));
-        conf.graceful_shutdown_timeout_seconds = Some(0);
-        let opt = Opt {
-            upgrade: flags.upgrade,
-            daemon: flags.daemon,
-            nocapture: false,
-            test: flags.test,
-            conf: None,
-        };
-        let server = Server::new_with_opt_and_conf(opt, conf);
+        file: &ConfigFile,
+        hop: &HopServices,
+        drain: DrainSection,
+    ) -> Result<Self, ConfigError> {
+        let tier = hop.tier.as_str();
+        let server = pingora::server(tier, file.server()?, flags.options(), drain.longest())
+            .map_err(|e| file.fault_at(e.key, &e.to_string()))?;
+        let conf = &server.configuration;
+        let pid_file = conf.daemon.then(|| PathBuf::from(&conf.pid_file));
         Ok(Self {
+            shutdown: Shutdown::new(hop.drain.clone(), drain, hop.log.clone(), pid_file),
             server,
-            drain,
-            limits,
-            log,
-            bound: Vec::new(),
+            listeners: Vec::new(),
             reload: None,
+            file: file.clone(),
         })
     }
 
-    /// Pingora's configuration, with all paths absolute.
+    /// Pingora's configuration, with absolute paths.
     #[must_use]
     pub fn conf(&self) -> Arc<ServerConf> {
         Arc::clone(&self.server.configuration)
     }
 
-    /// Keeps sockets that hold ports open until Pingora listens on them.
-    pub fn hold(&mut self, bound: Bound) {
-        self.bound.push(bound);
+    /// Keeps a port reserved until its service listens, and logs that it does. A service that does
+    /// not listen in time ends the daemon.
+    pub fn expect_listener(&mut self, address: ListenAddress) {
+        self.listeners.push(address);
     }
 
-    /// Says what SIGHUP does; nothing, unless this is called.
+    /// Sets the reaction to SIGHUP, which is ignored otherwise.
     pub fn on_reload(&mut self, reload: Arc<dyn Reload>) {
         self.reload = Some(reload);
     }
 
-    /// Serves until a signal ends it. Never returns.
+    /// Serves until a signal ends the process.
     pub fn run(mut self) -> ! {
-        reload::keep_alive();
+        signals::install_early_handlers();
         self.server.bootstrap();
-        let pid_file = self.conf_pid_file();
-        let ending = shutdown::Ending::new(self.drain, self.limits, self.log, pid_file);
-        self.server
-            .add_service(ending.service(std::mem::take(&mut self.bound), self.reload.take()));
-        self.server.run(ending.run_args());
-        ending.finish()
-    }
-
-    fn conf_pid_file(&self) -> Option<PathBuf> {
-        let conf = &self.server.configuration;
-        conf.daemon.then(|| PathBuf::from(&conf.pid_file))
+        let lifecycle = self
+            .shutdown
+            .service(self.listeners, self.reload, self.file);
+        self.server.add_service(lifecycle);
+        self.server.run(self.shutdown.run_args());
+        self.shutdown.exit()
     }
 }
 
-/// Checks, without making anything, that a start would find its secrets and its access log (flag
+/// Checks that a start could use its secrets and its access log, without creating any file (flag
 /// `-t`).
 ///
 /// # Errors
-/// When a file exists and cannot be used, or its folder cannot be made.
-pub fn check_files(secrets: &[&Path], access_log: &AccessLogSection) -> Result<(), FileError> {
-    let fault = |path: &Path, key, cause| FileError {
-        path: path.display().to_string(),
-        key,
-        cause,
-    };
+/// If an existing file cannot be used, or its folder does not exist.
+pub fn check_files(
+    file: &ConfigFile,
+    secrets: &[&Path],
+    access_log: &AccessLogSection,
+) -> Result<(), ConfigError> {
     for secret in secrets.iter().filter(|secret| secret.exists()) {
-        read_or_create(secret).map_err(|e| fault(secret, "secret", e.to_string()))?;
+        read_or_create(file, "secret", secret)?;
     }
-    let Some(file) = access_log.file() else {
+    let Some(log) = access_log.file() else {
         return Ok(());
     };
-    let usable = if file.exists() {
-        std::fs::OpenOptions::new()
-            .append(true)
-            .open(file)
-            .map(drop)
+    let usable = if log.exists() {
+        OpenOptions::new().append(true).open(log).map(drop)
     } else {
-        let folder = file
+        let folder = log
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
         std::fs::metadata(folder).map(drop)
     };
-    usable.map_err(|e| fault(file, "access_log", format!("{}: {e}", file.display())))
-}
-
-/// A file that a start needs cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{cause}")]
-pub struct FileError {
-    /// The file as the configuration names it.
-    pub path: String,
-    /// What it is for.
-    pub key: &'static str,
-    cause: String,
-}
-
-/// The path seen from where the daemon is started: with `-d` the working directory becomes `/`.
-fn absolute(path: &str) -> String {
-    std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| path.display().to_string())
-}
-
-/// Makes the folder of `file`, for this user alone: the upgrade socket is open to everybody who can
-/// reach it.
-fn make_private_folder(file: &Path) -> Result<(), StartError> {
-    use std::os::unix::fs::DirBuilderExt;
-    let Some(folder) = file
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    else {
-        return Ok(());
-    };
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|cause| StartError::Folder {
-            folder: folder.to_owned(),
-            cause,
-        })
+    usable.map_err(|e| {
+        let path = log.display().to_string();
+        file.fault_of(&path, "access_log", format!("{path}: {e}"))
+    })
 }

@@ -1,6 +1,9 @@
-//! From a configuration file to a running process: flags, logging, secrets, listeners, signals and
-//! the admin service of both daemons.
+//! From a configuration file to a running daemon: command line, configuration, logging, secrets,
+//! listeners, signals and the admin service of both tiers.
 
-pub mod admin;
 pub mod config;
 pub mod daemon;
+
+pub mod admin;
+
+mod pingora;

@@ -10,7 +10,7 @@ use app_proxy_hop::config::{
     AccessLogSection, DrainSection, LimitsSection, RequestIdSection, TimeoutsSection,
     WebSocketSection,
 };
-use app_proxy_runtime::config::{ConfigError, ConfigFile, ConfigPath};
+use app_proxy_runtime::config::{ConfigError, ConfigFile, ConfigPath, RenamedKey};
 use app_proxy_runtime::daemon::LogFilter;
 use http::Uri;
 use pingora_core::server::configuration::ServerConf;
@@ -51,6 +51,13 @@ struct RawWorker {
     #[serde(default)]
     websocket: WebSocketSection,
 }
+
+/// Keys that are accepted under their old names until the next release.
+const RENAMED_KEYS: [RenamedKey; 1] = [RenamedKey {
+    within: "sync",
+    old: "fence",
+    new: "catch_up_timeout",
+}];
 
 #[derive(Debug, Deserialize)]
 struct Document {
@@ -93,7 +100,7 @@ pub struct SyncSection {
     /// Pause after a failed one.
     pub retry: Period,
     /// How long a request waits for a newer table that its coordinator already has.
-    pub fence: Period,
+    pub catch_up_timeout: Period,
 }
 
 impl Default for SyncSection {
@@ -101,7 +108,7 @@ impl Default for SyncSection {
         Self {
             wait: Period::from_secs(30),
             retry: Period::from_secs(1),
-            fence: Period::from_secs(2),
+            catch_up_timeout: Period::from_secs(2),
         }
     }
 }
@@ -162,9 +169,9 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub fn from_file(source: ConfigFile) -> Result<Self, ConfigError> {
+    pub fn from_file(mut source: ConfigFile) -> Result<Self, ConfigError> {
+        let (server, document) = source.parse::<Document>("worker", &RENAMED_KEYS)?;
         let file = &source;
-        let (server, document) = file.parse::<Document>("worker")?;
         let raw = document.worker;
         check_id(&raw.id).map_err(|e| file.fault_at("id:", &format!("id: {e}")))?;
         if raw.coordinators.is_empty() {

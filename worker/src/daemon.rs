@@ -7,19 +7,13 @@ use anyhow::Result;
 use app_proxy_api::client::Client;
 use app_proxy_engine::Protocols;
 use app_proxy_hop::downstream::Downstream;
-use app_proxy_hop::drain::Drain;
 use app_proxy_hop::error::Tier;
 use app_proxy_hop::exchange::HopServices;
-use app_proxy_hop::identity::IdentityPolicy;
-use app_proxy_hop::observe::access_log::AccessLog;
-use app_proxy_hop::observe::metrics::Metrics;
 use app_proxy_runtime::admin::{AdminService, Token};
 use app_proxy_runtime::config::ConfigError;
-use app_proxy_runtime::daemon::{Daemon, Flags, Logging, bind, check_files, read_or_create};
-use arc_swap::ArcSwap;
+use app_proxy_runtime::daemon::{Daemon, Flags, Logging, check_files, read_or_create, reserve};
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::prelude::background_service;
-use pingora::services::listening::Service;
 
 use crate::admin;
 use crate::apps::Apps;
@@ -36,28 +30,21 @@ use crate::sync::Followers;
 pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     let config = Config::load(&flags.conf)?;
     if flags.test {
-        check_files(&[&config.token_file], &config.access_log)
-            .map_err(|e| config.file.fault_of(&e.path, e.key, &e))?;
-        log::info!("{} is valid", flags.conf);
-        std::process::exit(0);
+        check_files(&config.file, &[&config.token_file], &config.access_log)?;
+        flags.end_check(&config.file);
     }
     logging.set_level(&config.log_level);
-    let token = read_or_create(&config.token_file).map_err(|e| {
-        config
-            .file
-            .fault_of(&config.token_file.display().to_string(), "token_file", e)
-    })?;
-    let hop = hop(&config)?;
-    // Pingora's configuration cannot be copied, and reloads compare with it.
-    let server = Config::from_file(config.file.clone())?.server;
-    let mut daemon = Daemon::new(
-        hop.tier.as_str(),
-        server,
-        flags,
-        hop.drain.clone(),
-        config.drain,
-        hop.log.clone(),
-    )?;
+    let token = read_or_create(&config.file, "token_file", &config.token_file)?;
+    let hop = HopServices::open(
+        Tier::Worker,
+        &config.request_id,
+        &config.access_log,
+        &config.timeouts,
+        &config.limits,
+        config.websocket,
+    )
+    .map_err(|e| config.file.fault_of("access_log", "access_log", e))?;
+    let mut daemon = Daemon::new(flags, &config.file, &hop, config.drain)?;
     let apps = Arc::new(Apps::new(config.timeouts.clone()));
     let coordinators = config
         .coordinators
@@ -91,44 +78,29 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     daemon.run()
 }
 
-/// What every request needs.
-fn hop(config: &Config) -> Result<Arc<HopServices>> {
-    let metrics = Metrics::new(Tier::Worker)?;
-    let log = AccessLog::open(&config.access_log, metrics.log_dropped.clone())
-        .map_err(|e| config.file.fault_of("access_log", "access_log", e))?;
-    Ok(Arc::new(HopServices {
-        tier: Tier::Worker,
-        identity: IdentityPolicy::new(&config.request_id),
-        log,
-        metrics,
-        drain: Drain::default(),
-        timeouts: ArcSwap::from_pointee(config.timeouts.clone()),
-        limits: config.limits.clone(),
-        websocket: config.websocket,
-    }))
-}
-
 fn listen_for_coordinators(
     daemon: &mut Daemon,
     config: &Config,
     worker: &Arc<Worker>,
     inherited: bool,
 ) -> Result<(), ConfigError> {
-    let bound = bind(&config.listener, "proxy", inherited).map_err(|e| {
-        config
-            .file
-            .fault_of(&config.listener.to_string(), "listener", e)
-    })?;
+    let address = reserve(
+        &config.file,
+        "listener",
+        &config.listener,
+        "proxy",
+        inherited,
+    )?;
     let phases = WorkerProxy(Arc::clone(worker));
     let proxy = app_proxy_engine::proxy(&daemon.conf(), phases, Protocols::default());
-    let mut service = Service::new(bound.name.to_owned(), Downstream::new(proxy, &worker.hop));
-    bound.listen(&mut service);
-    daemon.server.add_service(service);
+    daemon
+        .server
+        .add_service(address.service(Downstream::new(proxy, &worker.hop)));
     if config.register {
-        let address = match &config.advertise {
-            Some(address) => address.clone(),
+        let advertised = match &config.advertise {
+            Some(advertised) => advertised.clone(),
             // The listener's own, with the port that it has.
-            None => bound
+            None => address
                 .display()
                 .parse()
                 .map_err(|e| config.file.fault_of("listener", "listener", e))?,
@@ -136,21 +108,21 @@ fn listen_for_coordinators(
         let (id, labels) = (config.id.clone(), config.labels.clone());
         let profile = Profile {
             id,
-            address,
+            address: advertised,
             weight: config.weight,
             labels,
         };
         let retry = config.sync.retry.0;
         let registrar = Registrar::new(
             profile,
-            &bound.address,
+            address.as_str(),
             &worker.followers,
             &worker.hop,
             retry,
         );
         daemon.server.add_service(registrar);
     }
-    daemon.hold(bound);
+    daemon.expect_listener(address);
     Ok(())
 }
 
@@ -160,11 +132,10 @@ fn listen_for_admins(
     worker: &Arc<Worker>,
     inherited: bool,
 ) -> Result<(), ConfigError> {
-    let bound = bind(&config.admin, "admin", inherited)
-        .map_err(|e| config.file.fault_of(&config.admin.to_string(), "admin", e))?;
+    let address = reserve(&config.file, "admin", &config.admin, "admin", inherited)?;
     daemon
         .server
-        .add_service(AdminService::new(&bound, admin::router(worker)));
-    daemon.hold(bound);
+        .add_service(AdminService::new(&address, admin::router(worker)));
+    daemon.expect_listener(address);
     Ok(())
 }

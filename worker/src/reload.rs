@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use app_proxy_hop::exchange::HopServices;
 use app_proxy_runtime::config::{ConfigError, ConfigPath};
-use app_proxy_runtime::daemon::{ConfigDiff, Logging, Reload, refuse_reload};
+use app_proxy_runtime::daemon::{ConfigDiff, Logging, Reload, reject_reload};
 use async_trait::async_trait;
 use log::error;
 
@@ -52,8 +52,8 @@ impl Reload for WorkerReload {
         let done = tokio::task::spawn_blocking(move || state.reload()).await;
         match done {
             Ok(Ok(())) => {}
-            Ok(Err(e)) => refuse_reload(&e),
-            Err(e) => error!("nothing is reloaded: {e}"),
+            Ok(Err(e)) => reject_reload(&e),
+            Err(e) => error!("cannot reload: {e}"),
         }
     }
 }
@@ -68,7 +68,7 @@ impl State {
             self.apps.set_timeouts(read.timeouts.clone());
         }
         changes.conclude(
-            &self.file,
+            &read.file,
             &self.logging,
             &running.log_level,
             &read.log_level,

@@ -144,7 +144,7 @@ impl Followers {
     /// request.
     pub async fn catch_up(&self, fence: RequiredRevision<'_>) {
         let mut synced = self.synced.subscribe();
-        let deadline = Instant::now() + self.timing.fence.0;
+        let deadline = Instant::now() + self.timing.catch_up_timeout.0;
         let before: Vec<u64> = self
             .each
             .iter()

@@ -1,5 +1,4 @@
-//! The name in the path of a call. One that is not UTF-8 is a problem, where axum would answer
-//! plain text.
+//! Names and identifiers in the path of a request.
 
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
@@ -7,9 +6,12 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 
-use crate::admin::Problem;
+use app_proxy_hop::identity::RequestId;
 
-/// The one name in a path, decoded.
+use crate::admin::problem::Problem;
+
+/// The one name in a path, decoded. A name that is not UTF-8 is rejected with a [`Problem`], where
+/// axum alone would answer plain text.
 #[derive(Clone, Debug)]
 pub struct Name(pub String);
 
@@ -19,12 +21,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Path(name) = Path::from_request_parts(parts, state)
             .await
-            .map_err(|rejection| refused(&rejection))?;
+            .map_err(|rejection| problem(&rejection))?;
         Ok(Self(name))
     }
 }
 
-fn refused(rejection: &PathRejection) -> Problem {
+fn problem(rejection: &PathRejection) -> Problem {
     let problem = Problem::new(
         StatusCode::BAD_REQUEST,
         "bad_request",
@@ -37,4 +39,19 @@ fn refused(rejection: &PathRejection) -> Problem {
         },
         _ => problem,
     }
+}
+
+/// The request identifier that a call names in its path.
+///
+/// # Errors
+/// 400 when it is none (docs/reference/request-id.md, rule 1).
+pub fn request_id_of(text: &str) -> Result<RequestId, Problem> {
+    text.parse().map_err(|reason| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+            format!("The request identifier is not valid: {reason}."),
+        )
+        .with_field("request_id")
+    })
 }

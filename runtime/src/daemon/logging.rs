@@ -1,5 +1,4 @@
-//! Diagnostics on standard error: `env_logger` behind a handle that can change what is logged while
-//! the daemon runs.
+//! Diagnostics on standard error: `env_logger`, with a filter that can change at runtime.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,26 +9,32 @@ use env_logger::Logger;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use serde::Deserialize;
 
-/// Wins over the configuration where it is set.
-const ENVIRONMENT: &str = "RUST_LOG";
-/// What Pingora says at level `info` that matters to itself alone: each service that starts and
-/// each signal.
-const QUIETER: &str = "pingora_core::services=warn,pingora_core::server::bootstrap_services=warn";
+use crate::pingora;
 
-/// What is logged: a level, levels of single targets, or both, as `env_logger` writes them
+/// The environment variable that overrides the configuration.
+const ENVIRONMENT: &str = "RUST_LOG";
+
+/// A filter of log lines: a level, levels of single targets, or both, in `env_logger`'s syntax
 /// (`warn,app_proxy_hop=debug`).
 ///
-/// Narrower than `env_logger`, to which a misspelt level is the name of a target.
+/// Stricter than `env_logger`, which reads a misspelt level as the name of a target.
+///
+/// ```
+/// use app_proxy_runtime::daemon::LogFilter;
+///
+/// assert!("warn,app_proxy_hop=debug".parse::<LogFilter>().is_ok());
+/// assert!("wran".parse::<LogFilter>().is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct LogFilter(String);
 
-/// A text is no [`LogFilter`].
+/// A text that is not a [`LogFilter`].
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "`{0}` is no log level: write off, error, warn, info, debug or trace, or warn,app_proxy_hop=debug"
+    "`{0}` is not a log level: write off, error, warn, info, debug or trace, or warn,app_proxy_hop=debug"
 )]
-pub struct BadFilter(String);
+pub struct LogFilterError(String);
 
 impl Default for LogFilter {
     fn default() -> Self {
@@ -38,9 +43,9 @@ impl Default for LogFilter {
 }
 
 impl FromStr for LogFilter {
-    type Err = BadFilter;
+    type Err = LogFilterError;
 
-    fn from_str(text: &str) -> Result<Self, BadFilter> {
+    fn from_str(text: &str) -> Result<Self, LogFilterError> {
         let target = |name: &str| {
             !name.is_empty()
                 && name
@@ -50,11 +55,11 @@ impl FromStr for LogFilter {
         for part in text.split(',').map(str::trim) {
             let level = match part.split_once('=') {
                 Some((name, level)) if target(name.trim()) => level.trim(),
-                Some(_) => return Err(BadFilter(part.to_owned())),
+                Some(_) => return Err(LogFilterError(part.to_owned())),
                 None => part,
             };
             if level.parse::<LevelFilter>().is_err() {
-                return Err(BadFilter(part.to_owned()));
+                return Err(LogFilterError(part.to_owned()));
             }
         }
         Ok(Self(text.to_owned()))
@@ -62,9 +67,9 @@ impl FromStr for LogFilter {
 }
 
 impl TryFrom<String> for LogFilter {
-    type Error = BadFilter;
+    type Error = LogFilterError;
 
-    fn try_from(text: String) -> Result<Self, BadFilter> {
+    fn try_from(text: String) -> Result<Self, LogFilterError> {
         text.parse()
     }
 }
@@ -76,8 +81,8 @@ impl fmt::Display for LogFilter {
 }
 
 impl LogFilter {
-    /// As `env_logger` is told it. Pingora is kept quiet unless less than that is logged anyway;
-    /// what the text says of the same targets wins.
+    /// The filter for `env_logger`. Pingora's `info` lines are left out unless the filter names their
+    /// targets.
     fn directives(&self) -> String {
         let general = self
             .0
@@ -85,23 +90,25 @@ impl LogFilter {
             .filter_map(|part| part.trim().parse::<LevelFilter>().ok())
             .next_back();
         match general {
-            Some(level) if level > LevelFilter::Warn => format!("{QUIETER},{}", self.0),
+            Some(level) if level > LevelFilter::Warn => {
+                format!("{},{}", pingora::LOG_FILTER, self.0)
+            }
             _ => self.0.clone(),
         }
     }
 }
 
-/// Diagnostics of the process; clones share them.
+/// A handle to the process's diagnostics; clones share them.
 #[derive(Clone)]
 pub struct Logging {
     current: Arc<ArcSwap<Logger>>,
-    /// Whether the environment says what is logged.
+    /// Whether the environment sets the filter.
     from_environment: bool,
 }
 
 impl Logging {
-    /// Starts diagnostics by `RUST_LOG`, at `info` without it. The `log` crate takes one logger for
-    /// the life of the process: a second call gives a handle that changes nothing.
+    /// Starts diagnostics with the filter in `RUST_LOG`, or `info`. The `log` crate accepts one
+    /// logger for the life of the process: the handle of a second call has no effect.
     #[must_use]
     pub fn start() -> Self {
         let environment = std::env::var(ENVIRONMENT)
@@ -123,8 +130,8 @@ impl Logging {
         logging
     }
 
-    /// Changes what is logged, from the next line on. Says whether that was done: `RUST_LOG` wins
-    /// where it is set.
+    /// Sets the filter, from the next line on. Returns whether it was set: `RUST_LOG` takes
+    /// precedence.
     pub fn set_level(&self, filter: &LogFilter) -> bool {
         if self.from_environment {
             return false;
@@ -136,9 +143,8 @@ impl Logging {
         true
     }
 
-    /// Whether `RUST_LOG` says what is logged, and no configuration does.
-    #[must_use]
-    pub fn is_from_environment(&self) -> bool {
+    /// Returns whether `RUST_LOG` sets the filter.
+    pub(super) fn is_from_environment(&self) -> bool {
         self.from_environment
     }
 }
@@ -154,15 +160,7 @@ fn style() -> String {
     std::env::var(env_logger::DEFAULT_WRITE_STYLE_ENV).unwrap_or_else(|_| "auto".to_owned())
 }
 
-/// Whether Pingora calls an error what is none: a kept connection that is handed from one thread to
-/// another in the moment in which it is let go is given up, and another one is used. Where clients
-/// come one after the other, some requests in a hundred see it.
-fn is_no_error(record: &Record<'_>) -> bool {
-    record.target() == "pingora_core::connectors"
-        && record.args().as_str() == Some("failed to acquire reusable stream")
-}
-
-/// What the `log` crate is given: the logger of the moment.
+/// The `log` crate's logger: forwards to the current one.
 struct Current(Arc<ArcSwap<Logger>>);
 
 impl Log for Current {
@@ -172,7 +170,7 @@ impl Log for Current {
 
     fn log(&self, record: &Record<'_>) {
         let logger = self.0.load();
-        if is_no_error(record) {
+        if pingora::is_false_alarm(record) {
             logger.log(
                 &Record::builder()
                     .target(record.target())
@@ -199,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_and_targets_are_taken_and_misspelt_ones_are_not() {
+    fn misspelt_levels_are_rejected() {
         for good in [
             "info",
             "OFF",
@@ -224,25 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_was_given_up_is_no_error() {
-        let is =
-            |target: &str, args| is_no_error(&Record::builder().target(target).args(args).build());
-        assert!(is(
-            "pingora_core::connectors",
-            format_args!("failed to acquire reusable stream")
-        ));
-        assert!(!is(
-            "pingora_core::connectors",
-            format_args!("failed to acquire")
-        ));
-        assert!(!is(
-            "app_proxy_hop",
-            format_args!("failed to acquire reusable stream")
-        ));
-    }
-
-    #[test]
-    fn pingora_is_quieter_than_the_rest_and_never_louder() {
+    fn pingora_logs_less_than_the_rest_and_never_more() {
         let directives = |text: &str| text.parse::<LogFilter>().unwrap().directives();
         let services = "pingora_core::services::background";
         for (text, target, level, expected) in [

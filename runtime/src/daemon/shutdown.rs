@@ -1,5 +1,5 @@
-//! The end: what is in flight finishes, the log is written out, and the process goes as soon as
-//! nothing is left.
+//! Shutdown: requests in flight end, the access log is flushed, and the process exits once nothing
+//! is left.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,106 +12,117 @@ use pingora_core::server::{
     ListenFds, RunArgs, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
 };
 use pingora_core::services::Service;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::daemon::listen::Bound;
-use crate::daemon::reload::{Reload, at_signals};
 use app_proxy_hop::config::DrainSection;
 use app_proxy_hop::drain::{Drain, DrainStage};
 use app_proxy_hop::observe::access_log::AccessLog;
 
-/// How often what is in flight is counted during a drain.
-const COUNT_EVERY: Duration = Duration::from_millis(20);
-/// How long listeners have to come up; Pingora tries for 30 s to bind an address that is in use.
-const LISTEN_LATEST: Duration = Duration::from_secs(40);
-/// How often listeners are looked for at the start.
-const LISTEN_EVERY: Duration = Duration::from_millis(5);
-/// How long the access log may take to be written out.
-const FLUSH: Duration = Duration::from_secs(2);
-/// How long nothing must have been in flight before the process ends.
-const QUIET: Duration = Duration::from_millis(100);
-/// The same after a hand-over.
-const QUIET_AFTER_HAND_OVER: Duration = Duration::from_secs(1);
-/// How long it may take to log what was cut off.
-const LOG_CUT_OFF: Duration = Duration::from_secs(1);
-/// How long closing handshakes may take once tunnels are told to close.
-const CLOSE: Duration = Duration::from_secs(6);
+use crate::config::ConfigFile;
+use crate::daemon::listeners::ListenAddress;
+use crate::daemon::reload::{Reload, reload_on_hangup};
+use crate::daemon::signals::{self, count_terminations};
 
-/// Waits for the signals and carries out the end.
+/// Interval at which a drain counts what is in flight.
+const COUNT_EVERY: Duration = Duration::from_millis(20);
+/// Time for listeners to come up; Pingora tries for 30 s to bind an address in use.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(40);
+/// Interval at which a start checks for listeners.
+const LISTEN_EVERY: Duration = Duration::from_millis(5);
+/// Time for the access log to be flushed.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time without anything in flight after which a drain ends.
+const QUIET: Duration = Duration::from_millis(100);
+/// The same after an upgrade.
+const QUIET_AFTER_UPGRADE: Duration = Duration::from_secs(1);
+/// Time to log what was cut off.
+const LOG_CUT_OFF: Duration = Duration::from_secs(1);
+/// Time for closing handshakes after tunnels begin to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// Receives the signals that end the process, and drains. Clones share the state.
 #[derive(Clone)]
-pub(super) struct Ending {
+pub(super) struct Shutdown {
     drain: Drain,
     limits: DrainSection,
     log: AccessLog,
     pid_file: Option<PathBuf>,
-    handed_over: Arc<AtomicBool>,
-    /// How often the daemon was told to end: SIGTERM and SIGINT since the start.
-    told: Arc<watch::Sender<u32>>,
+    /// Whether a successor serves (SIGQUIT).
+    upgraded: Arc<AtomicBool>,
+    /// The number of SIGTERM and SIGINT since the start.
+    terminations: Arc<watch::Sender<u32>>,
 }
 
-/// The service that starts what a fork would have lost, says where the daemon listens, and drains
-/// at its end.
+/// The service that starts the tasks that would not survive the fork of `-d`, logs the listeners'
+/// addresses, and drains.
 pub(super) struct Lifecycle {
-    ending: Ending,
-    bound: Vec<Bound>,
+    shutdown: Shutdown,
+    listeners: Vec<ListenAddress>,
     reload: Option<Arc<dyn Reload>>,
+    file: ConfigFile,
 }
 
-impl Ending {
+impl Shutdown {
+    /// Creates the shutdown of a daemon; `pid_file` is the file to remove.
     pub(super) fn new(
         drain: Drain,
         limits: DrainSection,
         log: AccessLog,
         pid_file: Option<PathBuf>,
     ) -> Self {
-        let told = Arc::new(watch::Sender::new(0));
         Self {
             drain,
             limits,
             log,
             pid_file,
-            handed_over: Arc::default(),
-            told,
+            upgraded: Arc::default(),
+            terminations: Arc::new(watch::Sender::new(0)),
         }
     }
 
-    /// The service that carries it out.
-    pub(super) fn service(&self, bound: Vec<Bound>, reload: Option<Arc<dyn Reload>>) -> Lifecycle {
+    /// Returns the service that drains.
+    pub(super) fn service(
+        &self,
+        listeners: Vec<ListenAddress>,
+        reload: Option<Arc<dyn Reload>>,
+        file: ConfigFile,
+    ) -> Lifecycle {
         Lifecycle {
-            ending: self.clone(),
-            bound,
+            shutdown: self.clone(),
+            listeners,
             reload,
+            file,
         }
     }
 
-    /// Tells Pingora of the signals.
+    /// Returns what makes Pingora react to this daemon's signals.
     pub(super) fn run_args(&self) -> RunArgs {
         RunArgs {
             shutdown_signal: Box::new(self.clone()),
         }
     }
 
-    /// Writes out the log, removes the pid file and ends the process.
-    pub(super) fn finish(&self) -> ! {
-        self.log.flush(FLUSH);
+    /// Flushes the access log, removes the pid file and ends the process.
+    pub(super) fn exit(&self) -> ! {
+        self.log.flush(FLUSH_TIMEOUT);
         if let Some(file) = &self.pid_file {
             remove_own_pid_file(file);
         }
-        info!("ended");
+        info!("shutdown: complete");
         std::process::exit(0)
     }
 
-    /// Waits for the shutdown, and drains.
-    async fn wait(&self, mut shutdown: ShutdownWatch) {
+    /// Waits for the shutdown to begin, drains, and ends the process.
+    async fn drain_and_exit(&self, mut shutdown: ShutdownWatch) {
         if shutdown.wait_for(|ending| *ending).await.is_err() {
             return;
         }
         self.drain.advance(DrainStage::Draining);
-        let mut told = self.told.subscribe();
-        // One SIGTERM began this, unless a successor did.
-        let mut enough = if self.handed_over.load(Ordering::Relaxed) {
+        let mut terminations = self.terminations.subscribe();
+        // The first SIGTERM began this drain, unless an upgrade did.
+        let mut enough = if self.upgraded.load(Ordering::Relaxed) {
             1
         } else {
             2
@@ -119,10 +130,10 @@ impl Ending {
         loop {
             tokio::select! {
                 () = self.drained() => break,
-                () = told_often(&mut told, enough) => {
-                    // Told to end while a successor serves: what is left has as long as after a
+                () = terminated(&mut terminations, enough) => {
+                    // The first SIGTERM after an upgrade: what is left has as long as after any
                     // first SIGTERM.
-                    if self.handed_over.swap(false, Ordering::Relaxed) {
+                    if self.upgraded.swap(false, Ordering::Relaxed) {
                         enough += 1;
                         continue;
                     }
@@ -131,27 +142,24 @@ impl Ending {
                 }
             }
         }
-        self.finish();
+        self.exit();
     }
 
-    /// Waits until nothing is in flight, or its time is over.
+    /// Waits until nothing is in flight, or the time for it is over.
     async fn drained(&self) {
-        let (requests, streams) = if self.handed_over.load(Ordering::Relaxed) {
+        let upgraded = self.upgraded.load(Ordering::Relaxed);
+        let (requests, streams) = if upgraded {
             (self.limits.upgrade.0, self.limits.upgrade.0)
         } else {
             (self.limits.requests.0, self.limits.streams.0)
         };
-        // A connection counts once its task runs: one that was accepted last, on a busy machine,
-        // needs a moment until then. After a hand-over nobody waits for this process.
-        let quiet = if self.handed_over.load(Ordering::Relaxed) {
-            QUIET_AFTER_HAND_OVER
-        } else {
-            QUIET
-        };
+        // A connection counts from the moment its task runs: on a busy machine, one that was just
+        // accepted needs a moment. After an upgrade the successor serves, and there is no hurry.
+        let quiet = if upgraded { QUIET_AFTER_UPGRADE } else { QUIET };
         let start = Instant::now();
         let mut idle_since = start;
         let close_streams = start + streams;
-        let give_up = start + requests.max(streams + CLOSE);
+        let give_up = start + requests.max(streams + CLOSE_TIMEOUT);
         info!("draining: {} in flight", self.drain.in_flight());
         loop {
             if self.drain.in_flight() > 0 {
@@ -169,10 +177,10 @@ impl Ending {
         }
     }
 
-    /// Cuts off what is in flight, and waits a moment for it to be logged.
+    /// Cuts off what is in flight, and waits for it to be logged.
     async fn cut_off(&self) {
         if self.drain.in_flight() > 0 {
-            warn!("{} in flight are cut off", self.drain.in_flight());
+            warn!("draining: {} in flight are cut off", self.drain.in_flight());
         }
         self.drain.advance(DrainStage::CuttingOff);
         let latest = Instant::now() + LOG_CUT_OFF;
@@ -190,16 +198,21 @@ impl Service for Lifecycle {
         shutdown: ShutdownWatch,
         _listeners_per_fd: usize,
     ) {
-        self.ending.log.start();
-        tokio::spawn(count_signals(Arc::clone(&self.ending.told)));
-        tokio::spawn(at_signals(self.reload.take(), self.ending.drain.clone()));
-        let bound = std::mem::take(&mut self.bound);
+        // After the fork, where the other diagnostics of the daemon go.
+        self.file.log_warnings();
+        self.shutdown.log.start();
+        tokio::spawn(count_terminations(Arc::clone(&self.shutdown.terminations)));
+        tokio::spawn(reload_on_hangup(
+            self.reload.take(),
+            self.shutdown.drain.clone(),
+        ));
+        let listeners = std::mem::take(&mut self.listeners);
         let announced = async {
             if let Some(fds) = fds {
-                announce(bound, &fds).await;
+                announce(listeners, &fds).await;
             }
         };
-        tokio::join!(announced, self.ending.wait(shutdown));
+        tokio::join!(announced, self.shutdown.drain_and_exit(shutdown));
     }
 
     fn name(&self) -> &'static str {
@@ -216,20 +229,20 @@ impl Service for Lifecycle {
 }
 
 #[async_trait]
-impl ShutdownSignalWatch for Ending {
+impl ShutdownSignalWatch for Shutdown {
     async fn recv(&self) -> ShutdownSignal {
         let (Some(mut quit), Some(mut terminate), Some(mut interrupt)) = (
-            listen(SignalKind::quit()),
-            listen(SignalKind::terminate()),
-            listen(SignalKind::interrupt()),
+            signals::stream(SignalKind::quit()),
+            signals::stream(SignalKind::terminate()),
+            signals::stream(SignalKind::interrupt()),
         ) else {
             return std::future::pending().await;
         };
         tokio::select! {
             _ = quit.recv() => {
-                self.handed_over.store(true, Ordering::Relaxed);
-                // From here until this process stops taking connections, clients that keep theirs
-                // are asked to connect anew, so that none is in use when the idle ones are closed.
+                self.upgraded.store(true, Ordering::Relaxed);
+                // Until this process stops accepting, responses ask clients to reconnect, so that no
+                // client uses a connection at the moment when idle ones are closed.
                 self.drain.advance(DrainStage::HandingOver);
                 ShutdownSignal::GracefulUpgrade
             }
@@ -242,67 +255,45 @@ impl ShutdownSignalWatch for Ending {
     }
 }
 
-/// Says where the daemon listens, once it does; a port that was held for a listener is let go then.
-/// A listener that cannot bind ends only its own task, so a daemon whose listeners do not all come
-/// up ends here.
-async fn announce(mut bound: Vec<Bound>, fds: &ListenFds) {
-    let latest = Instant::now() + LISTEN_LATEST;
-    while !bound.is_empty() {
-        bound.retain(|bound| {
-            let listens = fds.lock().get(&bound.address).is_some();
+/// Logs each address once a service listens on it, and releases a port that was reserved. Exits if
+/// a service does not listen in time: its failure would end its own task only.
+async fn announce(mut listeners: Vec<ListenAddress>, fds: &ListenFds) {
+    let latest = Instant::now() + LISTEN_TIMEOUT;
+    while !listeners.is_empty() {
+        listeners.retain(|listener| {
+            let listens = fds.lock().get(listener.as_str()).is_some();
             if listens {
-                info!("listening on {} ({})", bound.display(), bound.name);
+                info!("listening on {} ({})", listener.display(), listener.name());
             }
             !listens
         });
-        if let Some(missing) = bound.first().filter(|_| Instant::now() >= latest) {
-            error!(
-                "{} ({}) cannot be listened on",
-                missing.display(),
-                missing.name
-            );
+        if let Some(missing) = listeners.first().filter(|_| Instant::now() >= latest) {
+            let (address, name) = (missing.display(), missing.name());
+            error!("cannot listen on {address} ({name}) within {LISTEN_TIMEOUT:?}; exiting");
             std::process::exit(1);
         }
         sleep(LISTEN_EVERY).await;
     }
 }
 
-async fn told_often(told: &mut watch::Receiver<u32>, enough: u32) {
-    // Without a sender nobody counts any more.
-    if told.wait_for(|times| *times >= enough).await.is_err() {
+/// Waits until the process has received `enough` SIGTERM and SIGINT.
+async fn terminated(terminations: &mut watch::Receiver<u32>, enough: u32) {
+    // Without a sender, none will be counted any more.
+    if terminations
+        .wait_for(|count| *count >= enough)
+        .await
+        .is_err()
+    {
         std::future::pending::<()>().await;
     }
 }
 
-/// Counts how often the daemon is told to end: whoever asks twice means it.
-async fn count_signals(told: Arc<watch::Sender<u32>>) {
-    let (Some(mut terminate), Some(mut interrupt)) = (
-        listen(SignalKind::terminate()),
-        listen(SignalKind::interrupt()),
-    ) else {
-        return;
-    };
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        told.send_modify(|times| *times += 1);
-    }
-}
-
-fn listen(kind: SignalKind) -> Option<Signal> {
-    signal(kind)
-        .inspect_err(|e| error!("signal {kind:?} cannot be listened to: {e}"))
-        .ok()
-}
-
-/// Removes the pid file unless a successor has written its own into it.
+/// Removes the pid file unless a successor has written its own process id.
 fn remove_own_pid_file(file: &Path) {
     let own = std::process::id().to_string();
     if std::fs::read_to_string(file).is_ok_and(|pid| pid.trim() == own)
         && let Err(e) = std::fs::remove_file(file)
     {
-        warn!("{} cannot be removed: {e}", file.display());
+        warn!("cannot remove pid file {}: {e}", file.display());
     }
 }

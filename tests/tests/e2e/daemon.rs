@@ -125,6 +125,34 @@ fn a_good_configuration_passes_the_test_and_starts_nothing() {
 }
 
 #[test]
+fn the_test_warns_about_a_renamed_key() {
+    let folder = folder();
+    let new = "  sync: {catch_up_timeout: 1s}\n";
+    let old = "  sync: {fence: 1s}\n";
+    for (keys, warnings) in [(new, 0), (old, 1)] {
+        let text = good(Program::Worker) + keys;
+        write(folder.path(), &text);
+        let end = run_to_end(Program::Worker, folder.path(), &["-t", "-c", "config.yaml"]);
+        assert_eq!(end.code, Some(0), "{}", end.stderr);
+        let warning = format!(
+            "config.yaml:{}: `sync.fence` is now `sync.catch_up_timeout`",
+            line_of(&text, keys.trim())
+        );
+        let found = end.stderr.matches(&warning).count();
+        assert_eq!(found, warnings, "{}", end.stderr);
+    }
+    let both = "  sync:\n    catch_up_timeout: 1s\n    fence: 1s\n";
+    let text = good(Program::Worker) + both;
+    for end in refused(Program::Worker, &text) {
+        assert_one_line(
+            &end,
+            &["config.yaml", "`sync.fence`", "`sync.catch_up_timeout`"],
+        );
+        assert_line_number(&end, &[line_of(&text, "fence:")]);
+    }
+}
+
+#[test]
 fn the_configurations_of_the_repository_pass_the_test() {
     let conf = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../conf");
     for (program, file) in [

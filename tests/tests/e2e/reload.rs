@@ -49,7 +49,7 @@ async fn a_changed_timeout_counts_from_the_next_request_on() {
         .await;
     app.wait_for_id("before").await;
     cluster.patch_worker_config(0, &read_timeout("300ms"));
-    reload(&mut cluster, "w1.yaml is reloaded, changed: timeouts").await;
+    reload(&mut cluster, "w1.yaml: reloaded; changed: timeouts").await;
     let answer = cluster.get("/apps/api/gate/after").id("after").send().await;
     assert_eq!(
         (answer.status, answer.problem_code().as_str()),
@@ -90,7 +90,7 @@ async fn what_needs_a_restart_is_named_and_not_applied() {
     let (_app, mut cluster) = start_default().await;
     let patch = json!({"threads": 3, "worker": {"id": "other", "labels": {"zone": "b"}, "limits": {"request_body": 10}}});
     cluster.patch_worker_config(0, &patch);
-    let line = reload(&mut cluster, "only a restart applies it").await;
+    let line = reload(&mut cluster, "applied only by a restart").await;
     // The harness started the worker with port 0 and then wrote the ports down.
     let named = line.split(": ").last().unwrap();
     assert_eq!(
@@ -106,6 +106,34 @@ async fn what_needs_a_restart_is_named_and_not_applied() {
     assert_eq!(answer.status, 200);
     assert_eq!(cluster.worker_log(0).request("large").await["worker"], "w1");
     reload(&mut cluster, "limits, threads").await;
+}
+
+/// Pins: keys that were renamed work under their old names for one release.
+#[tokio::test]
+async fn a_renamed_key_is_accepted_with_a_warning_at_start_and_at_a_reload() {
+    let (_app, mut cluster) = start_default().await;
+    let warning = "`sync.fence` is now `sync.catch_up_timeout`; the old name works until the next";
+    cluster.patch_worker_config(0, &json!({"worker": {"sync": {"fence": "1s"}}}));
+    let line = reload(&mut cluster, warning).await;
+    assert!(line.contains("WARN") && line.contains("w1.yaml:"), "{line}");
+    reload(
+        &mut cluster,
+        "applied only by a restart: listener, admin, sync",
+    )
+    .await;
+    cluster.stop_worker(0).await;
+    cluster.restart_worker(0).await;
+    let lines = cluster.worker_daemon(0).stderr();
+    let warnings = lines.iter().filter(|line| line.contains(warning)).count();
+    assert_eq!(warnings, 1, "{lines:?}");
+    assert_eq!(cluster.get("/apps/api/echo").send().await.status, 200);
+    let both = json!({"worker": {"sync": {"catch_up_timeout": "1s"}}});
+    cluster.patch_worker_config(0, &both);
+    let line = reload(&mut cluster, "cannot reload: w1.yaml:").await;
+    assert!(
+        line.contains("`sync.fence`") && line.contains("`sync.catch_up_timeout`"),
+        "{line}"
+    );
 }
 
 #[tokio::test]
@@ -127,17 +155,17 @@ async fn a_bad_file_changes_nothing_and_says_why() {
             "\"id\": \"w1\", \"timeouts\": {\"upstream_read\": \"1ms\"}",
         );
         std::fs::write(&path, bad).unwrap();
-        let line = reload(&mut cluster, "nothing is reloaded: w1.yaml:").await;
+        let line = reload(&mut cluster, "cannot reload: w1.yaml:").await;
         assert!(line.contains("ERROR") && line.contains(says), "{line}");
     }
     std::fs::remove_file(&path).unwrap();
-    reload(&mut cluster, "nothing is reloaded: w1.yaml: cannot be read").await;
+    reload(&mut cluster, "cannot reload: w1.yaml: cannot read the file").await;
     let mut request = cluster.get("/apps/api/gate/g").id("slow").start().await;
     app.wait_for_id("slow").await;
     app.release("g", 1);
     assert_eq!(request.read_response("GET").await.status, 200);
     std::fs::write(&path, good).unwrap();
-    reload(&mut cluster, "w1.yaml is reloaded, nothing changes").await;
+    reload(&mut cluster, "w1.yaml: reloaded; nothing changed").await;
 }
 
 /// Asks the worker for an app that there is not, which it says at level `debug`.
@@ -158,7 +186,7 @@ async fn the_log_level_changes_at_once() {
     refused(&cluster, "quiet").await;
     cluster.patch_worker_config(
         0,
-        &json!({"worker": {"log_level": "warn,app_proxy_hop=info,app_proxy_worker=debug"}}),
+        &json!({"worker": {"log_level": "warn,app_proxy_runtime=info,app_proxy_worker=debug"}}),
     );
     reload(&mut cluster, "changed: log_level").await;
     // The line that says so comes a moment before: the new level would not let it pass.
@@ -191,7 +219,7 @@ async fn the_environment_s_log_level_wins_and_that_is_said() {
     cluster.patch_worker_config(0, &json!({"worker": {"log_level": "debug"}}));
     reload(&mut cluster, "log_level has no effect: RUST_LOG is set").await;
     refused(&cluster, "quiet").await;
-    reload(&mut cluster, "nothing changes").await;
+    reload(&mut cluster, "nothing changed").await;
     assert!(
         !cluster
             .worker_daemon(0)
@@ -212,7 +240,7 @@ async fn a_daemon_that_drains_is_not_reloaded_and_not_ended_by_it() {
     worker
         .wait_for_stderr("a drain", |line| line.contains("draining: "))
         .await;
-    reload(&mut cluster, "SIGHUP: nothing is reloaded now").await;
+    reload(&mut cluster, "SIGHUP: ignored").await;
     app.release("g", 1);
     assert_eq!(request.read_response("GET").await.status, 200);
     assert_eq!(cluster.worker_daemon(0).ended().await.code(), Some(0));
@@ -226,7 +254,7 @@ async fn many_signals_at_once_end_neither_daemon() {
         cluster.worker_daemon(0).signal(Signal::SIGHUP);
     }
     assert_eq!(cluster.get("/apps/api/echo").send().await.status, 200);
-    reload(&mut cluster, "nothing changes").await;
+    reload(&mut cluster, "nothing changed").await;
     assert!(
         cluster.coordinator().try_status().is_none()
             && cluster.worker_daemon(0).try_status().is_none()
@@ -263,7 +291,7 @@ async fn a_daemon_that_detached_finds_its_file_again() {
     says("(admin)").await;
     write(&format!("{yaml}  timeouts: {{connect: 1s}}\n"));
     daemon.signal(Signal::SIGHUP);
-    says("config.yaml is reloaded, changed: timeouts").await;
+    says("config.yaml: reloaded; changed: timeouts").await;
     assert!(daemon.alive());
 }
 
@@ -305,9 +333,9 @@ async fn a_coordinator_takes_the_file_s_apps_over_and_lets_those_of_the_api_be()
         filed("moves", &other),
         filed("comes", &other)
     ])));
-    let line = reload_coordinator(&mut cluster, "is reloaded").await;
+    let line = reload_coordinator(&mut cluster, "reloaded; ").await;
     assert!(
-        line.contains("coordinator.yaml is reloaded, changed: apps"),
+        line.contains("coordinator.yaml: reloaded; changed: apps"),
         "{line}"
     );
     // What the line says is so for the next request, as after a call of the API.
@@ -332,7 +360,7 @@ async fn a_coordinator_takes_the_file_s_apps_over_and_lets_those_of_the_api_be()
     );
     assert_eq!(cluster.admin_json("/api/v1/apps/mine").await, mine);
     assert_eq!(cluster.admin_json("/api/v1/apps/stays").await, stays);
-    reload_coordinator(&mut cluster, "is reloaded, nothing changes").await;
+    reload_coordinator(&mut cluster, ": reloaded; nothing changed").await;
     // Nor does it forget by a restart.
     cluster.kill_coordinator();
     cluster.restart_coordinator().await;
@@ -363,11 +391,7 @@ async fn a_coordinator_takes_fixed_workers_in_and_out() {
     };
     let patch = list(&[1], &cluster);
     cluster.patch_coordinator_config(&patch);
-    reload_coordinator(
-        &mut cluster,
-        "coordinator.yaml is reloaded, changed: workers",
-    )
-    .await;
+    reload_coordinator(&mut cluster, "coordinator.yaml: reloaded; changed: workers").await;
     assert_eq!(ids(&cluster).await, ["w2"]);
     let before = cluster.worker_log(0).line_count();
     for number in 0..20 {
@@ -420,9 +444,9 @@ async fn a_coordinator_s_timeouts_trusted_proxies_and_log_level_change_at_once()
     cluster.patch_coordinator_config(&json!({"coordinator": {
         "timeouts": {"upstream_read": "300ms"},
         "trusted_proxies": ["127.0.0.0/8"],
-        "log_level": "warn,app_proxy_hop=info,app_proxy_coordinator=debug",
+        "log_level": "warn,app_proxy_runtime=info,app_proxy_coordinator=debug",
     }}));
-    let line = reload_coordinator(&mut cluster, "is reloaded").await;
+    let line = reload_coordinator(&mut cluster, "reloaded; ").await;
     for changed in ["timeouts", "trusted_proxies", "log_level"] {
         assert!(line.contains(changed), "{line}");
     }
@@ -518,7 +542,7 @@ async fn a_coordinator_whose_file_is_bad_changes_nothing_and_says_why() {
     ] {
         cluster.patch_coordinator_config(&better);
         cluster.patch_coordinator_config(&bad);
-        let line = reload_coordinator(&mut cluster, "nothing is reloaded: ").await;
+        let line = reload_coordinator(&mut cluster, "cannot reload: ").await;
         assert!(
             line.contains("ERROR") && line.contains("coordinator.yaml"),
             "{line}"
@@ -544,7 +568,7 @@ async fn a_coordinator_whose_file_is_bad_changes_nothing_and_says_why() {
         std::fs::write(&path, &good).unwrap();
     }
     cluster.wait_health("w1", true).await;
-    reload_coordinator(&mut cluster, "is reloaded, nothing changes").await;
+    reload_coordinator(&mut cluster, ": reloaded; nothing changed").await;
 }
 
 #[tokio::test]
@@ -554,10 +578,10 @@ async fn a_coordinator_whose_store_is_locked_reloads_nothing_and_can_be_told_aga
     let lock = rusqlite::Connection::open(cluster.folder().join("run/coordinator.db")).unwrap();
     lock.execute_batch("BEGIN EXCLUSIVE").unwrap();
     cluster.patch_coordinator_config(&apps(json!([filed("notes", &other)])));
-    let line = reload_coordinator(&mut cluster, "nothing is reloaded: ").await;
+    let line = reload_coordinator(&mut cluster, "cannot reload: ").await;
     assert!(line.contains("locked"), "{line}");
     assert_eq!(who(&cluster, "notes").await, one.addr().to_string());
     lock.execute_batch("COMMIT").unwrap();
-    reload_coordinator(&mut cluster, "is reloaded, changed: apps").await;
+    reload_coordinator(&mut cluster, ": reloaded; changed: apps").await;
     assert_eq!(who(&cluster, "notes").await, other.addr().to_string());
 }

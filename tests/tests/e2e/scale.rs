@@ -205,7 +205,7 @@ async fn reload(cluster: &mut Cluster, apps: &Value) {
             .stderr()
             .into_iter()
             .skip(said)
-            .find(|line| line.contains("coordinator.yaml is reloaded"))
+            .find(|line| line.contains("coordinator.yaml: reloaded"))
     })
     .await;
 }

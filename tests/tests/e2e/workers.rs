@@ -559,7 +559,7 @@ async fn a_coordinator_that_is_down_does_not_slow_the_other() {
             200
         );
         let line = cluster.coordinator_log().request(&id).await;
-        // Nothing waits for a table: that would take as long as `sync.fence`.
+        // Nothing waits for a table: that would take as long as `sync.catch_up_timeout`.
         assert!(line["duration_ms"].as_f64().unwrap() < 1500.0, "{line}");
     }
 }

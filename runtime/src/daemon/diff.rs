@@ -1,20 +1,21 @@
-//! What differs between the running configuration and the one that was read again, and how that is
-//! said.
+//! Differences between the running configuration and a reloaded one.
 
 use std::fmt::Debug;
 
 use log::{Level, error, info, log_enabled, warn};
 use pingora_core::server::configuration::ServerConf;
-use serde_yaml::{Mapping, Value};
 
-use crate::config::{ConfigError, ConfigPath};
+use crate::config::{ConfigError, ConfigFile};
 use crate::daemon::logging::{LogFilter, Logging};
+use crate::pingora;
 
 /// The key of the log level.
 const LOG_LEVEL: &str = "log_level";
 
-/// Gathers what a reload finds different: first everything is compared, then what can be is
-/// applied, then [`ConfigDiff::conclude`] says it.
+/// The differences that a reload finds. A reload compares everything, applies what it can, then
+/// calls [`ConfigDiff::conclude`].
+///
+/// Values are compared by their debug text, which shows all of a section.
 #[derive(Debug, Default)]
 pub struct ConfigDiff {
     applied: Vec<String>,
@@ -22,7 +23,7 @@ pub struct ConfigDiff {
 }
 
 impl ConfigDiff {
-    /// Compares what the reload applies. Says whether it differs.
+    /// Compares a value that the reload applies. Returns whether it differs.
     pub fn applies<T: Debug>(&mut self, key: &str, running: &T, read: &T) -> bool {
         let differ = differ(running, read);
         if differ {
@@ -31,7 +32,7 @@ impl ConfigDiff {
         differ
     }
 
-    /// Compares what only a restart applies.
+    /// Compares a value that only a restart applies.
     pub fn needs_restart<T: Debug>(&mut self, key: &str, running: &T, read: &T) {
         if differ(running, read) {
             self.waiting.push(key.to_owned());
@@ -40,7 +41,7 @@ impl ConfigDiff {
 
     /// Compares Pingora's keys, all of which need a restart.
     pub fn compare_servers(&mut self, running: &ServerConf, read: &ServerConf) {
-        let (running, read) = (keys(running), keys(read));
+        let (running, read) = (pingora::keys(running), pingora::keys(read));
         let changed = read
             .iter()
             .filter(|(key, value)| running.get(key) != Some(value));
@@ -48,13 +49,12 @@ impl ConfigDiff {
             .extend(changed.filter_map(|(key, _)| key.as_str().map(str::to_owned)));
     }
 
-    /// Says what has changed, and sets the log level; the file's is `read`.
+    /// Sets the log level, and logs the warnings about `file` and the differences.
     ///
-    /// The level changes before the lines are written, so that what they say is so; after them when
-    /// it would not let them pass.
+    /// The level changes before the lines are written, or after them if it would hide them.
     pub fn conclude(
         mut self,
-        file: &ConfigPath,
+        file: &ConfigFile,
         logging: &Logging,
         running: &LogFilter,
         read: &LogFilter,
@@ -67,44 +67,37 @@ impl ConfigDiff {
         if hides {
             logging.set_level(running);
         }
-        self.say(file);
+        file.log_warnings();
+        self.log(file);
         if differs && logging.is_from_environment() {
-            warn!("{file}: {LOG_LEVEL} has no effect: RUST_LOG is set, and wins");
+            warn!("{file}: {LOG_LEVEL} has no effect: RUST_LOG is set, and takes precedence");
         }
         if hides {
             logging.set_level(read);
         }
     }
 
-    fn say(&self, file: &ConfigPath) {
+    fn log(&self, file: &ConfigFile) {
         match self.applied.as_slice() {
-            [] => info!("{file} is reloaded, nothing changes"),
-            keys => info!("{file} is reloaded, changed: {}", keys.join(", ")),
+            [] => info!("{file}: reloaded; nothing changed"),
+            keys => info!("{file}: reloaded; changed: {}", keys.join(", ")),
         }
         if !self.waiting.is_empty() {
             warn!(
-                "{file}: changed, but only a restart applies it: {}",
+                "{file}: changed, but applied only by a restart: {}",
                 self.waiting.join(", ")
             );
         }
     }
 }
 
-/// Says that a file is not good: the daemon goes on as it is.
-pub fn refuse_reload(error: &ConfigError) {
-    error!("nothing is reloaded: {error}");
+/// Logs that a reload was rejected: the running configuration stays.
+pub fn reject_reload(error: &ConfigError) {
+    error!("cannot reload: {error}");
 }
 
-/// Sections are compared by all that they say; their debug text is that.
 fn differ<T: Debug>(running: &T, read: &T) -> bool {
     format!("{running:?}") != format!("{read:?}")
-}
-
-fn keys(conf: &ServerConf) -> Mapping {
-    match serde_yaml::to_value(conf) {
-        Ok(Value::Mapping(keys)) => keys,
-        _ => Mapping::new(),
-    }
 }
 
 #[cfg(test)]
@@ -112,18 +105,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_differs_is_told_apart_by_what_applies_it() {
-        let mut changes = ConfigDiff::default();
-        assert!(changes.applies("timeouts", &1, &2));
-        assert!(!changes.applies("apps", &1, &1));
-        changes.needs_restart("listener", &"a", &"b");
-        changes.needs_restart("admin", &"a", &"a");
+    fn differences_are_grouped_by_what_applies_them() {
+        let mut diff = ConfigDiff::default();
+        assert!(diff.applies("timeouts", &1, &2));
+        assert!(!diff.applies("apps", &1, &1));
+        diff.needs_restart("listener", &"a", &"b");
+        diff.needs_restart("admin", &"a", &"a");
         let read = ServerConf {
             threads: 7,
             ..ServerConf::default()
         };
-        changes.compare_servers(&ServerConf::default(), &read);
-        assert_eq!(changes.applied, ["timeouts"]);
-        assert_eq!(changes.waiting, ["listener", "threads"]);
+        diff.compare_servers(&ServerConf::default(), &read);
+        assert_eq!(diff.applied, ["timeouts"]);
+        assert_eq!(diff.waiting, ["listener", "threads"]);
     }
 }

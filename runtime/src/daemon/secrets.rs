@@ -1,4 +1,4 @@
-//! Secret files: read, or made at the first start.
+//! Secret files, created at the first start.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -8,37 +8,35 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// Bytes of randomness in a secret that is made here.
+use crate::config::{ConfigError, ConfigFile};
+
+/// Random bytes of a created secret.
 const SECRET_BYTES: usize = 32;
-/// Shortest secret that is taken from a file, in characters.
+/// Length of the shortest accepted secret, in characters.
 const SHORTEST: usize = 16;
 
 /// A secret file cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum SecretError {
-    /// It cannot be read or made.
+enum SecretError {
+    /// The file cannot be read or created.
     #[error("{file}: {cause}", file = .file.display())]
-    Io {
-        /// The file.
-        file: PathBuf,
-        /// What the system says.
-        cause: io::Error,
-    },
-    /// What it holds is too short to be a secret.
-    #[error("{file}: holds fewer than {SHORTEST} characters", file = .file.display())]
-    Short {
-        /// The file.
-        file: PathBuf,
-    },
+    Io { file: PathBuf, cause: io::Error },
+    /// The secret is too short.
+    #[error("{file}: has fewer than {SHORTEST} characters", file = .file.display())]
+    Short { file: PathBuf },
 }
 
-/// Reads a secret; surrounding white space does not count. A file that does not exist is made, mode
-/// 0600, with 256 random bits: if several daemons start at once, all of them end up with the same
-/// one.
+/// Reads the secret file that `config` names under `key`. Surrounding white space is ignored.
+/// Creates a missing file with mode 0600 and 256 random bits; daemons that start at once agree on
+/// one secret.
 ///
 /// # Errors
-/// When the file cannot be read or made, or holds too little.
-pub fn read_or_create(file: &Path) -> Result<String, SecretError> {
+/// If the file cannot be read or created, or has too few characters.
+pub fn read_or_create(config: &ConfigFile, key: &str, file: &Path) -> Result<String, ConfigError> {
+    read(file).map_err(|e| config.fault_of(&file.display().to_string(), key, e))
+}
+
+fn read(file: &Path) -> Result<String, SecretError> {
     let io = |cause| SecretError::Io {
         file: file.to_owned(),
         cause,
@@ -60,8 +58,8 @@ pub fn read_or_create(file: &Path) -> Result<String, SecretError> {
     Ok(secret.to_owned())
 }
 
-/// Writes a whole file under another name first and links it: whoever comes first wins, and nobody
-/// reads half a secret.
+/// Creates a secret file. The file is written under another name and then linked: the first process
+/// wins, and no process reads a partial secret.
 fn create(file: &Path) -> io::Result<()> {
     let folder = file
         .parent()
@@ -72,7 +70,7 @@ fn create(file: &Path) -> io::Result<()> {
         .mode(0o700)
         .create(folder)?;
     let random: [u8; SECRET_BYTES] = rand::random();
-    let unfinished = folder.join(format!(
+    let temporary = folder.join(format!(
         ".secret-{}-{:016x}",
         std::process::id(),
         rand::random::<u64>()
@@ -81,12 +79,12 @@ fn create(file: &Path) -> io::Result<()> {
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&unfinished)?;
+        .open(&temporary)?;
     let written = out
         .write_all(format!("{}\n", URL_SAFE_NO_PAD.encode(random)).as_bytes())
         .and_then(|()| out.sync_all());
-    let linked = written.and_then(|()| fs::hard_link(&unfinished, file));
-    fs::remove_file(&unfinished)?;
+    let linked = written.and_then(|()| fs::hard_link(&temporary, file));
+    fs::remove_file(&temporary)?;
     match linked {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other,
@@ -99,31 +97,31 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_missing_secret_is_made_for_this_user_alone_and_then_kept() {
+    fn a_missing_secret_is_created_for_this_user_alone_and_then_kept() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("run/admin.token");
-        let first = read_or_create(&file).unwrap();
+        let first = read(&file).unwrap();
         assert_eq!(first.len(), 43);
         assert_eq!(
             fs::metadata(&file).unwrap().permissions().mode() & 0o777,
             0o600
         );
-        assert_eq!(read_or_create(&file).unwrap(), first);
+        assert_eq!(read(&file).unwrap(), first);
         assert_eq!(
             fs::read_dir(file.parent().unwrap()).unwrap().count(),
             1,
-            "nothing else is left behind"
+            "no other file stays"
         );
     }
 
     #[test]
-    fn daemons_that_start_together_agree() {
+    fn daemons_that_start_together_share_one_secret() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("worker.token");
         let threads: Vec<_> = (0..8)
             .map(|_| {
                 let file = file.clone();
-                std::thread::spawn(move || read_or_create(&file).unwrap())
+                std::thread::spawn(move || read(&file).unwrap())
             })
             .collect();
         let secrets: Vec<_> = threads
@@ -134,13 +132,10 @@ mod tests {
     }
 
     #[test]
-    fn a_short_secret_is_refused() {
+    fn a_short_secret_is_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("t");
         fs::write(&file, "short\n").unwrap();
-        assert!(matches!(
-            read_or_create(&file),
-            Err(SecretError::Short { .. })
-        ));
+        assert!(matches!(read(&file), Err(SecretError::Short { .. })));
     }
 }

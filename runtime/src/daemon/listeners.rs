@@ -1,0 +1,157 @@
+//! Listening addresses, bound before Pingora listens: a Pingora listener that cannot bind ends only
+//! its own task, not the daemon.
+
+use std::fs::Permissions;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+
+use pingora_core::services::listening::Service;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use app_proxy_api::address::Address;
+
+use crate::config::{ConfigError, ConfigFile};
+
+/// An address that a listener can have.
+#[derive(Debug)]
+pub struct ListenAddress {
+    /// The address for Pingora. Its port is a number other than 0.
+    address: String,
+    /// The listener's name in the log.
+    name: &'static str,
+    /// Whether `address` is the path of a Unix socket.
+    is_unix: bool,
+    /// Reserves a port that the system chose; never listens.
+    _reserved: Option<Socket>,
+}
+
+impl ListenAddress {
+    /// The address as a configuration has it.
+    #[must_use]
+    pub fn display(&self) -> String {
+        if self.is_unix {
+            format!("unix:{}", self.address)
+        } else {
+            self.address.clone()
+        }
+    }
+
+    /// Returns whether the address is the path of a Unix socket.
+    pub(crate) fn is_unix(&self) -> bool {
+        self.is_unix
+    }
+
+    /// The address as Pingora's table of sockets has it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.address
+    }
+
+    /// The listener's name in the log.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Returns the Pingora service of `application` that listens on the address. A Unix socket is
+    /// for this user alone.
+    pub fn service<A>(&self, application: A) -> Service<A> {
+        let mut service = Service::new(self.name.to_owned(), application);
+        if self.is_unix {
+            service.add_uds(&self.address, Some(Permissions::from_mode(0o600)));
+        } else {
+            service.add_tcp(&self.address);
+        }
+        service
+    }
+}
+
+/// Reserves an address that `config` names under `key`, and chooses a port for port 0.
+///
+/// With `inherited` the process that is being upgraded listens on the address already.
+///
+/// # Errors
+/// If the address is in use, not an address of this host, or not permitted.
+pub fn reserve(
+    config: &ConfigFile,
+    key: &str,
+    address: &Address,
+    name: &'static str,
+    inherited: bool,
+) -> Result<ListenAddress, ConfigError> {
+    bind(address, name, inherited).map_err(|e| {
+        let address = address.to_string();
+        config.fault_of(&address, key, format!("{address} ({name}): {e}"))
+    })
+}
+
+fn bind(address: &Address, name: &'static str, inherited: bool) -> io::Result<ListenAddress> {
+    let listen = |address: String, is_unix, reserved| ListenAddress {
+        address,
+        name,
+        is_unix,
+        _reserved: reserved,
+    };
+    if let Some(path) = address.unix_path() {
+        if !inherited && UnixStream::connect(path).is_ok() {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        if !path.parent().unwrap_or(path).is_dir() {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "its folder does not exist",
+            ));
+        }
+        return Ok(listen(path.display().to_string(), true, None));
+    }
+    let wanted = address.resolve_inet()?;
+    if inherited && wanted.port() != 0 {
+        return Ok(listen(wanted.to_string(), false, None));
+    }
+    let (socket, actual) = try_bind(wanted)?;
+    let reserved = (wanted.port() == 0).then_some(socket);
+    Ok(listen(actual.to_string(), false, reserved))
+}
+
+fn try_bind(wanted: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
+    let socket = Socket::new(
+        Domain::for_address(wanted),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // As Pingora's listeners have it: both sockets can be bound while only one of them listens.
+    socket.set_reuse_address(true)?;
+    socket.bind(&wanted.into())?;
+    if wanted.port() != 0 {
+        // Binding succeeds beside a listener of the same user with the same option; listening does
+        // not.
+        socket.listen(1)?;
+    }
+    let actual = socket.local_addr()?.as_socket().unwrap_or(wanted);
+    Ok((socket, actual))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_0_becomes_a_port_that_can_still_be_listened_on() {
+        let bound = bind(&"127.0.0.1:0".parse().unwrap(), "public", false).unwrap();
+        let address: SocketAddr = bound.address.parse().unwrap();
+        assert_ne!(address.port(), 0);
+        std::net::TcpListener::bind(address).unwrap();
+    }
+
+    #[test]
+    fn an_address_in_use_is_rejected() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let error = bind(&address.parse().unwrap(), "admin", false)
+            .unwrap_err()
+            .to_string();
+        assert!(error.to_lowercase().contains("in use"), "{error}");
+        assert!(bind(&address.parse().unwrap(), "admin", true).is_ok());
+    }
+}

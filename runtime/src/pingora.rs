@@ -1,0 +1,199 @@
+//! Pingora's server and its configuration: each place where a daemon differs from what Pingora does
+//! by default, with the reason.
+//!
+//! | Pingora | here | reason |
+//! |---|---|---|
+//! | keys of its configuration may be misspelt | rejected | a misspelt key must not be ignored |
+//! | three defaults that cost requests time | [`set_defaults`] | docs/performance.md |
+//! | three keys that do nothing here | [`rejection`] | see there |
+//! | pid file and upgrade socket in `/tmp` | in `run/`, mode 0700 | [`server`] |
+//! | relative paths, read after `-d` changed to `/` | made absolute before | [`server`] |
+//! | sleeps through its grace period | the daemon exits first | [`server`] |
+//! | `ServerConf` is not `Clone` | the file is parsed once more | reloads compare with the first |
+//! | forks in [`Server::run`], after services exist | threads start in a service | [`server`] |
+//! | a listener that cannot bind ends its own task | addresses are bound before | `listeners.rs` |
+//! | an error in the log that is none | logged at `debug` | [`is_false_alarm`] |
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use log::Record;
+use pingora_core::server::Server;
+use pingora_core::server::configuration::{Opt, ServerConf};
+use serde_yaml::{Mapping, Value};
+
+/// Log filter that keeps Pingora's own `info` lines out: each service that starts, each signal.
+pub(crate) const LOG_FILTER: &str =
+    "pingora_core::services=warn,pingora_core::server::bootstrap_services=warn";
+
+/// Number of idle connections to next hops that each thread keeps.
+const IDLE_CONNECTIONS: usize = 1024;
+
+/// Time between the end of the longest drain and the end of Pingora's grace period.
+const GRACE_AFTER_DRAIN: Duration = Duration::from_secs(60);
+
+/// Returns all keys of a configuration with their values.
+pub(crate) fn keys(conf: &ServerConf) -> Mapping {
+    match serde_yaml::to_value(conf) {
+        Ok(Value::Mapping(keys)) => keys,
+        _ => Mapping::new(),
+    }
+}
+
+/// Returns why a key of Pingora's is rejected, for the daemon whose section is `section`.
+pub(crate) fn rejection(key: &str, section: &str) -> Option<String> {
+    match key {
+        // The drain ends with the last request; see `server`.
+        "grace_period_seconds" | "graceful_shutdown_timeout_seconds" => Some(format!(
+            "`{key}` is not supported: set `drain` in `{section}`"
+        )),
+        // Pingora reports readiness after its bootstrap, before a successor serves.
+        "daemon_wait_for_ready" => Some(format!("`{key}` is not supported: poll `/readyz`")),
+        _ => None,
+    }
+}
+
+/// Sets the keys that the file does not set and whose default here differs from Pingora's.
+pub(crate) fn set_defaults(conf: &mut ServerConf, is_set: impl Fn(&str) -> bool) {
+    if !is_set("work_stealing") {
+        // A connection stays on its thread, so that no request moves between threads.
+        conf.work_stealing = false;
+    }
+    if !is_set("fast_timeout_to_tokio_threshold_seconds") {
+        // Tokio's timers for every timeout of a second or more: Pingora keeps its own until they
+        // would have fired, also after they are cancelled.
+        conf.fast_timeout_to_tokio_threshold_seconds = Some(0);
+    }
+    if !is_set("upstream_keepalive_pool_size") {
+        // With more concurrent requests than idle connections, each request would connect anew.
+        conf.upstream_keepalive_pool_size = IDLE_CONNECTIONS;
+    }
+}
+
+/// A folder of the daemon's files cannot be created.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: cannot create folder {folder}: {cause}", folder = .folder.display())]
+pub(crate) struct FolderError {
+    /// The key that names a file in the folder.
+    pub(crate) key: &'static str,
+    folder: PathBuf,
+    cause: std::io::Error,
+}
+
+/// Creates the server of a daemon. `tier` names the files that the configuration does not name.
+///
+/// The order of a start with `-d`: services are added; [`Server::bootstrap`] inherits the
+/// listeners' sockets; [`Server::run`] forks and starts the services. A thread or a Tokio runtime
+/// that exists before the fork is missing in the daemon, so both start in a service.
+///
+/// # Errors
+/// If the folder of the pid file or of the upgrade socket cannot be created.
+pub(crate) fn server(
+    tier: &str,
+    mut conf: ServerConf,
+    flags: Opt,
+    longest_drain: Duration,
+) -> Result<Server, FolderError> {
+    // Pingora's defaults are in /tmp, where any user could pose as the successor and receive the
+    // listeners.
+    let defaults = ServerConf::default();
+    if conf.pid_file == defaults.pid_file {
+        conf.pid_file = format!("run/{tier}.pid");
+    }
+    if conf.upgrade_sock == defaults.upgrade_sock {
+        conf.upgrade_sock = format!("run/{tier}.upgrade.sock");
+    }
+    // With `-d` the working directory becomes `/`.
+    conf.pid_file = absolute(&conf.pid_file);
+    conf.upgrade_sock = absolute(&conf.upgrade_sock);
+    conf.error_log = conf.error_log.map(|path| absolute(&path));
+    for (key, file) in [
+        ("pid_file", &conf.pid_file),
+        ("upgrade_sock", &conf.upgrade_sock),
+    ] {
+        create_private_folder(key, Path::new(file))?;
+    }
+    // Pingora sleeps through its whole grace period. The daemon exits when its last request ends,
+    // which is always earlier.
+    let grace = longest_drain.saturating_add(GRACE_AFTER_DRAIN);
+    conf.grace_period_seconds = Some(grace.as_secs());
+    conf.graceful_shutdown_timeout_seconds = Some(0);
+    Ok(Server::new_with_opt_and_conf(flags, conf))
+}
+
+/// Returns `path` as seen from the current working directory.
+fn absolute(path: &str) -> String {
+    std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| path.display().to_string())
+}
+
+/// Creates the folder of `file`, accessible to this user alone: the upgrade socket accepts every
+/// process that can reach it.
+fn create_private_folder(key: &'static str, file: &Path) -> Result<(), FolderError> {
+    let Some(folder) = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    else {
+        return Ok(());
+    };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|cause| FolderError {
+            key,
+            folder: folder.to_owned(),
+            cause,
+        })
+}
+
+/// Returns whether a log record reports an error that is none: another thread may acquire an idle
+/// connection while its thread drops it; Pingora logs that, and uses another connection. Some
+/// requests in a hundred meet it where clients connect one after the other.
+pub(crate) fn is_false_alarm(record: &Record<'_>) -> bool {
+    record.target() == "pingora_core::connectors"
+        && record.args().as_str() == Some("failed to acquire reusable stream")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_the_file_win_over_the_defaults() {
+        let mut conf = ServerConf::default();
+        set_defaults(&mut conf, |_| false);
+        assert_eq!(
+            (conf.work_stealing, conf.upstream_keepalive_pool_size),
+            (false, IDLE_CONNECTIONS)
+        );
+        let mut conf = ServerConf {
+            upstream_keepalive_pool_size: 5,
+            ..ServerConf::default()
+        };
+        set_defaults(&mut conf, |_| true);
+        assert_eq!(
+            (conf.work_stealing, conf.upstream_keepalive_pool_size),
+            (true, 5)
+        );
+    }
+
+    #[test]
+    fn a_connection_acquired_twice_is_a_false_alarm() {
+        let is = |target: &str, args| {
+            is_false_alarm(&Record::builder().target(target).args(args).build())
+        };
+        assert!(is(
+            "pingora_core::connectors",
+            format_args!("failed to acquire reusable stream")
+        ));
+        assert!(!is(
+            "pingora_core::connectors",
+            format_args!("failed to acquire")
+        ));
+        assert!(!is(
+            "app_proxy_hop",
+            format_args!("failed to acquire reusable stream")
+        ));
+    }
+}
