@@ -77,11 +77,11 @@ fn sessions(count: usize) {
                 None,
                 &RequestId::generate(),
             ));
-            table.admit(record.id(), Arc::clone(&record));
+            table.insert(record.id(), Arc::clone(&record));
             *record.id()
         })
         .collect();
-    let find = |number: usize| drop(black_box(table.returned(&ids[number]).unwrap()));
+    let find = |number: usize| drop(black_box(table.find(&ids[number]).unwrap()));
     say(
         &format!("a session, of {count}, always the same"),
         TIMES,

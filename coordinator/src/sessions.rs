@@ -1,8 +1,9 @@
-//! Sessions: one client's use of one app, remembered by a signed cookie or header, pinned to a
-//! worker (phase `request_filter`).
+//! Sessions: the use of one app by one client, identified by a signed cookie or header and pinned
+//! to a worker (phase `request_filter`).
 
 pub(crate) mod cookie;
 mod record;
+mod stream;
 mod table;
 
 use std::net::IpAddr;
@@ -13,13 +14,14 @@ use app_proxy_hop::streams::{CloseReason, Streams};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use log::info;
 
-pub(crate) use record::{OpenStream, SessionRecord};
+pub(crate) use record::SessionRecord;
+pub(crate) use stream::OpenStream;
 pub(crate) use table::SessionTable;
 
 use crate::apps::RoutedApp;
 use cookie::{MacText, SessionId, SessionKey, session_value, session_values};
 
-/// How sessions are handed out and recognised.
+/// Issues and recognises sessions.
 pub(crate) struct Sessions {
     key: SessionKey,
     cookie: String,
@@ -27,36 +29,36 @@ pub(crate) struct Sessions {
     table: SessionTable,
 }
 
-/// A request's session.
+/// The session of a request.
 pub(crate) struct SessionUse {
-    /// Its record.
+    /// The record.
     pub(crate) record: Arc<SessionRecord>,
-    /// What the client is handed, when it has no valid value yet.
-    pub(crate) handout: Option<IssuedSession>,
+    /// The value to send to the client, if the request had no valid one.
+    pub(crate) issued: Option<IssuedSession>,
 }
 
-/// What a client is handed to be recognised by.
+/// The value that identifies a session to a client.
 pub(crate) struct IssuedSession {
-    /// The whole `Set-Cookie`.
+    /// The `Set-Cookie` value.
     pub(crate) cookie: HeaderValue,
-    /// The same value for clients without cookies.
+    /// The session value alone, for clients without cookies.
     pub(crate) value: HeaderValue,
 }
 
-/// Who asks.
+/// The parts of a request that identify its session.
 pub(crate) struct SessionRequest<'r> {
     /// The request's headers.
     pub(crate) headers: &'r HeaderMap,
-    /// Where it comes from.
+    /// The address of the client.
     pub(crate) client: Option<IpAddr>,
-    /// Its identifier.
+    /// The request identifier.
     pub(crate) request_id: &'r RequestId,
-    /// Whether the client's connection is private, so that the cookie has to be.
+    /// True if the client uses HTTPS, so that the cookie needs `Secure`.
     pub(crate) secure: bool,
 }
 
 impl SessionRequest<'_> {
-    fn record(&self, session: (SessionId, MacText), app: &RoutedApp) -> Arc<SessionRecord> {
+    fn new_record(&self, session: (SessionId, MacText), app: &RoutedApp) -> Arc<SessionRecord> {
         Arc::new(SessionRecord::new(
             session,
             &app.name,
@@ -67,7 +69,7 @@ impl SessionRequest<'_> {
 }
 
 impl Sessions {
-    /// Sessions signed with `key`.
+    /// Creates the service for sessions signed with `key`.
     #[must_use]
     pub(crate) fn new(
         key: SessionKey,
@@ -89,107 +91,111 @@ impl Sessions {
         &self.cookie
     }
 
-    /// The header that takes the cookie's place.
+    /// The header for clients without cookies.
     #[must_use]
     pub(crate) fn header(&self) -> &HeaderName {
         &self.header
     }
 
-    /// All sessions.
+    /// The table of all sessions.
     #[must_use]
     pub(crate) fn table(&self) -> &SessionTable {
         &self.table
     }
 
-    /// The session of a request to `app` that matched on `prefix`: the one that it shows, or a new
-    /// one.
+    /// Returns the session of a request to `app` that matched on `prefix`: the one in its cookie or
+    /// header, or a new one.
     ///
-    /// A value with a valid MAC whose record is not here (another coordinator made it, or it has
-    /// expired) gets a record under the same identifier; that of a session that was deleted here
-    /// does not count.
+    /// A value with a valid MAC but without a record (another coordinator issued it, or the session
+    /// expired) gets a record under the same identifier. The value of a deleted session is ignored.
     pub(crate) fn resolve(
         &self,
         app: &RoutedApp,
         prefix: &str,
-        visitor: &SessionRequest<'_>,
+        request: &SessionRequest<'_>,
     ) -> SessionUse {
-        let used = match self.shown(app, visitor) {
+        let used = match self.presented(app, request) {
             Some(record) => SessionUse {
                 record,
-                handout: None,
+                issued: None,
             },
-            None => self.begin(app, prefix, visitor),
+            None => self.create(app, prefix, request),
         };
-        used.record.begin_request(visitor.request_id);
+        used.record.begin_request(request.request_id);
         used
     }
 
-    /// The session that a request shows by cookie or header, if its MAC is right. Of several values
-    /// the first right one counts: a client may hold one of an outer path beside ours.
-    fn shown(&self, app: &RoutedApp, visitor: &SessionRequest<'_>) -> Option<Arc<SessionRecord>> {
-        let cookies = visitor.headers.get_all(header::COOKIE).iter();
+    /// Returns the session in the request's cookie or header, if its MAC is valid. The first valid
+    /// value wins: a client may also hold a cookie of an outer path.
+    fn presented(
+        &self,
+        app: &RoutedApp,
+        request: &SessionRequest<'_>,
+    ) -> Option<Arc<SessionRecord>> {
+        let cookies = request.headers.get_all(header::COOKIE).iter();
         let cookies = cookies.flat_map(|line| session_values(line.as_bytes(), &self.cookie));
-        let lines = visitor
+        let lines = request
             .headers
             .get_all(&self.header)
             .iter()
             .map(HeaderValue::as_bytes);
         cookies
             .chain(lines)
-            .find_map(|value| self.record_of(app, value, visitor))
+            .find_map(|value| self.recognise(app, value, request))
     }
 
-    fn record_of(
+    fn recognise(
         &self,
         app: &RoutedApp,
         value: &[u8],
-        visitor: &SessionRequest<'_>,
+        request: &SessionRequest<'_>,
     ) -> Option<Arc<SessionRecord>> {
         let claim = SessionKey::claim(value)?;
-        let here = self.table.returned(&claim.0);
-        if let Some(record) = here.filter(|record| record.is_shown_by(&app.name, &claim.1)) {
+        let known = self.table.find(&claim.0);
+        if let Some(record) = known.filter(|record| record.matches(&app.name, &claim.1)) {
             return Some(record);
         }
         let id = self.key.verify(&app.name, value)?;
         self.table
-            .recall(&id, || visitor.record((id, claim.1), app))
+            .find_or_insert(&id, || request.new_record((id, claim.1), app))
     }
 
-    /// Deletes a session and closes its open streams, which are among the `streams_of` its app. Who
-    /// still shows it gets another one.
+    /// Deletes a session and closes its open streams, found among the `streams_of` its app. A
+    /// client that still sends its value gets a new session.
     pub(crate) fn delete(
         &self,
         id: &SessionId,
         streams_of: impl FnOnce(&str) -> Option<Streams>,
     ) -> Option<Arc<SessionRecord>> {
-        let record = self.table.remove(id)?;
+        let record = self.table.delete(id)?;
         close_streams(&record, streams_of);
         Some(record)
     }
 
-    /// As [`Sessions::delete`], of a session that another process has deleted, whether it is here
-    /// or not.
-    pub(crate) fn note_deleted(
+    /// Applies the deletion of a session by another process, whether the session is known here or
+    /// not.
+    pub(crate) fn apply_deletion(
         &self,
         id: &SessionId,
         streams_of: impl FnOnce(&str) -> Option<Streams>,
     ) {
-        if let Some(record) = self.table.note_deleted(id) {
+        if let Some(record) = self.table.apply_deletion(id) {
             close_streams(&record, streams_of);
         }
     }
 
-    /// A new session, and what its client is handed.
-    fn begin(&self, app: &RoutedApp, prefix: &str, visitor: &SessionRequest<'_>) -> SessionUse {
+    /// Creates a session.
+    fn create(&self, app: &RoutedApp, prefix: &str, request: &SessionRequest<'_>) -> SessionUse {
         let (id, mac) = self.key.issue(&app.name);
-        let record = self.table.admit(&id, visitor.record((id, mac), app));
+        let record = self.table.insert(&id, request.new_record((id, mac), app));
         SessionUse {
             record,
-            handout: self.handout(&session_value(&id, &mac), prefix, visitor.secure),
+            issued: self.issue(&session_value(&id, &mac), prefix, request.secure),
         }
     }
 
-    fn handout(&self, value: &str, prefix: &str, secure: bool) -> Option<IssuedSession> {
+    /// Builds the response headers for a session value.
+    fn issue(&self, value: &str, prefix: &str, secure: bool) -> Option<IssuedSession> {
         let path = if prefix.is_empty() { "/" } else { prefix };
         let secure = if secure { "; Secure" } else { "" };
         let cookie = format!(
@@ -211,7 +217,7 @@ fn close_streams(record: &SessionRecord, streams_of: impl FnOnce(&str) -> Option
         })
     });
     info!(
-        "session {id} of app {} is deleted, {closed} open streams with it",
+        "session {id} of app {}: deleted; {closed} open streams closed",
         record.app()
     );
 }
@@ -267,11 +273,11 @@ mod tests {
         )
     }
 
-    fn handed(used: &SessionUse) -> (String, String) {
-        let handout = used.handout.as_ref().unwrap();
+    fn issued(used: &SessionUse) -> (String, String) {
+        let issued = used.issued.as_ref().unwrap();
         (
-            handout.cookie.to_str().unwrap().to_owned(),
-            handout.value.to_str().unwrap().to_owned(),
+            issued.cookie.to_str().unwrap().to_owned(),
+            issued.value.to_str().unwrap().to_owned(),
         )
     }
 
@@ -279,7 +285,7 @@ mod tests {
     fn the_first_request_creates_a_session_and_later_ones_find_it() {
         let (sessions, app) = (sessions(), app("a"));
         let first = resolve(&sessions, &app, &[], "r1");
-        let (cookie, value) = handed(&first);
+        let (cookie, value) = issued(&first);
         assert_eq!(
             cookie,
             format!("app_proxy_session={value}; Path=/apps/a; HttpOnly; SameSite=Lax")
@@ -292,7 +298,7 @@ mod tests {
         );
         let by_header = resolve(&sessions, &app, &[(sessions.header.clone(), &value)], "r3");
         for later in [by_cookie, by_header] {
-            assert!(later.handout.is_none());
+            assert!(later.issued.is_none());
             assert!(Arc::ptr_eq(&later.record, &first.record));
         }
         let view = first.record.view();
@@ -307,9 +313,9 @@ mod tests {
     }
 
     #[test]
-    fn nobody_chooses_a_session_and_none_works_for_another_app() {
+    fn invalid_values_and_values_of_other_apps_get_a_new_session() {
         let (sessions, a, b) = (sessions(), app("a"), app("b"));
-        let (_, value) = handed(&resolve(&sessions, &a, &[], "r1"));
+        let (_, value) = issued(&resolve(&sessions, &a, &[], "r1"));
         let chosen = format!("{}x", value.get(..value.len() - 1).unwrap());
         for (app, value) in [
             (&a, chosen.as_str()),
@@ -319,7 +325,7 @@ mod tests {
         ] {
             assert!(
                 resolve(&sessions, app, &[(sessions.header.clone(), value)], "r2")
-                    .handout
+                    .issued
                     .is_some(),
                 "{value}"
             );
@@ -327,10 +333,10 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_shows_a_deleted_session_gets_another() {
+    fn a_client_of_a_deleted_session_gets_a_new_one() {
         let (sessions, app) = (sessions(), app("a"));
         let first = resolve(&sessions, &app, &[], "r1");
-        let (_, value) = handed(&first);
+        let (_, value) = issued(&first);
         let id = *first.record.id();
         let (own, other) = (
             app.streams.register(Some(id.as_str()), None),
@@ -346,10 +352,10 @@ mod tests {
             (Some(CloseReason::SessionDeleted), None)
         );
         let again = resolve(&sessions, &app, &[(sessions.header.clone(), &value)], "r2");
-        assert!(again.handout.is_some() && *again.record.id() != id);
+        assert!(again.issued.is_some() && *again.record.id() != id);
         assert!(
             sessions.delete(&id, |_| None).is_none(),
-            "it is gone already"
+            "it is deleted already"
         );
     }
 
@@ -362,7 +368,7 @@ mod tests {
         let late = app.streams.register(Some(id.as_str()), None);
         let stream = OpenStream::new(&used.record, sessions.table(), late.opened());
         assert_eq!(late.opened().closed(), Some(CloseReason::SessionDeleted));
-        stream.data(1, 1);
+        stream.count_bytes(1, 1);
         assert!(sessions.table().get(&id).is_none());
         assert_eq!(used.record.view().open_streams, 1);
         drop(stream);
@@ -372,9 +378,9 @@ mod tests {
     #[test]
     fn a_session_of_another_coordinator_is_recognised() {
         let (one, other, app) = (sessions(), sessions(), app("a"));
-        let (_, value) = handed(&resolve(&one, &app, &[], "r1"));
+        let (_, value) = issued(&resolve(&one, &app, &[], "r1"));
         let used = resolve(&other, &app, &[(other.header.clone(), &value)], "r2");
-        assert!(used.handout.is_none());
+        assert!(used.issued.is_none());
         assert_eq!(used.record.view().origin_request_id.as_str(), "r2");
     }
 }

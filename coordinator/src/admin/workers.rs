@@ -39,7 +39,7 @@ pub(super) async fn list(
     Asked(paging): Asked<Paging>,
 ) -> Result<Json<Page<WorkerView>>, Problem> {
     let mut page = paging.page(state.pool.views().await, |view| view.id.to_string())?;
-    let sessions = state.sessions.table().by_worker(|_| true);
+    let sessions = state.sessions.table().count_by_worker(|_| true);
     for view in &mut page.items {
         view.sessions = Some(sessions.get(&view.id).copied().unwrap_or_default());
     }
@@ -198,7 +198,10 @@ async fn show(state: &AdminState, id: &str) -> Result<Json<WorkerView>, Problem>
         .view(id)
         .await
         .ok_or_else(|| refused(PoolError::Unknown))?;
-    let sessions = state.sessions.table().by_worker(|worker| worker == id);
+    let sessions = state
+        .sessions
+        .table()
+        .count_by_worker(|worker| worker == id);
     view.sessions = Some(sessions.get(&view.id).copied().unwrap_or_default());
     Ok(Json(view))
 }

@@ -127,9 +127,9 @@ pub fn response(response: &mut ResponseHeader, ctx: &RequestContext, sessions: &
             rewrite::cookie_paths(response, &prefix);
         }
     }
-    if let Some(handout) = ctx.session.as_ref().and_then(|used| used.handout.as_ref()) {
-        let _ = response.append_header(header::SET_COOKIE, handout.cookie.clone());
-        let _ = response.insert_header(sessions.header().clone(), handout.value.clone());
+    if let Some(issued) = ctx.session.as_ref().and_then(|used| used.issued.as_ref()) {
+        let _ = response.append_header(header::SET_COOKIE, issued.cookie.clone());
+        let _ = response.insert_header(sessions.header().clone(), issued.value.clone());
     }
 }
 

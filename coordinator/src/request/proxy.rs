@@ -340,14 +340,14 @@ impl Coordinator {
         ctx.in_use = Some(route.app.usage.begin());
         if route.app.stored.app.affinity == app_proxy_api::apps::Affinity::Session {
             let used = {
-                let visitor = SessionRequest {
+                let request = SessionRequest {
                     headers: &session.req_header().headers,
                     client: ctx.origin.client,
                     request_id: ctx.exchange.id(),
                     secure: ctx.origin.secure,
                 };
                 self.sessions
-                    .resolve(&route.app, &ctx.origin.public(&route.prefix), &visitor)
+                    .resolve(&route.app, &ctx.origin.public(&route.prefix), &request)
             };
             ctx.exchange.facts.session_id = Some(used.record.id_value());
             ctx.exchange.facts.origin_request_id = Some(used.record.origin_request_id());
@@ -420,8 +420,8 @@ impl RequestContext {
             route.app.usage.mark();
         }
         match (&self.stream, &self.session) {
-            (Some(stream), _) => stream.data(bytes_in, bytes_out),
-            (None, Some(used)) => used.record.data(bytes_in, bytes_out),
+            (Some(stream), _) => stream.count_bytes(bytes_in, bytes_out),
+            (None, Some(used)) => used.record.count_bytes(bytes_in, bytes_out),
             (None, None) => {}
         }
     }

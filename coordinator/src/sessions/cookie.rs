@@ -1,8 +1,8 @@
-//! The session cookie: an opaque identifier with a MAC (`request_filter`), and the `Cookie` header
-//! with and without it.
+//! The session cookie: an opaque identifier with a MAC (`request_filter`), and its removal from the
+//! `Cookie` header.
 //!
-//! The MAC lets every coordinator that has the secret recognise a session that another one began,
-//! without a table in common, and keeps clients from choosing an identifier of their own.
+//! With the MAC, each coordinator that has the secret recognises sessions of the others without a
+//! common table, and clients cannot choose identifiers.
 
 use std::fmt;
 
@@ -17,35 +17,38 @@ pub(crate) use id::SessionId;
 mod header;
 mod id;
 
-/// The bytes of the MAC that are kept; 128 bits cannot be guessed online.
+/// Length of the truncated MAC: 128 bits cannot be guessed online.
 const MAC_BYTES: usize = 16;
 
-/// A MAC as the client keeps it: base64url without padding.
+/// A MAC as text: base64url without padding.
 pub(crate) type MacText = [u8; SessionId::LENGTH];
 
-/// What the MAC says it is of, so that it is of no use for anything else signed with the secret.
+/// Domain separator: keeps the MAC from being valid for other uses of the secret.
 const CONTEXT: &[u8] = b"app-proxy session v1\0";
 
 /// The secret is shorter than [`SessionKey::MIN_SECRET_BYTES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the session secret has {length} bytes; at least {min} are needed", min = SessionKey::MIN_SECRET_BYTES)]
+#[error(
+    "the session secret has {length} bytes; at least {min} are needed",
+    min = SessionKey::MIN_SECRET_BYTES
+)]
 pub(crate) struct SecretTooShort {
-    /// The bytes that it has.
+    /// Length of the secret in bytes.
     pub(crate) length: usize,
 }
 
-/// The secret that signs session values; it is the same in every coordinator of a fleet.
+/// The key that signs session values, the same in every coordinator of a fleet.
 #[derive(Clone)]
 pub(crate) struct SessionKey {
-    /// Keyed once; each signature clones it and so does not hash the key again.
+    /// Initialised with the key once; each signature clones it and need not hash the key again.
     mac: Hmac<Sha256>,
 }
 
 impl SessionKey {
-    /// The shortest secret, in bytes: the strength of the hash (RFC 2104 section 3).
+    /// Minimum length of the secret in bytes: the output length of the hash (RFC 2104 section 3).
     pub(crate) const MIN_SECRET_BYTES: usize = 32;
 
-    /// A key from a secret of at least [`Self::MIN_SECRET_BYTES`] random bytes.
+    /// Creates a key from a secret of at least [`Self::MIN_SECRET_BYTES`] random bytes.
     ///
     /// # Errors
     /// [`SecretTooShort`].
@@ -54,18 +57,18 @@ impl SessionKey {
         if length < Self::MIN_SECRET_BYTES {
             return Err(SecretTooShort { length });
         }
-        // HMAC takes a key of any length, so that this error does not occur.
+        // HMAC accepts keys of any length, so this error does not occur.
         let mac = Hmac::new_from_slice(secret).map_err(|_| SecretTooShort { length })?;
         Ok(Self { mac })
     }
 
-    /// A new session of `app`: its identifier, and the MAC that its client shows.
+    /// Issues a session of `app`: a new identifier and its MAC.
     pub(crate) fn issue(&self, app: &str) -> (SessionId, MacText) {
         let id = SessionId::random();
         (id, self.sign(app, &id))
     }
 
-    /// The MAC that the client of session `id` of `app` shows.
+    /// Computes the MAC of session `id` of `app`.
     pub(crate) fn sign(&self, app: &str, id: &SessionId) -> MacText {
         let mac = self.mac_of(app, id).finalize().into_bytes();
         let mut text = MacText::default();
@@ -75,18 +78,16 @@ impl SessionKey {
         text
     }
 
-    /// What a value of the right form claims: a session, and the MAC that shows it. Nothing is
-    /// verified.
+    /// Splits a session value into identifier and MAC, without verifying either.
     pub(crate) fn claim(value: &[u8]) -> Option<(SessionId, MacText)> {
         let (id, mac) = value.split_at_checked(SessionId::LENGTH)?;
         let mac = MacText::try_from(mac.strip_prefix(b".")?).ok()?;
         Some((SessionId::claimed(id.try_into().ok()?), mac))
     }
 
-    /// The session that `value` is of, or `None` when this key did not sign it for `app`.
+    /// Returns the session of `value`, or `None` if this key did not sign it for `app`.
     ///
-    /// A value of another length is refused before any work, and the MAC is compared in constant
-    /// time.
+    /// A value of another length is rejected first. The MAC is compared in constant time.
     pub(crate) fn verify(&self, app: &str, value: &[u8]) -> Option<SessionId> {
         let (claimed, mac) = Self::claim(value)?;
         let id = SessionId::parse(claimed.as_str().as_bytes()).ok()?;
@@ -109,8 +110,8 @@ impl SessionKey {
     }
 }
 
-/// The value that the client of a session keeps: `<id>.<mac>`, 45 characters that need no quoting
-/// in a cookie (RFC 6265 section 4.1.1).
+/// Builds the session value `<id>.<mac>`: 45 characters that need no quoting in a cookie (RFC 6265
+/// section 4.1.1).
 pub(crate) fn session_value(id: &SessionId, mac: &MacText) -> String {
     let mut value = String::with_capacity(SessionId::LENGTH + 1 + mac.len());
     value.push_str(id.as_str());
@@ -121,7 +122,7 @@ pub(crate) fn session_value(id: &SessionId, mac: &MacText) -> String {
 }
 
 impl fmt::Debug for SessionKey {
-    /// Says nothing of the secret.
+    /// Omits the secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SessionKey(..)")
     }

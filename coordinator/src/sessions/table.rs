@@ -1,12 +1,11 @@
-//! The sessions of this coordinator, in memory: bounded and expiring.
+//! The in-memory table of sessions: bounded, with expiry.
 //!
-//! Clients that never return the cookie make a new session with each request. So that they cannot
-//! push others out, sessions that have been seen once are the first to go, and have a quarter of
-//! the room when there is none left.
+//! Clients that never return the cookie create a session with each request. So that they cannot
+//! displace others, sessions that were used once are evicted first, and get a quarter of a full
+//! table.
 //!
-//! Finding a session writes nothing but a mark beside it: a table that kept its sessions in the
-//! order of their use would touch a dozen places in memory for each request, all cold where there
-//! are many sessions.
+//! A lookup writes only one mark next to the entry. A table in order of use would touch a dozen
+//! memory locations per request, all of them cold if there are many sessions.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
@@ -23,27 +22,27 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 use super::cookie::SessionId;
 use super::record::SessionRecord;
 
-/// The part of the room that sessions have which were used again.
+/// The share of the table for sessions that were used more than once.
 const RETURNED: f64 = 0.75;
-/// As many sessions as share one lock, about.
+/// Approximate number of sessions that share one lock.
 const SESSIONS_PER_LOCK: u64 = 2048;
-/// Room that is made for deleted sessions before there are any.
-const DELETED_AT_FIRST: usize = 256;
-/// How often expired sessions are let go of, at most.
+/// Initial capacity for deleted sessions.
+const INITIAL_DELETED: usize = 256;
+/// Longest interval between sweeps of expired sessions.
 const SWEEP: Duration = Duration::from_secs(60);
 
-/// The table; clones share it.
+/// The table of sessions. Clones share it.
 #[derive(Clone)]
 pub(crate) struct SessionTable {
     sessions: Arc<Cache<SessionId, Arc<SessionRecord>>>,
-    /// Sessions that were deleted, and when: a client that still shows one gets another. Asked only
-    /// for a session that is not there.
+    /// Deleted sessions with the time of deletion: their values are no longer accepted. Read only
+    /// if a session is not in the table.
     deleted: Arc<Cache<SessionId, Instant>>,
     ttl: Duration,
 }
 
 impl SessionTable {
-    /// A table of at most `max` sessions, which forgets one that was unused for `ttl`.
+    /// Creates a table of at most `max` sessions, which expire after `ttl` without use.
     #[must_use]
     pub(crate) fn new(max: u64, ttl: Duration) -> Self {
         let locks = usize::try_from(max / SESSIONS_PER_LOCK)
@@ -61,7 +60,7 @@ impl SessionTable {
             Ok(options) => {
                 Cache::with_options(options, UnitWeighter, hasher, DefaultLifecycle::default())
             }
-            // Only missing capacities are an error, and both are there.
+            // The only error is a missing capacity, and both are set.
             Err(_) => Cache::with(
                 items,
                 max,
@@ -71,7 +70,7 @@ impl SessionTable {
             ),
         };
         let deleted = Arc::new(Cache::with_weighter(
-            DELETED_AT_FIRST.min(items),
+            INITIAL_DELETED.min(items),
             max,
             UnitWeighter,
         ));
@@ -82,25 +81,25 @@ impl SessionTable {
         }
     }
 
-    /// Takes in a session that is new.
-    pub(crate) fn admit(&self, id: &SessionId, record: Arc<SessionRecord>) -> Arc<SessionRecord> {
+    /// Inserts a new session.
+    pub(crate) fn insert(&self, id: &SessionId, record: Arc<SessionRecord>) -> Arc<SessionRecord> {
         self.sessions.insert(*id, Arc::clone(&record));
         record
     }
 
-    /// The session of a client that has come back, if it is here.
-    pub(crate) fn returned(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
+    /// Finds a session for a request. Counts as a use of the session.
+    pub(crate) fn find(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
         self.sessions
             .get(id)
             .filter(|record| !record.is_expired(self.ttl))
     }
 
-    /// The session of a client that has come back; one that is not here any more is made anew,
-    /// unless it was deleted. Two requests that come back at once find one record.
-    pub(crate) fn recall(
+    /// Finds a session for a request, or creates its record, unless the session is deleted.
+    /// Concurrent requests get the same record. Counts as a use of the session.
+    pub(crate) fn find_or_insert(
         &self,
         id: &SessionId,
-        make: impl FnOnce() -> Arc<SessionRecord>,
+        create: impl FnOnce() -> Arc<SessionRecord>,
     ) -> Option<Arc<SessionRecord>> {
         if self.was_deleted(id) {
             return None;
@@ -109,12 +108,12 @@ impl SessionTable {
             .remove_if(id, |record| record.is_expired(self.ttl));
         let record = match self
             .sessions
-            .get_or_insert_with(id, || Ok::<_, Infallible>(make()))
+            .get_or_insert_with(id, || Ok::<_, Infallible>(create()))
         {
             Ok(record) => record,
             Err(never) => match never {},
         };
-        // It may have been deleted since the first look, and must not be back now.
+        // It may have been deleted since the first check.
         if self.was_deleted(id) {
             self.sessions.remove(id);
             return None;
@@ -122,38 +121,36 @@ impl SessionTable {
         Some(record)
     }
 
-    /// Keeps a session that is used by an open stream, or brings it back; one that was deleted
-    /// stays away.
-    pub(crate) fn keep(&self, record: &Arc<SessionRecord>) {
+    /// Keeps the session of an open stream in the table, or inserts it again, unless it is deleted.
+    pub(crate) fn keep_alive(&self, record: &Arc<SessionRecord>) {
         if !record.is_deleted() {
-            self.recall(record.id(), || Arc::clone(record));
+            self.find_or_insert(record.id(), || Arc::clone(record));
         }
     }
 
-    /// Takes a session out for good: for as long as it could have lived, no client is recognised by
-    /// it. Its open streams are the caller's to close.
-    pub(crate) fn remove(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
+    /// Deletes a session. Its value is not accepted for the TTL of sessions. The caller closes its
+    /// open streams.
+    pub(crate) fn delete(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
         self.get(id)?;
-        // First, so that nobody who does not find the session any more makes it anew.
+        // First, so that no request that misses the session creates it again.
         self.deleted.insert(*id, Instant::now());
         let (_, record) = self.sessions.remove(id)?;
-        record.delete();
+        record.mark_deleted();
         Some(record)
     }
 
-    /// Takes all sessions of apps out, which themselves are gone; says how many. Looks at every
-    /// session.
-    pub(crate) fn remove_apps(&self, apps: &HashSet<&str>) -> usize {
-        let removed = AtomicUsize::new(0);
+    /// Deletes all sessions of deleted apps. Returns their number. Visits every session.
+    pub(crate) fn delete_of_apps(&self, apps: &HashSet<&str>) -> usize {
+        let deleted = AtomicUsize::new(0);
         self.sessions.retain(|_, record| {
             let stays = !apps.contains(&**record.app());
             if !stays {
-                record.delete();
-                removed.fetch_add(1, Ordering::Relaxed);
+                record.mark_deleted();
+                deleted.fetch_add(1, Ordering::Relaxed);
             }
             stays
         });
-        removed.into_inner()
+        deleted.into_inner()
     }
 
     fn was_deleted(&self, id: &SessionId) -> bool {
@@ -162,14 +159,14 @@ impl SessionTable {
             .is_some_and(|at| at.elapsed() <= self.ttl)
     }
 
-    /// How often an open stream has to keep its session, if data flows in it: well within the time
-    /// after which the session would be forgotten.
+    /// The interval of [`SessionTable::keep_alive`] while data flows in a stream, well below the
+    /// TTL.
     #[must_use]
-    pub(crate) fn keep_every(&self) -> Duration {
+    pub(crate) fn keep_alive_interval(&self) -> Duration {
         (self.ttl / 4).min(Duration::from_secs(60))
     }
 
-    /// One session. Looking is no use of it.
+    /// Returns a session. Does not count as a use of the session.
     #[must_use]
     pub(crate) fn get(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
         self.sessions
@@ -177,40 +174,39 @@ impl SessionTable {
             .filter(|record| !record.is_expired(self.ttl))
     }
 
-    /// How long an unused session is remembered.
+    /// The time after which an unused session expires.
     #[must_use]
     pub(crate) fn ttl(&self) -> Duration {
         self.ttl
     }
 
-    /// All sessions one by one, in no order, expired ones too.
+    /// Iterates over all sessions, expired ones included, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Arc<SessionRecord>> {
         self.sessions.iter().map(|(_, record)| record)
     }
 
-    /// Takes in a session that a store or another process has, unless it is there or was deleted.
+    /// Inserts a stored session, unless it is present or deleted.
     pub(crate) fn restore(&self, record: Arc<SessionRecord>) {
         let id = *record.id();
-        self.recall(&id, || record);
+        self.find_or_insert(&id, || record);
     }
 
-    /// Notes that another process has deleted a session, or did before this one began.
-    pub(crate) fn note_deleted(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
+    /// Applies the deletion of a session by another process, now or before this process started.
+    pub(crate) fn apply_deletion(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
         self.deleted.insert(*id, Instant::now());
         let (_, record) = self.sessions.remove(id)?;
-        record.delete();
+        record.mark_deleted();
         Some(record)
     }
 
-    /// All sessions one by one, in no order, but those that have expired.
+    /// Iterates over the sessions that have not expired, in no order.
     pub(crate) fn live(&self) -> impl Iterator<Item = Arc<SessionRecord>> {
         self.iter().filter(|record| !record.is_expired(self.ttl))
     }
 
-    /// How many sessions have the worker of each identifier, of those that `wanted` says. Looks at
-    /// every session.
+    /// Counts the sessions of each worker that `wanted` selects. Visits every session.
     #[must_use]
-    pub(crate) fn by_worker(&self, wanted: impl Fn(&str) -> bool) -> HashMap<Arc<str>, u64> {
+    pub(crate) fn count_by_worker(&self, wanted: impl Fn(&str) -> bool) -> HashMap<Arc<str>, u64> {
         let mut counts = HashMap::new();
         for record in self.live() {
             record.with_worker(|worker| {
@@ -222,9 +218,8 @@ impl SessionTable {
         counts
     }
 
-    /// The first `limit` sessions by identifier of those behind `cursor` that `wanted` says, and
-    /// whether there are more. Looks at every session, and holds no more of them than it gives
-    /// back.
+    /// Returns the first `limit` sessions after `cursor`, by identifier, that `wanted` selects, and
+    /// whether there are more. Visits every session, but holds at most `limit` + 1.
     #[must_use]
     pub(crate) fn page(
         &self,
@@ -236,10 +231,10 @@ impl SessionTable {
         let mut more = false;
         for record in self.live() {
             let id = *record.id();
-            let is_late =
+            let is_beyond =
                 first.len() >= limit && first.last_key_value().is_some_and(|(last, _)| id > *last);
             if cursor.is_some_and(|cursor| id.as_str() <= cursor)
-                || (more && is_late)
+                || (more && is_beyond)
                 || !wanted(&record)
             {
                 continue;
@@ -260,7 +255,7 @@ impl SessionTable {
     }
 }
 
-/// Lets go of the memory of expired sessions; that they have expired is seen without it.
+/// Frees the memory of expired sessions. Lookups ignore them without it.
 #[async_trait]
 impl BackgroundService for SessionTable {
     async fn start(&self, mut shutdown: ShutdownWatch) {
@@ -275,135 +270,4 @@ impl BackgroundService for SessionTable {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sessions::cookie::SessionKey;
-    use app_proxy_hop::identity::RequestId;
-
-    fn record(key: &SessionKey) -> Arc<SessionRecord> {
-        Arc::new(SessionRecord::new(
-            key.issue("a"),
-            &"a".into(),
-            None,
-            &RequestId::generate(),
-        ))
-    }
-
-    #[test]
-    fn sessions_seen_once_are_the_first_to_go() {
-        let key = SessionKey::new(&[1; 32]).unwrap();
-        let table = SessionTable::new(100, Duration::from_secs(60));
-        let returning: Vec<_> = (0..50).map(|_| record(&key)).collect();
-        for record in &returning {
-            table.admit(record.id(), Arc::clone(record));
-            table.recall(record.id(), || panic!("it is there"));
-        }
-        for _ in 0..10_000 {
-            let once = record(&key);
-            table.admit(once.id(), once.clone());
-        }
-        assert!(table.live().count() <= 100, "{}", table.live().count());
-        for record in &returning {
-            assert!(
-                table
-                    .get(record.id())
-                    .is_some_and(|found| Arc::ptr_eq(&found, record))
-            );
-        }
-    }
-
-    #[test]
-    fn a_session_that_is_gone_is_made_anew_under_its_identifier() {
-        let key = SessionKey::new(&[1; 32]).unwrap();
-        let table = SessionTable::new(100, Duration::from_secs(60));
-        let gone = record(&key);
-        let made = table.recall(gone.id(), || Arc::clone(&gone)).unwrap();
-        assert!(Arc::ptr_eq(&made, &gone));
-        assert!(Arc::ptr_eq(
-            &table.recall(gone.id(), || record(&key)).unwrap(),
-            &gone
-        ));
-    }
-
-    #[test]
-    fn a_session_that_was_deleted_does_not_come_back() {
-        let key = SessionKey::new(&[1; 32]).unwrap();
-        let table = SessionTable::new(100, Duration::from_secs(60));
-        let (gone, other) = (record(&key), record(&key));
-        for session in [&gone, &other] {
-            table.admit(session.id(), Arc::clone(session));
-        }
-        assert!(Arc::ptr_eq(&table.remove(gone.id()).unwrap(), &gone));
-        assert!(gone.is_deleted() && table.remove(gone.id()).is_none());
-        assert!(table.recall(gone.id(), || record(&key)).is_none());
-        table.keep(&gone);
-        assert!(table.get(gone.id()).is_none() && table.get(other.id()).is_some());
-    }
-
-    #[test]
-    fn an_app_that_is_gone_takes_its_sessions_along() {
-        let key = SessionKey::new(&[1; 32]).unwrap();
-        let table = SessionTable::new(100, Duration::from_secs(60));
-        let gone = record(&key);
-        let other = Arc::new(SessionRecord::new(
-            key.issue("b"),
-            &"b".into(),
-            None,
-            &RequestId::generate(),
-        ));
-        for session in [&gone, &other] {
-            table.admit(session.id(), Arc::clone(session));
-        }
-        assert_eq!(table.remove_apps(&HashSet::from(["a"])), 1);
-        table.keep(&gone);
-        assert!(table.get(gone.id()).is_none() && table.get(other.id()).is_some());
-    }
-
-    #[test]
-    fn pages_of_sessions_follow_each_other_without_gap_or_overlap() {
-        let key = SessionKey::new(&[1; 32]).unwrap();
-        let table = SessionTable::new(100, Duration::from_secs(60));
-        let mut expected = Vec::new();
-        for number in 0..47 {
-            let app = if number % 3 == 0 { "b" } else { "a" };
-            let session = Arc::new(SessionRecord::new(
-                key.issue(app),
-                &app.into(),
-                None,
-                &RequestId::generate(),
-            ));
-            table.admit(session.id(), Arc::clone(&session));
-            if app == "a" {
-                expected.push(*session.id());
-            }
-        }
-        expected.sort();
-        for limit in [1, 10, 31, 100] {
-            let (mut seen, mut cursor) = (Vec::new(), None::<SessionId>);
-            loop {
-                let cursor_text = cursor.as_ref().map(SessionId::as_str);
-                let (page, more) = table.page(cursor_text, limit, |record| **record.app() == *"a");
-                assert!(page.len() <= limit && (!more || page.len() == limit));
-                seen.extend(page.iter().map(|record| *record.id()));
-                cursor = page.last().map(|record| *record.id());
-                if !more {
-                    break;
-                }
-            }
-            assert_eq!(seen, expected, "{limit} on a page");
-        }
-    }
-
-    #[test]
-    fn an_expired_session_leaves_no_memory_behind() {
-        let key = SessionKey::new(&[1; 32]).unwrap();
-        let table = SessionTable::new(100, Duration::ZERO);
-        let gone = record(&key);
-        table.admit(gone.id(), Arc::clone(&gone));
-        while !gone.is_expired(Duration::ZERO) {
-            std::thread::yield_now();
-        }
-        table.sweep();
-        assert_eq!((Arc::strong_count(&gone), table.sessions.len()), (1, 0));
-    }
-}
+mod tests;

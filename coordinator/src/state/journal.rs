@@ -98,7 +98,7 @@ impl Journal {
                 {
                     self.table
                         .iter()
-                        .for_each(|record| record.forget_elsewhere());
+                        .for_each(|record| record.clear_predecessor_streams());
                 }
             }
         }
@@ -140,7 +140,7 @@ impl Journal {
                 })
                 .await?;
             for (record, activity) in part {
-                record.note_saved(activity);
+                record.mark_saved(activity);
             }
         }
         Ok(())

@@ -45,7 +45,7 @@ impl TableObserver for Reconciler {
         let sessions = self
             .sessions
             .table()
-            .remove_apps(&names.iter().copied().collect::<HashSet<_>>());
+            .delete_of_apps(&names.iter().copied().collect::<HashSet<_>>());
         info!(
             "{sessions} sessions and {streams} open streams went with deleted apps: {}",
             names.join(", ")
@@ -73,7 +73,7 @@ impl Reconciler {
         for (id, _) in deleted {
             if let Ok(id) = SessionId::parse(id.as_bytes()) {
                 self.sessions
-                    .note_deleted(&id, |app| snapshot.get(app).map(|app| app.streams.clone()));
+                    .apply_deletion(&id, |app| snapshot.get(app).map(|app| app.streams.clone()));
             }
         }
         for session in stored {

@@ -1,23 +1,23 @@
-//! The `Cookie` header of a request (RFC 6265 section 5.4), read and rewritten as bytes.
+//! The `Cookie` header of a request (RFC 6265 section 5.4), parsed and rewritten as bytes.
 //!
-//! Names are compared with case. Pairs end at `;` whatever quotes they have, as they do for
-//! browsers (section 5.2), and what is not understood is passed on.
+//! Names are case-sensitive. Pairs end at `;` even within quotes, as in browsers (section 5.2).
+//! Malformed pairs are forwarded unchanged.
 
-/// A `Cookie` header line without one of its cookies.
+/// The result of removing a cookie from a `Cookie` header line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Removed {
-    /// The cookie was not in it; the line stays as it is.
+    /// The line does not have the cookie and stays unchanged.
     Unchanged,
     /// The other cookies, byte for byte and in order.
     Rest(Vec<u8>),
-    /// No other cookie was in it; the line goes.
+    /// The line has no other cookie and is removed.
     Nothing,
 }
 
-/// The values of the cookie `name` in one `Cookie` header line, in order, without quotes.
+/// Returns the values of the cookie `name` in one `Cookie` header line, in order, without quotes.
 ///
-/// There may be several, because a client sends one for each `Path` that fits (section 5.4), and
-/// which of them is meant only their MAC can tell.
+/// There may be several, because a client sends one for each matching `Path` (section 5.4); only
+/// the MAC tells which is the right one.
 pub(crate) fn session_values<'h>(
     cookie_header: &'h [u8],
     name: &str,
@@ -27,9 +27,9 @@ pub(crate) fn session_values<'h>(
         .map(unquoted)
 }
 
-/// One `Cookie` header line without the cookie `name`, wherever and however often it is in it.
+/// Removes all occurrences of the cookie `name` from one `Cookie` header line.
 ///
-/// Allocates only when the cookie is there beside others.
+/// Allocates only if the line has the cookie and others.
 pub(crate) fn without_cookie(cookie_header: &[u8], name: &str) -> Removed {
     if !cookie_header.contains(&b';') {
         return if value_of(cookie_header, name).is_some() {
@@ -45,7 +45,7 @@ pub(crate) fn without_cookie(cookie_header: &[u8], name: &str) -> Removed {
     let mut rest = Vec::with_capacity(cookie_header.len());
     for pair in pairs(cookie_header).filter(is_other) {
         if rest.is_empty() {
-            // What stood between the removed cookie and this one.
+            // Drop the space after the removed cookie.
             rest.extend_from_slice(trimmed_start(pair));
         } else {
             rest.push(b';');
@@ -62,7 +62,7 @@ fn pairs(cookie_header: &[u8]) -> impl Iterator<Item = &[u8]> {
     cookie_header.split(|&byte| byte == b';')
 }
 
-/// The value in `pair`, if it is a cookie called `name`.
+/// Returns the value of `pair`, if it is the cookie `name`.
 fn value_of<'h>(pair: &'h [u8], name: &str) -> Option<&'h [u8]> {
     let rest = trimmed_start(pair).strip_prefix(name.as_bytes())?;
     let value = trimmed_start(rest).strip_prefix(b"=")?;

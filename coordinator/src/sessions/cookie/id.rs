@@ -6,7 +6,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// The bytes of randomness in an identifier.
+/// Random bytes in an identifier.
 const RANDOM_BYTES: usize = 16;
 
 /// The text is not a session identifier.
@@ -17,18 +17,18 @@ pub(crate) struct SessionIdError;
 /// The opaque identifier of a session: 128 random bits, as 22 characters of base64url (RFC 4648
 /// section 5) without padding.
 ///
-/// It is no secret: only with the MAC of [`super::SessionKey`] is it worth anything to a client.
+/// It is not secret: a client also needs the MAC of [`super::SessionKey`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SessionId {
-    /// The text, not the bits, because that is what logs, headers and tables ask for.
+    /// Stored as text, because logs, headers and tables use the text.
     text: [u8; Self::LENGTH],
 }
 
 impl SessionId {
-    /// The length of an identifier in characters.
+    /// Length of an identifier in characters.
     pub(crate) const LENGTH: usize = 22;
 
-    /// A new identifier, from a cryptographically secure generator.
+    /// Creates an identifier from a cryptographically secure random generator.
     pub(super) fn random() -> Self {
         let mut text = [0; Self::LENGTH];
         let bits: [u8; RANDOM_BYTES] = rand::random();
@@ -37,13 +37,13 @@ impl SessionId {
         Self { text }
     }
 
-    /// Reads an identifier.
+    /// Parses an identifier.
     ///
     /// # Errors
-    /// [`SessionIdError`] when `text` is not what an identifier is printed as.
+    /// [`SessionIdError`] if `text` is not the canonical form of an identifier.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, SessionIdError> {
         let text = <[u8; Self::LENGTH]>::try_from(text).map_err(|_| SessionIdError)?;
-        // Decoding also refuses a last character with bits that no identifier has.
+        // Decoding also rejects a last character with non-zero trailing bits.
         let mut bits = [0; RANDOM_BYTES];
         match URL_SAFE_NO_PAD.decode_slice_unchecked(text, &mut bits) {
             Ok(RANDOM_BYTES) => Ok(Self { text }),
@@ -51,15 +51,14 @@ impl SessionId {
         }
     }
 
-    /// An identifier as a client writes it, to look it up only: whether it is one that was ever
-    /// made is not checked.
+    /// Wraps an identifier from a client without validation, for lookups only.
     pub(super) fn claimed(text: [u8; Self::LENGTH]) -> Self {
         Self { text }
     }
 
     /// The identifier as text.
     pub(crate) fn as_str(&self) -> &str {
-        // Base64url is ASCII, so that this is always the text itself.
+        // Base64url is ASCII, so this never fails.
         str::from_utf8(&self.text).unwrap_or_default()
     }
 }

@@ -1,4 +1,4 @@
-//! Tests of the session value and of the `Cookie` header around it.
+//! Tests of session values and of the `Cookie` header.
 
 use std::collections::HashSet;
 
@@ -28,14 +28,14 @@ fn rest(header: &str) -> Option<String> {
     }
 }
 
-/// A new session of `app`, and the value that its client keeps.
+/// Issues a session of `app`; returns its identifier and value.
 fn issued(key: &SessionKey, app: &str) -> (SessionId, String) {
     let (id, mac) = key.issue(app);
     (id, session_value(&id, &mac))
 }
 
 #[test]
-fn a_value_that_was_issued_is_recognised_for_its_app_only() {
+fn an_issued_value_is_valid_for_its_app_only() {
     let (id, value) = issued(&key(), "jupyter");
     assert_eq!(value.len(), 45);
     assert_eq!(key().verify("jupyter", value.as_bytes()), Some(id));
@@ -44,15 +44,15 @@ fn a_value_that_was_issued_is_recognised_for_its_app_only() {
 }
 
 #[test]
-fn another_secret_is_refused() {
+fn a_value_of_another_secret_is_rejected() {
     let (_, value) = issued(&key(), "jupyter");
     let other = SessionKey::new(&[8; 32]).unwrap();
     assert_eq!(other.verify("jupyter", value.as_bytes()), None);
 }
 
 #[test]
-fn a_value_is_the_same_at_every_coordinator_and_in_every_version() {
-    // Computed with Python's hmac; a change of it ends every session of a fleet.
+fn values_are_stable_across_coordinators_and_versions() {
+    // Computed with Python's hmac. A change of the format ends all sessions of a fleet.
     let id: SessionId = "AAECAwQFBgcICQoLDA0ODw".parse().unwrap();
     let value = session_value(&id, &key().sign("jupyter", &id));
     assert_eq!(value, "AAECAwQFBgcICQoLDA0ODw.BNg3Y_jGH7G8MJLFL3ilIg");
@@ -68,7 +68,7 @@ fn a_client_cannot_choose_an_identifier() {
 }
 
 #[test]
-fn a_short_secret_is_refused_and_no_secret_is_printed() {
+fn a_short_secret_is_rejected_and_secrets_are_not_printed() {
     let error = SessionKey::new(&[7; 31]).unwrap_err();
     assert_eq!(error, SecretTooShort { length: 31 });
     assert_eq!(
@@ -79,7 +79,7 @@ fn a_short_secret_is_refused_and_no_secret_is_printed() {
 }
 
 #[test]
-fn identifiers_are_distinct_and_print_as_they_parse() {
+fn identifiers_are_distinct_and_parse_as_printed() {
     let ids: HashSet<SessionId> = (0..1000).map(|_| SessionId::random()).collect();
     assert_eq!(ids.len(), 1000);
     for id in ids {
@@ -89,7 +89,7 @@ fn identifiers_are_distinct_and_print_as_they_parse() {
 }
 
 #[test]
-fn an_identifier_has_one_spelling() {
+fn only_canonical_identifiers_are_accepted() {
     for text in [
         "",
         "AAAAAAAAAAAAAAAAAAAAA",
@@ -113,7 +113,7 @@ fn the_values_of_a_cookie_are_found_in_order() {
 }
 
 #[test]
-fn cookies_of_similar_names_are_not_the_session() {
+fn cookies_with_similar_names_are_ignored() {
     let header =
         "App_Proxy_Session=a; app_proxy_session2=b; xapp_proxy_session=c; app_proxy_session";
     assert_eq!(values(header, NAME), [""; 0]);
@@ -121,7 +121,7 @@ fn cookies_of_similar_names_are_not_the_session() {
 }
 
 #[test]
-fn the_session_cookie_is_removed_and_the_others_stay() {
+fn the_session_cookie_is_removed_and_other_cookies_are_kept() {
     for (header, expected) in [
         ("app_proxy_session=x", None),
         (" app_proxy_session=x; ", None),
@@ -137,7 +137,7 @@ fn the_session_cookie_is_removed_and_the_others_stay() {
     }
 }
 
-/// A cookie pair as clients send it, and as they should not.
+/// A cookie pair, well-formed or not.
 fn pair() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-z_]{0,4}=[ -:<-~]{0,8}",
@@ -146,7 +146,7 @@ fn pair() -> impl Strategy<Value = String> {
     ]
 }
 
-/// The pairs of a header that are not blank, without the space around them.
+/// The pairs of a header other than the session cookie and blanks, trimmed.
 fn others(header: &str) -> Vec<String> {
     header
         .split(';')
@@ -162,7 +162,10 @@ fn others(header: &str) -> Vec<String> {
 
 proptest! {
     #[test]
-    fn what_is_issued_verifies(secret in prop::collection::vec(any::<u8>(), 32..100), app in "\\PC{0,20}") {
+    fn issued_values_verify(
+        secret in prop::collection::vec(any::<u8>(), 32..100),
+        app in "\\PC{0,20}",
+    ) {
         let key = SessionKey::new(&secret).unwrap();
         let (id, value) = issued(&key, &app);
         prop_assert_eq!(key.verify(&app, value.as_bytes()), Some(id));
@@ -170,7 +173,7 @@ proptest! {
     }
 
     #[test]
-    fn any_change_of_one_byte_is_refused(place in any::<Index>(), byte in any::<u8>()) {
+    fn a_value_with_one_changed_byte_is_rejected(place in any::<Index>(), byte in any::<u8>()) {
         let (_, value) = issued(&key(), "jupyter");
         let mut value = value.into_bytes();
         let place = place.index(value.len());
@@ -180,19 +183,22 @@ proptest! {
     }
 
     #[test]
-    fn a_value_of_one_app_is_refused_by_another(one in "[a-z]{1,5}", other in "[a-z]{1,5}") {
+    fn a_value_of_another_app_is_rejected(one in "[a-z]{1,5}", other in "[a-z]{1,5}") {
         prop_assume!(one != other);
         let (_, value) = issued(&key(), &one);
         prop_assert_eq!(key().verify(&other, value.as_bytes()), None);
     }
 
     #[test]
-    fn any_bytes_are_refused(value in prop::collection::vec(any::<u8>(), 0..100)) {
+    fn arbitrary_bytes_are_rejected(value in prop::collection::vec(any::<u8>(), 0..100)) {
         prop_assert_eq!(key().verify("jupyter", &value), None);
     }
 
     #[test]
-    fn any_header_bytes_are_read(header in prop::collection::vec(any::<u8>(), 0..100), name in "\\PC{0,4}") {
+    fn arbitrary_header_bytes_are_parsed(
+        header in prop::collection::vec(any::<u8>(), 0..100),
+        name in "\\PC{0,4}",
+    ) {
         let count = session_values(&header, &name).count();
         let unchanged = without_cookie(&header, &name) == Removed::Unchanged;
         prop_assert_eq!(unchanged, count == 0);

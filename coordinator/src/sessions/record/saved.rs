@@ -1,5 +1,4 @@
-//! A record as a store keeps it: made from a stored one, and what has happened since it was saved
-//! last.
+//! The stored form of a record: restoring it, and collecting activity that is not saved yet.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -13,7 +12,7 @@ use crate::sessions::cookie::SessionId;
 use app_proxy_store::{Counts, SessionActivity, StoredSession};
 
 impl SessionRecord {
-    /// The record of a stored session; none when what is stored is none of ours.
+    /// Creates a record from a stored session. Returns `None` if the stored values are invalid.
     #[must_use]
     pub(crate) fn restore(
         stored: &StoredSession,
@@ -44,15 +43,17 @@ impl SessionRecord {
             counter.store(value, Ordering::Relaxed);
             saved.store(value, Ordering::Relaxed);
         }
-        record.kept_ms.store(stored.active_ms, Ordering::Relaxed);
         record
-            .elsewhere
+            .kept_alive_ms
+            .store(stored.active_ms, Ordering::Relaxed);
+        record
+            .predecessor_streams
             .store(stored.draining_streams, Ordering::Relaxed);
         Some(record)
     }
 
-    /// What has happened since it was saved last, if anything has. A process that has handed over
-    /// is `draining`, and says which streams are still open in it.
+    /// Returns the activity since the last save, if any. A `draining` process also reports its open
+    /// streams, because its successor cannot count them.
     #[must_use]
     pub(crate) fn unsaved(&self, draining: bool) -> Option<SessionActivity> {
         let draining_streams = if draining {
@@ -61,13 +62,13 @@ impl SessionRecord {
             0
         };
         let active_ms = self.active_ms();
-        let more = Counts {
-            requests: more(&self.requests, &self.saved.requests),
-            bytes_in: more(&self.bytes_in, &self.saved.bytes_in),
-            bytes_out: more(&self.bytes_out, &self.saved.bytes_out),
+        let added = Counts {
+            requests: unsaved_count(&self.requests, &self.saved.requests),
+            bytes_in: unsaved_count(&self.bytes_in, &self.saved.bytes_in),
+            bytes_out: unsaved_count(&self.bytes_out, &self.saved.bytes_out),
         };
         let same = active_ms == self.saved.active_ms.load(Ordering::Relaxed)
-            && more == Counts::default()
+            && added == Counts::default()
             && draining_streams == self.saved.draining_streams.load(Ordering::Relaxed);
         if same || self.is_deleted() {
             return None;
@@ -97,14 +98,11 @@ impl SessionRecord {
             bytes_out: self.bytes_out.load(Ordering::Relaxed),
             draining_streams,
         };
-        Some(SessionActivity {
-            session,
-            added: more,
-        })
+        Some(SessionActivity { session, added })
     }
 
-    /// Notes that a store has what [`SessionRecord::unsaved`] said.
-    pub(crate) fn note_saved(&self, activity: &SessionActivity) {
+    /// Records that the store has this result of [`SessionRecord::unsaved`].
+    pub(crate) fn mark_saved(&self, activity: &SessionActivity) {
         self.saved
             .active_ms
             .store(activity.session.active_ms, Ordering::Relaxed);
@@ -122,19 +120,20 @@ impl SessionRecord {
             .fetch_add(activity.added.bytes_out, Ordering::Relaxed);
     }
 
-    /// Forgets streams of a process that has ended: one that was killed does not say so itself.
-    pub(crate) fn forget_elsewhere(&self) {
-        self.elsewhere.store(0, Ordering::Relaxed);
+    /// Clears the stream count of the old process, which may have been killed before it reported
+    /// the end of its streams.
+    pub(crate) fn clear_predecessor_streams(&self) {
+        self.predecessor_streams.store(0, Ordering::Relaxed);
     }
 
-    /// Takes over what another process has saved of the same session.
+    /// Merges the values that another process saved for the same session.
     pub(crate) fn merge(&self, stored: &StoredSession) {
         self.active_ms
             .fetch_max(stored.active_ms, Ordering::Relaxed);
         self.saved
             .active_ms
             .fetch_max(stored.active_ms, Ordering::Relaxed);
-        self.elsewhere
+        self.predecessor_streams
             .store(stored.draining_streams, Ordering::Relaxed);
         for (counter, saved, value) in [
             (&self.requests, &self.saved.requests, stored.requests),
@@ -147,7 +146,7 @@ impl SessionRecord {
     }
 }
 
-fn more(counter: &AtomicU64, saved: &AtomicU64) -> u64 {
+fn unsaved_count(counter: &AtomicU64, saved: &AtomicU64) -> u64 {
     counter
         .load(Ordering::Relaxed)
         .saturating_sub(saved.load(Ordering::Relaxed))
@@ -168,10 +167,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_saved_is_said_once_and_restores_the_record() {
+    fn activity_is_reported_once_and_restores_the_record() {
         let record = record();
         record.begin_request(&RequestId::generate());
-        record.data(3, 4);
+        record.count_bytes(3, 4);
         let first = record.unsaved(false).unwrap();
         assert_eq!(
             first.added,
@@ -181,12 +180,12 @@ mod tests {
                 bytes_out: 4
             }
         );
-        record.note_saved(&first);
+        record.mark_saved(&first);
         assert!(record.unsaved(false).is_none());
         let again = SessionRecord::restore(&first.session, record.app(), None).unwrap();
         assert_eq!(again.view(), record.view());
         assert!(again.unsaved(false).is_none());
-        again.data(0, 5);
+        again.count_bytes(0, 5);
         assert_eq!(
             again.unsaved(false).unwrap().added,
             Counts {
@@ -197,27 +196,27 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_while_it_is_saved_is_said_the_next_time() {
+    fn activity_during_a_save_is_reported_next_time() {
         let record = record();
-        record.data(1, 0);
+        record.count_bytes(1, 0);
         let first = record.unsaved(false).unwrap();
-        record.data(2, 0);
-        record.note_saved(&first);
+        record.count_bytes(2, 0);
+        record.mark_saved(&first);
         assert_eq!(record.unsaved(false).unwrap().added.bytes_in, 2);
     }
 
     #[test]
-    fn two_processes_that_count_come_to_the_same() {
+    fn counts_of_two_processes_add_up() {
         let (mine, theirs) = {
             let record = record();
             let stored = record.unsaved(false).unwrap().session;
             let restore = || SessionRecord::restore(&stored, record.app(), None).unwrap();
             (restore(), restore())
         };
-        mine.data(10, 0);
-        theirs.data(1, 0);
+        mine.count_bytes(10, 0);
+        theirs.count_bytes(1, 0);
         let activity = theirs.unsaved(true).unwrap();
-        theirs.note_saved(&activity);
+        theirs.mark_saved(&activity);
         mine.merge(&StoredSession {
             bytes_in: 1,
             draining_streams: 2,
@@ -228,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_session_of_ours_is_not_restored() {
+    fn invalid_stored_sessions_are_not_restored() {
         let stored = record().unsaved(false).unwrap().session;
         for broken in [
             StoredSession {
