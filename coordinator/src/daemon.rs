@@ -34,8 +34,8 @@ use crate::request::forward::Forwarder;
 use crate::request::proxy::{Coordinator, CoordinatorProxy};
 use crate::sessions::cookie::SessionKey;
 use crate::sessions::{SessionTable, Sessions};
-use crate::state::initial::{self, first_state, restore, work};
 use crate::state::service::{StateService, StoreLocation};
+use crate::state::startup::{self, load_state, restore, state_tasks};
 use crate::webhooks::{Outbox, SigningKey};
 use app_proxy_store::DeferredStore;
 use app_proxy_store::Store;
@@ -60,11 +60,11 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     let place = StoreLocation::of(&config.store);
     if flags.test {
         check(&config)?;
-        first_state(&config, &place, flags.upgrade)?;
+        load_state(&config, &place, flags.upgrade)?;
         flags.end_check(&config.file);
     }
     logging.set_level(&config.log_level);
-    let (snapshot, mut contents) = first_state(&config, &place, flags.upgrade)?;
+    let (snapshot, mut contents) = load_state(&config, &place, flags.upgrade)?;
     let secrets = Secrets::load(&config)?;
     let hop = HopServices::open(
         Tier::Coordinator,
@@ -112,7 +112,7 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     // As long as its own file says, at least: it may be another one by now.
     let predecessor = flags.upgrade.then(|| config.drain.longest());
     let kept = (config.apps.clone(), config.sessions.max);
-    let (mut work, editor) = work(&coordinator, &store, contents.cursor, kept, predecessor);
+    let (mut tasks, editor) = state_tasks(&coordinator, &store, contents.cursor, kept, predecessor);
     let listeners = listen(
         &mut daemon,
         &config,
@@ -124,13 +124,13 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     if !flags.upgrade {
         // Not before its addresses are found free: a process that has them may be at work with the
         // store.
-        runtime.block_on(initial::take_file(&config, &place, &mut work.editor))?;
+        runtime.block_on(startup::apply_file(&config, &place, &mut tasks.editor))?;
     }
     // The daemon may fork from here on: nothing may run that it would leave behind.
     drop(runtime);
     let keeper = daemon.server.add_service(background_service(
         "store",
-        StateService::new(place, opened, work),
+        StateService::new(place, opened, tasks),
     ));
     // A successor serves no request before it knows what its predecessor has acknowledged.
     listeners
@@ -138,7 +138,7 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
         .for_each(|listener| listener.add_dependency(&keeper));
     // What workers say reaches the predecessor as well, for some time.
     let patience = if flags.upgrade {
-        initial::PREDECESSOR
+        startup::PREDECESSOR
     } else {
         Duration::ZERO
     };

@@ -1,7 +1,9 @@
-//! The coordinator's state: read from the store and the file at the start, and kept in step with
-//! the store and with other processes from then on.
+//! The coordinator's state: loaded from the store and the configuration file at startup, then kept
+//! in step with the store and with other processes.
 
-pub(crate) mod initial;
+pub(crate) mod startup;
+
+pub(crate) mod service;
+
 pub(crate) mod journal;
 pub(crate) mod reconciliation;
-pub(crate) mod service;

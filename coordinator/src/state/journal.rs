@@ -1,5 +1,5 @@
-//! Writes the activity of sessions and apps behind: what has happened since the last time, in
-//! batches, and never for a request.
+//! Write-behind of the activity of sessions and apps: once a second, in batches, never while a
+//! request waits.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,37 +14,38 @@ use crate::clock::{Moment, now_ms};
 use crate::sessions::SessionTable;
 use app_proxy_store::{ActivityBatch, AppActivity, Store, StoreError};
 
-/// How often activity is written.
-const EVERY: Duration = Duration::from_secs(1);
-/// The same while the daemon ends.
-const EVERY_WHILE_ENDING: Duration = Duration::from_millis(100);
-/// How often what is forgotten here is taken out of the store.
-const TRIM: Duration = Duration::from_secs(60);
+/// The pause between two writes.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// The pause between two writes while the daemon drains.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
+/// The pause between two deletions of expired sessions.
+const TRIM_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Writes activity behind.
+/// Writes the activity of sessions and apps to the store.
 pub(crate) struct Journal {
     table: SessionTable,
     apps: Arc<Apps>,
     store: Arc<dyn Store>,
     drain: Drain,
-    /// As many sessions are kept, at most.
-    most: u64,
-    /// How long a process that has handed over to this one may go on, if there is one.
+    /// The maximum number of sessions in the store.
+    max_sessions: u64,
+    /// How long the predecessor may run on; none when it has ended, or there was none.
     predecessor: Option<Duration>,
-    /// Use of apps that is not written yet: of each app the last, however long the store takes
-    /// nothing.
-    left: HashMap<String, AppActivity>,
+    /// The use of apps that is not written yet, the latest of each app: bounded, however long the
+    /// store fails.
+    pending: HashMap<String, AppActivity>,
 }
 
 impl Journal {
-    /// A journal of sessions and of the use of apps, of which `most` sessions are kept at most.
+    /// Creates a journal of the sessions in `table` and of `apps`, which keeps at most
+    /// `max_sessions` sessions in `store`.
     #[must_use]
     pub(crate) fn new(
         table: &SessionTable,
         apps: &Arc<Apps>,
         store: &Arc<dyn Store>,
         drain: &Drain,
-        most: u64,
+        max_sessions: u64,
     ) -> Self {
         let (table, apps, store, drain) = (
             table.clone(),
@@ -57,28 +58,27 @@ impl Journal {
             apps,
             store,
             drain,
-            most,
+            max_sessions,
             predecessor: None,
-            left: HashMap::new(),
+            pending: HashMap::new(),
         }
     }
 
-    /// The journal of a successor, whose predecessor goes on for `longest` at most.
+    /// Makes this the journal of a successor whose predecessor runs on for at most `longest`.
     #[must_use]
-    pub(crate) fn after(self, longest: Duration) -> Self {
+    pub(crate) fn with_predecessor(self, longest: Duration) -> Self {
         Self {
             predecessor: Some(longest),
             ..self
         }
     }
 
-    /// Writes until the daemon has ended: what is in flight may still be active, and is written
-    /// last.
+    /// Writes until nothing is in flight in a daemon that drains, then records the shutdown.
     pub(crate) async fn run(mut self) {
         let mut failing = false;
         let mut trimmed = Instant::now();
         let began = Instant::now();
-        let mut due = interval(EVERY);
+        let mut due = interval(INTERVAL);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let ending = self.drain.reached(DrainStage::Draining);
         tokio::pin!(ending);
@@ -87,10 +87,10 @@ impl Journal {
                 _ = due.tick() => {}
                 () = &mut ending => break,
             }
-            note(&mut failing, self.write().await);
-            if trimmed.elapsed() >= TRIM {
+            report(&mut failing, self.write().await);
+            if trimmed.elapsed() >= TRIM_INTERVAL {
                 trimmed = Instant::now();
-                note(&mut failing, self.trim().await);
+                report(&mut failing, self.trim().await);
                 if self
                     .predecessor
                     .take_if(|longest| began.elapsed() > *longest)
@@ -102,23 +102,22 @@ impl Journal {
                 }
             }
         }
-        // The process must not end before the last of it is written; nothing else in flight waits
-        // for this.
+        // The process must not end before the last write; nothing else in flight waits for this.
         let _in_flight = self.drain.enter();
         loop {
             let last = self.drain.in_flight() <= 1;
-            note(&mut failing, self.write().await);
+            report(&mut failing, self.write().await);
             if last {
                 if let Err(e) = self.store.record_shutdown().await {
-                    warn!("that this process ends is not noted: {e}");
+                    warn!("cannot record shutdown: {e}");
                 }
                 return;
             }
-            tokio::time::sleep(EVERY_WHILE_ENDING).await;
+            tokio::time::sleep(DRAIN_INTERVAL).await;
         }
     }
 
-    /// Writes what has happened since the last time.
+    /// Writes the activity since the last write.
     async fn write(&mut self) -> Result<(), StoreError> {
         self.write_apps().await?;
         self.write_sessions().await
@@ -154,11 +153,11 @@ impl Journal {
             .apps()
             .filter_map(|app| app.usage.take_unsaved(&app.name, now))
             .collect();
-        self.left
+        self.pending
             .extend(used.into_iter().map(|used| (used.app.clone(), used)));
-        while !self.left.is_empty() {
+        while !self.pending.is_empty() {
             let apps: Vec<_> = self
-                .left
+                .pending
                 .values()
                 .take(ActivityBatch::LARGEST)
                 .cloned()
@@ -169,34 +168,34 @@ impl Journal {
             };
             self.store.save_activity(&batch).await?;
             for saved in &batch.apps {
-                self.left.remove(&saved.app);
+                self.pending.remove(&saved.app);
             }
         }
         Ok(())
     }
 
-    /// Takes out of the store what is forgotten here.
+    /// Deletes expired sessions from the store.
     async fn trim(&self) -> Result<(), StoreError> {
         let ttl = u64::try_from(self.table.ttl().as_millis()).unwrap_or(u64::MAX);
-        let gone = self
+        let deleted = self
             .store
-            .trim_sessions(now_ms().saturating_sub(ttl), self.most)
+            .trim_sessions(now_ms().saturating_sub(ttl), self.max_sessions)
             .await?;
-        if gone > 0 {
-            info!("{gone} sessions are forgotten");
+        if deleted > 0 {
+            info!("deleted {deleted} expired sessions");
         }
         Ok(())
     }
 }
 
-/// Says once that activity cannot be written, and once that it can again.
-fn note(failing: &mut bool, written: Result<(), StoreError>) {
+/// Logs the first failure and the first success after failures.
+fn report(failing: &mut bool, written: Result<(), StoreError>) {
     match written {
-        Ok(()) if std::mem::take(failing) => info!("activity of sessions is written again"),
+        Ok(()) if std::mem::take(failing) => info!("activity is stored again"),
         Ok(()) => {}
         Err(e) => {
             if !std::mem::replace(failing, true) {
-                warn!("activity of sessions is not written, and is kept until it can be: {e}");
+                warn!("cannot store activity, keeping it in memory: {e}");
             }
         }
     }
@@ -209,7 +208,7 @@ mod tests {
     use app_proxy_store::{SqliteStore, conformance::broken_store};
 
     #[tokio::test]
-    async fn of_an_app_the_last_use_waits_for_a_store_that_takes_nothing() {
+    async fn the_latest_use_of_an_app_is_kept_while_the_store_fails() {
         let apps = serde_json::from_value(
             serde_json::json!([{"name": "a", "endpoints": []}, {"name": "b", "endpoints": []}]),
         );
@@ -219,10 +218,10 @@ mod tests {
         for _ in 0..3 {
             apps.load().apps().for_each(|app| app.usage.mark());
             assert!(journal.write().await.is_err());
-            assert_eq!(journal.left.len(), 2);
+            assert_eq!(journal.pending.len(), 2);
         }
         journal.store = Arc::new(SqliteStore::in_memory().unwrap());
         journal.write().await.unwrap();
-        assert!(journal.left.is_empty());
+        assert!(journal.pending.is_empty());
     }
 }

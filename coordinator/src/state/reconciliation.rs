@@ -1,9 +1,10 @@
-//! What a change of the state does beyond itself: a deleted app's streams are closed and its
-//! sessions dropped, and what another process has done to sessions and workers is done here too.
+//! The effects of a change of the state: the streams and sessions of a deleted app end, and changes
+//! that another process made to sessions and workers are made here as well.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use app_proxy_api::apps::Labels;
 use app_proxy_hop::streams::CloseReason;
 use async_trait::async_trait;
 use log::{info, warn};
@@ -16,11 +17,11 @@ use crate::sessions::cookie::SessionId;
 use crate::sessions::{SessionRecord, Sessions};
 use app_proxy_store::{AppActivity, Delta, StoredSession};
 
-/// Carries it out.
+/// Brings sessions, streams, workers and use of apps in line with the state.
 pub(crate) struct Reconciler {
-    /// The apps.
+    /// The app table.
     pub(crate) apps: Arc<Apps>,
-    /// Sessions.
+    /// The sessions.
     pub(crate) sessions: Arc<Sessions>,
     /// The workers.
     pub(crate) pool: Arc<Pool>,
@@ -29,11 +30,7 @@ pub(crate) struct Reconciler {
 #[async_trait]
 impl TableObserver for Reconciler {
     async fn table_changed(&self, snapshot: &Snapshot, gone: &[Arc<RoutedApp>]) {
-        if let Err(e) = self.pool.want_selectors(snapshot.pools().cloned()).await {
-            // Requests of a pool without a ring of its own take the long way round the ring of all
-            // workers.
-            warn!("the pools that apps ask for have no rings: {e}");
-        }
+        self.build_rings(snapshot.pools().cloned()).await;
         if gone.is_empty() {
             return;
         }
@@ -47,23 +44,30 @@ impl TableObserver for Reconciler {
             .table()
             .delete_of_apps(&names.iter().copied().collect::<HashSet<_>>());
         info!(
-            "{sessions} sessions and {streams} open streams went with deleted apps: {}",
+            "deleted apps {}: {sessions} sessions deleted, {streams} open streams closed",
             names.join(", ")
         );
     }
 
-    async fn changed_elsewhere(&self, news: Delta) {
-        if let Some(workers) = news.workers {
+    async fn changed_elsewhere(&self, delta: Delta) {
+        if let Some(workers) = delta.workers {
             self.pool.follow(workers).await;
         }
-        self.take_in(&news.deleted_sessions, &news.sessions, &news.activity);
+        self.merge(&delta.deleted_sessions, &delta.sessions, &delta.activity);
     }
 }
 
 impl Reconciler {
-    /// Takes in what a store has of sessions and of the use of apps: all of it at the start, and
-    /// then what another process has written.
-    pub(crate) fn take_in(
+    /// Builds the rings of the pools that apps select by labels.
+    pub(crate) async fn build_rings(&self, pools: impl IntoIterator<Item = Labels>) {
+        if let Err(e) = self.pool.want_selectors(pools).await {
+            warn!("cannot build the rings of pools, requests search the ring of all workers: {e}");
+        }
+    }
+
+    /// Merges stored sessions and use of apps: all of the store at startup, then the changes that
+    /// other processes made.
+    pub(crate) fn merge(
         &self,
         deleted: &[(String, u64)],
         stored: &[StoredSession],
@@ -78,7 +82,7 @@ impl Reconciler {
         }
         for session in stored {
             if let Some(app) = snapshot.get(&session.app) {
-                self.take_in_session(session, &app.name);
+                self.merge_session(session, &app.name);
             }
         }
         let now = Moment::now();
@@ -89,7 +93,7 @@ impl Reconciler {
         }
     }
 
-    fn take_in_session(&self, session: &StoredSession, app: &Arc<str>) {
+    fn merge_session(&self, session: &StoredSession, app: &Arc<str>) {
         let table = self.sessions.table();
         if let Some(record) = SessionId::parse(session.id.as_bytes())
             .ok()

@@ -1,6 +1,5 @@
-//! Keeps the state: opens the store once the daemon has forked, carries changes out, follows what
-//! other processes write, and writes activity behind. The apps of the file are taken over here,
-//! once this process is the one that serves.
+//! The service that keeps the state: it opens the store after the daemon has forked, applies the
+//! apps of the file, carries out changes, follows other processes, and writes activity.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,31 +65,31 @@ impl StoreLocation {
 
 /// The service that keeps the state.
 pub(crate) struct StateService {
-    place: Arc<StoreLocation>,
+    location: Arc<StoreLocation>,
     opened: StoreReady,
-    work: Mutex<Option<Work>>,
+    tasks: Mutex<Option<StateTasks>>,
 }
 
-/// What is to be done once the store is open.
-pub(crate) struct Work {
-    /// Carries changes of the app table out.
+/// The tasks that run once the store is open.
+pub(crate) struct StateTasks {
+    /// Carries out changes of the app table.
     pub(crate) editor: EditorTask,
-    /// The changes.
+    /// The changes to carry out.
     pub(crate) queue: Queue,
     /// The apps of the file.
-    pub(crate) file: Vec<App>,
-    /// Writes activity behind.
+    pub(crate) file_apps: Vec<App>,
+    /// Writes activity.
     pub(crate) journal: Journal,
 }
 
 impl StateService {
-    /// A keeper that opens the store at `place`, for all that wait for `opened`.
+    /// Creates a service that opens the store at `location`, sets `opened`, and runs `tasks`.
     #[must_use]
-    pub(crate) fn new(place: StoreLocation, opened: StoreReady, work: Work) -> Self {
+    pub(crate) fn new(location: StoreLocation, opened: StoreReady, tasks: StateTasks) -> Self {
         Self {
-            place: Arc::new(place),
+            location: Arc::new(location),
             opened,
-            work: Mutex::new(Some(work)),
+            tasks: Mutex::new(Some(tasks)),
         }
     }
 }
@@ -105,36 +104,36 @@ impl BackgroundService for StateService {
         .await;
     }
 
-    /// Works through a drain as well: what is in flight still changes things.
+    /// Runs through a drain as well: requests in flight still change the state.
     async fn start_with_ready_notifier(
         &self,
         _shutdown: ShutdownWatch,
         ready: ServiceReadyNotifier,
     ) {
-        let Some(Work {
+        let Some(StateTasks {
             mut editor,
             queue,
-            file,
+            file_apps,
             journal,
         }) = self
-            .work
+            .tasks
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()
         else {
             return;
         };
-        let place = Arc::clone(&self.place);
-        let opened = tokio::task::spawn_blocking(move || place.open()).await;
+        let location = Arc::clone(&self.location);
+        let opened = tokio::task::spawn_blocking(move || location.open()).await;
         match opened.unwrap_or_else(|e| Err(StoreError::Unusable(e.to_string()))) {
             Ok(store) => self.opened.set(store),
             Err(e) => {
-                // It could be opened a moment ago, before the daemon went into the background.
-                error!("store: {e}");
+                // Unexpected: it could be opened before the daemon forked.
+                error!("cannot open the store, exiting: {e}");
                 std::process::exit(1);
             }
         }
-        editor.begin(file).await;
+        editor.begin(file_apps).await;
         ready.notify_ready();
         tokio::join!(editor.run(queue), journal.run());
     }
