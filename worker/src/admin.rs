@@ -1,4 +1,4 @@
-//! The admin listener: probes, and what the worker knows of a request.
+//! The admin listener: probes, and the recorded events of a request.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use axum::{Json, Router};
 
 use crate::request::proxy::Worker;
 
-/// The router of the admin listener; its token is the one between the tiers.
-pub fn router(worker: &Arc<Worker>) -> Router {
+/// Returns the router of the admin listener. Its token is that between the tiers.
+pub(crate) fn router(worker: &Arc<Worker>) -> Router {
     let apps = Arc::clone(&worker.apps);
     let ready = Arc::new(move || {
         if apps.load().is_loaded() {
@@ -41,8 +41,8 @@ async fn request(
     Ok(Json(events(&hop, id).await))
 }
 
-/// What the worker knows of a request.
-pub async fn events(hop: &HopServices, id: RequestId) -> RequestEvents {
+/// Returns the recorded events of a request.
+pub(crate) async fn events(hop: &HopServices, id: RequestId) -> RequestEvents {
     RequestEvents {
         request_id: id.to_string(),
         events: hop.log.recent(id).await,

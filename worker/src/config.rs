@@ -16,7 +16,7 @@ use http::Uri;
 use pingora_core::server::configuration::ServerConf;
 use serde::Deserialize;
 
-/// The section as it is written.
+/// The section as written in the file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawWorker {
@@ -76,14 +76,14 @@ fn default_token_file() -> PathBuf {
     PathBuf::from("run/worker.token")
 }
 
-/// Where something listens.
+/// The address of a listener.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ListenerSection {
     address: Address,
 }
 
-/// `request_id` of a worker: the names alone, since it believes its coordinators and nobody else.
+/// `request_id` of a worker: header names only, because it trusts its coordinators only.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct HeadersSection {
@@ -91,16 +91,16 @@ struct HeadersSection {
     aliases: Option<Vec<String>>,
 }
 
-/// `sync`: how the app table is followed.
+/// `sync`: how the worker follows the app tables.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct SyncSection {
+pub(crate) struct SyncSection {
     /// How long a poll for changes stays open.
-    pub wait: Period,
-    /// Pause after a failed one.
-    pub retry: Period,
+    pub(crate) wait: Period,
+    /// The pause after a failed poll.
+    pub(crate) retry: Period,
     /// How long a request waits for a newer table that its coordinator already has.
-    pub catch_up_timeout: Period,
+    pub(crate) catch_up_timeout: Period,
 }
 
 impl Default for SyncSection {
@@ -116,60 +116,60 @@ impl Default for SyncSection {
 /// The validated configuration.
 #[derive(Debug)]
 pub struct Config {
-    /// The file, for faults that are found later.
-    pub file: ConfigFile,
-    /// Pingora's part.
-    pub server: ServerConf,
-    /// The worker's name.
-    pub id: String,
-    /// Where coordinators connect.
-    pub listener: Address,
-    /// How coordinators reach it; none: where it listens.
-    pub advertise: Option<Address>,
-    /// Whether it joins the pools of its coordinators by itself.
-    pub register: bool,
-    /// Its share of new sessions.
-    pub weight: u16,
-    /// What apps may ask for by `pool`.
-    pub labels: Labels,
+    /// The file, for errors that are found later.
+    pub(crate) file: ConfigFile,
+    /// Pingora's section.
+    pub(crate) server: ServerConf,
+    /// The identifier of the worker.
+    pub(crate) id: String,
+    /// The listener for coordinators.
+    pub(crate) listener: Address,
+    /// The address at which coordinators reach the worker; `None` for that of the listener.
+    pub(crate) advertise: Option<Address>,
+    /// Whether the worker registers with its coordinators.
+    pub(crate) register: bool,
+    /// The share of new sessions, relative to other workers.
+    pub(crate) weight: u16,
+    /// The labels by which apps select workers (`pool`).
+    pub(crate) labels: Labels,
     /// The admin listener.
-    pub admin: Address,
-    /// Admin listeners of the coordinators.
-    pub coordinators: Vec<Uri>,
-    /// Holds the token between the tiers.
-    pub token_file: PathBuf,
-    /// Under which names the identifier travels.
-    pub request_id: RequestIdSection,
-    /// How the app table is followed.
-    pub sync: SyncSection,
-    /// How long the tier waits.
-    pub timeouts: TimeoutsSection,
-    /// What it refuses.
-    pub limits: LimitsSection,
-    /// How it ends.
-    pub drain: DrainSection,
-    /// Where requests are logged.
-    pub access_log: AccessLogSection,
-    /// What diagnostics are logged.
-    pub log_level: LogFilter,
-    /// What it does with WebSockets.
-    pub websocket: WebSocketSection,
+    pub(crate) admin: Address,
+    /// The admin listeners of the coordinators.
+    pub(crate) coordinators: Vec<Uri>,
+    /// The file with the token between the tiers.
+    pub(crate) token_file: PathBuf,
+    /// The headers that carry the request identifier.
+    pub(crate) request_id: RequestIdSection,
+    /// How the worker follows the app tables.
+    pub(crate) sync: SyncSection,
+    /// Timeouts.
+    pub(crate) timeouts: TimeoutsSection,
+    /// Limits on requests.
+    pub(crate) limits: LimitsSection,
+    /// The time limits of a shutdown.
+    pub(crate) drain: DrainSection,
+    /// The access log.
+    pub(crate) access_log: AccessLogSection,
+    /// The level of the diagnostic log.
+    pub(crate) log_level: LogFilter,
+    /// Settings of WebSockets.
+    pub(crate) websocket: WebSocketSection,
 }
 
 impl Config {
     /// Reads and validates a file.
     ///
     /// # Errors
-    /// With one line that names the file, the line and the key.
+    /// One line that names the file, the line and the key.
     pub fn load(path: &ConfigPath) -> Result<Self, ConfigError> {
         Self::from_file(ConfigFile::read(path)?)
     }
 
-    /// Validates a file that has been read.
+    /// Validates a file.
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub fn from_file(mut source: ConfigFile) -> Result<Self, ConfigError> {
+    pub(crate) fn from_file(mut source: ConfigFile) -> Result<Self, ConfigError> {
         let (server, document) = source.parse::<Document>("worker", &RENAMED_KEYS)?;
         let file = &source;
         let raw = document.worker;
@@ -177,7 +177,7 @@ impl Config {
         if raw.coordinators.is_empty() {
             return Err(file.fault_at(
                 "coordinators",
-                "`coordinators` is empty: whose app table would be followed?",
+                "`coordinators` is empty: the worker has no app table to follow",
             ));
         }
         let coordinators = raw.coordinators.iter().map(|text| {
@@ -216,7 +216,7 @@ impl Config {
     }
 }
 
-/// Checks what coordinators are told.
+/// Checks the values that the worker registers with.
 fn check_profile(file: &ConfigFile, raw: &RawWorker) -> Result<(), ConfigError> {
     if !(1..=WorkerRegistration::HEAVIEST).contains(&raw.weight) {
         return Err(file.fault_at(
@@ -237,8 +237,9 @@ fn check_profile(file: &ConfigFile, raw: &RawWorker) -> Result<(), ConfigError> 
         (raw.register, &raw.advertise, &raw.listener.address)
         && anywhere.contains(host)
     {
-        let text =
-            format!("advertise: missing, and nobody can connect to the listener's address {host}");
+        let text = format!(
+            "advertise: missing, and coordinators cannot connect to the listener's address {host}"
+        );
         return Err(file.fault_at("listener", &text));
     }
     Ok(())
@@ -275,7 +276,8 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    const SMALLEST: &str = "version: 1\nworker:\n  id: w\n  listener: {address: '127.0.0.1:0'}\n  admin: {address: '127.0.0.1:0'}\n";
+    const SMALLEST: &str = "version: 1\nworker:\n  id: w\n  listener: {address: '127.0.0.1:0'}\n  \
+        admin: {address: '127.0.0.1:0'}\n";
 
     fn load(more: &str) -> Result<Config, String> {
         let text = format!("{SMALLEST}{more}");
@@ -283,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sample_is_valid_and_says_the_defaults() {
+    fn the_sample_is_valid_and_has_the_default_values() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/worker.yaml");
         let sample = Config::load(&path.into()).unwrap();
         let default = load("  coordinators: ['http://127.0.0.1:8081']\n").unwrap();

@@ -1,4 +1,4 @@
-//! Puts the worker together: from a configuration to services that run.
+//! Builds the worker: from a configuration to running services.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -23,10 +23,10 @@ use crate::reload::WorkerReload;
 use crate::request::proxy::{Worker, WorkerProxy};
 use crate::sync::Followers;
 
-/// Runs the worker that the flags ask for; returns only when it does not start.
+/// Runs a worker as the flags say; returns only if startup fails.
 ///
 /// # Errors
-/// One line that says why it does not start.
+/// The cause, on one line.
 pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     let config = Config::load(&flags.conf)?;
     if flags.test {
@@ -99,7 +99,7 @@ fn listen_for_coordinators(
     if config.register {
         let advertised = match &config.advertise {
             Some(advertised) => advertised.clone(),
-            // The listener's own, with the port that it has.
+            // The address of the listener, with its actual port.
             None => address
                 .display()
                 .parse()

@@ -1,5 +1,4 @@
-//! Which endpoint of an app a request goes to (phase `upstream_peer`): by its session, or where
-//! there is least to do.
+//! Selection of an endpoint for a request (phase `upstream_peer`): by session, or by load.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -8,27 +7,27 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use pingora_core::prelude::HttpPeer;
 use rand::RngExt;
 
-/// One network address where an app listens.
+/// A network address on which an app listens.
 #[derive(Debug)]
-pub struct Endpoint {
-    /// The address as the app table writes it.
-    pub address: Arc<str>,
-    /// Its share.
-    pub weight: u16,
-    /// How it is connected to; made once and cloned for each request.
-    pub peer: HttpPeer,
-    /// Requests and tunnels at it; outlives changes of the table.
+pub(crate) struct Endpoint {
+    /// The address as written in the app table.
+    pub(crate) address: Arc<str>,
+    /// The share of requests and sessions, relative to other endpoints.
+    pub(crate) weight: u16,
+    /// The peer to connect to; created once and cloned for each request.
+    pub(crate) peer: HttpPeer,
+    /// The number of requests and tunnels; kept across changes of the table.
     load: Arc<AtomicUsize>,
 }
 
-/// An endpoint with a request at it; dropping it says that the request has ended.
+/// An endpoint that counts a request; dropping the guard ends the request.
 #[derive(Debug)]
-pub struct LoadGuard(Arc<Endpoint>);
+pub(crate) struct LoadGuard(Arc<Endpoint>);
 
 impl LoadGuard {
-    /// The endpoint.
+    /// Returns the endpoint.
     #[must_use]
-    pub fn endpoint(&self) -> &Arc<Endpoint> {
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
         &self.0
     }
 }
@@ -40,9 +39,9 @@ impl Drop for LoadGuard {
 }
 
 impl Endpoint {
-    /// An endpoint whose load is counted in `load`.
+    /// Creates an endpoint that counts its load in `load`.
     #[must_use]
-    pub fn new(address: &str, weight: u16, peer: HttpPeer, load: Arc<AtomicUsize>) -> Self {
+    pub(crate) fn new(address: &str, weight: u16, peer: HttpPeer, load: Arc<AtomicUsize>) -> Self {
         Self {
             address: address.into(),
             weight,
@@ -51,30 +50,30 @@ impl Endpoint {
         }
     }
 
-    /// Where its load is counted.
+    /// Returns the counter of the load.
     #[must_use]
-    pub fn load(&self) -> &Arc<AtomicUsize> {
+    pub(crate) fn load(&self) -> &Arc<AtomicUsize> {
         &self.load
     }
 
-    /// Counts a request in.
+    /// Counts a request until the guard is dropped.
     #[must_use]
-    pub fn enter(self: &Arc<Self>) -> LoadGuard {
+    pub(crate) fn enter(self: &Arc<Self>) -> LoadGuard {
         self.load.fetch_add(1, Ordering::Relaxed);
         LoadGuard(Arc::clone(self))
     }
 
-    /// Whether this endpoint has less to do than another for its weight.
-    fn is_freer_than(&self, other: &Self) -> bool {
+    /// Returns whether this endpoint has less load for its weight than another.
+    fn is_less_loaded_than(&self, other: &Self) -> bool {
         let load = |endpoint: &Self| endpoint.load.load(Ordering::Relaxed) as u64 + 1;
         load(self) * u64::from(other.weight) < load(other) * u64::from(self.weight)
     }
 }
 
-/// The endpoint for a request: of a session the same each time, otherwise the freer one of two at
-/// random; `failed` ones are left out.
+/// Selects the endpoint of a request: the same one for each request of a session, otherwise the less
+/// loaded of two random ones. Skips `failed` endpoints.
 #[must_use]
-pub fn select(
+pub(crate) fn select(
     endpoints: &[Arc<Endpoint>],
     session: Option<&[u8]>,
     failed: &[Arc<Endpoint>],
@@ -88,24 +87,24 @@ pub fn select(
         Some(session) => usable()
             .max_by(|a, b| score(session, a).total_cmp(&score(session, b)))
             .cloned(),
-        None => freer_of_two(usable),
+        None => less_loaded_of_two(usable),
     }
 }
 
-/// Weighted rendezvous hashing: each endpoint draws a number by the session, and the largest has
-/// it. A change of the endpoints moves only the sessions that it must, and workers agree without
-/// talking.
+/// Returns the score of an endpoint for a session (weighted rendezvous hashing: the endpoint with the
+/// highest score gets the session). A change of endpoints moves as few sessions as possible, and all
+/// workers select the same endpoint.
 fn score(session: &[u8], endpoint: &Endpoint) -> f64 {
     let mut hasher = DefaultHasher::new();
     session.hash(&mut hasher);
     endpoint.address.hash(&mut hasher);
-    // The upper 53 bits make a number between 0 and 1; 0 itself has no logarithm.
+    // The upper 53 bits give a number between 0 and 1, both excluded: 0 has no logarithm.
     #[allow(clippy::cast_precision_loss)]
     let unit = ((hasher.finish() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
     f64::from(endpoint.weight) / -unit.ln()
 }
 
-fn freer_of_two<'e, I: Iterator<Item = &'e Arc<Endpoint>>>(
+fn less_loaded_of_two<'e, I: Iterator<Item = &'e Arc<Endpoint>>>(
     usable: impl Fn() -> I,
 ) -> Option<Arc<Endpoint>> {
     let count = usable().count();
@@ -114,10 +113,10 @@ fn freer_of_two<'e, I: Iterator<Item = &'e Arc<Endpoint>>>(
     }
     let mut rng = rand::rng();
     let first = rng.random_range(0..count);
-    // One of the others: drawn among one fewer, and moved past the first.
+    // A random distance from the first, so that the second is another endpoint.
     let second = (first + rng.random_range(1..count)) % count;
     let (a, b) = (usable().nth(first)?, usable().nth(second)?);
-    Some(Arc::clone(if b.is_freer_than(a) { b } else { a }))
+    Some(Arc::clone(if b.is_less_loaded_than(a) { b } else { a }))
 }
 
 #[cfg(test)]
@@ -177,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_session_the_freer_one_is_taken() {
+    fn without_a_session_the_less_loaded_endpoint_is_selected() {
         let all = endpoints(&[1, 1]);
         let busy: Vec<_> = (0..5).map(|_| all[0].enter()).collect();
         for _ in 0..20 {
@@ -189,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn failed_endpoints_are_left_out() {
+    fn failed_endpoints_are_skipped() {
         let all = endpoints(&[1, 1]);
         for session in [Some(&b"s"[..]), None] {
             assert_eq!(

@@ -1,18 +1,17 @@
-//! The worker: proxies to the applications next to it, for coordinators alone.
+//! The worker: a proxy to the applications beside it, for coordinators only.
 //!
-//! The modules are listed in the order in which a request meets them; `request` has Pingora's
-//! phases.
+//! Modules are in the order in which a request meets them; `request` has Pingora's phases.
 
 pub mod config;
 pub mod daemon;
-pub mod reload;
+mod reload;
 
-pub mod request;
+mod request;
 
-pub mod apps;
-pub mod endpoints;
+mod apps;
+mod endpoints;
 
-pub mod registration;
-pub mod sync;
+mod registration;
+mod sync;
 
-pub mod admin;
+mod admin;

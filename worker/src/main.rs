@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use app_proxy_runtime::daemon::{Flags, Logging};
 use app_proxy_worker::daemon;
 
-/// Half the instructions of the system's allocator for what a request allocates, and memory goes
-/// back when streams end.
+/// Needs half the instructions of the system's allocator for the allocations of a request, and
+/// returns memory when streams end.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     match daemon::run(&flags, &logging) {
         Ok(never) => match never {},
         Err(e) => {
-            // One clear line, whatever the log level is.
+            // Printed at every log level.
             eprintln!("app-proxy-worker: {e:#}");
             ExitCode::FAILURE
         }

@@ -1,5 +1,5 @@
-//! Joins the pools of the coordinators: registers with each of them, renews that, and leaves them
-//! all at the end.
+//! Registration with the coordinators: registers with each of them, renews the registrations, and
+//! deregisters at shutdown.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,66 +21,66 @@ use tokio::time::{sleep, timeout};
 
 use crate::sync::{Follower, Followers};
 
-/// How long a coordinator may take to be told that this worker leaves.
-const LEAVING: Duration = Duration::from_secs(2);
-/// How often the listener is looked for at the start.
-const LISTEN_EVERY: Duration = Duration::from_millis(5);
-/// Part of its lease after which a registration is renewed.
-const RENEWED_WITHIN_LEASE: u32 = 3;
+/// The timeout of a deregistration.
+const DEREGISTRATION_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often the registrar checks for the listener at startup.
+const LISTENER_INTERVAL: Duration = Duration::from_millis(5);
+/// The number of renewals within a lease.
+const RENEWALS_PER_LEASE: u32 = 3;
+/// The shortest pause between two renewals.
+const MIN_PAUSE: Duration = Duration::from_millis(10);
 
-/// Shortest pause between two renewals, whatever the lease is.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
-
-/// What a worker says of itself, the same each time.
+/// The constant part of a registration.
 #[derive(Clone, Debug)]
-pub struct Profile {
-    /// Its identifier.
-    pub id: String,
-    /// How coordinators reach it.
-    pub address: Address,
-    /// Its share of new sessions.
-    pub weight: u16,
-    /// What apps may ask for.
-    pub labels: Labels,
+pub(crate) struct Profile {
+    /// The identifier of the worker.
+    pub(crate) id: String,
+    /// The address at which coordinators reach the worker.
+    pub(crate) address: Address,
+    /// The share of new sessions, relative to other workers.
+    pub(crate) weight: u16,
+    /// The labels by which apps select workers.
+    pub(crate) labels: Labels,
 }
 
-/// Registers the worker; a service of its own.
-pub struct Registrar {
+/// The service that registers the worker.
+pub(crate) struct Registrar {
     shared: Arc<Shared>,
-    /// The worker's listener, as Pingora's table of descriptors calls it.
+    /// The name of the listener in Pingora's table of file descriptors.
     listener: String,
 }
 
 struct Shared {
     profile: Profile,
-    /// Tells this process from its predecessors and successors: it grows with time.
+    /// Identifies this process among those of the worker; increases with time.
     instance: InstanceId,
     followers: Arc<Followers>,
     hop: Arc<HopServices>,
     retry: Duration,
-    /// Which coordinators drain this worker, by their number: the others have to know.
+    /// Whether each coordinator drains this worker, which is reported to the others.
     drained_by: watch::Sender<Vec<bool>>,
-    /// How many of what is in flight are registrations, which count so that leaving is not cut
-    /// short.
-    own: AtomicU64,
+    /// The number of memberships, which count as in flight so that shutdown waits for the
+    /// deregistration.
+    memberships: AtomicU64,
 }
 
-/// A registration that is left at the end: counted as in flight.
-struct Joined<'s> {
+/// A registration that ends with a deregistration; counts as in flight.
+struct Membership<'s> {
     shared: &'s Shared,
     _in_flight: InFlight,
 }
 
-impl Drop for Joined<'_> {
+impl Drop for Membership<'_> {
     fn drop(&mut self) {
-        self.shared.own.fetch_sub(1, Ordering::Relaxed);
+        self.shared.memberships.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Registrar {
-    /// Registers `profile` with all coordinators that are followed, once `listener` is listened on.
+    /// Creates a service that registers `profile` with all followed coordinators once `listener` is
+    /// open.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         profile: Profile,
         listener: &str,
         followers: &Arc<Followers>,
@@ -95,7 +95,7 @@ impl Registrar {
             hop: Arc::clone(hop),
             retry,
             drained_by,
-            own: AtomicU64::new(0),
+            memberships: AtomicU64::new(0),
         };
         Self {
             shared: Arc::new(shared),
@@ -115,7 +115,7 @@ impl Service for Registrar {
         while let Some(fds) = &fds
             && fds.lock().get(&self.listener).is_none()
         {
-            sleep(LISTEN_EVERY).await;
+            sleep(LISTENER_INTERVAL).await;
         }
         let shared = &self.shared;
         join_all(
@@ -124,7 +124,7 @@ impl Service for Registrar {
                 .each()
                 .iter()
                 .enumerate()
-                .map(|(number, one)| shared.keep(number, one)),
+                .map(|(number, follower)| shared.maintain(number, follower)),
         )
         .await;
     }
@@ -143,92 +143,94 @@ impl Service for Registrar {
 }
 
 impl Shared {
-    /// Keeps the worker in the pool of one coordinator until the daemon ends.
-    async fn keep(&self, number: usize, follower: &Follower) {
-        let mut found = follower.found();
+    /// Keeps the worker registered with one coordinator until shutdown.
+    async fn maintain(&self, number: usize, follower: &Follower) {
+        let mut contacts = follower.contacts();
         tokio::select! {
             biased;
             () = self.drain().reached(DrainStage::HandingOver) => return,
-            // Without its table, requests of this coordinator could not be served. The followers
-            // live as long as the daemon.
-            _ = found.wait_for(|times| *times > 0) => {}
+            // The worker cannot serve a coordinator without its table. The followers live as long as
+            // the process.
+            _ = contacts.wait_for(|count| *count > 0) => {}
         }
-        let joined = self.join();
+        let membership = self.join();
         tokio::select! {
             biased;
             () = self.drain().reached(DrainStage::HandingOver) => {}
-            () = self.renew_forever(number, follower, &mut found) => {}
+            () = self.renew_forever(number, follower, &mut contacts) => {}
         }
         if self.drain().phase() > DrainStage::HandingOver {
-            self.leave(follower).await;
+            self.deregister(follower).await;
             return;
         }
-        // The successor registers under the same identifier: until it does, the lease must not
-        // lapse, and there is nothing to leave.
-        drop(joined);
+        // The successor registers with the same identifier. Until then the lease is renewed, and
+        // this process does not deregister.
+        drop(membership);
         tokio::select! {
             biased;
             () = self.drain().reached(DrainStage::Draining) => {}
-            () = self.renew_forever(number, follower, &mut found) => {}
+            () = self.renew_forever(number, follower, &mut contacts) => {}
         }
     }
 
-    /// Renews the registration; ends when a successor has taken it over.
+    /// Renews the registration; returns when a successor has registered.
     async fn renew_forever(
         &self,
         number: usize,
         follower: &Follower,
-        found: &mut watch::Receiver<u64>,
+        contacts: &mut watch::Receiver<u64>,
     ) {
         let mut drained_by = self.drained_by.subscribe();
         let mut failing = false;
         loop {
-            let said = self.registration(number, follower, &mut drained_by);
+            let registration = self.registration(number, follower, &mut drained_by);
             let pause = match follower
                 .coordinator()
-                .register(&self.profile.id, &said)
+                .register(&self.profile.id, &registration)
                 .await
             {
-                Ok(registered) => {
-                    self.note_success(follower, &mut failing);
-                    self.note_drain(number, registered.drain);
-                    (registered.lease.0 / RENEWED_WITHIN_LEASE).max(SHORTEST_PAUSE)
+                Ok(reply) => {
+                    Self::log_recovery(follower, &mut failing);
+                    self.record_drain(number, reply.drain);
+                    (reply.lease.0 / RENEWALS_PER_LEASE).max(MIN_PAUSE)
                 }
                 Err(e) if is_superseded(&e) && self.drain().closes_connections() => return,
                 Err(e) => {
-                    self.note_failure(follower, &e, &mut failing);
+                    Self::log_failure(follower, &e, &mut failing);
                     self.retry
                 }
             };
             tokio::select! {
                 () = sleep(pause) => {}
-                _ = found.changed() => {}
+                _ = contacts.changed() => {}
                 _ = drained_by.changed() => {}
             }
         }
     }
 
-    async fn leave(&self, follower: &Follower) {
+    async fn deregister(&self, follower: &Follower) {
         let base = follower.coordinator().base();
         match timeout(
-            LEAVING,
+            DEREGISTRATION_TIMEOUT,
             follower
                 .coordinator()
                 .leave(&self.profile.id, &self.instance),
         )
         .await
         {
-            Ok(Ok(())) => info!("has left coordinator {base}"),
+            Ok(Ok(())) => info!("coordinator {base}: worker deregistered"),
             Ok(Err(e)) => {
-                warn!("coordinator {base} {e}: it will miss this worker, and take it out by itself")
+                warn!(
+                    "cannot deregister: coordinator {base} {e}; it removes the worker after the lease"
+                )
             }
             Err(_) => warn!(
-                "coordinator {base} does not answer: it will miss this worker, and take it out by itself"
+                "cannot deregister: coordinator {base} does not answer; it removes the worker after the lease"
             ),
         }
     }
 
-    /// What is said at this moment to one coordinator.
+    /// Returns the current registration for one coordinator.
     fn registration(
         &self,
         number: usize,
@@ -240,7 +242,7 @@ impl Shared {
             revision: at.revision,
         });
         let others = |(other, drains): (usize, &bool)| *drains && other != number;
-        // What this coordinator says of the drain is not said back to it.
+        // A drain by this coordinator is not reported back to it.
         let draining = drained_by
             .borrow_and_update()
             .iter()
@@ -268,15 +270,15 @@ impl Shared {
     fn load(&self) -> Load {
         let in_flight = u64::try_from(self.drain().in_flight()).unwrap_or(u64::MAX);
         Load {
-            in_flight: in_flight.saturating_sub(self.own.load(Ordering::Relaxed)),
+            in_flight: in_flight.saturating_sub(self.memberships.load(Ordering::Relaxed)),
             open_streams: u64::try_from(self.hop.metrics.open_streams.get()).unwrap_or(0),
         }
     }
 
-    /// From now on the daemon does not end before it has left.
-    fn join(&self) -> Joined<'_> {
-        self.own.fetch_add(1, Ordering::Relaxed);
-        Joined {
+    /// Begins a membership: shutdown waits until it is dropped.
+    fn join(&self) -> Membership<'_> {
+        self.memberships.fetch_add(1, Ordering::Relaxed);
+        Membership {
             shared: self,
             _in_flight: self.drain().enter(),
         }
@@ -286,28 +288,24 @@ impl Shared {
         &self.hop.drain
     }
 
-    fn note_success(&self, follower: &Follower, failing: &mut bool) {
+    fn log_recovery(follower: &Follower, failing: &mut bool) {
         if std::mem::take(failing) {
-            info!(
-                "is registered with coordinator {} again",
-                follower.coordinator().base()
-            );
+            let base = follower.coordinator().base();
+            info!("coordinator {base}: worker is registered again");
         }
     }
 
-    fn note_failure(&self, follower: &Follower, error: &ClientError, failing: &mut bool) {
+    fn log_failure(follower: &Follower, error: &ClientError, failing: &mut bool) {
         if !std::mem::replace(failing, true) {
-            warn!(
-                "cannot register with coordinator {}: it {error}",
-                follower.coordinator().base()
-            );
+            let base = follower.coordinator().base();
+            warn!("cannot register: coordinator {base} {error}");
         }
     }
 
-    fn note_drain(&self, number: usize, drains: bool) {
+    fn record_drain(&self, number: usize, drains: bool) {
         self.drained_by
             .send_if_modified(|all| match all.get_mut(number) {
-                Some(known) => std::mem::replace(known, drains) != drains,
+                Some(before) => std::mem::replace(before, drains) != drains,
                 None => false,
             });
     }

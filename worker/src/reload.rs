@@ -1,5 +1,5 @@
-//! SIGHUP: the worker's file is read again. Timeouts and the log level change at once; the rest
-//! waits for a restart.
+//! Reload of the configuration file on SIGHUP: timeouts and the log level change at once, all other
+//! keys at a restart.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,12 +12,12 @@ use log::error;
 use crate::apps::Apps;
 use crate::config::Config;
 
-/// Reloads a worker.
-pub struct WorkerReload(Arc<State>);
+/// Reloads the configuration of a worker.
+pub(crate) struct WorkerReload(Arc<State>);
 
 struct State {
     file: ConfigPath,
-    /// The file as the worker was started with it, with what reloads have applied since.
+    /// The configuration at startup, with the keys that reloads have applied since.
     running: Mutex<Config>,
     hop: Arc<HopServices>,
     apps: Arc<Apps>,
@@ -25,9 +25,9 @@ struct State {
 }
 
 impl WorkerReload {
-    /// Reloads `file`, of which `running` was read at the start.
+    /// Reloads `file`; `running` is its configuration at startup.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         file: ConfigPath,
         running: Config,
         hop: Arc<HopServices>,
@@ -48,9 +48,9 @@ impl WorkerReload {
 impl Reload for WorkerReload {
     async fn reload(&self) {
         let state = Arc::clone(&self.0);
-        // Reading blocks, and so does waiting for a change of the table that is under way.
-        let done = tokio::task::spawn_blocking(move || state.reload()).await;
-        match done {
+        // Reading the file blocks, and so does waiting for a change of the tables.
+        let reloaded = tokio::task::spawn_blocking(move || state.reload()).await;
+        match reloaded {
             Ok(Ok(())) => {}
             Ok(Err(e)) => reject_reload(&e),
             Err(e) => error!("cannot reload: {e}"),
@@ -79,7 +79,7 @@ impl State {
     }
 }
 
-/// Compares what only a restart applies.
+/// Compares the keys that only a restart applies.
 fn compare(running: &Config, read: &Config) -> ConfigDiff {
     let mut changes = ConfigDiff::default();
     changes.needs_restart("id", &running.id, &read.id);

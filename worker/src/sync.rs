@@ -1,5 +1,5 @@
-//! Follows the app table of every coordinator by long poll, and lets a request wait for a table
-//! that its coordinator already has.
+//! Follows the app table of each coordinator by long poll. A request can wait for a revision that
+//! its coordinator has and the worker does not.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,76 +14,81 @@ use log::{info, warn};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinError;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::apps::names::{Lookups, Names, PATIENCE};
-use crate::apps::{Apps, Followed, RequiredRevision};
+use crate::apps::{
+    Apps, LOOKUP_PATIENCE, Position, RequiredRevision, Resolved, Resolver, names_of,
+};
 use crate::config::SyncSection;
 
-/// Shortest pause after a failed poll, when a request waits for the next one.
-const HURRIED_RETRY: Duration = Duration::from_millis(20);
+/// The pause after a failed poll while a request waits for the next one.
+const URGENT_RETRY: Duration = Duration::from_millis(20);
 
-/// Follows all coordinators; runs as a service of its own.
-pub struct Followers {
+/// The service that follows all coordinators.
+pub(crate) struct Followers {
     apps: Arc<Apps>,
     timing: SyncSection,
     each: Vec<Arc<Follower>>,
-    /// Of names that are new, and of those that are looked up again: the ones must not wait for the
-    /// others.
-    new_names: Lookups,
-    again: Lookups,
-    /// Counts the polls that ended.
+    /// Resolves the host names of changed apps.
+    resolver: Resolver,
+    /// Resolves all host names again. Separate, so that changes do not wait for refreshes.
+    refresher: Resolver,
+    /// The number of polls that have ended.
     synced: watch::Sender<u64>,
 }
 
-/// Follows one coordinator.
-pub struct Follower {
+/// The state of one followed coordinator.
+pub(crate) struct Follower {
     number: usize,
     coordinator: Client,
-    /// Wakes a poll that waits for changes, or the pause after a failed one: a request knows of a
-    /// change.
-    hurry: Notify,
-    /// Counts polls: how many have begun, and which one of them has ended last.
+    /// Interrupts a poll that waits for changes, and the pause after a failed poll, because a request
+    /// waits for a revision.
+    poll_now: Notify,
+    /// The number of the last poll that has begun.
     begun: AtomicU64,
+    /// The number of the last poll that has ended.
     ended: AtomicU64,
-    position: Mutex<Option<Followed>>,
-    /// Counts how often the coordinator has been found: at first, after it could not be reached,
-    /// with another epoch.
-    found: watch::Sender<u64>,
+    position: Mutex<Option<Position>>,
+    /// The number of contacts: the first successful poll, the first after failed ones, and each
+    /// change of epoch.
+    contacts: watch::Sender<u64>,
 }
 
 impl Follower {
-    /// The coordinator.
+    /// Returns the client of the coordinator.
     #[must_use]
-    pub fn coordinator(&self) -> &Client {
+    pub(crate) fn coordinator(&self) -> &Client {
         &self.coordinator
     }
 
-    /// How far its table has been followed; none before the first sync.
+    /// Returns the position in the table of the coordinator; `None` before the first sync.
     #[must_use]
-    pub fn position(&self) -> Option<Followed> {
+    pub(crate) fn position(&self) -> Option<Position> {
         self.position
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    /// Follows how often the coordinator has been found.
+    /// Watches the number of contacts: the first successful poll, the first after failed ones, and
+    /// each change of epoch.
     #[must_use]
-    pub fn found(&self) -> watch::Receiver<u64> {
-        self.found.subscribe()
+    pub(crate) fn contacts(&self) -> watch::Receiver<u64> {
+        self.contacts.subscribe()
     }
 
+    /// Returns the number of a new poll.
     fn begin(&self) -> u64 {
         self.begun.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Asks for what has changed after `since`; for the whole table without it.
-    async fn ask(&self, since: Option<&Followed>, wait: Duration) -> Result<AppList, ClientError> {
+    /// Reads the changes after `since`, or the whole table without it.
+    async fn read(&self, since: Option<&Position>, wait: Duration) -> Result<AppList, ClientError> {
         let since = since.map(|at| (&at.epoch, at.revision));
         let mut list = self.coordinator.apps(since, wait).await?;
-        // The table may change between two pages: what is asked next is what has changed after the
-        // first one.
+        // The table may change between two pages. The next poll reads the changes since the first
+        // page.
         while let Some(cursor) = list.next_cursor.take() {
             let page: AppList = self
                 .coordinator
@@ -104,45 +109,42 @@ impl Follower {
 }
 
 impl Followers {
-    /// Followers of all `coordinators`.
+    /// Creates the service that follows `coordinators`.
     #[must_use]
-    pub fn new(apps: Arc<Apps>, coordinators: Vec<Client>, timing: SyncSection) -> Self {
+    pub(crate) fn new(apps: Arc<Apps>, coordinators: Vec<Client>, timing: SyncSection) -> Self {
         let follower = |(number, coordinator)| {
             Arc::new(Follower {
                 number,
                 coordinator,
-                hurry: Notify::new(),
+                poll_now: Notify::new(),
                 begun: AtomicU64::new(0),
                 ended: AtomicU64::new(0),
                 position: Mutex::new(None),
-                found: watch::Sender::new(0),
+                contacts: watch::Sender::new(0),
             })
         };
         let each = coordinators.into_iter().enumerate().map(follower).collect();
-        let (new_names, again) = (Lookups::default(), Lookups::default());
         Self {
             apps,
             timing,
             each,
-            new_names,
-            again,
+            resolver: Resolver::default(),
+            refresher: Resolver::default(),
             synced: watch::Sender::new(0),
         }
     }
 
-    /// One for each coordinator.
+    /// Returns the followed coordinators.
     #[must_use]
-    pub fn each(&self) -> &[Arc<Follower>] {
+    pub(crate) fn each(&self) -> &[Arc<Follower>] {
         &self.each
     }
 
-    /// Waits until the table that `fence` asks for is here and as new, or the time for that is
-    /// over.
+    /// Waits until the worker has the required revision, or the time limit is reached.
     ///
-    /// A table that nobody has is not waited for: once every coordinator was asked after the
-    /// request came, and could be reached or not, these know better than the one that sent the
-    /// request.
-    pub async fn catch_up(&self, fence: RequiredRevision<'_>) {
+    /// Does not wait for an epoch that no coordinator has: returns once every coordinator has
+    /// been polled since the request arrived, successfully or not.
+    pub(crate) async fn catch_up(&self, required: RequiredRevision<'_>) {
         let mut synced = self.synced.subscribe();
         let deadline = Instant::now() + self.timing.catch_up_timeout.0;
         let before: Vec<u64> = self
@@ -151,10 +153,10 @@ impl Followers {
             .map(|follower| follower.begun.load(Ordering::Relaxed))
             .collect();
         for follower in &self.each {
-            follower.hurry.notify_one();
+            follower.poll_now.notify_one();
         }
         loop {
-            if self.has_what_there_is(fence, &before)
+            if self.is_caught_up(required, &before)
                 || timeout_at(deadline, synced.changed()).await.is_err()
             {
                 return;
@@ -162,15 +164,17 @@ impl Followers {
         }
     }
 
-    fn has_what_there_is(&self, fence: RequiredRevision<'_>, before: &[u64]) -> bool {
+    /// Returns whether waiting longer is useless; `before` has the number of the last poll of each
+    /// coordinator that had begun when the request arrived.
+    fn is_caught_up(&self, required: RequiredRevision<'_>, before: &[u64]) -> bool {
         let tables = self.apps.load();
-        if tables.of(fence.epoch).is_some() {
-            return tables.satisfy(fence);
+        if tables.has_epoch(required.epoch) {
+            return tables.satisfy(required);
         }
-        let asked = |(follower, before): (&Arc<Follower>, &u64)| {
+        let polled = |(follower, before): (&Arc<Follower>, &u64)| {
             follower.ended.load(Ordering::Acquire) > *before
         };
-        self.each.iter().zip(before).all(asked)
+        self.each.iter().zip(before).all(polled)
     }
 
     async fn follow(&self, follower: &Follower) {
@@ -179,20 +183,16 @@ impl Followers {
             match self.poll(follower, failing).await {
                 Ok(()) => {
                     if failing {
-                        info!(
-                            "coordinator {} is followed again",
-                            follower.coordinator.base()
-                        );
-                        follower.found.send_modify(|count| *count += 1);
+                        let base = follower.coordinator.base();
+                        info!("coordinator {base}: app table is followed again");
+                        follower.contacts.send_modify(|count| *count += 1);
                     }
                     failing = false;
                 }
                 Err(e) => {
                     if !failing {
-                        warn!(
-                            "coordinator {} {e}; the table in memory serves on",
-                            follower.coordinator.base()
-                        );
+                        let base = follower.coordinator.base();
+                        warn!("coordinator {base} {e}; the app table in memory stays in use");
                     }
                     failing = true;
                     self.pause(follower).await;
@@ -206,14 +206,14 @@ impl Followers {
         tokio::select! {
             () = sleep(retry) => {}
             () = async {
-                follower.hurry.notified().await;
-                sleep(HURRIED_RETRY.min(retry)).await;
+                follower.poll_now.notified().await;
+                sleep(URGENT_RETRY.min(retry)).await;
             } => {}
         }
     }
 
-    /// One poll: waits for a change unless the table has never been synced, a request knows of one,
-    /// or the last poll failed.
+    /// Polls once. The poll waits for a change, unless the last poll failed, a request waits for a
+    /// revision, or there is no table yet.
     async fn poll(&self, follower: &Follower, failing: bool) -> Result<(), ClientError> {
         let at = follower.position();
         let wait = if failing {
@@ -225,101 +225,105 @@ impl Followers {
         let mut number = follower.begin();
         let (answer, waited) = tokio::select! {
             biased;
-            () = follower.hurry.notified() => {
+            () = follower.poll_now.notified() => {
                 number = follower.begin();
-                (follower.ask(at.as_ref(), Duration::ZERO).await, false)
+                (follower.read(at.as_ref(), Duration::ZERO).await, false)
             }
-            list = follower.ask(at.as_ref(), wait) => (list, !wait.is_zero()),
+            list = follower.read(at.as_ref(), wait) => (list, !wait.is_zero()),
         };
-        let outcome = match answer {
+        let returned_early = match answer {
             Ok(list) => {
-                let idles = waited && !list.has_news() && begun.elapsed() < wait / 2;
-                self.take_over(follower, list).await;
-                Ok(idles)
+                let early = waited && !list.has_news() && begun.elapsed() < wait / 2;
+                self.apply(follower, list).await;
+                Ok(early)
             }
             Err(e) => Err(e),
         };
         follower.ended.store(number, Ordering::Release);
         self.synced.send_modify(|count| *count += 1);
-        if outcome? {
-            // A coordinator that does not wait must not be asked without a pause.
+        if returned_early? {
+            // The coordinator does not support waiting.
             self.pause(follower).await;
         }
         Ok(())
     }
 
-    /// Looks the names of all apps up again. Nobody waits for that.
-    fn look_names_up(&self) {
-        let wanted = Names::of(self.apps.load().apps().map(|app| &*app.stored));
-        if !wanted.is_empty() {
-            let (apps, again) = (Arc::clone(&self.apps), self.again.clone());
+    /// Resolves the host names of all apps again, in a task of its own.
+    fn refresh_names(&self) {
+        let names = names_of(self.apps.load().apps().map(|app| &*app.stored));
+        if !names.is_empty() {
+            let (apps, refresher) = (Arc::clone(&self.apps), self.refresher.clone());
             tokio::spawn(async move {
-                let names = again.of(wanted, PATIENCE).await;
-                apps.take_names(&names);
-                take_late(&apps, names).await;
+                let resolved = refresher.resolve(names, LOOKUP_PATIENCE).await;
+                apps.apply_names(&resolved);
+                apply_late_names(&apps, resolved).await;
             });
         }
     }
 
-    /// Makes an answer the table. Nothing interrupts this.
-    async fn take_over(&self, follower: &Follower, list: AppList) {
-        let changed = list.has_news();
-        let at = Followed {
+    /// Applies the list of a coordinator. Must not be cancelled.
+    async fn apply(&self, follower: &Follower, list: AppList) {
+        let at = Position {
             epoch: list.epoch.clone(),
             revision: list.revision,
         };
-        if !changed {
-            self.look_names_up();
+        if !list.has_news() {
+            self.refresh_names();
+        } else if let Err(e) = self.apply_changes(follower, list).await {
+            return warn!("cannot apply the app table: {e}");
         } else {
-            let names = self
-                .new_names
-                .of(Names::of(list.items.iter().map(|app| &**app)), PATIENCE)
-                .await;
-            let (apps, number) = (Arc::clone(&self.apps), follower.number);
-            // A whole table takes long enough to hold others up.
-            let applied = tokio::task::spawn_blocking(move || {
-                apps.apply(number, list, &names);
-                names
-            });
-            match applied.await {
-                Ok(names) => {
-                    let apps = Arc::clone(&self.apps);
-                    tokio::spawn(async move { take_late(&apps, names).await });
-                }
-                Err(e) => return warn!("the app table was not taken over: {e}"),
-            }
             let base = follower.coordinator.base();
             info!(
-                "the app table is at revision {} of epoch {} now, from {base}",
+                "app table: revision {} of epoch {}, from {base}",
                 at.revision, at.epoch
             );
         }
+        Self::set_position(follower, at);
+    }
+
+    /// Applies a list with changes, after its host names have been resolved.
+    async fn apply_changes(&self, follower: &Follower, list: AppList) -> Result<(), JoinError> {
+        let names = names_of(list.items.iter().map(|app| &**app));
+        let resolved = self.resolver.resolve(names, LOOKUP_PATIENCE).await;
+        let (apps, number) = (Arc::clone(&self.apps), follower.number);
+        // A whole table takes long enough to delay other tasks.
+        let applied = tokio::task::spawn_blocking(move || {
+            apps.apply(number, list, &resolved);
+            resolved
+        });
+        let resolved = applied.await?;
+        let apps = Arc::clone(&self.apps);
+        tokio::spawn(async move { apply_late_names(&apps, resolved).await });
+        Ok(())
+    }
+
+    fn set_position(follower: &Follower, at: Position) {
         let mut position = follower
             .position
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let is_other = position
+        let is_new_epoch = position
             .as_ref()
             .is_none_or(|before| before.epoch != at.epoch);
         *position = Some(at);
         drop(position);
-        if is_other {
-            follower.found.send_modify(|count| *count += 1);
+        if is_new_epoch {
+            follower.contacts.send_modify(|count| *count += 1);
         }
     }
 }
 
-/// Takes names in that took longer than a change of the tables waits, when they are there.
-async fn take_late(apps: &Apps, names: Names) {
-    names
+/// Applies the results of lookups that a change of the tables did not wait for.
+async fn apply_late_names(apps: &Apps, resolved: Resolved) {
+    resolved
         .late()
-        .for_each(async |late| apps.take_names(&late))
+        .for_each(async |late| apps.apply_names(&late))
         .await;
 }
 
 #[async_trait]
 impl BackgroundService for Followers {
-    /// Follows through a drain as well: what is in flight may still need a newer table.
+    /// Runs until the process exits: requests in flight may need a newer table during a drain.
     async fn start(&self, _shutdown: ShutdownWatch) {
         join_all(self.each.iter().map(|follower| self.follow(follower))).await;
     }

@@ -1,4 +1,4 @@
-//! Changes of the tables: what coordinators say is taken over, one change at a time.
+//! Changes of the tables, applied one at a time.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicUsize;
@@ -13,37 +13,36 @@ use arc_swap::{ArcSwap, Guard};
 use log::warn;
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 
-use super::names::Names;
-use super::{ServedApp, Table, Tables};
+use crate::apps::hostnames::Resolved;
+use crate::apps::table::{ServedApp, Table, Tables};
 use crate::endpoints::Endpoint;
 
-/// The current state.
-pub struct Apps {
+/// The current tables.
+pub(crate) struct Apps {
     current: ArcSwap<Tables>,
     change: Mutex<Change>,
 }
 
-/// What is known beside the tables; locked for the whole of a change, of which there is one at a
-/// time.
+/// The state beside the tables; locked during a change, so that there is one change at a time.
 struct Change {
     timeouts: TimeoutsSection,
-    /// How far each coordinator has been followed, by its number.
-    followed: BTreeMap<usize, Followed>,
+    /// The position of each followed coordinator, by its number.
+    followed: BTreeMap<usize, Position>,
 }
 
-/// How far a coordinator has been followed: what it said last.
+/// The epoch and revision that a coordinator sent last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Followed {
-    /// What the revision counts in.
-    pub epoch: Epoch,
-    /// The revision.
-    pub revision: u64,
+pub(crate) struct Position {
+    /// The epoch of the table.
+    pub(crate) epoch: Epoch,
+    /// The revision of the table.
+    pub(crate) revision: u64,
 }
 
 impl Apps {
-    /// No table.
+    /// Creates a state without tables.
     #[must_use]
-    pub fn new(timeouts: TimeoutsSection) -> Self {
+    pub(crate) fn new(timeouts: TimeoutsSection) -> Self {
         Self {
             current: ArcSwap::default(),
             change: Mutex::new(Change {
@@ -53,21 +52,26 @@ impl Apps {
         }
     }
 
-    /// The state of this moment.
+    /// Returns the current state.
     #[must_use]
-    pub fn load(&self) -> Guard<Arc<Tables>> {
+    pub(crate) fn load(&self) -> Guard<Arc<Tables>> {
         self.current.load()
     }
 
-    /// Takes in what a coordinator says, whose names were looked up before; closes the streams of
-    /// apps that are in no table any more, and gives these back.
-    pub fn apply(&self, coordinator: usize, list: AppList, names: &Names) -> Vec<Arc<ServedApp>> {
+    /// Applies the list of a coordinator; `names` are the resolved host names of its endpoints.
+    /// Closes the streams of apps that no table has any more, and returns those apps.
+    pub(crate) fn apply(
+        &self,
+        coordinator: usize,
+        list: AppList,
+        names: &Resolved,
+    ) -> Vec<Arc<ServedApp>> {
         let mut change = self.begin_change();
         let before = Arc::clone(&self.load());
         let epoch = before
             .of(list.epoch.as_str())
             .map_or_else(|| list.epoch.clone(), |t| t.epoch.clone());
-        let at = Followed {
+        let at = Position {
             epoch: epoch.clone(),
             revision: list.revision,
         };
@@ -78,18 +82,18 @@ impl Apps {
             .filter(|table| change.is_followed(&table.epoch))
             .cloned()
             .collect();
-        let place = tables.iter().position(|table| table.epoch == epoch);
-        let held = place.and_then(|place| tables.get(place));
+        let index = tables.iter().position(|table| table.epoch == epoch);
+        let held = index.and_then(|index| tables.get(index));
         if let Some(next) = change.next(
             &epoch,
             held,
             &list,
-            &Known {
+            &Sources {
                 tables: &before,
                 names,
             },
         ) {
-            match place.and_then(|place| tables.get_mut(place)) {
+            match index.and_then(|index| tables.get_mut(index)) {
                 Some(table) => *table = Arc::new(next),
                 None => tables.push(Arc::new(next)),
             }
@@ -103,42 +107,44 @@ impl Apps {
         gone
     }
 
-    /// Changes how long endpoints are waited for, from the next request on.
-    pub fn set_timeouts(&self, timeouts: TimeoutsSection) {
+    /// Replaces the timeouts of endpoints, from the next request on.
+    pub(crate) fn set_timeouts(&self, timeouts: TimeoutsSection) {
         let mut change = self.begin_change();
         change.timeouts = timeouts;
-        self.serve_again(|app, _| Some(app.with_timeouts(&change.timeouts)));
+        self.rebuild(|app, _| Some(app.with_timeouts(&change.timeouts)));
     }
 
-    /// Takes in what was looked up.
-    pub fn take_names(&self, names: &Names) {
+    /// Applies resolved host names to the apps that use them.
+    pub(crate) fn apply_names(&self, names: &Resolved) {
         if names.is_empty() {
             return;
         }
         let change = self.begin_change();
-        let concerned = |app: &ServedApp| {
+        let uses_a_name = |app: &ServedApp| {
             app.stored
                 .app
                 .endpoints
                 .iter()
                 .any(|e| names.get(&e.address).is_some())
         };
-        self.serve_again(|app, tables| {
-            concerned(app).then(|| change.serve(Arc::clone(&app.stored), &Known { tables, names }))
+        self.rebuild(|app, tables| {
+            uses_a_name(app)
+                .then(|| change.build(Arc::clone(&app.stored), &Sources { tables, names }))
         });
     }
 
-    fn serve_again(&self, again: impl Fn(&ServedApp, &Tables) -> Option<ServedApp>) {
+    /// Replaces the apps for which `build` returns a new one.
+    fn rebuild(&self, build: impl Fn(&ServedApp, &Tables) -> Option<ServedApp>) {
         let before = Arc::clone(&self.load());
-        let again = |table: &Arc<Table>| {
+        let rebuild = |table: &Arc<Table>| {
             let mut next = table.as_ref().clone();
-            for app in table.apps.values().filter_map(|app| again(app, &before)) {
+            for app in table.apps.values().filter_map(|app| build(app, &before)) {
                 next.apps.insert_mut(Arc::clone(&app.name), Arc::new(app));
             }
             Arc::new(next)
         };
         self.current
-            .store(Arc::new(Tables(before.0.iter().map(again).collect())));
+            .store(Arc::new(Tables(before.0.iter().map(rebuild).collect())));
     }
 
     fn begin_change(&self) -> MutexGuard<'_, Change> {
@@ -153,15 +159,15 @@ impl Change {
             .any(|followed| followed.epoch == *epoch)
     }
 
-    /// What a list makes of the table of its epoch; nothing where another coordinator has told more
-    /// already. A table that is older than the one that is held counts when no coordinator knows
-    /// the newer one any more.
+    /// Returns the table of `epoch` after a list is applied, or `None` if another coordinator has
+    /// already sent a newer revision, or the same one. A list older than the current table is
+    /// applied if no coordinator has the newer revision any more.
     fn next(
         &self,
         epoch: &Epoch,
         held: Option<&Arc<Table>>,
         list: &AppList,
-        known: &Known<'_>,
+        sources: &Sources<'_>,
     ) -> Option<Table> {
         let newest = self
             .followed
@@ -171,7 +177,7 @@ impl Change {
         let is_newest = newest.max().is_none_or(|newest| list.revision >= newest);
         let mut next = match held {
             _ if !is_newest => return None,
-            // Another coordinator has said the same before.
+            // Another coordinator has already sent this revision.
             Some(held) if list.revision == held.revision => return None,
             Some(held) if !list.complete && list.revision < held.revision => return None,
             Some(held) if !list.complete => held.as_ref().clone(),
@@ -185,15 +191,16 @@ impl Change {
             next.apps.remove_mut(name.as_str());
         }
         for stored in &list.items {
-            let app = self.serve(Arc::clone(stored), known);
+            let app = self.build(Arc::clone(stored), sources);
             next.apps.insert_mut(Arc::clone(&app.name), Arc::new(app));
         }
         Some(next)
     }
 
-    fn serve(&self, stored: Arc<StoredApp>, known: &Known<'_>) -> ServedApp {
+    /// Builds an app; endpoints keep their load, and the app keeps its streams.
+    fn build(&self, stored: Arc<StoredApp>, sources: &Sources<'_>) -> ServedApp {
         let timeouts = peer_timeouts(&stored, &self.timeouts);
-        let before: Vec<_> = known
+        let before: Vec<_> = sources
             .tables
             .0
             .iter()
@@ -208,7 +215,7 @@ impl Change {
                 .find(|e| *e.address == *address);
             let load =
                 same.map_or_else(Arc::<AtomicUsize>::default, |same| Arc::clone(same.load()));
-            match known.address_of(&endpoint.address, same) {
+            match sources.address_of(&endpoint.address, same) {
                 Ok(resolved) => {
                     endpoints.push(Arc::new(Endpoint::new(
                         &address,
@@ -218,7 +225,7 @@ impl Change {
                     )));
                 }
                 Err(e) => warn!(
-                    "app {}: endpoint {address} is left out: {e}",
+                    "app {}: cannot resolve endpoint {address}, it gets no requests: {e}",
                     stored.app.name
                 ),
             }
@@ -236,15 +243,15 @@ impl Change {
     }
 }
 
-/// What is known of apps and names before a change.
-struct Known<'k> {
-    tables: &'k Tables,
-    names: &'k Names,
+/// The current tables and the resolved host names from which a change builds apps.
+struct Sources<'s> {
+    tables: &'s Tables,
+    names: &'s Resolved,
 }
 
-impl Known<'_> {
-    /// Where an endpoint is reached. One whose name cannot be looked up at the moment stays where
-    /// it was.
+impl Sources<'_> {
+    /// Returns the address of an endpoint. If its host name cannot be resolved at the moment, the
+    /// endpoint keeps its address.
     fn address_of(
         &self,
         address: &Address,
@@ -257,16 +264,16 @@ impl Known<'_> {
             (Some(Ok(resolved)), _) => Ok(resolved.clone()),
             (_, Some(same)) => Ok(same.peer._address.clone()),
             (Some(Err(e)), None) => Err(e.clone()),
-            (None, None) => Err("its name is still being looked up".to_owned()),
+            (None, None) => Err("the lookup of its host name has not finished".to_owned()),
         }
     }
 }
 
 impl ServedApp {
-    /// The same app at the same addresses, waited for as long as `tier` says.
+    /// Returns the same app at the same addresses with the timeouts of `tier`.
     fn with_timeouts(&self, tier: &TimeoutsSection) -> Self {
         let timeouts = peer_timeouts(&self.stored, tier);
-        let again = |endpoint: &Arc<Endpoint>| {
+        let with_timeouts = |endpoint: &Arc<Endpoint>| {
             let peer = peer(&endpoint.peer._address, timeouts);
             Arc::new(Endpoint::new(
                 &endpoint.address,
@@ -278,7 +285,7 @@ impl ServedApp {
         Self {
             stored: Arc::clone(&self.stored),
             name: Arc::clone(&self.name),
-            endpoints: self.endpoints.iter().map(again).collect(),
+            endpoints: self.endpoints.iter().map(with_timeouts).collect(),
             streams: self.streams.clone(),
         }
     }
@@ -288,8 +295,8 @@ fn peer_timeouts(stored: &StoredApp, tier: &TimeoutsSection) -> PeerTimeouts {
     PeerTimeouts::new(tier, stored.app.timeouts.connect, stored.app.timeouts.read)
 }
 
-/// The apps that are in no table any more. A list that is no whole table takes out what it says and
-/// nothing else.
+/// Returns the apps that no table has any more. A list that is not complete removes only the apps
+/// that it names.
 fn gone(before: &Tables, after: &Tables, list: &AppList) -> Vec<Arc<ServedApp>> {
     let is_gone = |name: &str| after.any(name).is_none();
     if !list.complete && before.0.len() == after.0.len() {
@@ -298,6 +305,6 @@ fn gone(before: &Tables, after: &Tables, list: &AppList) -> Vec<Arc<ServedApp>> 
             .filter_map(|name| before.any(name).cloned())
             .collect();
     }
-    let all = before.0.iter().flat_map(|table| table.apps.values());
-    all.filter(|app| is_gone(&app.name)).cloned().collect()
+    let apps = before.apps();
+    apps.filter(|app| is_gone(&app.name)).cloned().collect()
 }

@@ -1,11 +1,12 @@
 //! Tests of the tables.
 
+use std::sync::Arc;
+
 use app_proxy_api::apps::App;
 use app_proxy_api::table::{AppList, AppTable};
 use app_proxy_api::units::Period;
 use app_proxy_hop::config::TimeoutsSection;
 
-use super::names::Names;
 use super::*;
 
 fn list(apps: serde_json::Value) -> AppList {
@@ -13,8 +14,8 @@ fn list(apps: serde_json::Value) -> AppList {
     AppTable::from_file(apps).changes(0, None)
 }
 
-/// A whole table of an epoch, or a change of one.
-fn told(epoch: &str, revision: u64, complete: bool, names: &[&str]) -> AppList {
+/// Returns a complete table of an epoch, or a change of it.
+fn sent(epoch: &str, revision: u64, complete: bool, names: &[&str]) -> AppList {
     let apps = names
         .iter()
         .map(|name| serde_json::json!({"name": name}))
@@ -47,16 +48,16 @@ fn names(gone: &[Arc<ServedApp>]) -> Vec<&str> {
 }
 
 #[test]
-fn a_whole_table_replaces_and_a_change_adds() {
+fn a_complete_list_replaces_the_table_and_a_change_adds_to_it() {
     let apps = apps();
     assert!(!apps.load().is_loaded());
     assert_eq!(found(&apps, "a", "e", 0), "behind");
-    apps.apply(0, told("e", 3, true, &["a", "b"]), &Names::default());
+    apps.apply(0, sent("e", 3, true, &["a", "b"]), &Resolved::default());
     let change = AppList {
         deleted: vec!["b".to_owned()],
-        ..told("e", 5, false, &["c"])
+        ..sent("e", 5, false, &["c"])
     };
-    assert_eq!(names(&apps.apply(0, change, &Names::default())), ["b"]);
+    assert_eq!(names(&apps.apply(0, change, &Resolved::default())), ["b"]);
     let at = |name| found(&apps, name, "e", 5);
     assert_eq!((at("a"), at("b"), at("c")), ("found", "unknown", "found"));
     assert_eq!(
@@ -64,16 +65,24 @@ fn a_whole_table_replaces_and_a_change_adds() {
         ("behind", "behind")
     );
     assert_eq!(
-        names(&apps.apply(0, told("e", 6, true, &["c"]), &Names::default())),
+        names(&apps.apply(0, sent("e", 6, true, &["c"]), &Resolved::default())),
         ["a"]
     );
 }
 
 #[test]
-fn each_epoch_has_its_table_for_as_long_as_somebody_follows_it() {
+fn each_epoch_has_a_table_while_a_coordinator_of_it_is_followed() {
     let apps = apps();
-    apps.apply(0, told("one", 1, true, &["a", "both"]), &Names::default());
-    apps.apply(1, told("two", 1, true, &["b", "both"]), &Names::default());
+    apps.apply(
+        0,
+        sent("one", 1, true, &["a", "both"]),
+        &Resolved::default(),
+    );
+    apps.apply(
+        1,
+        sent("two", 1, true, &["b", "both"]),
+        &Resolved::default(),
+    );
     assert_eq!(
         (found(&apps, "a", "one", 1), found(&apps, "a", "two", 1)),
         ("found", "unknown")
@@ -82,9 +91,9 @@ fn each_epoch_has_its_table_for_as_long_as_somebody_follows_it() {
         (found(&apps, "b", "one", 1), found(&apps, "b", "two", 1)),
         ("unknown", "found")
     );
-    // An app that another table still has is not gone.
+    // An app that another table has is not gone.
     assert_eq!(
-        names(&apps.apply(1, told("three", 1, true, &["c"]), &Names::default())),
+        names(&apps.apply(1, sent("three", 1, true, &["c"]), &Resolved::default())),
         ["b"]
     );
     assert_eq!(
@@ -96,24 +105,24 @@ fn each_epoch_has_its_table_for_as_long_as_somebody_follows_it() {
 }
 
 #[test]
-fn coordinators_of_one_epoch_share_a_table_in_which_the_newer_revision_wins() {
+fn coordinators_of_one_epoch_share_a_table_and_the_newer_revision_wins() {
     let apps = apps();
-    apps.apply(0, told("e", 5, true, &["a", "b"]), &Names::default());
+    apps.apply(0, sent("e", 5, true, &["a", "b"]), &Resolved::default());
     let table = Arc::clone(apps.load().of("e").unwrap());
-    apps.apply(1, told("e", 5, true, &["a", "b"]), &Names::default());
+    apps.apply(1, sent("e", 5, true, &["a", "b"]), &Resolved::default());
     assert!(Arc::ptr_eq(&table, apps.load().of("e").unwrap()));
-    apps.apply(1, told("e", 4, true, &["a"]), &Names::default());
+    apps.apply(1, sent("e", 4, true, &["a"]), &Resolved::default());
     assert_eq!(found(&apps, "b", "e", 5), "found");
-    apps.apply(1, told("e", 6, false, &["c"]), &Names::default());
-    apps.apply(0, told("e", 6, false, &["c"]), &Names::default());
+    apps.apply(1, sent("e", 6, false, &["c"]), &Resolved::default());
+    apps.apply(0, sent("e", 6, false, &["c"]), &Resolved::default());
     assert_eq!(
         (found(&apps, "c", "e", 6), apps.load().0.len()),
         ("found", 1)
     );
-    // A store that was put back: nobody knows the newer table any more.
-    apps.apply(0, told("e", 4, true, &["a"]), &Names::default());
+    // A store restored from a backup: no coordinator has the newer revision any more.
+    apps.apply(0, sent("e", 4, true, &["a"]), &Resolved::default());
     assert_eq!(found(&apps, "c", "e", 6), "found");
-    apps.apply(1, told("e", 4, true, &["a"]), &Names::default());
+    apps.apply(1, sent("e", 4, true, &["a"]), &Resolved::default());
     assert_eq!(
         (found(&apps, "c", "e", 4), found(&apps, "a", "e", 5)),
         ("unknown", "behind")
@@ -121,10 +130,10 @@ fn coordinators_of_one_epoch_share_a_table_in_which_the_newer_revision_wins() {
 }
 
 #[test]
-fn the_load_of_an_endpoint_outlives_changes_and_is_shared_by_all_tables() {
+fn the_load_of_an_endpoint_survives_changes_and_is_shared_by_all_tables() {
     let apps = apps();
     let table = serde_json::json!([{"name": "a", "endpoints": [{"address": "127.0.0.1:1"}]}]);
-    apps.apply(0, list(table.clone()), &Names::default());
+    apps.apply(0, list(table.clone()), &Resolved::default());
     let load = |apps: &Apps, epoch: &str| {
         Arc::clone(apps.load().of(epoch).unwrap().get("a").unwrap().endpoints[0].load())
     };
@@ -136,7 +145,7 @@ fn the_load_of_an_endpoint_outlives_changes_and_is_shared_by_all_tables() {
             revision: 9,
             ..list(table.clone())
         },
-        &Names::default(),
+        &Resolved::default(),
     );
     apps.apply(
         1,
@@ -144,7 +153,7 @@ fn the_load_of_an_endpoint_outlives_changes_and_is_shared_by_all_tables() {
             epoch: "other".into(),
             ..list(table)
         },
-        &Names::default(),
+        &Resolved::default(),
     );
     assert!(
         Arc::ptr_eq(&first, &load(&apps, epoch.as_str()))
@@ -153,12 +162,12 @@ fn the_load_of_an_endpoint_outlives_changes_and_is_shared_by_all_tables() {
 }
 
 #[test]
-fn other_timeouts_count_for_every_app() {
+fn new_timeouts_apply_to_every_app() {
     let apps = apps();
     apps.apply(
         0,
         list(serde_json::json!([{"name": "a", "endpoints": [{"address": "127.0.0.1:1"}]}])),
-        &Names::default(),
+        &Resolved::default(),
     );
     let short = Period::from_secs(7);
     apps.set_timeouts(TimeoutsSection {
