@@ -3,13 +3,13 @@
 
 Cargo enables the features that the selected packages ask for. Without more, `cargo test -p
 app-proxy-hop` would build Tokio and Pingora again, with fewer features than the whole workspace
-needs. The crate in `features/` asks for what differs, and hop, tests, sample and bench depend on it.
+needs. The crate in `features/` asks for what differs, and engine, hop, tests, sample and bench depend on it.
 
     scripts/features.py            writes features/Cargo.toml and Cargo.lock
     scripts/features.py --check    fails where a selection of packages would build a crate again
 
-`api`, `ctl`, `store` and `engine` are left out: their programs compile few crates, and shall go on
-doing so. The units are those of `cargo --unit-graph`, which cargo keeps unstable.
+`api`, `ctl` and `store` are left out: they compile few crates, and shall go on doing so. The units
+are those of `cargo --unit-graph`, which cargo keeps unstable.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = ROOT / "features/Cargo.toml"
-SAME = ("hop", "runtime", "coordinator", "worker", "tests", "sample", "bench")
+SAME = ("engine", "hop", "runtime", "coordinator", "worker", "tests", "sample", "bench")
 BEGIN = "# Written by scripts/features.py from here on.\n"
 
 
