@@ -1,7 +1,7 @@
-//! HTTP/1.1 and HTTP/2 under Pingora's phases: drives any `ProxyHttp` implementation, and knows
-//! nothing of apps, sessions or workers.
+//! HTTP/1.1 and HTTP/2 under Pingora's phases, for any `ProxyHttp` implementation: independent of
+//! apps, sessions and workers.
 //!
-//! Today the driver is Pingora's own loop. [`proxy`] is the one place that configures it.
+//! Today Pingora's own loop calls the phases. [`proxy`] is the one place that configures it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +13,15 @@ use pingora_proxy::{HttpProxy, ProxyHttp, http_proxy};
 /// The protocols of one listener.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Protocols {
-    /// Whether the listener also speaks HTTP/2 without TLS (prior knowledge, RFC 9113, section
-    /// 3.3).
+    /// Enables HTTP/2 without TLS beside HTTP/1.1 (prior knowledge, RFC 9113, section 3.3).
     pub h2c: bool,
-    /// How long an HTTP/2 connection without streams stays open; `None` is no limit.
+    /// Time after which an HTTP/2 connection without streams is closed; `None` is no limit.
     pub h2_idle: Option<Duration>,
 }
 
 /// Returns the server application that runs `phases` for each request of a listener.
 ///
-/// CONNECT reaches `request_filter`, so that its refusal carries a request ID
+/// CONNECT reaches `request_filter`, so that its rejection carries a request ID
 /// (docs/reference/request-id.md, rule 13).
 #[must_use]
 pub fn proxy<P: ProxyHttp>(

@@ -1,4 +1,4 @@
-//! Sections that both daemons have, with the same keys and defaults.
+//! Sections of both daemons' configurations, with the same keys and defaults.
 
 use std::path::{Path, PathBuf};
 
@@ -8,18 +8,19 @@ use serde::Deserialize;
 
 use app_proxy_api::units::{Period, Size};
 
-/// `request_id`: which headers carry the identifier, and whose is believed
+/// `request_id`: the headers with the identifier, and the peers whose identifiers are accepted
 /// (docs/reference/request-id.md, rules 3 and 5).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RequestIdSection {
-    /// The header that carries it.
+    /// The header with the identifier.
     #[serde(deserialize_with = "header_name")]
     pub header: HeaderName,
-    /// Read in this order when the header is absent, and written to the application beside it.
+    /// Headers that are read in this order if `header` is absent, and sent to the application
+    /// beside it.
     #[serde(deserialize_with = "header_names")]
     pub aliases: Vec<HeaderName>,
-    /// Peers whose identifier is kept. The worker does not use it: it believes its coordinators.
+    /// Peers whose identifiers are accepted. A worker ignores it, and accepts its coordinators'.
     pub accept_from: Vec<IpNet>,
 }
 
@@ -54,29 +55,29 @@ fn parse_header_name<E: serde::de::Error>(text: &str) -> Result<HeaderName, E> {
         .map_err(|_| E::custom(format!("`{text}` is not a header name")))
 }
 
-/// `timeouts`: how long a tier waits for its two neighbours.
+/// `timeouts`: timeouts towards the client and the next hop.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TimeoutsSection {
-    /// To connect to the next hop.
+    /// Time to connect to the next hop.
     pub connect: Period,
-    /// Longest silence of the next hop, before its answer and within it.
+    /// Longest silence of the next hop, before its response and within it.
     pub upstream_read: Period,
     /// Longest silence of the client within a request.
     pub client_read: Period,
-    /// Longest time for which the client may accept nothing.
+    /// Longest time in which the client reads nothing of a response.
     pub client_write: Period,
-    /// How long an unused client connection stays open.
+    /// Time after which an idle client connection is closed.
     pub keepalive: Period,
-    /// How long an unused connection to the next hop stays open.
+    /// Time after which an idle connection to the next hop is closed.
     pub upstream_keepalive: Period,
 }
 
 impl TimeoutsSection {
-    /// Returns the key of the first timeout that is 0 and must not be. The two for unused
-    /// connections may be 0: then no connection is kept.
+    /// Returns the key of the first timeout that is 0 and must not be. The two for idle connections
+    /// may be 0, which closes connections at once.
     #[must_use]
-    pub fn zero(&self) -> Option<&'static str> {
+    pub fn first_zero(&self) -> Option<&'static str> {
         let timeouts = [
             ("connect", self.connect),
             ("upstream_read", self.upstream_read),
@@ -103,11 +104,11 @@ impl Default for TimeoutsSection {
     }
 }
 
-/// `limits`: what is refused because it is too large.
+/// `limits`: sizes beyond which requests are rejected.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsSection {
-    /// Largest request body; 0 is no limit.
+    /// Size of the largest request body; 0 is no limit.
     pub request_body: Size,
 }
 
@@ -119,20 +120,20 @@ impl Default for LimitsSection {
     }
 }
 
-/// `drain`: how long what is in flight may take once the daemon is told to end.
+/// `drain`: time for what is in flight at a shutdown.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DrainSection {
-    /// How long requests may take to finish after SIGTERM.
+    /// Time for requests to end after SIGTERM.
     pub requests: Period,
-    /// How long WebSockets may go on after SIGTERM before they are closed with 1001.
+    /// Time after SIGTERM before WebSockets are closed with 1001.
     pub streams: Period,
-    /// Both of them after a hand-over to a successor (SIGQUIT).
+    /// Time for both after an upgrade (SIGQUIT).
     pub upgrade: Period,
 }
 
 impl DrainSection {
-    /// How long the end may take at most, however it begins.
+    /// Returns the longest of these times.
     #[must_use]
     pub fn longest(&self) -> std::time::Duration {
         self.requests.0.max(self.upgrade.0).max(self.streams.0)
@@ -149,7 +150,7 @@ impl Default for DrainSection {
     }
 }
 
-/// How access-log lines are written.
+/// The format of access-log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -158,18 +159,18 @@ pub enum LogFormat {
     Json,
 }
 
-/// `access_log`: where the access log goes.
+/// `access_log`: destination and content of the access log.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AccessLogSection {
     /// A file, or `-` for standard output.
     pub path: PathBuf,
-    /// How lines are written.
+    /// The format of a line.
     pub format: LogFormat,
-    /// Whether `path` has the query string, which can carry secrets.
+    /// Adds the query string to `path`. It may contain secrets.
     pub query: bool,
-    /// How much of what was logged last is kept in memory, and looked at in the file, where one
-    /// request can be looked up; 0: nothing.
+    /// Size of the latest lines that a lookup of one request searches, in memory and in the file; 0
+    /// disables lookups.
     pub recent: Size,
 }
 
@@ -185,21 +186,20 @@ impl Default for AccessLogSection {
 }
 
 impl AccessLogSection {
-    /// The file, or none for standard output.
+    /// Returns the file, or `None` for standard output.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
         (self.path != Path::new("-")).then_some(self.path.as_path())
     }
 }
 
-/// `websocket`: what both tiers do with WebSockets.
+/// `websocket`: treatment of WebSockets.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WebSocketSection {
-    /// Whether every message is logged with an identifier of its own (docs/reference/request-id.md,
-    /// rule 16).
+    /// Logs every message with an identifier of its own (docs/reference/request-id.md, rule 16).
     pub message_ids: bool,
-    /// A WebSocket without a byte either way for so long is closed.
+    /// Time without a byte in either direction after which a WebSocket is closed.
     pub idle: Period,
 }
 

@@ -18,7 +18,7 @@ use crate::config::{
 use crate::drain::{Drain, InFlight};
 use crate::error::{ProxyError, Tier};
 use crate::header::TRACEPARENT;
-use crate::identity::{Established, IdentityPolicy, RequestId};
+use crate::identity::{EstablishedId, IdentityPolicy, RequestId};
 use crate::observe::access_log::{
     AccessLog, Kind, LogEvent, LogLine, OpenError, RequestFacts, RequestOutcome,
 };
@@ -146,9 +146,9 @@ impl Exchange {
         &mut self,
         request: &RequestHeader,
         client: Option<IpAddr>,
-        established: Established,
+        established: EstablishedId,
     ) {
-        let Established {
+        let EstablishedId {
             id,
             refused,
             replaced,

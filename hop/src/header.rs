@@ -1,5 +1,4 @@
-//! Names of the headers between and around the tiers, and what is done to header blocks on every
-//! hop.
+//! Header names, and the changes to header blocks that both tiers make.
 
 use std::net::IpAddr;
 
@@ -10,44 +9,43 @@ use crate::identity::{IdentityPolicy, RequestId};
 
 /// The session's identifier, from the coordinator to the worker and the application.
 pub const SESSION_ID: HeaderName = HeaderName::from_static("x-backend-session-id");
-/// The revision of the app that the coordinator acted on, and the epoch that it counts in: see
-/// [`revision_value`].
+/// The revision of the coordinator's app table, and its epoch: see [`revision_value`].
 pub const APP_REVISION: HeaderName = HeaderName::from_static("x-app-proxy-app-revision");
-/// Which attempt of the coordinator this is; not said of the first.
+/// The number of the coordinator's attempt; absent from the first.
 pub const ATTEMPT: HeaderName = HeaderName::from_static("x-app-proxy-attempt");
-/// Shows the worker that a coordinator speaks.
+/// The token that authenticates a coordinator to a worker.
 pub const TOKEN: HeaderName = HeaderName::from_static("x-app-proxy-token");
-/// On a worker's refusal: it does not take the coordinator's token.
+/// Marks a worker's response that rejects the coordinator's token.
 pub const REFUSED: HeaderName = HeaderName::from_static("x-app-proxy-refused");
-/// The client's address as the coordinator believes it, where [`X_FORWARDED_FOR`] says more than
-/// that.
+/// The client's address as determined by the coordinator, if [`X_FORWARDED_FOR`] has more than one
+/// address.
 pub const CLIENT: HeaderName = HeaderName::from_static("x-app-proxy-client");
-/// RFC 7239.
+/// `Forwarded` (RFC 7239).
 pub const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
-/// The clients' and proxies' addresses, oldest first.
+/// The addresses of the client and the proxies, the client's first.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// The client's scheme.
+/// The scheme of the client's request.
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// The host that the client asked for.
+/// The host of the client's request.
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// The port that the client connected to.
+/// The port of the client's request.
 pub const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-/// The path prefix that was removed.
+/// The path prefix that the coordinator removed.
 pub const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// W3C Trace Context: the trace that a request is part of.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-/// W3C Trace Context: what goes along with [`TRACEPARENT`].
+/// W3C Trace Context: vendor-specific data beside [`TRACEPARENT`].
 pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-/// The two families of headers that belong to the tiers; nobody else may send them.
+/// The two families of headers that only the tiers may send.
 const BACKEND: &str = "x-backend-";
 const APP_PROXY: &str = "x-app-proxy-";
 
-/// Whether a name belongs to `family` when `_` and `.` are read as `-`, as applications do that
-/// fold header names into variables.
+/// Returns whether a name belongs to `family` once `_` and `.` are read as `-`, as applications do
+/// that fold header names into variables.
 fn in_family(name: &str, family: &str) -> bool {
     name.len() >= family.len()
         && name
@@ -56,22 +54,23 @@ fn in_family(name: &str, family: &str) -> bool {
             .all(|(b, f)| b == f || (f == b'-' && matches!(b, b'_' | b'.')))
 }
 
-/// Whether `name` is another spelling of `of` (rule 9): the same once `_` and `.` are read as `-`.
+/// Returns whether `name` equals `of` once `_` and `.` are read as `-`
+/// (docs/reference/request-id.md, rule 9).
 fn is_spelling_of(name: &str, of: &str) -> bool {
     name.len() == of.len() && in_family(name, of)
 }
 
-/// Removes every header that only the tiers may send, the request ID's spellings included (rule 9),
-/// and those of the client's hop.
+/// Removes the hop-by-hop headers of the client's hop, and every header that only the tiers may
+/// send, with all spellings of the request ID (docs/reference/request-id.md, rule 9).
 ///
-/// The request ID and the session header have been read before: they are set anew for the next hop.
+/// The request ID and the session header were read before; they are set anew for the next hop.
 pub fn remove_reserved(headers: &mut HeaderMap, policy: &IdentityPolicy) {
     let reserved = |name: &HeaderName| {
         if is_hop_by_hop(name) {
             return true;
         }
         let name = name.as_str();
-        // Most names do not begin with x: one comparison spares them the rest.
+        // Most names do not begin with x: one comparison decides.
         (name.starts_with('x') && (is_reserved(name) || is_folded_forwarded(name)))
             || is_spelling_of(name, policy.header().as_str())
             || policy
@@ -82,16 +81,17 @@ pub fn remove_reserved(headers: &mut HeaderMap, policy: &IdentityPolicy) {
     remove_where(headers, reserved);
 }
 
-/// Removes `X-App-Proxy-*`, which no application may see, and what is of the coordinator's hop.
+/// Removes the hop-by-hop headers of the coordinator's hop, and `X-App-Proxy-*`, which applications
+/// must not see.
 pub fn remove_internal(headers: &mut HeaderMap) {
     let internal =
         |name: &HeaderName| name.as_str().starts_with('x') && in_family(name.as_str(), APP_PROXY);
     remove_where(headers, |name| internal(name) || is_hop_by_hop(name));
 }
 
-/// Whether a request header is meant for one hop (RFC 9110, section 7.6.1). `Connection` and
-/// `Upgrade` are not among them: Pingora removes them with the headers that `Connection` names, and
-/// a WebSocket's handshake has its own.
+/// Returns whether a request header is hop-by-hop (RFC 9110, section 7.6.1), except `Connection`
+/// and `Upgrade`: Pingora removes both with the headers that `Connection` names, and a WebSocket's
+/// handshake has its own.
 pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
     const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
     *name == header::TE
@@ -108,16 +108,16 @@ fn is_reserved(name: &str) -> bool {
     in_family(name, BACKEND) || in_family(name, APP_PROXY)
 }
 
-/// Whether `name` is `X-Forwarded-*` in a spelling that is not rebuilt, and that an application may
-/// take for the one that is.
+/// Returns whether `name` is a spelling of `X-Forwarded-*` that an application may confuse with the
+/// header that the coordinator sets.
 fn is_folded_forwarded(name: &str) -> bool {
     name.contains(['_', '.']) && in_family(name, "x-forwarded-")
 }
 
-/// Removes every line of the names that match.
+/// Removes all lines of the matching names.
 pub fn remove_where(headers: &mut HeaderMap, matches: impl Fn(&HeaderName) -> bool) {
-    // Names are collected first because the map cannot be changed while it is walked; most requests
-    // have none.
+    // The map cannot change during the iteration. Most requests have no matching name, and collect
+    // nothing.
     let names: Vec<HeaderName> = headers
         .keys()
         .filter(|name| matches(name))
@@ -131,7 +131,7 @@ pub fn remove_where(headers: &mut HeaderMap, matches: impl Fn(&HeaderName) -> bo
 /// The value of [`APP_REVISION`]: `<revision>;epoch=<epoch>`.
 ///
 /// # Errors
-/// When the epoch has a byte that no header may have.
+/// If the epoch has a byte that is invalid in a header.
 pub fn revision_value(
     revision: u64,
     epoch: &str,
@@ -148,13 +148,13 @@ pub fn read_revision(value: &HeaderValue) -> Option<(u64, &str)> {
 
 const EPOCH: &str = ";epoch=";
 
-/// Sets one header, replacing every line of that name.
+/// Sets a header; replaces all lines of that name.
 pub fn set(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
-    // Only a map of more than 32,768 headers refuses an insertion; Pingora allows 256.
+    // Only a map of more than 32,768 headers rejects an insertion; Pingora allows 256.
     let _ = headers.try_insert(name.clone(), value);
 }
 
-/// Whether a comma-separated header has a token, compared without case (RFC 9110, section 5.6.1).
+/// Returns whether a comma-separated header has a token, ignoring case (RFC 9110, section 5.6.1).
 #[must_use]
 pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     headers
@@ -164,8 +164,7 @@ pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
         .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// Names that the `Connection` header nominates as meant for this hop only (RFC 9110, section
-/// 7.6.1).
+/// Returns the names that `Connection` nominates as hop-by-hop (RFC 9110, section 7.6.1).
 #[must_use]
 pub fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     let is_option = |item: &[u8]| {
@@ -187,18 +186,18 @@ pub fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// What `Connection` says that names no header.
+/// Options of `Connection` that name no header.
 const CONNECTION_OPTIONS: [&[u8]; 3] = [b"keep-alive", b"close", b"upgrade"];
 
-/// Removes from a response what was meant for the hop that it came over (RFC 9110, section 7.6.1),
-/// and what only the tiers may say: an application cannot hand out sessions. `Transfer-Encoding`
-/// stays: Pingora frames the body by it.
+/// Removes hop-by-hop headers from a response (RFC 9110, section 7.6.1), and the headers that only
+/// the tiers may send: an application cannot set a session. `Transfer-Encoding` stays, because
+/// Pingora frames the body by it.
 ///
-/// A request ID stays for [`put_request_id`], which replaces one that is not ours.
+/// A request ID stays for [`put_request_id`], which replaces it unless it is the right one.
 pub fn remove_not_for_client(response: &mut ResponseHeader, policy: &IdentityPolicy) {
     let switches = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
     let nominated = nominated(&response.headers);
-    let goes = |name: &&HeaderName| {
+    let is_removed = |name: &&HeaderName| {
         let name = *name;
         if *name == header::CONNECTION || *name == header::UPGRADE {
             return !switches;
@@ -211,17 +210,22 @@ pub fn remove_not_for_client(response: &mut ResponseHeader, policy: &IdentityPol
                 && is_reserved(name.as_str())
                 && name != policy.header())
     };
-    // One walk over the few headers that there are costs less than looking each of these names up.
-    let names: Vec<HeaderName> = response.headers.keys().filter(goes).cloned().collect();
+    // One iteration over the few headers of a response costs less than a lookup of each name.
+    let names: Vec<HeaderName> = response
+        .headers
+        .keys()
+        .filter(is_removed)
+        .cloned()
+        .collect();
     for name in names {
         response.remove_header(&name);
     }
 }
 
-/// Puts the request ID on a final response: exactly one, whatever the application said (rules 11
-/// and 14).
+/// Sets the request ID of a final response: exactly one, whatever the application sent
+/// (docs/reference/request-id.md, rules 11 and 14).
 pub fn put_request_id(response: &mut ResponseHeader, policy: &IdentityPolicy, id: &RequestId) {
-    if !says_once(&response.headers, policy.header(), id) {
+    if !has_once(&response.headers, policy.header(), id) {
         let _ = response.insert_header(policy.spelled(), id.header_value());
     }
     if response
@@ -240,12 +244,14 @@ pub fn put_request_id(response: &mut ResponseHeader, policy: &IdentityPolicy, id
     }
 }
 
-/// Whether a header block has the identifier already, as a worker's answer to its coordinator has.
-fn says_once(headers: &HeaderMap, name: &HeaderName, id: &RequestId) -> bool {
-    let mut said = headers.get_all(name).iter();
-    said.next()
-        .is_some_and(|said| said.as_bytes() == id.as_str().as_bytes())
-        && said.next().is_none()
+/// Returns whether a header block has exactly this identifier already, as a worker's response has
+/// at the coordinator.
+fn has_once(headers: &HeaderMap, name: &HeaderName, id: &RequestId) -> bool {
+    let mut values = headers.get_all(name).iter();
+    values
+        .next()
+        .is_some_and(|value| value.as_bytes() == id.as_str().as_bytes())
+        && values.next().is_none()
 }
 
 /// Returns an IP address as a header value.
@@ -253,8 +259,8 @@ fn says_once(headers: &HeaderMap, name: &HeaderName, id: &RequestId) -> bool {
 pub fn ip_value(ip: IpAddr) -> HeaderValue {
     let text = match ip {
         IpAddr::V4(ip) => {
-            // The general formatter takes ten times as long, and every request has its client's
-            // address.
+            // Every request has its client's address, and the general formatter is ten times
+            // slower.
             let (mut text, mut number) = (String::with_capacity(15), itoa::Buffer::new());
             for (index, octet) in ip.octets().into_iter().enumerate() {
                 if index > 0 {
@@ -292,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn rule_09_reserved_headers_go_in_every_spelling() {
+    fn rule_09_reserved_headers_are_removed_in_every_spelling() {
         let mut headers = headers(&[
             ("X_Backend_Request_ID", "a"),
             ("X.Backend.Request.ID", "a"),
@@ -313,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn internal_headers_go_and_backend_headers_stay() {
+    fn internal_headers_are_removed_and_backend_headers_stay() {
         let mut headers = headers(&[
             ("X-App-Proxy-Token", "t"),
             ("X_App_Proxy_Attempt", "1"),
@@ -324,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn hop_by_hop_response_headers_go() {
+    fn hop_by_hop_response_headers_are_removed() {
         let mut response = ResponseHeader::build(200, None).unwrap();
         for (name, value) in [
             ("Connection", "keep-alive, X-Private"),

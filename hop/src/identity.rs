@@ -1,6 +1,7 @@
-//! The request identifier: what is valid, and how one is established (phase `request_filter`).
+//! Request identifiers: validation, generation, and the decision which one a request has (phase
+//! `request_filter`).
 //!
-//! The rules are those of docs/reference/request-id.md; their numbers stand beside what keeps them.
+//! Rule numbers refer to docs/reference/request-id.md.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,24 +14,34 @@ use uuid::Uuid;
 
 use crate::config::RequestIdSection;
 
-/// Longest valid identifier, in bytes (rule 1).
+/// Length of the longest valid identifier, in bytes (rule 1).
 pub const MAX_BYTES: usize = 128;
 
-/// A valid identifier. Cloning it copies no bytes.
+/// A valid identifier. A clone shares its bytes.
+///
+/// ```
+/// use app_proxy_hop::identity::{InvalidId, RequestId};
+///
+/// let id: RequestId = "build-42.a".parse()?;
+/// assert_eq!(id.as_str(), "build-42.a");
+/// assert_eq!("not valid".parse::<RequestId>(), Err(InvalidId::Malformed));
+/// // New identifiers are UUIDv7, and sort by time.
+/// assert!(RequestId::generate().as_str() < RequestId::generate().as_str());
+/// # Ok::<(), InvalidId>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(HeaderValue);
 
-/// An identifier in place, for records that are kept by the hundred thousand: nothing of it is
-/// elsewhere in memory, where each look would be a miss of the cache and of the address
-/// translation.
+/// An identifier stored in place, for tables with many thousands of records: reading it needs no
+/// pointer, which would miss the cache and the TLB.
 #[derive(Clone, Copy)]
-pub struct KeptId {
+pub struct InlineId {
     length: u8,
     bytes: [u8; MAX_BYTES],
 }
 
-impl KeptId {
-    /// Keeps an identifier.
+impl InlineId {
+    /// Copies an identifier.
     #[must_use]
     pub fn new(id: &RequestId) -> Self {
         let mut bytes = [0; MAX_BYTES];
@@ -45,36 +56,36 @@ impl KeptId {
         }
     }
 
-    /// The identifier.
+    /// Returns the identifier.
     #[must_use]
     pub fn get(&self) -> RequestId {
         let text = self
             .bytes
             .get(..usize::from(self.length))
             .unwrap_or_default();
-        // It was made of one.
+        // The bytes come from a header value.
         HeaderValue::from_bytes(text).map_or_else(|_| RequestId::unset(), RequestId)
     }
 }
 
-/// Why a value is no identifier.
+/// The reason why a value is not a valid identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Invalid {
-    /// Several header lines, even equal ones.
+pub enum InvalidId {
+    /// Several header lines, even if they are equal.
     #[error("multiple")]
     Multiple,
-    /// No byte.
+    /// No bytes.
     #[error("empty")]
     Empty,
     /// More than [`MAX_BYTES`].
     #[error("oversized")]
     Oversized,
-    /// A byte that is not allowed, or a first one that is no letter or digit.
+    /// An invalid byte, or a first byte that is not a letter or digit.
     #[error("malformed")]
     Malformed,
 }
 
-impl Invalid {
+impl InvalidId {
     /// Every reason, in the order of the metric's labels.
     pub const ALL: [Self; 4] = [
         Self::Multiple,
@@ -84,8 +95,7 @@ impl Invalid {
     ];
 
     /// The label of `app_proxy_request_id_replaced_total` (rule 4).
-    #[must_use]
-    pub const fn reason(self) -> &'static str {
+    pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Multiple => "multiple",
             Self::Empty => "empty",
@@ -96,7 +106,7 @@ impl Invalid {
 }
 
 impl RequestId {
-    /// A new identifier: a UUIDv7 in lower case with hyphens (rule 2).
+    /// Generates an identifier: a UUIDv7 in lower case with hyphens (rule 2).
     #[must_use]
     pub fn generate() -> Self {
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
@@ -105,18 +115,18 @@ impl RequestId {
         Self(HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("invalid")))
     }
 
-    /// What stands where no identifier has been established yet; it is not a valid one.
+    /// The placeholder before an identifier is established; not a valid identifier.
     #[must_use]
     pub const fn unset() -> Self {
         Self(HeaderValue::from_static("-"))
     }
 
-    /// Takes a header value as it is, if it is valid: nothing is trimmed, folded or decoded (rule
-    /// 1).
+    /// Accepts a valid header value unchanged: it is not trimmed, folded or decoded (rule 1). The
+    /// bytes are shared.
     ///
     /// # Errors
-    /// The reason why it is not valid.
-    pub fn accept(value: &HeaderValue) -> Result<Self, Invalid> {
+    /// If the value is not a valid identifier.
+    pub fn accept(value: &HeaderValue) -> Result<Self, InvalidId> {
         check(value.as_bytes()).map(|()| Self(value.clone()))
     }
 
@@ -132,8 +142,8 @@ impl RequestId {
         self.0.clone()
     }
 
-    /// A copy that does not keep alive the buffer of the request that brought it: for what outlives
-    /// the request.
+    /// Returns a copy with bytes of its own, for records that outlive the request: the original
+    /// keeps the request's whole header buffer alive.
     #[must_use]
     pub fn detached(&self) -> Self {
         Self(HeaderValue::from_bytes(self.0.as_bytes()).unwrap_or_else(|_| self.0.clone()))
@@ -141,10 +151,10 @@ impl RequestId {
 }
 
 impl FromStr for RequestId {
-    type Err = Invalid;
+    type Err = InvalidId;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        let value = HeaderValue::from_str(text).map_err(|_| Invalid::Malformed)?;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let value = HeaderValue::from_str(text).map_err(|_| InvalidId::Malformed)?;
         check(value.as_bytes()).map(|()| Self(value))
     }
 }
@@ -170,118 +180,133 @@ impl serde::Serialize for RequestId {
 /// Checks bytes against rule 1.
 ///
 /// # Errors
-/// The reason why they are no identifier.
-pub fn check(bytes: &[u8]) -> Result<(), Invalid> {
-    let first = *bytes.first().ok_or(Invalid::Empty)?;
+/// If they are not a valid identifier.
+pub fn check(bytes: &[u8]) -> Result<(), InvalidId> {
+    let first = *bytes.first().ok_or(InvalidId::Empty)?;
     if bytes.len() > MAX_BYTES {
-        return Err(Invalid::Oversized);
+        return Err(InvalidId::Oversized);
     }
     let allowed =
         |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'=' | b'+' | b'-');
     if first.is_ascii_alphanumeric() && bytes.iter().all(allowed) {
         Ok(())
     } else {
-        Err(Invalid::Malformed)
+        Err(InvalidId::Malformed)
     }
 }
 
-/// What a request brought as its identifier.
+/// The identifier in a request's headers.
 #[derive(Debug, PartialEq, Eq)]
 pub enum InboundId {
-    /// Neither the header nor an alias.
-    Nothing,
+    /// Neither the header nor an alias is present.
+    Absent,
     /// A valid identifier.
     Valid(RequestId),
-    /// Something that is none, with the length of the value (of the first, when there are several).
-    Invalid(Invalid, usize),
+    /// An invalid identifier, with the length of the value, or of the first one of several.
+    Invalid(InvalidId, usize),
 }
 
-/// Which headers carry the identifier, and whose is believed.
+/// The headers with the identifier, and the peers whose identifiers are accepted.
+///
+/// ```
+/// use app_proxy_hop::config::RequestIdSection;
+/// use app_proxy_hop::identity::IdentityPolicy;
+/// use http::{HeaderMap, HeaderValue};
+///
+/// let policy = IdentityPolicy::new(&RequestIdSection::default());
+/// let mut headers = HeaderMap::new();
+/// headers.insert("x-backend-request-id", HeaderValue::from_static("build-42"));
+/// assert_eq!(policy.establish(&headers, None).id.as_str(), "build-42");
+///
+/// headers.insert("x-backend-request-id", HeaderValue::from_static("not valid"));
+/// let established = policy.establish(&headers, None);
+/// assert!(established.generated && established.replaced.is_some());
+/// ```
 #[derive(Clone, Debug)]
 pub struct IdentityPolicy {
     header: HeaderName,
     spelled: Bytes,
     aliases: Box<[HeaderName]>,
     accept_from: Box<[IpNet]>,
-    accepts_everybody: bool,
+    accepts_all: bool,
 }
 
-/// An identifier as it was established.
+/// An established identifier.
 #[derive(Debug)]
-pub struct Established {
+pub struct EstablishedId {
     /// The request's identifier from here on.
     pub id: RequestId,
-    /// A valid one that was refused because of where it came from (rule 3).
+    /// A valid identifier of a peer that is not accepted (rule 3).
     pub refused: Option<RequestId>,
-    /// An invalid one that was replaced, with its length (rule 4).
-    pub replaced: Option<(Invalid, usize)>,
-    /// Whether `id` was made here.
+    /// The reason why an invalid identifier was replaced, and its length (rule 4).
+    pub replaced: Option<(InvalidId, usize)>,
+    /// `id` was generated here.
     pub generated: bool,
 }
 
 impl IdentityPolicy {
-    /// The policy that a configuration asks for.
+    /// Creates the policy of a configuration.
     #[must_use]
     pub fn new(section: &RequestIdSection) -> Self {
-        let everybody = |net: &IpNet| net.prefix_len() == 0;
+        let all = |net: &IpNet| net.prefix_len() == 0;
         let v4 = section
             .accept_from
             .iter()
-            .any(|net| everybody(net) && matches!(net, IpNet::V4(_)));
+            .any(|net| all(net) && matches!(net, IpNet::V4(_)));
         let v6 = section
             .accept_from
             .iter()
-            .any(|net| everybody(net) && matches!(net, IpNet::V6(_)));
+            .any(|net| all(net) && matches!(net, IpNet::V6(_)));
         Self {
             header: section.header.clone(),
             spelled: spelling(&section.header).into(),
             aliases: section.aliases.clone().into(),
             accept_from: section.accept_from.clone().into(),
-            accepts_everybody: v4 && v6,
+            accepts_all: v4 && v6,
         }
     }
 
-    /// The header that carries the identifier.
+    /// The header with the identifier.
     #[must_use]
     pub fn header(&self) -> &HeaderName {
         &self.header
     }
 
-    /// The header's name as clients are shown it.
+    /// The header's name as responses spell it.
     #[must_use]
     pub fn spelled(&self) -> Bytes {
         self.spelled.clone()
     }
 
-    /// The names under which the application gets it, beside [`IdentityPolicy::header`] (rule 5).
+    /// Further headers with the identifier, besides [`IdentityPolicy::header`] (rule 5).
     #[must_use]
     pub fn aliases(&self) -> &[HeaderName] {
         &self.aliases
     }
 
-    /// What the headers bring: the main header, or else the first alias that is there (rules 4 and
-    /// 5).
+    /// Reads the identifier from the main header, or else from the first alias that is present (rules
+    /// 4 and 5).
     #[must_use]
     pub fn read(&self, headers: &HeaderMap) -> InboundId {
         for name in std::iter::once(&self.header).chain(self.aliases.iter()) {
             let mut values = headers.get_all(name).iter();
             let Some(first) = values.next() else { continue };
             if values.next().is_some() {
-                return InboundId::Invalid(Invalid::Multiple, first.len());
+                return InboundId::Invalid(InvalidId::Multiple, first.len());
             }
             return match RequestId::accept(first) {
                 Ok(id) => InboundId::Valid(id),
                 Err(reason) => InboundId::Invalid(reason, first.len()),
             };
         }
-        InboundId::Nothing
+        InboundId::Absent
     }
 
-    /// Whether an identifier from this peer is kept (rule 3). A peer without an address is on this
-    /// host's own Unix socket: as loopback.
+    /// Returns whether identifiers of this peer are accepted (rule 3). A peer without an address is
+    /// connected by a Unix socket, and counts as loopback.
     #[must_use]
     pub fn accepts(&self, peer: Option<IpAddr>) -> bool {
-        if self.accepts_everybody {
+        if self.accepts_all {
             return true;
         }
         let peer = peer
@@ -292,28 +317,28 @@ impl IdentityPolicy {
 
     /// Establishes the identifier of a request from `peer` (rules 1 to 5).
     #[must_use]
-    pub fn establish(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Established {
-        let made = |refused, replaced| Established {
+    pub fn establish(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> EstablishedId {
+        let generated = |refused, replaced| EstablishedId {
             id: RequestId::generate(),
             refused,
             replaced,
             generated: true,
         };
         match self.read(headers) {
-            InboundId::Nothing => made(None, None),
-            InboundId::Invalid(reason, bytes) => made(None, Some((reason, bytes))),
-            InboundId::Valid(id) if self.accepts(peer) => Established {
+            InboundId::Absent => generated(None, None),
+            InboundId::Invalid(reason, bytes) => generated(None, Some((reason, bytes))),
+            InboundId::Valid(id) if self.accepts(peer) => EstablishedId {
                 id,
                 refused: None,
                 replaced: None,
                 generated: false,
             },
-            InboundId::Valid(id) => made(Some(id), None),
+            InboundId::Valid(id) => generated(Some(id), None),
         }
     }
 }
 
-/// A header's name with each word beginning in upper case, and `ID` in it throughout.
+/// Returns a header's name with each word capitalized, and `ID` in upper case.
 fn spelling(name: &HeaderName) -> String {
     let word = |word: &str| match word.split_at_checked(1) {
         _ if word == "id" => "ID".to_owned(),
@@ -333,16 +358,16 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn an_identifier_is_kept_as_it_is() {
+    fn an_inline_identifier_is_unchanged() {
         for text in ["a".to_owned(), "x".repeat(MAX_BYTES)] {
             let id = RequestId::accept(&text.parse().unwrap()).unwrap();
-            assert_eq!(KeptId::new(&id).get(), id);
+            assert_eq!(InlineId::new(&id).get(), id);
         }
-        assert_eq!(KeptId::new(&RequestId::unset()).get(), RequestId::unset());
+        assert_eq!(InlineId::new(&RequestId::unset()).get(), RequestId::unset());
     }
 
     #[test]
-    fn clients_are_shown_the_name_as_it_is_written_everywhere() {
+    fn responses_spell_the_header_as_usual() {
         for (name, shown) in [
             ("x-backend-request-id", "X-Backend-Request-ID"),
             ("x--a", "X--A"),
@@ -371,12 +396,12 @@ mod tests {
         for good in ["a", "0", "A.b_c:d=e+f-g", &"x".repeat(128)] {
             assert_eq!(check(good.as_bytes()), Ok(()), "{good}");
         }
-        assert_eq!(check(b""), Err(Invalid::Empty));
-        assert_eq!(check(&[b'x'; 129]), Err(Invalid::Oversized));
+        assert_eq!(check(b""), Err(InvalidId::Empty));
+        assert_eq!(check(&[b'x'; 129]), Err(InvalidId::Oversized));
         for bad in [
             "-a", ".a", "a b", "a,b", "a\u{e9}", " a", "a ", "a/b", "a#c1", "a\"", "a%41",
         ] {
-            assert_eq!(check(bad.as_bytes()), Err(Invalid::Malformed), "{bad}");
+            assert_eq!(check(bad.as_bytes()), Err(InvalidId::Malformed), "{bad}");
         }
     }
 
@@ -394,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn rule_03_a_peer_outside_accept_from_gets_a_new_one_and_its_own_is_remembered() {
+    fn rule_03_an_identifier_from_outside_accept_from_is_replaced_and_recorded() {
         let policy = policy(&["10.0.0.0/8"]);
         let headers = headers(&[("x-backend-request-id", "mine")]);
         let kept = policy.establish(&headers, Some("10.1.2.3".parse().unwrap()));
@@ -407,23 +432,27 @@ mod tests {
     }
 
     #[test]
-    fn rule_04_what_is_invalid_is_replaced_and_its_reason_kept() {
+    fn rule_04_an_invalid_identifier_is_replaced_and_the_reason_recorded() {
         let policy = policy(&["0.0.0.0/0", "::/0"]);
         let long = "x".repeat(200);
         for (lines, reason, bytes) in [
             (
                 vec![("x-backend-request-id", "a"), ("x-backend-request-id", "a")],
-                Invalid::Multiple,
+                InvalidId::Multiple,
                 1,
             ),
-            (vec![("x-backend-request-id", "")], Invalid::Empty, 0),
+            (vec![("x-backend-request-id", "")], InvalidId::Empty, 0),
             (
                 vec![("x-backend-request-id", long.as_str())],
-                Invalid::Oversized,
+                InvalidId::Oversized,
                 200,
             ),
-            (vec![("x-backend-request-id", "a b")], Invalid::Malformed, 3),
-            (vec![("x-request-id", "a b")], Invalid::Malformed, 3),
+            (
+                vec![("x-backend-request-id", "a b")],
+                InvalidId::Malformed,
+                3,
+            ),
+            (vec![("x-request-id", "a b")], InvalidId::Malformed, 3),
         ] {
             let established = policy.establish(&headers(&lines), None);
             assert_eq!(established.replaced, Some((reason, bytes)));
@@ -447,13 +476,15 @@ mod tests {
         );
         assert!(
             empty.generated,
-            "an empty header is there, so the alias is not read"
+            "an empty header is present, so the alias is not read"
         );
     }
 
     proptest! {
         #[test]
-        fn rule_01_any_bytes_are_either_kept_unchanged_or_replaced(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn rule_01_any_bytes_are_either_kept_unchanged_or_replaced(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200)
+        ) {
             let mut map = HeaderMap::new();
             if let Ok(value) = HeaderValue::from_bytes(&bytes) {
                 map.append("x-backend-request-id", value);

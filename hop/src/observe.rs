@@ -1,4 +1,4 @@
-//! Observation of requests: the access log and the metrics.
+//! Observation of requests: the access log and metrics.
 
 pub mod access_log;
 pub mod metrics;

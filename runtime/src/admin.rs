@@ -68,8 +68,8 @@ pub fn probes(hop: &Arc<HopServices>, ready: Readiness) -> Router {
         )
 }
 
-/// Adds an identifier to every admin request (docs/request-id.md, rule 19), and errors for unknown
-/// paths and methods.
+/// Adds an identifier to every admin request (docs/reference/request-id.md, rule 19), and errors
+/// for unknown paths and methods.
 pub fn identified(router: Router, hop: &Arc<HopServices>) -> Router {
     router
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found.") })
@@ -85,11 +85,12 @@ pub fn identified(router: Router, hop: &Arc<HopServices>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(hop), identify))
 }
 
-/// A response extension that marks calls which programs repeat all the time: they are not logged one
-/// by one.
+/// A response extension that marks calls which programs repeat all the time: they are not logged
+/// one by one.
 #[derive(Clone, Copy, Debug)]
 pub struct Routine;
 
+/// Middleware that adds the identifier, and renders errors with it.
 async fn identify(
     State(hop): State<Arc<HopServices>>,
     mut request: Request,
@@ -99,7 +100,7 @@ async fn identify(
     let established = hop.identity.establish(request.headers(), None);
     let id = established.id;
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    // For what a call causes to be logged (docs/reference/request-id.md, rule 18).
+    // For the log lines that the call causes (docs/reference/request-id.md, rule 18).
     request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {

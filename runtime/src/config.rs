@@ -210,7 +210,7 @@ impl ConfigFile {
     /// # Errors
     /// [`ConfigError::Invalid`] for the first such timeout.
     pub fn check_timeouts(&self, timeouts: &TimeoutsSection) -> Result<(), ConfigError> {
-        match timeouts.zero() {
+        match timeouts.first_zero() {
             Some(name) => Err(self.fault_at(
                 &format!("{name}:"),
                 &format!("timeouts.{name}: longer than 0"),

@@ -4,7 +4,7 @@
 //! | Pingora | here | reason |
 //! |---|---|---|
 //! | keys of its configuration may be misspelt | rejected | a misspelt key must not be ignored |
-//! | three defaults that cost requests time | [`set_defaults`] | docs/performance.md |
+//! | three defaults that cost requests time | [`set_defaults`] | docs/explanation/performance.md |
 //! | three keys that do nothing here | [`rejection`] | see there |
 //! | pid file and upgrade socket in `/tmp` | in `run/`, mode 0700 | [`server`] |
 //! | relative paths, read after `-d` changed to `/` | made absolute before | [`server`] |

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use app_proxy_api::sessions::SessionView;
-use app_proxy_hop::identity::{KeptId, RequestId};
+use app_proxy_hop::identity::{InlineId, RequestId};
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
 use subtle::ConstantTimeEq;
@@ -25,8 +25,8 @@ pub(crate) struct SessionRecord {
     /// it and need no hashing.
     mac: MacText,
     app: Arc<str>,
-    origin_request_id: KeptId,
-    last_request_id: Mutex<KeptId>,
+    origin_request_id: InlineId,
+    last_request_id: Mutex<InlineId>,
     client: Option<IpAddr>,
     worker: ArcSwapOption<PoolWorker>,
     moves: AtomicU32,
@@ -68,8 +68,8 @@ impl SessionRecord {
             id,
             mac,
             app: Arc::clone(app),
-            last_request_id: Mutex::new(KeptId::new(origin)),
-            origin_request_id: KeptId::new(origin),
+            last_request_id: Mutex::new(InlineId::new(origin)),
+            origin_request_id: InlineId::new(origin),
             client,
             worker: ArcSwapOption::empty(),
             moves: AtomicU32::new(0),
@@ -150,7 +150,7 @@ impl SessionRecord {
         *self
             .last_request_id
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = KeptId::new(id);
+            .unwrap_or_else(PoisonError::into_inner) = InlineId::new(id);
     }
 
     /// Counts bytes from the client and to it.

@@ -1,21 +1,20 @@
-//! Keeps the runtime of each thread awake enough for cheap time limits.
+//! A timer for each thread that makes the timeouts of requests cheap.
 //!
-//! Each request sets a few time limits that hardly ever end. Where a new one ends before every
-//! other, tokio wakes its own thread by writing to a descriptor, and the thread takes another turn
-//! of its loop for nothing: two or three system calls for each limit. A timer that is always about
-//! to end keeps new ones from being the first.
+//! Each request sets a few timeouts that hardly ever fire. When a new timeout is due before all
+//! others, Tokio wakes its own thread through a descriptor: two or three system calls for nothing.
+//! A timer that is always about to fire keeps new timeouts from being the first.
 
 use std::cell::Cell;
 use std::time::Duration;
 
-/// Shorter than any time limit of a request.
+/// Interval of the timer, shorter than any timeout of a request.
 const TICK: Duration = Duration::from_millis(250);
 
 thread_local! {
     static TICKING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Starts the timer of this thread, if it has none. Called within its runtime.
+/// Starts the timer of this thread unless it runs. Must be called within the thread's runtime.
 pub(super) fn start() {
     if !TICKING.replace(true) {
         tokio::spawn(async {

@@ -1,24 +1,24 @@
-//! What a tier counts. Counters are looked up by name once, at the start: counting on the request
-//! path is one atomic addition.
+//! Metrics of a tier. Labels are resolved once, at the start: an update on the request path is one
+//! atomic addition.
 
 use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 use crate::error::Tier;
-use crate::identity::Invalid;
+use crate::identity::InvalidId;
 
-/// The metrics that both tiers have.
+/// The metrics of both tiers.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
-    /// `app_proxy_requests_total{tier,class}`, by status class: index 0 is a request without a
-    /// response, 1 is 1xx, …
+    /// `app_proxy_requests_total{tier,class}` by status class: index 0 counts requests without a
+    /// response, index 1 counts 1xx, and so on.
     requests: [IntCounter; 6],
     replaced: [IntCounter; 4],
-    /// `app_proxy_request_id_missing_total{tier}`: a coordinator sent none, or an invalid one (rule
-    /// 6).
+    /// `app_proxy_request_id_missing_total{tier}`: requests of a coordinator without a valid
+    /// identifier (docs/reference/request-id.md, rule 6).
     pub request_id_missing: IntCounter,
-    /// `app_proxy_unparsable_requests_total{tier}`: header blocks that the framework answered
-    /// itself (rule 13).
+    /// `app_proxy_unparsable_requests_total{tier}`: invalid header blocks, which Pingora answers
+    /// itself (docs/reference/request-id.md, rule 13).
     pub unparsable: IntCounter,
     /// `app_proxy_access_log_dropped_total{tier}`.
     pub log_dropped: IntCounter,
@@ -27,10 +27,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// The metrics of a tier, all at zero.
+    /// Creates the metrics of a tier, all at zero.
     ///
     /// # Errors
-    /// When two metrics have one name, which a test rules out.
+    /// If two metrics have one name, which a test rules out.
     pub fn new(tier: Tier) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let family = |name: &str, help: &str, label: &str| -> prometheus::Result<IntCounterVec> {
@@ -52,7 +52,7 @@ impl Metrics {
         )?;
         let replaced = family(
             "app_proxy_request_id_replaced_total",
-            "Request identifiers of clients that were not valid.",
+            "Invalid request identifiers of clients.",
             "reason",
         )?;
         let open_streams = IntGauge::with_opts(
@@ -66,14 +66,14 @@ impl Metrics {
         Ok(Self {
             requests: ["none", "1xx", "2xx", "3xx", "4xx", "5xx"]
                 .map(|class| requests.with_label_values(&[class])),
-            replaced: Invalid::ALL.map(|reason| replaced.with_label_values(&[reason.reason()])),
+            replaced: InvalidId::ALL.map(|reason| replaced.with_label_values(&[reason.label()])),
             request_id_missing: counter(
                 "app_proxy_request_id_missing_total",
                 "Requests of a coordinator without a valid identifier.",
             )?,
             unparsable: counter(
                 "app_proxy_unparsable_requests_total",
-                "Header blocks that are no HTTP.",
+                "Header blocks that are not valid HTTP.",
             )?,
             log_dropped: counter(
                 "app_proxy_access_log_dropped_total",
@@ -84,7 +84,7 @@ impl Metrics {
         })
     }
 
-    /// Counts a request that ended with `status`, or without a response.
+    /// Counts a request that ended with `status`, or without a response (`None`).
     pub fn count_request(&self, status: Option<u16>) {
         let class = usize::from(status.unwrap_or(0) / 100);
         if let Some(counter) = self.requests.get(class) {
@@ -92,15 +92,15 @@ impl Metrics {
         }
     }
 
-    /// Counts an identifier that was replaced (rule 4).
-    pub fn count_replaced(&self, reason: Invalid) {
-        let index = Invalid::ALL.iter().position(|r| *r == reason);
+    /// Counts an identifier that was replaced (docs/reference/request-id.md, rule 4).
+    pub fn count_replaced(&self, reason: InvalidId) {
+        let index = InvalidId::ALL.iter().position(|r| *r == reason);
         if let Some(counter) = index.and_then(|index| self.replaced.get(index)) {
             counter.inc();
         }
     }
 
-    /// All metrics in Prometheus' text format.
+    /// Returns all metrics in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
         let mut text = Vec::new();
@@ -114,11 +114,11 @@ impl Metrics {
 mod tests {
     use super::*;
 
-    /// The names are a contract: whoever changes them changes docs/reference/metrics.md.
+    /// The names are a contract with docs/reference/metrics.md.
     #[test]
-    fn the_names_are_the_golden_ones() {
+    fn metric_names_are_golden() {
         let metrics = Metrics::new(Tier::Coordinator).unwrap();
-        metrics.count_replaced(Invalid::Malformed);
+        metrics.count_replaced(InvalidId::Malformed);
         metrics.count_request(Some(404));
         metrics.count_request(None);
         let text = String::from_utf8(metrics.render()).unwrap();

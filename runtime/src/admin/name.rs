@@ -41,10 +41,10 @@ fn problem(rejection: &PathRejection) -> Problem {
     }
 }
 
-/// The request identifier that a call names in its path.
+/// Parses the request identifier in a path.
 ///
 /// # Errors
-/// 400 when it is none (docs/reference/request-id.md, rule 1).
+/// 400 if it is invalid (docs/reference/request-id.md, rule 1).
 pub fn request_id_of(text: &str) -> Result<RequestId, Problem> {
     text.parse().map_err(|reason| {
         Problem::new(

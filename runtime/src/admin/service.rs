@@ -1,5 +1,5 @@
-//! The admin listener: an axum application as a Pingora service, so that an upgrade hands its socket
-//! to the successor.
+//! The admin listener: an axum application as a Pingora service, so that an upgrade hands its
+//! socket to the successor.
 
 use std::io;
 use std::net::TcpListener as StdTcpListener;
@@ -124,8 +124,8 @@ impl Service for AdminService {
     }
 }
 
-/// A listener that closes at shutdown, while its connections stay: a graceful shutdown of the server
-/// would close a connection whose first request is on its way.
+/// A listener that closes at shutdown, while its connections stay: a graceful shutdown of the
+/// server would close a connection whose first request is on its way.
 struct UntilShutdown<L> {
     listener: Option<L>,
     shutdown: ShutdownWatch,

@@ -80,8 +80,8 @@ impl RenamedKey {
         }
     }
 
-    /// Replaces the old name by `name` where it stands in the text: that is the one occurrence whose
-    /// replacement changes this key and nothing else.
+    /// Replaces the old name by `name` where it stands in the text: that is the one occurrence
+    /// whose replacement changes this key and nothing else.
     fn replace(&self, section: &str, text: &str, document: &Value, name: &str) -> Option<Renamed> {
         let mut expected = document.clone();
         let mapping = self.mapping_mut(section, &mut expected)?;
@@ -146,8 +146,8 @@ mod tests {
             ("daemon:\n  sync:\n    fence: 2s\n", 3),
             ("daemon: {sync: {\"fence\": 2s}}\n", 1),
             (
-                "fence: fence\ndaemon:\n  # fence: 1s\n  labels: {sync: {fence: 1}}\n  name: fence\n  sync:\n    \
-                 fence: fence # fence\n",
+                "fence: fence\ndaemon:\n  # fence: 1s\n  labels: {sync: {fence: 1}}\n  name: fence\n  \
+                 sync:\n    fence: fence # fence\n",
                 7,
             ),
         ] {

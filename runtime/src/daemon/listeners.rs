@@ -21,7 +21,7 @@ pub struct ListenAddress {
     address: String,
     /// The listener's name in the log.
     name: &'static str,
-    /// Whether `address` is the path of a Unix socket.
+    /// `address` is the path of a Unix socket.
     is_unix: bool,
     /// Reserves a port that the system chose; never listens.
     _reserved: Option<Socket>,

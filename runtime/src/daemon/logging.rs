@@ -32,7 +32,8 @@ pub struct LogFilter(String);
 /// A text that is not a [`LogFilter`].
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "`{0}` is not a log level: write off, error, warn, info, debug or trace, or warn,app_proxy_hop=debug"
+    "`{0}` is not a log level: write off, error, warn, info, debug or trace, \
+     or warn,app_proxy_hop=debug"
 )]
 pub struct LogFilterError(String);
 
@@ -81,8 +82,8 @@ impl fmt::Display for LogFilter {
 }
 
 impl LogFilter {
-    /// The filter for `env_logger`. Pingora's `info` lines are left out unless the filter names their
-    /// targets.
+    /// The filter for `env_logger`. Pingora's `info` lines are left out unless the filter names
+    /// their targets.
     fn directives(&self) -> String {
         let general = self
             .0
@@ -102,7 +103,7 @@ impl LogFilter {
 #[derive(Clone)]
 pub struct Logging {
     current: Arc<ArcSwap<Logger>>,
-    /// Whether the environment sets the filter.
+    /// The environment sets the filter.
     from_environment: bool,
 }
 

@@ -49,7 +49,7 @@ pub(super) struct Shutdown {
     limits: DrainSection,
     log: AccessLog,
     pid_file: Option<PathBuf>,
-    /// Whether a successor serves (SIGQUIT).
+    /// A successor serves: the shutdown began with SIGQUIT.
     upgraded: Arc<AtomicBool>,
     /// The number of SIGTERM and SIGINT since the start.
     terminations: Arc<watch::Sender<u32>>,
@@ -241,8 +241,8 @@ impl ShutdownSignalWatch for Shutdown {
         tokio::select! {
             _ = quit.recv() => {
                 self.upgraded.store(true, Ordering::Relaxed);
-                // Until this process stops accepting, responses ask clients to reconnect, so that no
-                // client uses a connection at the moment when idle ones are closed.
+                // Until this process stops accepting, responses ask clients to reconnect, so that
+                // no client uses a connection at the moment when idle ones are closed.
                 self.drain.advance(DrainStage::HandingOver);
                 ShutdownSignal::GracefulUpgrade
             }

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 const FILE_TOO_LARGE: SignalKind = SignalKind::from_raw(25);
 
 /// Installs handlers for signals whose default action would end the process: SIGHUP, which may
-/// arrive during the start, and SIGXFSZ, which comes with a write beyond the limit of a file's size;
-/// that write fails like any other.
+/// arrive during the start, and SIGXFSZ, which comes with a write beyond the limit of a file's
+/// size; that write fails like any other.
 pub(super) fn install_early_handlers() {
     // Handlers stay for the life of the process. The runtime is needed to install them only, and
     // must not exist at the fork of `-d`.

@@ -9,7 +9,7 @@ use app_proxy_hop::error::{ProxyError, raise};
 use app_proxy_hop::exchange::HopServices;
 use app_proxy_hop::forwarding::forget_spelling;
 use app_proxy_hop::header::{CLIENT, SESSION_ID, X_FORWARDED_FOR};
-use app_proxy_hop::identity::{Established, InboundId, RequestId};
+use app_proxy_hop::identity::{EstablishedId, InboundId, RequestId};
 use app_proxy_hop::phase;
 use app_proxy_hop::response::{answer, finish_header, register_if_long, write_error};
 use app_proxy_hop::websocket::{is_websocket, serve};
@@ -267,7 +267,7 @@ impl Worker {
     fn identify(&self, session: &HttpSession, ctx: &mut RequestContext) -> Result<(), ProxyError> {
         let request = session.req_header();
         let (peer, _) = phase::addresses(session);
-        let own = |id| Established {
+        let own = |id| EstablishedId {
             id,
             refused: None,
             replaced: None,
@@ -293,7 +293,7 @@ impl Worker {
         ctx.exchange.begin(
             request,
             client,
-            Established {
+            EstablishedId {
                 id,
                 refused: None,
                 replaced: None,

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
-use app_proxy_hop::identity::{KeptId, RequestId};
+use app_proxy_hop::identity::{InlineId, RequestId};
 use http::HeaderValue;
 
 use super::SessionRecord;
@@ -33,7 +33,7 @@ impl SessionRecord {
         *record
             .last_request_id
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = KeptId::new(&last);
+            .unwrap_or_else(PoisonError::into_inner) = InlineId::new(&last);
         for (counter, saved, value) in [
             (&record.active_ms, &record.saved.active_ms, stored.active_ms),
             (&record.requests, &record.saved.requests, stored.requests),

@@ -1,5 +1,4 @@
-//! Between Pingora's server and its proxy: an HTTP/2 connection has many streams, each in a task of
-//! its own, which end one by one.
+//! A wrapper of the proxy that makes each HTTP/2 stream, which has its own task, cancellable.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,13 +11,13 @@ use pingora_core::server::ShutdownWatch;
 
 use crate::streams::until_closed;
 
-/// Lets each request of an HTTP/2 connection be ended from outside. One of HTTP/1 ends with its
-/// connection, which [`super::Downstream`] sees to.
-pub(super) struct EachStream<A>(pub(super) Arc<A>);
+/// Cancels requests of HTTP/2 connections one by one. A request of HTTP/1.1 is cancelled with its
+/// connection, by [`super::Downstream`].
+pub(super) struct Cancellable<A>(pub(super) Arc<A>);
 
-impl<A: HttpServerApp + Send + Sync + 'static> HttpServerApp for EachStream<A> {
-    /// Written out, where the trait's attribute would put each HTTP/1 request into another
-    /// allocation.
+impl<A: HttpServerApp + Send + Sync + 'static> HttpServerApp for Cancellable<A> {
+    /// Returns the inner future itself for HTTP/1.1: an `async fn` would allocate another one for
+    /// each request.
     fn process_new_http<'s, 'w, 'f>(
         self: &'s Arc<Self>,
         session: ServerSession,
