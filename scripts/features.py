@@ -28,7 +28,7 @@ BEGIN = "# Written by scripts/features.py from here on.\n"
 
 def units(*arguments):
     """Returns the features of each crate that a command builds, by name, version and host or not."""
-    command = ["cargo", *arguments, "--unit-graph", "-Zunstable-options"]
+    command = ["cargo", *arguments, "--unit-graph", "-Zunstable-options", "--quiet"]
     environment = dict(os.environ, RUSTC_BOOTSTRAP="1")
     output = subprocess.run(
         command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True
