@@ -1,8 +1,8 @@
-//! The app table as requests see it: a snapshot with its router, swapped whole when the table
+//! The app table as requests see it: an immutable snapshot with its router, replaced when the table
 //! changes.
 //!
-//! [`edit`] says what a change makes of a snapshot, [`editor`] carries changes out one after the
-//! other, with the store.
+//! [`edit`] computes the result of a change. [`editor`] applies changes one at a time and stores
+//! them.
 
 pub(crate) mod edit;
 pub(crate) mod editor;
@@ -26,56 +26,58 @@ use crate::apps::usage::Usage;
 use crate::clock::Moment;
 use crate::router::{HostName, RouteError, Router, rules};
 
-/// An app with what each of its requests needs, made once.
+/// An app with precomputed values for its requests.
 #[derive(Debug)]
 pub(crate) struct RoutedApp {
     /// The app.
     pub(crate) stored: Arc<StoredApp>,
-    /// Its name, shared by log lines and sessions.
+    /// The name, shared by log lines and sessions.
     pub(crate) name: Arc<str>,
-    /// Its revision and the epoch that it counts in, as the worker is told.
+    /// The revision and its epoch as a header value for the worker.
     pub(crate) revision: HeaderValue,
-    /// Its open streams; all its revisions share them.
+    /// The open streams, shared by all revisions.
     pub(crate) streams: Streams,
-    /// When it was used last; all its revisions share it.
+    /// The time of the last use, shared by all revisions.
     pub(crate) usage: Arc<Usage>,
 }
 
 impl RoutedApp {
-    /// Whether the application sees paths without the matched prefix.
+    /// Returns whether the matched prefix is stripped from forwarded paths.
     #[must_use]
-    pub(crate) fn strips(&self) -> bool {
+    pub(crate) fn strips_prefix(&self) -> bool {
         self.stored.app.upstream_path == UpstreamPath::Strip
     }
 
-    /// Whether it runs nowhere and its scheduler starts it when it is asked to.
+    /// Returns whether the app has no endpoint and a scheduler that can start it.
     #[must_use]
     pub(crate) fn is_asleep(&self) -> bool {
         self.stored.app.endpoints.is_empty() && self.stored.app.wake.is_some()
     }
 
-    /// Notes what has changed since `before`, which requests saw until now.
-    fn note_change(&self, before: &Self) {
+    /// Updates the usage after a change from `before`, the previously published app.
+    fn update_usage(&self, before: &Self) {
         let (was, is) = (&before.stored.app, &self.stored.app);
-        let runs_elsewhere = was.endpoints != is.endpoints;
-        if runs_elsewhere {
+        let endpoints_changed = was.endpoints != is.endpoints;
+        if endpoints_changed {
             self.usage.restart_idle_period(Moment::now());
         }
-        // In a table that is the file's alone, an app keeps its revision when the file changes.
-        if before.stored.revision == self.stored.revision && (runs_elsewhere || was.wake != is.wake)
+        // In a table of the file alone, the revision of an app stays the same when the file
+        // changes.
+        if before.stored.revision == self.stored.revision
+            && (endpoints_changed || was.wake != is.wake)
         {
             self.usage.reset_activation();
         }
     }
 
-    /// An app of a table's epoch; what outlives a change is taken over from the app before it.
+    /// Creates an app of a table with this epoch. It inherits name, streams and usage from the app
+    /// that it replaces.
     fn new(stored: Arc<StoredApp>, epoch: &Epoch, before: Option<&Self>) -> Self {
         let name = before.map_or_else(
             || stored.app.name.as_str().into(),
             |before| Arc::clone(&before.name),
         );
-        // Epochs are made here, of letters, digits and hyphens, so that this is always a header
-        // value.
+        // Epochs consist of letters, digits and hyphens, so this is always a valid header value.
         let revision = revision_value(stored.revision, epoch.as_str())
             .unwrap_or_else(|_| HeaderValue::from_static("0"));
         let streams = before
@@ -95,69 +97,69 @@ impl RoutedApp {
     }
 }
 
-/// One state of the table. A clone is cheap, and is what a change is made to.
+/// A snapshot of the table. Changes are made to a clone, which is cheap.
 #[derive(Clone)]
 pub(crate) struct Snapshot {
     /// The apps.
     pub(crate) table: AppTable,
-    /// Which of them a request is for.
+    /// The routes of the apps.
     pub(crate) router: Router<Arc<RoutedApp>>,
     routed: HashTrieMapSync<Arc<str>, Arc<RoutedApp>>,
-    /// The pools that apps ask for, and how many apps ask for each.
-    pools: BTreeMap<Labels, usize>,
+    /// The label selectors of apps, with the number of apps for each.
+    selectors: BTreeMap<Labels, usize>,
 }
 
 impl Snapshot {
-    /// A table with its router.
+    /// Creates a snapshot of a table.
     ///
     /// # Errors
-    /// When two apps answer on the same address, or one has a rule that is none.
+    /// [`RouteError`] if two apps have the same route or if an app has an invalid rule.
     pub(crate) fn new(table: AppTable, domain: Option<HostName>) -> Result<Self, RouteError> {
         let router = Router::new(domain);
-        let none = Self {
+        let empty = Self {
             table: AppTable::new(Epoch::default()),
             router,
             routed: HashTrieMapSync::new_sync(),
-            pools: BTreeMap::new(),
+            selectors: BTreeMap::new(),
         };
-        none.remade(table)
+        empty.rebuilt(table)
     }
 
-    /// Another table with its router, which keeps of its apps what outlives a change.
-    fn remade(&self, table: AppTable) -> Result<Self, RouteError> {
+    /// Creates a snapshot of another table, whose apps inherit from the apps of this one.
+    fn rebuilt(&self, table: AppTable) -> Result<Self, RouteError> {
         let router = Router::new(self.router.domain().cloned());
-        let mut remade = Self {
+        let mut rebuilt = Self {
             table,
             router,
             routed: HashTrieMapSync::new_sync(),
-            pools: BTreeMap::new(),
+            selectors: BTreeMap::new(),
         };
-        for stored in remade.table.clone().iter() {
-            remade.route(
+        for stored in rebuilt.table.clone().iter() {
+            rebuilt.route(
                 Arc::clone(stored),
                 self.get(&stored.app.name).map(|app| &**app),
             )?;
         }
-        Ok(remade)
+        Ok(rebuilt)
     }
 
-    /// The app of a name.
+    /// Returns the app with a name.
     #[must_use]
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<RoutedApp>> {
         self.routed.get(name)
     }
 
-    /// All apps, in no order.
+    /// Iterates over all apps, in no order.
     pub(crate) fn apps(&self) -> impl Iterator<Item = &Arc<RoutedApp>> {
         self.routed.values()
     }
 
-    /// The pools that apps ask for by labels.
-    pub(crate) fn pools(&self) -> impl Iterator<Item = &Labels> {
-        self.pools.keys()
+    /// Iterates over the label selectors of apps.
+    pub(crate) fn selectors(&self) -> impl Iterator<Item = &Labels> {
+        self.selectors.keys()
     }
 
-    /// Puts an app into the router, in the place of `before`, which is out of it already.
+    /// Adds an app to the router. It inherits from `before`, which is no longer in the router.
     fn route(
         &mut self,
         stored: Arc<StoredApp>,
@@ -169,7 +171,7 @@ impl Snapshot {
             .add_app(&routed.name, &rules, Arc::clone(&routed))?;
         let pool = &routed.stored.app.pool;
         if !pool.is_empty() {
-            *self.pools.entry(pool.clone()).or_default() += 1;
+            *self.selectors.entry(pool.clone()).or_default() += 1;
         }
         self.routed.insert_mut(Arc::clone(&routed.name), routed);
         Ok(())
@@ -179,24 +181,24 @@ impl Snapshot {
         let before = self.routed.get(name).map(Arc::clone)?;
         self.router.remove_app(name);
         self.routed.remove_mut(name);
-        if let Some(apps) = self.pools.get_mut(&before.stored.app.pool) {
+        if let Some(apps) = self.selectors.get_mut(&before.stored.app.pool) {
             *apps -= 1;
             if *apps == 0 {
-                self.pools.remove(&before.stored.app.pool);
+                self.selectors.remove(&before.stored.app.pool);
             }
         }
         Some(before)
     }
 }
 
-/// The current state; reading it takes no lock.
+/// The current snapshot, which is read without a lock.
 pub(crate) struct Apps {
     current: ArcSwap<Snapshot>,
     revision: watch::Sender<u64>,
 }
 
 impl Apps {
-    /// Begins with a state.
+    /// Creates the table with an initial snapshot.
     #[must_use]
     pub(crate) fn new(snapshot: Snapshot) -> Self {
         let revision = watch::Sender::new(snapshot.table.revision());
@@ -212,26 +214,26 @@ impl Apps {
         Snapshot::new(AppTable::from_file(apps), domain).map(Self::new)
     }
 
-    /// The state of this moment.
+    /// Returns the current snapshot.
     #[must_use]
     pub(crate) fn load(&self) -> Guard<Arc<Snapshot>> {
         self.current.load()
     }
 
-    /// Follows the revision.
+    /// Subscribes to the revision.
     #[must_use]
     pub(crate) fn watch(&self) -> watch::Receiver<u64> {
         self.revision.subscribe()
     }
 
-    /// Makes a state the current one: requests that are matched from now on see it. `put` names the
-    /// apps that may have changed. The editor alone calls this.
+    /// Publishes a snapshot to later requests. `put` names the apps that may have changed. Called
+    /// by the editor only.
     fn publish(&self, snapshot: Snapshot, put: &[String]) {
         let snapshot = Arc::new(snapshot);
         let before = self.current.swap(Arc::clone(&snapshot));
         for name in put {
             if let (Some(before), Some(app)) = (before.get(name), snapshot.get(name)) {
-                app.note_change(before);
+                app.update_usage(before);
             }
         }
         self.revision.send_replace(snapshot.table.revision());

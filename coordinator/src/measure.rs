@@ -1,6 +1,6 @@
-//! What is looked up for a request, with few and with many of it. Run it in an optimised build, on
-//! a machine that does nothing else: `cargo test --release -p app-proxy-coordinator --lib
-//! measure::lookups -- --ignored --nocapture`.
+//! Measures the lookups of a request in small and large tables. Run it in an optimised build on an
+//! idle machine: `cargo test --release -p app-proxy-coordinator --lib measure::lookups -- --ignored
+//! --nocapture`.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -20,28 +20,30 @@ use crate::router::Lookup;
 use crate::sessions::cookie::SessionKey;
 use crate::sessions::{SessionRecord, SessionTable};
 
-/// How often something is looked up in a round, and how many rounds there are, of which the fastest
-/// counts.
-const TIMES: usize = 100_000;
+/// Lookups per round, and rounds, of which the fastest counts.
+const LOOKUPS: usize = 100_000;
 const ROUNDS: usize = 7;
 
-/// Prints how long one of `work` takes.
-fn say(what: &str, times: usize, mut work: impl FnMut(usize)) {
+/// Prints the time of one call of `work`.
+fn report(label: &str, times: usize, mut work: impl FnMut(usize)) {
     let round = |work: &mut dyn FnMut(usize)| {
-        let begun = Instant::now();
-        // A stride that meets all of it, in no order that memory likes.
+        let start = Instant::now();
+        // A stride that visits all entries in a cache-unfriendly order.
         (0..times).for_each(|number| work(number.wrapping_mul(7_919)));
-        begun.elapsed().as_secs_f64() * 1e9 / times as f64
+        start.elapsed().as_secs_f64() * 1e9 / times as f64
     };
     let fastest = (0..ROUNDS)
         .map(|_| round(&mut work))
         .min_by(f64::total_cmp)
         .unwrap();
-    println!("{what:<70} {fastest:>9.0} ns");
+    println!("{label:<70} {fastest:>9.0} ns");
 }
 
 fn apps(count: usize) {
-    let app = |number| json!({"name": format!("app-{number}"), "endpoints": [{"address": "127.0.0.1:9"}]});
+    let app = |number| {
+        let name = format!("app-{number}");
+        json!({"name": name, "endpoints": [{"address": "127.0.0.1:9"}]})
+    };
     let all: Vec<App> = (0..count)
         .map(|number| serde_json::from_value(app(number)).unwrap())
         .collect();
@@ -53,16 +55,14 @@ fn apps(count: usize) {
         Lookup::Found(found) => drop(black_box(Arc::clone(found.value))),
         other => panic!("{other:?}"),
     };
-    say(
-        &format!("the app of a path, of {count} apps, always the same"),
-        TIMES,
+    report(
+        &format!("the same app of {count}, by path"),
+        LOOKUPS,
         |_| find(&paths[0]),
     );
-    say(
-        &format!("the app of a path, of {count} apps, each in its turn"),
-        TIMES,
-        |n| find(&paths[n % count]),
-    );
+    report(&format!("each app of {count}, by path"), LOOKUPS, |n| {
+        find(&paths[n % count])
+    });
 }
 
 fn sessions(count: usize) {
@@ -82,25 +82,21 @@ fn sessions(count: usize) {
         })
         .collect();
     let find = |number: usize| drop(black_box(table.find(&ids[number]).unwrap()));
-    say(
-        &format!("a session, of {count}, always the same"),
-        TIMES,
-        |_| find(0),
-    );
-    say(
-        &format!("a session, of {count}, each in its turn"),
-        TIMES,
-        |n| find(n % count),
-    );
-    say(&format!("going through all {count} sessions"), 3, |_| {
+    report(&format!("the same session of {count}"), LOOKUPS, |_| {
+        find(0)
+    });
+    report(&format!("each session of {count}"), LOOKUPS, |n| {
+        find(n % count)
+    });
+    report(&format!("iteration over {count} sessions"), 3, |_| {
         black_box(table.live().count());
     });
-    say(&format!("a page of 100 of {count} sessions"), 3, |_| {
+    report(&format!("a page of 100 of {count} sessions"), 3, |_| {
         black_box(table.page(None, 100, |_| true));
     });
 }
 
-/// A worker that answers its health checks.
+/// Starts a server that answers health checks. Returns its port.
 async fn healthy_worker() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -124,54 +120,57 @@ async fn workers(count: usize) {
         .await
         .unwrap();
     let port = healthy_worker().await;
-    let begun = Instant::now();
+    let start = Instant::now();
     for number in 0..count {
         let address = if number == 0 {
             format!("127.0.0.1:{port}")
         } else {
             format!("127.202.{}.{}:9", number / 256, number % 256)
         };
-        let said = json!({"address": address, "labels": {"number": number.to_string()}});
-        pool.register(&format!("w{number}"), serde_json::from_value(said).unwrap())
-            .await
-            .unwrap();
+        let registration = json!({"address": address, "labels": {"number": number.to_string()}});
+        pool.register(
+            &format!("w{number}"),
+            serde_json::from_value(registration).unwrap(),
+        )
+        .await
+        .unwrap();
     }
     println!(
-        "{count} workers join one after the other: {:.0} ms",
-        begun.elapsed().as_secs_f64() * 1e3
+        "{count} workers register in sequence: {:.0} ms",
+        start.elapsed().as_secs_f64() * 1e3
     );
     let one = Labels::from([("number".to_owned(), "0".to_owned())]);
-    pool.want_selectors([one.clone()]).await.unwrap();
+    pool.set_selectors([one.clone()]).await.unwrap();
     let other = Labels::from([("number".to_owned(), "1".to_owned())]);
     let all = Labels::new();
     let keys: Vec<[u8; 16]> = (0..1000_u128)
         .map(|n| (n * 0x9e37_79b9_7f4a_7c15).to_be_bytes())
         .collect();
     let key = |number: usize| &keys[number % keys.len()][..];
-    say(
-        &format!("a worker by its identifier, of {count}"),
-        TIMES,
+    report(
+        &format!("a worker of {count}, by identifier"),
+        LOOKUPS,
         |_| drop(black_box(pool.by_id("w0").unwrap())),
     );
-    say(&format!("a worker of {count}, all healthy"), TIMES, |n| {
+    report(&format!("a worker of {count}, all healthy"), LOOKUPS, |n| {
         drop(black_box(pool.select(&all, key(n), None, &[]).unwrap()));
     });
-    say(
-        &format!("a worker of {count}, with labels that one has"),
-        TIMES,
+    report(
+        &format!("a worker of {count}, with labels of one"),
+        LOOKUPS,
         |n| {
             drop(black_box(pool.select(&one, key(n), None, &[]).unwrap()));
         },
     );
-    say(
-        &format!("a worker of {count}, with labels that one has, without a ring for them"),
+    report(
+        &format!("a worker of {count}, with labels of one, without a ring"),
         1000,
         |n| {
             drop(black_box(pool.select(&other, key(n), None, &[]).unwrap()));
         },
     );
     let pinned = pool.by_id("w0").unwrap();
-    say(&format!("the pinned one of {count} workers"), TIMES, |n| {
+    report(&format!("the pinned worker of {count}"), LOOKUPS, |n| {
         drop(black_box(
             pool.select(&all, key(n), Some(&pinned), &[]).unwrap(),
         ));
@@ -180,7 +179,7 @@ async fn workers(count: usize) {
     for _ in 0..check.unhealthy_after {
         pool.check_health().await;
     }
-    say(
+    report(
         &format!("a worker of {count}, all but one unhealthy"),
         1000,
         |n| {
@@ -188,7 +187,7 @@ async fn workers(count: usize) {
         },
     );
     let failed = [pool.by_id("w0").unwrap()];
-    say(
+    report(
         &format!("no worker of {count}: none is healthy"),
         100,
         |n| {

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use crate::apps::edit::{Edit, EditError};
 use crate::apps::editor::Editor;
 use crate::config::{Config, Networks};
-use crate::pool::{PoolError, Resolved};
+use crate::pool::{PoolError, ResolvedWorkers};
 use crate::request::proxy::Coordinator;
 
 /// Reloads a coordinator.
@@ -76,7 +76,7 @@ impl CoordinatorReload {
         let mut changes = compare(&running, &read);
         // What may be refused comes first, so that a file that is refused has changed nothing.
         let workers = if changes.applies("workers", &running.workers, &read.workers) {
-            Some(Resolved::of(&read.workers).await?)
+            Some(ResolvedWorkers::resolve(&read.workers).await?)
         } else {
             None
         };
@@ -87,7 +87,7 @@ impl CoordinatorReload {
         changes.applies("apps", &running.apps, &read.apps);
         // Also when the file says what it said: the table may not have it, or not any more.
         if let Err(e) = self.editor.edit(Edit::File(read.apps.clone()), None).await {
-            pool.drop_fixed(&added).await?;
+            pool.remove_fixed(&added).await?;
             return Err(e.into());
         }
         if let Some(workers) = &workers {

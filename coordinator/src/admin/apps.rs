@@ -285,7 +285,7 @@ fn problem(error: EditError) -> Problem {
             error.to_string(),
         ),
         EditError::Store(cause) => store_problem(&cause),
-        EditError::Ending => Problem::new(
+        EditError::ShuttingDown => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "draining",
             error.to_string(),

@@ -128,7 +128,7 @@ pub(super) async fn delete(
     let work = async move {
         let left = match leaving.instance {
             Some(instance) => state.pool.leave(&id, &instance).await,
-            None => state.pool.take_out(&id).await,
+            None => state.pool.delete(&id).await,
         };
         left.map(|()| StatusCode::NO_CONTENT).map_err(refused)
     };

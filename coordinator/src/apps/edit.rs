@@ -1,5 +1,5 @@
-//! What a change makes of a snapshot of the app table, and why it may be refused. Nothing here
-//! waits or writes.
+//! Changes of the app table: their result for a snapshot and the reasons to reject them. Nothing
+//! here waits or writes.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,72 +16,72 @@ use app_proxy_store::{AppChange, AppCommit, AppDelta, StoreError};
 /// A change of the app table.
 #[derive(Clone, Debug)]
 pub(crate) enum Edit {
-    /// An app of the API, new or in the place of the one of its name.
+    /// Creates or replaces an app through the API.
     Put(Box<App>, Condition),
-    /// An app of the API goes.
+    /// Deletes an app through the API.
     Delete(String, Condition),
-    /// The apps of the configuration file, all of them.
+    /// Replaces the apps of the configuration file.
     File(Vec<App>),
 }
 
-/// What must be the case for a change to be made (RFC 9110, section 13).
+/// The precondition of a change (RFC 9110 section 13).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Condition {
-    /// Nothing.
+    /// No precondition.
     #[default]
     None,
-    /// `If-Match`: the app is there, at one of these revisions.
+    /// `If-Match`: the app exists at one of these revisions.
     Revisions(Vec<u64>),
-    /// `If-Match: *`: the app is there.
+    /// `If-Match: *`: the app exists.
     Exists,
-    /// `If-None-Match: *`: it is not.
+    /// `If-None-Match: *`: the app does not exist.
     Absent,
 }
 
-/// What a change has done.
+/// The result of a change.
 #[derive(Clone, Debug)]
 pub(crate) enum EditOutcome {
     /// The app is new.
     Created(Arc<StoredApp>),
-    /// The app is another one now.
+    /// The app is replaced.
     Updated(Arc<StoredApp>),
-    /// The app was like this already.
+    /// The app was identical already.
     Unchanged(Arc<StoredApp>),
-    /// The app is gone, or was gone already.
+    /// The app is deleted, now or by an earlier call.
     Deleted,
-    /// The apps of the file are taken over: how many were put and how many went.
+    /// The apps of the file are applied.
     FileApplied {
-        /// New or changed.
+        /// Number of new or changed apps.
         put: usize,
-        /// Gone.
+        /// Number of deleted apps.
         deleted: usize,
     },
 }
 
-/// Why a change is refused.
+/// The reasons to reject a change.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum EditError {
-    /// The app is not valid.
+    /// The app is invalid.
     #[error(transparent)]
     Invalid(#[from] AppError),
-    /// There is no app of this name, and there was none.
+    /// No app has or had this name.
     #[error("there is no app `{0}`")]
     NotFound(String),
-    /// The file owns the app.
-    #[error("app `{0}` is in the coordinator's file, and is changed there")]
+    /// The file defines the app.
+    #[error("app `{0}` is defined in the coordinator's file and can only be changed there")]
     OwnedByFile(String),
-    /// Another app answers there.
+    /// Another app has one of the routes.
     #[error("{0}")]
     MatchTaken(RouteError),
-    /// The app has changed since, or is not there.
-    #[error("the app is at {}", .0.map_or_else(|| "no revision".to_owned(), |revision| format!("revision {revision}")))]
+    /// The app is at another revision, or does not exist.
+    #[error("the app is at {}", revision_text(*.0))]
     Precondition(Option<u64>),
-    /// The store cannot be written.
+    /// The store rejected the change.
     #[error("{0}")]
     Store(Arc<StoreError>),
-    /// The coordinator is ending.
-    #[error("the coordinator is ending")]
-    Ending,
+    /// The coordinator is shutting down.
+    #[error("the coordinator is shutting down")]
+    ShuttingDown,
 }
 
 impl From<RouteError> for EditError {
@@ -91,69 +91,69 @@ impl From<RouteError> for EditError {
             RouteError::NameInHost { .. } | RouteError::NameInPath(_) => {
                 Self::Invalid(AppError::new("name", error.to_string()))
             }
-            taken => Self::MatchTaken(taken),
+            conflict => Self::MatchTaken(conflict),
         }
     }
 }
 
-/// A snapshot that is being changed, with what there is to write of it.
+/// A snapshot under change, with the changes to store.
 pub(crate) struct Draft {
-    /// The state so far.
+    /// The snapshot with the changes so far.
     pub(crate) snapshot: Snapshot,
     base: (Epoch, u64),
     changes: Vec<AppChange>,
-    /// Apps that have gone.
-    pub(crate) gone: Vec<Arc<RoutedApp>>,
-    /// The names of apps that were put in.
+    /// The deleted apps.
+    pub(crate) deleted: Vec<Arc<RoutedApp>>,
+    /// The names of created and replaced apps.
     pub(crate) put: Vec<String>,
 }
 
 impl Draft {
-    /// A draft on top of `snapshot`.
+    /// Creates a draft based on `snapshot`.
     #[must_use]
-    pub(crate) fn of(snapshot: &Snapshot) -> Self {
+    pub(crate) fn new(snapshot: &Snapshot) -> Self {
         let base = (snapshot.table.epoch().clone(), snapshot.table.revision());
         Self {
             snapshot: snapshot.clone(),
             base,
             changes: Vec::new(),
-            gone: Vec::new(),
+            deleted: Vec::new(),
             put: Vec::new(),
         }
     }
 
-    /// Makes a change.
+    /// Applies a change.
     ///
     /// # Errors
-    /// [`EditError`]; the draft is then as it was before.
+    /// [`EditError`]; the draft is then unchanged.
     pub(crate) fn apply(&mut self, edit: &Edit) -> Result<EditOutcome, EditError> {
         let before = (
             self.snapshot.clone(),
             self.changes.len(),
-            self.gone.len(),
+            self.deleted.len(),
             self.put.len(),
         );
         let outcome = match edit {
             Edit::Put(app, condition) => self.put(app, condition),
             Edit::Delete(name, condition) => self.delete(name, condition),
-            Edit::File(apps) => self.take_file(apps),
+            Edit::File(apps) => self.apply_file(apps),
         };
         if outcome.is_err() {
             self.snapshot = before.0;
             self.changes.truncate(before.1);
-            self.gone.truncate(before.2);
+            self.deleted.truncate(before.2);
             self.put.truncate(before.3);
         }
         outcome
     }
 
     fn put(&mut self, app: &App, condition: &Condition) -> Result<EditOutcome, EditError> {
-        let before = self.owned(&app.name)?;
+        let before = self.editable(&app.name)?;
         condition.check(before.as_deref())?;
         if let Some(same) = before.as_ref().filter(|before| before.app == *app) {
             return Ok(EditOutcome::Unchanged(Arc::clone(same)));
         }
-        self.begin_own_epoch()?;
+        self.begin_unique_epoch()?;
         let routed = self.snapshot.unroute(&app.name);
         let now = timestamp(SystemTime::now());
         let stored = self.insert(app.clone(), AppSource::Api, Some(now), routed.as_deref())?;
@@ -165,24 +165,24 @@ impl Draft {
     }
 
     fn delete(&mut self, name: &str, condition: &Condition) -> Result<EditOutcome, EditError> {
-        let before = self.owned(name)?;
+        let before = self.editable(name)?;
         condition.check(before.as_deref())?;
         if before.is_none() {
-            // Whoever repeats a call whose answer was lost is told that it has worked.
-            let repeated = self.snapshot.table.is_deleted(name);
-            return if repeated {
+            // A client may repeat a call because the response was lost.
+            let was_deleted = self.snapshot.table.is_deleted(name);
+            return if was_deleted {
                 Ok(EditOutcome::Deleted)
             } else {
                 Err(EditError::NotFound(name.to_owned()))
             };
         }
-        self.begin_own_epoch()?;
-        self.drop_app(name);
+        self.begin_unique_epoch()?;
+        self.remove_app(name);
         Ok(EditOutcome::Deleted)
     }
 
-    /// The app of a name, unless the file owns it.
-    fn owned(&self, name: &str) -> Result<Option<Arc<StoredApp>>, EditError> {
+    /// Returns the app with a name, unless the file defines it.
+    fn editable(&self, name: &str) -> Result<Option<Arc<StoredApp>>, EditError> {
         match self.snapshot.table.get(name) {
             Some(app) if app.source == AppSource::File => {
                 Err(EditError::OwnedByFile(name.to_owned()))
@@ -191,41 +191,41 @@ impl Draft {
         }
     }
 
-    /// Takes over what the file says: apps of the file that it does not name any more go, those
-    /// that it has changed are put. Apps of the API stay, unless the file has one of the name.
-    fn take_file(&mut self, apps: &[App]) -> Result<EditOutcome, EditError> {
-        let lost: Vec<String> = self.lost_by(apps);
+    /// Applies the file: deletes apps that the file no longer defines, and puts new and changed
+    /// ones. Apps of the API stay, unless the file defines one of the same name.
+    fn apply_file(&mut self, apps: &[App]) -> Result<EditOutcome, EditError> {
+        let removed: Vec<String> = self.removed_from_file(apps);
         let differs = |app: &&App| {
             let before = self.snapshot.table.get(&app.name);
             before.is_none_or(|before| before.source != AppSource::File || before.app != **app)
         };
         let differing: Vec<App> = apps.iter().filter(differs).cloned().collect();
-        let taken = EditOutcome::FileApplied {
+        let outcome = EditOutcome::FileApplied {
             put: differing.len(),
-            deleted: lost.len(),
+            deleted: removed.len(),
         };
         if self.is_of_file() {
-            self.replace_by_file(apps, &lost)?;
-            return Ok(taken);
+            self.replace_by_file(apps, &removed)?;
+            return Ok(outcome);
         }
-        for name in &lost {
-            self.drop_app(name);
+        for name in &removed {
+            self.remove_app(name);
         }
-        // All out before one goes in: one of them may have what another one had.
-        let out = |app: App| {
+        // Remove all before adding any: one may get the route of another.
+        let unroute = |app: App| {
             let routed = self.snapshot.unroute(&app.name);
             (app, routed)
         };
-        let out: Vec<_> = differing.into_iter().map(out).collect();
-        for (app, routed) in out {
+        let unrouted: Vec<_> = differing.into_iter().map(unroute).collect();
+        for (app, routed) in unrouted {
             self.insert(app, AppSource::File, None, routed.as_deref())?;
         }
-        Ok(taken)
+        Ok(outcome)
     }
 
-    /// Apps of the file that it does not name any more.
-    fn lost_by(&self, apps: &[App]) -> Vec<String> {
-        let named: HashSet<&str> = apps.iter().map(|app| app.name.as_str()).collect();
+    /// Returns the apps of the file that it no longer defines.
+    fn removed_from_file(&self, apps: &[App]) -> Vec<String> {
+        let names: HashSet<&str> = apps.iter().map(|app| app.name.as_str()).collect();
         let of_file = self
             .snapshot
             .table
@@ -233,36 +233,36 @@ impl Draft {
             .filter(|app| app.source == AppSource::File);
         of_file
             .map(|app| app.app.name.clone())
-            .filter(|name| !named.contains(name.as_str()))
+            .filter(|name| !names.contains(name.as_str()))
             .collect()
     }
 
-    /// A table that is what the file says is made anew when the file changes, in the file's own
-    /// epoch.
-    fn replace_by_file(&mut self, apps: &[App], lost: &[String]) -> Result<(), EditError> {
+    /// Replaces a table of the file alone when the file changes. The epoch is that of the new file.
+    fn replace_by_file(&mut self, apps: &[App], removed: &[String]) -> Result<(), EditError> {
         if *self.snapshot.table.epoch() == Epoch::of_file(apps) {
             return Ok(());
         }
-        self.gone.extend(
-            lost.iter()
+        self.deleted.extend(
+            removed
+                .iter()
                 .filter_map(|name| self.snapshot.get(name).cloned()),
         );
-        self.snapshot = self.snapshot.remade(AppTable::from_file(apps.to_vec()))?;
+        self.snapshot = self.snapshot.rebuilt(AppTable::from_file(apps.to_vec()))?;
         self.put.extend(apps.iter().map(|app| app.name.clone()));
         Ok(())
     }
 
-    /// Whether the table has only ever had what a file says.
+    /// Returns whether the table has only ever had the apps of a file.
     fn is_of_file(&self) -> bool {
         !self.snapshot.table.epoch().is_unique()
     }
 
-    /// A table that was the file's alone until now gets an epoch of its own: from here on it has
-    /// another history than that of coordinators with the same file.
-    fn begin_own_epoch(&mut self) -> Result<(), EditError> {
+    /// Gives a table of the file alone a unique epoch, because its history now differs from that of
+    /// other coordinators with the same file.
+    fn begin_unique_epoch(&mut self) -> Result<(), EditError> {
         if self.is_of_file() {
             let table = self.snapshot.table.in_epoch(Epoch::unique());
-            self.snapshot = self.snapshot.remade(table)?;
+            self.snapshot = self.snapshot.rebuilt(table)?;
         }
         Ok(())
     }
@@ -281,8 +281,8 @@ impl Draft {
         Ok(stored)
     }
 
-    fn drop_app(&mut self, name: &str) {
-        self.gone.extend(self.snapshot.unroute(name));
+    fn remove_app(&mut self, name: &str) {
+        self.deleted.extend(self.snapshot.unroute(name));
         if let Some(revision) = self.snapshot.table.delete(name) {
             self.changes.push(AppChange::Delete {
                 name: name.to_owned(),
@@ -291,18 +291,18 @@ impl Draft {
         }
     }
 
-    /// Takes over what another process has written.
+    /// Applies the changes of another process.
     ///
     /// # Errors
-    /// When the apps contradict each other, which no process writes.
-    pub(crate) fn follow(&mut self, news: AppDelta) -> Result<(), EditError> {
-        if news.complete {
+    /// [`EditError`] if the apps are in conflict, which no process writes.
+    pub(crate) fn follow(&mut self, delta: AppDelta) -> Result<(), EditError> {
+        if delta.complete {
             let before = self.snapshot.clone();
-            self.snapshot = before.remade(AppTable::restore(news.state))?;
-            let gone = before
+            self.snapshot = before.rebuilt(AppTable::restore(delta.state))?;
+            let deleted = before
                 .apps()
                 .filter(|app| self.snapshot.get(&app.name).is_none());
-            self.gone.extend(gone.map(Arc::clone));
+            self.deleted.extend(deleted.map(Arc::clone));
             self.put.extend(
                 self.snapshot
                     .table
@@ -310,35 +310,35 @@ impl Draft {
                     .map(|stored| stored.app.name.clone()),
             );
         } else {
-            for (name, revision) in &news.state.deleted {
-                self.gone.extend(self.snapshot.unroute(name));
+            for (name, revision) in &delta.state.deleted {
+                self.deleted.extend(self.snapshot.unroute(name));
                 self.snapshot.table.remove(name, *revision);
             }
-            let out = |app: StoredApp| {
+            let unroute = |app: StoredApp| {
                 let routed = self.snapshot.unroute(&app.app.name);
                 (Arc::new(app), routed)
             };
-            let out: Vec<_> = news.state.apps.into_iter().map(out).collect();
-            for (stored, routed) in out {
+            let unrouted: Vec<_> = delta.state.apps.into_iter().map(unroute).collect();
+            for (stored, routed) in unrouted {
                 self.put.push(stored.app.name.clone());
                 self.snapshot.table.insert(Arc::clone(&stored));
                 self.snapshot.route(stored, routed.as_deref())?;
             }
         }
-        // What others have written is written.
-        let (gone, put) = (
-            std::mem::take(&mut self.gone),
+        // These changes are stored already.
+        let (deleted, put) = (
+            std::mem::take(&mut self.deleted),
             std::mem::take(&mut self.put),
         );
         *self = Self {
-            gone,
+            deleted,
             put,
-            ..Self::of(&self.snapshot)
+            ..Self::new(&self.snapshot)
         };
         Ok(())
     }
 
-    /// What there is to write; none when nothing has changed.
+    /// Returns the changes to store, or `None` if there are none.
     #[must_use]
     pub(crate) fn commit(&self) -> Option<AppCommit> {
         let table = &self.snapshot.table;
@@ -349,7 +349,7 @@ impl Draft {
         let changes = if self.base.0 == epoch {
             self.changes.clone()
         } else {
-            // Another epoch: all of it.
+            // A new epoch: store the whole table.
             table
                 .iter()
                 .map(|app| AppChange::Put(Arc::clone(app)))
@@ -363,6 +363,13 @@ impl Draft {
             changes,
         })
     }
+}
+
+fn revision_text(revision: Option<u64>) -> String {
+    revision.map_or_else(
+        || "no revision".to_owned(),
+        |revision| format!("revision {revision}"),
+    )
 }
 
 impl Condition {

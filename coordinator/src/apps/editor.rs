@@ -1,11 +1,11 @@
-//! Carries out changes of the app table, one after the other: in the store first, then for
-//! requests, then the caller is told.
+//! The editor: a task that applies changes of the app table one at a time. It stores a change,
+//! publishes it to requests, and then answers the caller.
 //!
-//! Calls that come while a change is being written are written together, so that a storm of them
-//! costs a few writes. The same task follows what another process writes: two of them have one
-//! store during a graceful upgrade.
+//! Calls that arrive during a write are written together, so that many calls cost few writes. The
+//! same task applies the changes of another process: two processes share a store during an upgrade.
 
 mod overlap;
+mod serving;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 mod tests;
@@ -17,7 +17,7 @@ use app_proxy_api::apps::App;
 use app_proxy_api::table::Epoch;
 use app_proxy_hop::identity::RequestId;
 use async_trait::async_trait;
-use log::{error, info, warn};
+use log::{debug, error, info, warn};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -25,52 +25,53 @@ use super::edit::{Draft, Edit, EditError, EditOutcome};
 use super::{Apps, RoutedApp, Snapshot};
 use app_proxy_store::{Cursor, Delta, Store, StoreError};
 pub(crate) use overlap::Overlap;
-use overlap::Standing;
+use overlap::ServingState;
 
-/// Changes that are written together, at most.
-const MOST_AT_ONCE: usize = 256;
-/// Changes that wait, before further callers do.
+/// Maximum number of changes in one write.
+const MAX_BATCH: usize = 256;
+/// Number of queued changes at which callers wait.
 const QUEUE: usize = 1024;
-/// How often other processes are looked for.
+/// How often the store is read for changes of other processes.
 const FOLLOW: Duration = Duration::from_millis(50);
-/// After how long the store is asked again to take the apps of the file.
-const TAKE_AGAIN: Duration = Duration::from_secs(5);
-/// How often a change is tried on top of what another process was first with.
-const TRIES: usize = 10;
+/// Delay before the apps of the file are stored again after a failure.
+const FILE_RETRY: Duration = Duration::from_secs(5);
+/// How often a change is rebased on changes of another process.
+const MAX_REBASES: usize = 10;
 
-/// Who is told of changes; called by the editor alone, one call after the other.
+/// Observes changes. The editor makes one call at a time.
 #[async_trait]
 pub(crate) trait TableObserver: Send + Sync {
-    /// Requests see another table now; these apps are not in it any more.
-    async fn table_changed(&self, snapshot: &Snapshot, gone: &[Arc<RoutedApp>]);
+    /// Called after a snapshot was published in which the `deleted` apps are missing.
+    async fn table_changed(&self, snapshot: &Snapshot, deleted: &[Arc<RoutedApp>]);
 
-    /// Another process has changed what is not the app table.
-    async fn changed_elsewhere(&self, news: Delta);
+    /// Called with the changes of another process to state other than the app table.
+    async fn changed_elsewhere(&self, delta: Delta);
 }
 
-/// Hands changes to the editor; clones share it.
+/// A handle that sends changes to the editor. Clones share the queue.
 #[derive(Clone)]
 pub(crate) struct Editor {
-    jobs: mpsc::Sender<Job>,
+    queue: mpsc::Sender<PendingEdit>,
 }
 
-struct Job {
+/// A change that waits for the editor.
+struct PendingEdit {
     edit: Edit,
-    /// The call that asks for it; a reload of the file has none.
+    /// The API call; `None` for a reload of the file.
     request: Option<RequestId>,
     done: oneshot::Sender<Result<EditOutcome, EditError>>,
 }
 
 impl Editor {
-    /// A handle, and the queue that [`EditorTask`] takes.
+    /// Creates a handle and the queue for [`EditorTask::run`].
     #[must_use]
-    pub(crate) fn new() -> (Self, Queue) {
-        let (jobs, queue) = mpsc::channel(QUEUE);
-        (Self { jobs }, Queue(queue))
+    pub(crate) fn new() -> (Self, EditQueue) {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        (Self { queue: sender }, EditQueue(queue))
     }
 
-    /// Makes a change for `request`, which is named in the log. When this returns, it is in the
-    /// store, and requests see it.
+    /// Applies a change for `request`, whose identifier is logged. On return, the change is stored
+    /// and published.
     ///
     /// # Errors
     /// [`EditError`]; nothing has changed then.
@@ -80,40 +81,38 @@ impl Editor {
         request: Option<RequestId>,
     ) -> Result<EditOutcome, EditError> {
         let (done, answer) = oneshot::channel();
-        self.jobs
-            .send(Job {
+        self.queue
+            .send(PendingEdit {
                 edit,
                 request,
                 done,
             })
             .await
-            .map_err(|_| EditError::Ending)?;
-        answer.await.unwrap_or(Err(EditError::Ending))
+            .map_err(|_| EditError::ShuttingDown)?;
+        answer.await.unwrap_or(Err(EditError::ShuttingDown))
     }
 }
 
-/// Changes that wait for the editor.
-pub(crate) struct Queue(mpsc::Receiver<Job>);
+/// The queue of changes for the editor.
+pub(crate) struct EditQueue(mpsc::Receiver<PendingEdit>);
 
-/// The editor at work.
+/// The task of the editor.
 pub(crate) struct EditorTask {
-    /// What requests see.
+    /// The table to publish to.
     apps: Arc<Apps>,
-    /// What survives.
     store: Arc<dyn Store>,
-    /// Who is told.
     observer: Arc<dyn TableObserver>,
-    /// How far the store has been followed.
+    /// The position up to which changes of the store are applied.
     cursor: Cursor,
-    /// Whether another process serves from the same store at this moment.
+    /// Returns the current overlap with another process on the same store.
     overlap: Box<dyn Fn() -> Overlap + Send + Sync>,
-    standing: Standing,
-    /// The apps of the file, as long as the store has not taken them; and when it is asked again.
-    waiting: Option<(Vec<App>, Instant)>,
+    serving: ServingState,
+    /// The apps of the file that could not be stored, and the time of the next attempt.
+    pending_file: Option<(Vec<App>, Instant)>,
 }
 
 impl EditorTask {
-    /// An editor of `apps`, which are what the store had at `cursor`.
+    /// Creates an editor of `apps`, which have the state of the store at `cursor`.
     pub(crate) fn new(
         apps: &Arc<Apps>,
         store: &Arc<dyn Store>,
@@ -127,68 +126,68 @@ impl EditorTask {
             observer: Arc::new(observer),
             cursor,
             overlap: Box::new(overlap),
-            standing: Standing::default(),
-            waiting: None,
+            serving: ServingState::default(),
+            pending_file: None,
         }
     }
 
-    /// Takes over what has changed since the store was read, and then the apps of the file, and
-    /// says that requests are served from here: before any is.
-    pub(crate) async fn begin(&mut self, file: Vec<App>) {
+    /// Applies the changes since the store was read and the apps of the file, and records this
+    /// process as serving. Called before the first request.
+    pub(crate) async fn start(&mut self, file: Vec<App>) {
         if let Err(e) = self.follow().await {
-            warn!("what other processes have changed cannot be read: {e}");
+            warn!("cannot read the changes of other processes: {e}");
         }
-        self.take_file_or_wait(file).await;
+        self.apply_file_or_retry(file).await;
         if let Err(e) = self.record_serving().await {
-            warn!("that requests are served from here cannot be noted: {e}");
+            warn!("cannot record this process as serving: {e}");
         }
     }
 
-    /// Takes the apps of the file over.
+    /// Applies the apps of the file.
     ///
     /// # Errors
     /// [`EditError`]; nothing has changed then.
-    async fn take_file(&mut self, file: &[App]) -> Result<(), EditError> {
-        let job = Job {
+    async fn apply_file(&mut self, file: &[App]) -> Result<(), EditError> {
+        let edit = PendingEdit {
             edit: Edit::File(file.to_vec()),
             request: None,
             done: oneshot::channel().0,
         };
-        self.commit(&[job])
+        self.commit(&[edit])
             .await
             .into_iter()
             .try_for_each(|answer| answer.map(drop))
     }
 
-    /// The same, in `store`, where the one that will be used is not open yet.
+    /// Applies the apps of the file with another store, because the final one is not open yet.
     ///
     /// # Errors
     /// [`EditError`]; nothing has changed then.
-    pub(crate) async fn take_file_in(
+    pub(crate) async fn apply_file_in(
         &mut self,
         store: Arc<dyn Store>,
         file: &[App],
     ) -> Result<(), EditError> {
-        let later = std::mem::replace(&mut self.store, store);
-        let taken = self.take_file(file).await;
-        self.store = later;
-        taken
+        let original = std::mem::replace(&mut self.store, store);
+        let applied = self.apply_file(file).await;
+        self.store = original;
+        applied
     }
 
-    /// Takes the apps of the file over; where the store does not take them, later: the table that
-    /// is there serves until then.
-    async fn take_file_or_wait(&mut self, file: Vec<App>) {
-        self.waiting = None;
-        if let Err(e) = self.take_file(&file).await {
-            error!("the apps of the file are not taken over: {e}");
+    /// Applies the apps of the file. If they cannot be stored, tries again later: until then the
+    /// previous table serves.
+    async fn apply_file_or_retry(&mut self, file: Vec<App>) {
+        self.pending_file = None;
+        if let Err(e) = self.apply_file(&file).await {
+            error!("cannot apply the apps of the file: {e}");
             if matches!(e, EditError::Store(_)) {
-                self.waiting = Some((file, Instant::now() + TAKE_AGAIN));
+                self.pending_file = Some((file, Instant::now() + FILE_RETRY));
             }
         }
     }
 
-    /// Works until nobody has a handle any more.
-    pub(crate) async fn run(mut self, queue: Queue) {
+    /// Runs until all handles are dropped.
+    pub(crate) async fn run(mut self, queue: EditQueue) {
         let mut queue = queue.0;
         let mut due = interval(FOLLOW);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -196,63 +195,73 @@ impl EditorTask {
         loop {
             tokio::select! {
                 biased;
-                // In turn with the changes, so that a storm of them does not hide what another
-                // process has written.
+                // First, so that many changes do not delay those of another process.
                 _ = due.tick() => {
-                    match self.keep_up().await {
+                    match self.sync().await {
                         Ok(()) => failing = false,
                         Err(e) => if !std::mem::replace(&mut failing, true) {
-                            warn!("what other processes have changed cannot be read: {e}");
+                            warn!("cannot read the changes of other processes: {e}");
                         },
                     }
-                    self.take_waiting_file().await;
+                    self.retry_pending_file().await;
                 }
                 first = queue.recv() => {
                     let Some(first) = first else { return };
-                    let mut jobs = vec![first];
-                    while let Some(job) = (jobs.len() < MOST_AT_ONCE).then(|| queue.try_recv().ok()).flatten() {
-                        jobs.push(job);
+                    let mut edits = vec![first];
+                    while edits.len() < MAX_BATCH
+                        && let Ok(edit) = queue.try_recv()
+                    {
+                        edits.push(edit);
                     }
-                    self.carry_out(jobs).await;
+                    self.process(edits).await;
                 }
             }
         }
     }
 
-    /// Asks the store again to take the apps of the file. A process that has handed over does not:
-    /// its successor has another file.
-    async fn take_waiting_file(&mut self) {
+    /// Tries again to apply the apps of the file, unless a successor has started: it may have
+    /// another file.
+    async fn retry_pending_file(&mut self) {
         if matches!((self.overlap)(), Overlap::Predecessor | Overlap::Leaving) {
-            self.waiting = None;
+            self.pending_file = None;
         }
-        if let Some((file, _)) = self.waiting.take_if(|(_, again)| *again <= Instant::now()) {
-            self.take_file_or_wait(file).await;
+        if let Some((file, _)) = self
+            .pending_file
+            .take_if(|(_, again)| *again <= Instant::now())
+        {
+            self.apply_file_or_retry(file).await;
         }
     }
 
-    async fn carry_out(&mut self, jobs: Vec<Job>) {
-        let answers = self.commit(&jobs).await;
+    async fn process(&mut self, edits: Vec<PendingEdit>) {
+        let answers = self.commit(&edits).await;
         if (self.overlap)() != Overlap::None {
             self.wait_for_others().await;
         }
-        for (job, answer) in jobs.into_iter().zip(answers) {
-            if matches!((&job.edit, &answer), (Edit::File(_), Ok(_))) {
-                // It was read again since the start.
-                self.waiting = None;
+        for (pending, answer) in edits.into_iter().zip(answers) {
+            if matches!((&pending.edit, &answer), (Edit::File(_), Ok(_))) {
+                // A reload has applied a newer file.
+                self.pending_file = None;
             }
-            if let (Some(request), Ok(outcome)) = (&job.request, &answer) {
-                log_outcome(request, &job.edit, outcome);
+            if let Ok(EditOutcome::FileApplied { put, deleted }) = &answer {
+                debug!("app table: file applied; {put} apps put, {deleted} deleted");
             }
-            // Whoever asked may be gone.
-            let _ = job.done.send(answer);
+            if let (Some(request), Ok(outcome)) = (&pending.request, &answer) {
+                log_outcome(request, &pending.edit, outcome);
+            }
+            // The caller may have stopped waiting.
+            let _ = pending.done.send(answer);
         }
     }
 
-    async fn commit(&mut self, jobs: &[Job]) -> Vec<Result<EditOutcome, EditError>> {
-        let mut left = TRIES;
+    async fn commit(&mut self, edits: &[PendingEdit]) -> Vec<Result<EditOutcome, EditError>> {
+        let mut left = MAX_REBASES;
         loop {
-            let mut draft = Draft::of(&self.apps.load());
-            let answers: Vec<_> = jobs.iter().map(|job| draft.apply(&job.edit)).collect();
+            let mut draft = Draft::new(&self.apps.load());
+            let answers: Vec<_> = edits
+                .iter()
+                .map(|pending| draft.apply(&pending.edit))
+                .collect();
             let Some(commit) = draft.commit() else {
                 return answers;
             };
@@ -273,99 +282,97 @@ impl EditorTask {
                 Err(e) => e,
             };
             error!(
-                "the app table stays at revision {}: {failed}",
+                "cannot store a change of the app table, which stays at revision {}: {failed}",
                 self.cursor.revision
             );
-            return refuse(jobs, &self.apps.load(), failed);
+            return answers_after_failure(edits, &self.apps.load(), failed);
         }
     }
 
     async fn publish(&self, draft: Draft) {
         self.apps.publish(draft.snapshot.clone(), &draft.put);
         self.observer
-            .table_changed(&draft.snapshot, &draft.gone)
+            .table_changed(&draft.snapshot, &draft.deleted)
             .await;
     }
 
-    /// Follows what other processes write, and tells them so.
-    async fn keep_up(&mut self) -> Result<(), StoreError> {
+    /// Applies the changes of other processes and records the result for them.
+    async fn sync(&mut self) -> Result<(), StoreError> {
         self.follow().await?;
         self.record_serving().await
     }
 
-    /// Takes over what another process has written.
+    /// Applies the changes of another process.
     async fn follow(&mut self) -> Result<(), StoreError> {
-        let Some(mut news) = self.store.changes_since(&self.cursor).await? else {
+        let Some(mut delta) = self.store.changes_since(&self.cursor).await? else {
             return Ok(());
         };
-        self.cursor = news.cursor.clone();
-        if let Some(apps) = news.apps.take() {
-            let mut draft = Draft::of(&self.apps.load());
+        self.cursor = delta.cursor.clone();
+        if let Some(apps) = delta.apps.take() {
+            let mut draft = Draft::new(&self.apps.load());
             let was_complete = apps.complete;
             match draft.follow(apps) {
                 Ok(()) => {
                     let table = &draft.snapshot.table;
                     info!(
-                        "the app table is at revision {} of epoch {} now, by another process",
+                        "app table: changed by another process, now at revision {} of epoch {}",
                         table.revision(),
                         table.epoch()
                     );
                     self.publish(draft).await;
                 }
                 Err(e) => {
-                    error!(
-                        "what another process has written of the app table cannot be taken over: {e}"
-                    );
+                    error!("cannot apply the changes of another process to the app table: {e}");
                     if !was_complete {
-                        // All of it, the next time.
+                        // Read the whole table next time.
                         self.cursor.epoch = Epoch::default();
                     }
                 }
             }
         }
-        self.observer.changed_elsewhere(news).await;
+        self.observer.changed_elsewhere(delta).await;
         Ok(())
     }
 }
 
-/// Says what a call has changed; one that changes nothing says nothing.
+/// Logs the result of a change, unless nothing has changed.
 fn log_outcome(request: &RequestId, edit: &Edit, outcome: &EditOutcome) {
     match (edit, outcome) {
         (_, EditOutcome::Created(app)) => {
             info!(
-                "request_id={request} app {} is new at revision {}",
+                "request_id={request} app {}: created at revision {}",
                 app.app.name, app.revision
             );
         }
         (_, EditOutcome::Updated(app)) => {
             info!(
-                "request_id={request} app {} is changed at revision {}",
+                "request_id={request} app {}: replaced at revision {}",
                 app.app.name, app.revision
             );
         }
         (Edit::Delete(name, _), EditOutcome::Deleted) => {
-            info!("request_id={request} app {name} is deleted")
+            info!("request_id={request} app {name}: deleted")
         }
         _ => {}
     }
 }
 
-/// What the callers are told when nothing could be written: each what is true of the table as it
-/// is. Whoever wants nothing new has it, and what is refused anyway is refused for that reason.
-fn refuse(
-    jobs: &[Job],
+/// Returns the answers to callers after a failed write, each according to the current table: a
+/// change without effect succeeds, and an invalid one is rejected for its own reason.
+fn answers_after_failure(
+    edits: &[PendingEdit],
     current: &Snapshot,
     failed: StoreError,
 ) -> Vec<Result<EditOutcome, EditError>> {
     let failed = Arc::new(failed);
-    let answer = |job: &Job| {
-        let mut draft = Draft::of(current);
-        let outcome = draft.apply(&job.edit)?;
+    let answer = |pending: &PendingEdit| {
+        let mut draft = Draft::new(current);
+        let outcome = draft.apply(&pending.edit)?;
         if draft.commit().is_none() {
             Ok(outcome)
         } else {
             Err(EditError::Store(Arc::clone(&failed)))
         }
     };
-    jobs.iter().map(answer).collect()
+    edits.iter().map(answer).collect()
 }

@@ -8,20 +8,21 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora_core::Result;
 use pingora_http::RequestHeader;
+use pingora_load_balancing::Backend;
 use pingora_load_balancing::health_check::{HealthCheck, HttpHealthCheck};
 
 use super::members::Members;
-use super::{Backend, HealthCheckSection};
+use crate::config::HealthCheckSection;
 
-/// What a worker's health is known by: its address alone, so that another weight does not make it
-/// forgotten.
+/// Returns the key of a worker's health: its address alone, so that a change of weight keeps the
+/// health.
 pub(super) fn key_of(backend: &Backend) -> u64 {
     let mut hasher = DefaultHasher::new();
     backend.addr.hash(&mut hasher);
     hasher.finish()
 }
 
-/// Pingora's HTTP check, with a note at the worker that it has been checked.
+/// Pingora's HTTP check, which also marks the worker as checked.
 pub(super) struct WorkerCheck {
     http: HttpHealthCheck,
     members: Arc<ArcSwap<Members>>,
@@ -52,11 +53,11 @@ impl WorkerCheck {
 #[async_trait]
 impl HealthCheck for WorkerCheck {
     async fn check(&self, target: &Backend) -> Result<()> {
-        // One that has just come or gone has no health yet, or none any more.
+        // A worker that was just added or removed is not checked.
         let Some(worker) = self.members.load().by_ring_address(&target.addr).cloned() else {
             return Ok(());
         };
-        // The ring's address may be a stand-in; what is checked is where the worker listens.
+        // The address on the ring may be a substitute; the check needs the real one.
         let listener = Backend {
             addr: worker.peer._address.clone(),
             ..target.clone()

@@ -1,9 +1,9 @@
-//! The members of the pool as requests see them: a snapshot with its rings, swapped whole when the
-//! pool changes.
+//! The members of the pool as requests see them: an immutable snapshot with its rings, replaced
+//! when the pool changes.
 //!
-//! There is a ring for all workers and one for each selector of labels in use. A ring is a load
-//! balancer of Pingora's; all of them share one registry of health, so that a worker is checked
-//! once however many rings it is on.
+//! There is one ring for all workers and one for each label selector in use. A ring is a Pingora
+//! load balancer. All rings share one health registry, so that a worker on several rings is checked
+//! once.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -24,41 +24,41 @@ use super::worker::PoolWorker;
 /// Points that ketama puts on its ring for each unit of weight.
 const POINTS_PER_WEIGHT: usize = 160;
 
-/// One state of the pool.
+/// A snapshot of the pool.
 pub(super) struct Members {
     by_id: HashMap<Arc<str>, Arc<PoolWorker>>,
-    /// By their addresses on the ring.
+    /// Keyed by the address on the ring.
     by_address: HashMap<PeerAddr, Arc<PoolWorker>>,
     all: Arc<Ring>,
-    of_selectors: BTreeMap<Labels, Arc<Ring>>,
+    by_selector: BTreeMap<Labels, Arc<Ring>>,
 }
 
-/// The workers that a selector picks, on a ring.
+/// A ring of the workers that match a selector.
 struct Ring {
     balancer: LoadBalancer<KetamaHashing>,
     backends: BTreeSet<Backend>,
     points: usize,
 }
 
-/// Tells a load balancer the workers of its ring.
-struct Picked(BTreeSet<Backend>);
+/// Service discovery that returns a fixed set of workers.
+struct FixedDiscovery(BTreeSet<Backend>);
 
 #[async_trait]
-impl ServiceDiscovery for Picked {
+impl ServiceDiscovery for FixedDiscovery {
     async fn discover(&self) -> Result<(BTreeSet<Backend>, HashMap<u64, bool>)> {
         Ok((self.0.clone(), HashMap::new()))
     }
 }
 
 impl Ring {
-    /// Builds the ring, which takes the longer the larger the weights are.
+    /// Builds the ring. The time is proportional to the weights.
     fn new(registry: &Arc<HealthRegistry>, backends: BTreeSet<Backend>) -> Self {
-        let discovery = Box::new(Picked(backends.clone()));
+        let discovery = Box::new(FixedDiscovery(backends.clone()));
         let view = Backends::new_with_health_registry(discovery, Arc::clone(registry));
         let balancer = LoadBalancer::<KetamaHashing>::from_backends(view);
-        // Our discovery never waits.
+        // `FixedDiscovery` never waits.
         if let Some(Err(e)) = balancer.update().now_or_never() {
-            error!("the workers' ring was not built: {e}");
+            error!("cannot build a ring of workers: {e}");
         }
         let points = backends
             .iter()
@@ -71,39 +71,38 @@ impl Ring {
         }
     }
 
-    /// What `wanted` makes of the first worker for `key`, in ketama's order, that it wants at all.
-    fn first<T>(&self, key: &[u8], wanted: impl Fn(&Backend, bool) -> Option<T>) -> Option<T> {
+    /// Walks the workers in ketama's order for `key` and returns the first result of `accept`.
+    fn find_map<T>(&self, key: &[u8], accept: impl Fn(&Backend, bool) -> Option<T>) -> Option<T> {
         let (found, left) = (Cell::new(None), Cell::new(self.backends.len()));
-        let accept = |backend: &Backend, healthy: bool| {
-            let this = wanted(backend, healthy);
+        let stop = |backend: &Backend, healthy: bool| {
+            let result = accept(backend, healthy);
             left.set(left.get().saturating_sub(1));
-            let is_wanted = this.is_some();
-            found.set(this);
-            // Each worker comes once. When none is left there is nobody, and no reason to walk on
-            // over points of those that were met: with two hundred workers these are most of
-            // 64,000.
-            is_wanted || left.get() == 0
+            let is_accepted = result.is_some();
+            found.set(result);
+            // Each worker is visited once. After the last one, stop the walk: it would only pass
+            // points of visited workers, most of 64,000 with two hundred workers.
+            is_accepted || left.get() == 0
         };
-        // Twice the ring: the walk may begin anywhere and meets each point once.
-        self.balancer.select_with(key, self.points * 2, accept)?;
+        // Twice the ring, because the walk may begin anywhere and visits each point once.
+        self.balancer.select_with(key, self.points * 2, stop)?;
         found.take()
     }
 }
 
 impl Members {
-    /// No member.
-    pub(super) fn none(registry: &Arc<HealthRegistry>) -> Self {
+    /// Creates a snapshot without workers.
+    pub(super) fn empty(registry: &Arc<HealthRegistry>) -> Self {
         let all = Arc::new(Ring::new(registry, BTreeSet::new()));
         Self {
             by_id: HashMap::new(),
             by_address: HashMap::new(),
             all,
-            of_selectors: BTreeMap::new(),
+            by_selector: BTreeMap::new(),
         }
     }
 
-    /// The state with these workers, and with a ring for each of these selectors. Rings that are
-    /// the same as in this state are taken over.
+    /// Creates the next snapshot, with these workers and a ring for each of these selectors.
+    /// Unchanged rings are reused.
     pub(super) fn next(
         &self,
         registry: &Arc<HealthRegistry>,
@@ -111,8 +110,8 @@ impl Members {
         selectors: &BTreeSet<Labels>,
     ) -> Self {
         let ring = |before: Option<&Arc<Ring>>, selector: &Labels| {
-            let picked = workers.iter().filter(|worker| worker.has(selector));
-            let backends: BTreeSet<_> = picked.map(|worker| worker.backend.clone()).collect();
+            let matching = workers.iter().filter(|worker| worker.matches(selector));
+            let backends: BTreeSet<_> = matching.map(|worker| worker.backend.clone()).collect();
             match before.filter(|ring| ring.backends == backends) {
                 Some(same) => Arc::clone(same),
                 None => Arc::new(Ring::new(registry, backends)),
@@ -128,15 +127,14 @@ impl Members {
                 .map(|worker| (worker.backend.addr.clone(), Arc::clone(worker)))
                 .collect(),
             all: ring(Some(&self.all), &Labels::new()),
-            of_selectors: selectors
+            by_selector: selectors
                 .iter()
-                .map(|s| (s.clone(), ring(self.of_selectors.get(s), s)))
+                .map(|s| (s.clone(), ring(self.by_selector.get(s), s)))
                 .collect(),
         }
     }
 
-    /// The worker for `key`: the pinned one while it may be used, or else ketama's choice among
-    /// those that may, those that `failed` left out.
+    /// Selects a worker; see [`super::Pool::select`].
     pub(super) fn select(
         &self,
         selector: &Labels,
@@ -146,31 +144,31 @@ impl Members {
     ) -> Option<Arc<PoolWorker>> {
         let usable = |worker: &Arc<PoolWorker>| {
             !worker.is_draining()
-                && worker.has(selector)
+                && worker.matches(selector)
                 && !failed.iter().any(|f| Arc::ptr_eq(f, worker))
         };
-        let present = pinned.and_then(|pinned| self.present(pinned));
-        if let Some(worker) = present.filter(|worker| usable(worker) && self.is_healthy(worker)) {
+        let current = pinned.and_then(|pinned| self.current(pinned));
+        if let Some(worker) = current.filter(|worker| usable(worker) && self.is_healthy(worker)) {
             return Some(Arc::clone(worker));
         }
-        self.ring(selector).first(key, |backend, healthy| {
+        self.ring(selector).find_map(key, |backend, healthy| {
             let worker = self.by_address.get(&backend.addr).filter(|_| healthy)?;
             usable(worker).then(|| Arc::clone(worker))
         })
     }
 
-    /// The ring of a selector; the one of all workers where there is none of its own yet.
+    /// Returns the ring of a selector, or that of all workers if the selector has none.
     fn ring(&self, selector: &Labels) -> &Ring {
         let own = if selector.is_empty() {
             None
         } else {
-            self.of_selectors.get(selector)
+            self.by_selector.get(selector)
         };
         own.unwrap_or(&self.all)
     }
 
-    /// The worker itself, or who is in its place now.
-    fn present<'w>(&'w self, worker: &'w Arc<PoolWorker>) -> Option<&'w Arc<PoolWorker>> {
+    /// Returns the worker itself, or its replacement if it is retired.
+    fn current<'w>(&'w self, worker: &'w Arc<PoolWorker>) -> Option<&'w Arc<PoolWorker>> {
         if worker.is_retired() {
             self.by_id.get(&worker.id)
         } else {
@@ -178,7 +176,7 @@ impl Members {
         }
     }
 
-    /// Whether a worker answers its health checks.
+    /// Returns whether a worker passes its health checks.
     pub(super) fn is_healthy(&self, worker: &PoolWorker) -> bool {
         self.all.balancer.backends().ready(&worker.backend)
     }

@@ -1,5 +1,4 @@
-//! What happens to workers by itself: registrations lapse that are not renewed, and drains come to
-//! their end.
+//! The periodic sweep of the pool: expiry of registrations and the end of drains.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,29 +13,29 @@ use tokio::time::Instant;
 use super::Pool;
 use crate::clock::now_ms;
 
-/// How often streams are closed at a worker whose drain is over: requests that came before may
-/// become some.
-const CLOSE_EVERY: Duration = Duration::from_secs(1);
-/// How long the sweep sleeps when nothing is due.
-const NOTHING_DUE: Duration = Duration::from_secs(3600);
+/// How often streams are closed at a worker after the deadline of its drain: requests in flight may
+/// still become streams.
+const CLOSE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the sweep sleeps if nothing is due.
+const MAX_SLEEP: Duration = Duration::from_secs(3600);
 
-/// The service that sweeps.
+/// The background service that sweeps the pool.
 pub(crate) struct Sweep {
     pool: Arc<Pool>,
     drain: Drain,
-    /// For how long after the start no registration lapses.
-    patience: Duration,
+    /// Time after the start in which no registration expires.
+    grace: Duration,
 }
 
 impl Sweep {
-    /// Sweeps `pool`, of the daemon that `drain` is of. For `patience` after the start no
-    /// registration lapses: it may be renewed where this process does not hear of it.
+    /// Creates the sweep of `pool` in the daemon of `drain`. During `grace` after the start no
+    /// registration expires, because workers may still renew at the old process.
     #[must_use]
-    pub(crate) fn new(pool: &Arc<Pool>, drain: &Drain, patience: Duration) -> Self {
+    pub(crate) fn new(pool: &Arc<Pool>, drain: &Drain, grace: Duration) -> Self {
         Self {
             pool: Arc::clone(pool),
             drain: drain.clone(),
-            patience,
+            grace,
         }
     }
 }
@@ -44,67 +43,64 @@ impl Sweep {
 #[async_trait]
 impl BackgroundService for Sweep {
     async fn start(&self, _shutdown: ShutdownWatch) {
-        let patient_until = Instant::now() + self.patience;
+        let grace_until = Instant::now() + self.grace;
         loop {
-            // Workers renew at the successor once there is one: here they would only seem to be
-            // gone, and be taken out of the store that both share.
             let mut due = self.pool.close_overdue().await;
-            if Instant::now() < patient_until {
-                due = due.min(patient_until);
+            if Instant::now() < grace_until {
+                due = due.min(grace_until);
             } else if self.drain.phase() == DrainStage::Serving {
-                due = self
-                    .pool
-                    .take_out_lapsed()
-                    .await
-                    .map_or(due, |lapse| due.min(lapse));
+                // Not after the successor has started: workers renew there, and would be removed
+                // from the common store.
+                let expiry = self.pool.remove_expired().await;
+                due = expiry.map_or(due, |expiry| due.min(expiry));
             }
             tokio::select! {
                 () = tokio::time::sleep_until(due) => {}
-                () = self.pool.changed.notified() => {}
+                () = self.pool.sweep_due.notified() => {}
             }
         }
     }
 }
 
 impl Pool {
-    /// Takes out the workers that have not renewed their registration in time; says when the next
-    /// one has to.
-    pub(super) async fn take_out_lapsed(&self) -> Option<Instant> {
-        let mut book = self.book.lock().await;
-        let lapsed = book.lapsed(Instant::now());
-        for id in &lapsed {
-            warn!("worker {id} has not renewed its registration in time");
-            book.miss(id);
+    /// Removes the workers whose registration has expired. Returns the time of the next expiry.
+    pub(super) async fn remove_expired(&self) -> Option<Instant> {
+        let mut registry = self.registry.lock().await;
+        let expired = registry.expired(Instant::now());
+        for id in &expired {
+            warn!("worker {id}: registration expired; removed from the pool");
+            registry.expire(id);
         }
-        let overdue = book.give_up_overdue(now_ms());
-        let next = book.next_lapse();
-        drop(book);
+        let overdue = registry.remove_overdue_drains(now_ms());
+        let next = registry.next_expiry();
+        drop(registry);
         if let Err(e) = self.publish().await {
-            error!("workers that are gone stay in the pool: {e}");
+            error!("cannot remove expired workers from the pool: {e}");
         }
-        for id in lapsed
+        for id in expired
             .iter()
             .map(AsRef::as_ref)
             .chain(overdue.iter().map(String::as_str))
         {
-            self.forget(id).await;
+            self.save_removal(id).await;
         }
         next
     }
 
-    /// Closes streams at workers whose drain is over; says when there is something to do next.
+    /// Closes streams at workers past the deadline of their drain. Returns the time of the next
+    /// call.
     pub(super) async fn close_overdue(&self) -> Instant {
         let (now, now_ms) = (Instant::now(), now_ms());
-        let mut due = NOTHING_DUE;
+        let mut due = MAX_SLEEP;
         let mut overdue = Vec::new();
         {
-            let book = self.book.lock().await;
-            for member in book.members.values() {
+            let registry = self.registry.lock().await;
+            for member in registry.members.values() {
                 let Some(drain) = member.drain else { continue };
                 if drain.deadline_ms > now_ms {
                     due = due.min(Duration::from_millis(drain.deadline_ms - now_ms));
                 } else if member.worker.in_flight() > 0 {
-                    due = due.min(CLOSE_EVERY);
+                    due = due.min(CLOSE_INTERVAL);
                     overdue.push(Arc::clone(&member.worker.id));
                 }
             }
@@ -113,7 +109,7 @@ impl Pool {
             for id in overdue {
                 let closed = close(&id);
                 if closed > 0 {
-                    info!("the drain of worker {id} is over: {closed} streams are closed");
+                    info!("worker {id}: drain deadline reached; {closed} open streams closed");
                 }
             }
         }

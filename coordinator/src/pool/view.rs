@@ -1,4 +1,4 @@
-//! Workers as the API shows them.
+//! Workers as the API returns them.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,25 +8,27 @@ use app_proxy_hop::observe::access_log::timestamp;
 use tokio::time::Instant;
 
 use super::Pool;
-use super::book::{Lease, Member};
 use super::members::Members;
+use super::registry::{Lease, Member};
 use app_proxy_store::StoredDrain;
 
 impl Pool {
-    /// All workers by their identifiers. How many sessions they have is for the caller to say.
+    /// Returns all workers in the order of their identifiers. The caller adds the session counts.
     pub(crate) async fn views(&self) -> Vec<WorkerView> {
-        let book = self.book.lock().await;
+        let registry = self.registry.lock().await;
         let members = self.members.load();
-        book.members
+        registry
+            .members
             .values()
             .map(|member| view(member, &members))
             .collect()
     }
 
-    /// One worker.
+    /// Returns one worker.
     pub(crate) async fn view(&self, id: &str) -> Option<WorkerView> {
-        let book = self.book.lock().await;
-        book.members
+        let registry = self.registry.lock().await;
+        registry
+            .members
             .get(id)
             .map(|member| view(member, &self.members.load()))
     }
@@ -34,7 +36,7 @@ impl Pool {
 
 fn view(member: &Member, members: &Members) -> WorkerView {
     let worker = &member.worker;
-    let said = member.lease.as_ref().map(|lease| &lease.said);
+    let registration = member.lease.as_ref().map(|lease| &lease.registration);
     WorkerView {
         id: Arc::clone(&worker.id),
         address: worker.address.to_string(),
@@ -48,9 +50,9 @@ fn view(member: &Member, members: &Members) -> WorkerView {
             WorkerSource::Api
         },
         lease_until: member.lease.as_ref().map(lease_until),
-        held: said.and_then(|said| said.held.clone()),
-        load: said.map(|said| said.load),
-        version: said.and_then(|said| said.version.clone()),
+        held: registration.and_then(|registration| registration.held.clone()),
+        load: registration.map(|registration| registration.load),
+        version: registration.and_then(|registration| registration.version.clone()),
         in_flight: worker.in_flight() as u64,
         open_streams: worker.open_streams() as u64,
         sessions: None,
@@ -73,5 +75,5 @@ fn lease_until(lease: &Lease) -> String {
     timestamp(SystemTime::now() + lease.until.saturating_duration_since(Instant::now()))
 }
 
-/// The last time that RFC 3339 can write: the year 9999.
+/// The latest time that RFC 3339 can express: the end of the year 9999.
 const LATEST_MS: u64 = 253_402_300_799_999;

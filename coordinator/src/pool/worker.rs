@@ -1,4 +1,4 @@
-//! A worker of the pool as requests see it, and what is at it.
+//! A worker of the pool as requests see it, and its current load.
 
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -15,53 +15,53 @@ use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 use pingora_load_balancing::Backend;
 use sha2::{Digest, Sha256};
 
-/// A worker of the pool. It never changes: a worker that registers with another address, weight or
-/// labels is a new one under the same identifier, and the old one is retired.
+/// A worker of the pool, immutable. If a worker registers with another address, weight or labels, a
+/// new `PoolWorker` replaces the old one, which is retired.
 pub(crate) struct PoolWorker {
-    /// Its identifier.
+    /// The identifier.
     pub(crate) id: Arc<str>,
-    /// Where its proxy listens.
+    /// The address of its proxy listener.
     pub(crate) address: Address,
-    /// Its share of new sessions.
+    /// The weight in the distribution of new sessions.
     pub(crate) weight: u16,
-    /// What apps may ask for by `pool`.
+    /// The labels that the `pool` of an app selects by.
     pub(crate) labels: Labels,
-    /// How it is connected to; made once and cloned for each request.
+    /// The peer for connections, cloned for each request.
     pub(crate) peer: HttpPeer,
     pub(super) backend: Backend,
-    /// Whether it has been checked at all: the load balancer takes a new worker for healthy before
-    /// the first check.
+    /// True after the first health check. Before it, the load balancer treats the worker as
+    /// healthy.
     pub(super) checked: AtomicBool,
     retired: AtomicBool,
     pub(super) load: Arc<WorkerLoad>,
 }
 
-/// What is at a worker; outlives that it registers anew.
+/// The current load of a worker. A replacement worker shares it.
 #[derive(Debug, Default)]
 pub(super) struct WorkerLoad {
     in_flight: AtomicUsize,
     open_streams: AtomicUsize,
-    /// Whether it takes no new sessions.
+    /// True if the worker accepts no new sessions.
     pub(super) draining: AtomicBool,
 }
 
-/// What a worker is made of.
+/// The specification of a worker.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Description {
+pub(super) struct WorkerSpec {
     pub(super) address: Address,
     pub(super) resolved: PeerAddr,
     pub(super) weight: u16,
     pub(super) labels: Labels,
 }
 
-impl Description {
-    /// What a worker says of itself, at the address that was looked up.
-    pub(super) fn of(said: &WorkerRegistration, resolved: PeerAddr) -> Self {
+impl WorkerSpec {
+    /// Creates the specification of a registration, with the resolved address.
+    pub(super) fn new(registration: &WorkerRegistration, resolved: PeerAddr) -> Self {
         Self {
-            address: said.address.clone(),
+            address: registration.address.clone(),
             resolved,
-            weight: said.weight,
-            labels: said.labels.clone(),
+            weight: registration.weight,
+            labels: registration.labels.clone(),
         }
     }
 }
@@ -69,19 +69,19 @@ impl Description {
 impl PoolWorker {
     pub(super) fn new(
         id: &Arc<str>,
-        is: Description,
+        spec: WorkerSpec,
         timeouts: &TimeoutsSection,
         load: Arc<WorkerLoad>,
     ) -> Self {
         Self {
             id: Arc::clone(id),
-            address: is.address,
-            weight: is.weight,
-            labels: is.labels,
-            peer: peer(&is.resolved, PeerTimeouts::new(timeouts, None, None)),
+            address: spec.address,
+            weight: spec.weight,
+            labels: spec.labels,
+            peer: peer(&spec.resolved, PeerTimeouts::new(timeouts, None, None)),
             backend: Backend {
-                addr: ring_address(&is.resolved),
-                weight: usize::from(is.weight),
+                addr: ring_address(&spec.resolved),
+                weight: usize::from(spec.weight),
                 ext: Extensions::new(),
             },
             checked: AtomicBool::new(false),
@@ -90,8 +90,8 @@ impl PoolWorker {
         }
     }
 
-    pub(super) fn description(&self) -> Description {
-        Description {
+    pub(super) fn spec(&self) -> WorkerSpec {
+        WorkerSpec {
             address: self.address.clone(),
             resolved: self.peer._address.clone(),
             weight: self.weight,
@@ -99,21 +99,21 @@ impl PoolWorker {
         }
     }
 
-    /// Whether it has all labels that an app asks for.
+    /// Returns whether the worker has all labels of a selector.
     #[must_use]
-    pub(crate) fn has(&self, selector: &Labels) -> bool {
+    pub(crate) fn matches(&self, selector: &Labels) -> bool {
         selector
             .iter()
             .all(|(key, value)| self.labels.get(key) == Some(value))
     }
 
-    /// Whether it takes no new sessions.
+    /// Returns whether the worker accepts no new sessions.
     #[must_use]
     pub(crate) fn is_draining(&self) -> bool {
         self.load.draining.load(Ordering::Relaxed)
     }
 
-    /// Whether the pool does not have it any more, or has another one under its identifier.
+    /// Returns whether the worker was removed from the pool or replaced.
     #[must_use]
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Relaxed)
@@ -123,27 +123,27 @@ impl PoolWorker {
         self.retired.store(true, Ordering::Relaxed);
     }
 
-    /// Requests and streams of this coordinator that are at it now.
+    /// Number of requests and streams of this coordinator at the worker.
     #[must_use]
     pub(crate) fn in_flight(&self) -> usize {
         self.load.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Streams among them.
+    /// Number of streams among them.
     #[must_use]
     pub(crate) fn open_streams(&self) -> usize {
         self.load.open_streams.load(Ordering::Relaxed)
     }
 }
 
-/// A worker with a request at it; dropping it says that the request has ended.
+/// Counts a request at a worker until it is dropped.
 pub(crate) struct LoadGuard {
     worker: Arc<PoolWorker>,
     is_stream: bool,
 }
 
 impl LoadGuard {
-    /// Counts a request in.
+    /// Counts a request at a worker.
     #[must_use]
     pub(crate) fn new(worker: Arc<PoolWorker>) -> Self {
         worker.load.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -159,8 +159,8 @@ impl LoadGuard {
         &self.worker
     }
 
-    /// Counts the request as a stream from now on.
-    pub(crate) fn becomes_stream(&mut self) {
+    /// Counts the request as a stream, too.
+    pub(crate) fn mark_stream(&mut self) {
         if !std::mem::replace(&mut self.is_stream, true) {
             self.worker
                 .load
@@ -182,9 +182,9 @@ impl Drop for LoadGuard {
     }
 }
 
-/// What stands for a worker on the ring, where Pingora's ketama takes internet addresses only: a
-/// Unix path becomes an address that is made of it, the same at every coordinator, and never
-/// connected to.
+/// Returns the address of a worker on the ring. Pingora's ketama accepts IP addresses only, so a
+/// Unix path is replaced by an address derived from it, the same at every coordinator. No
+/// connection uses that address.
 pub(super) fn ring_address(address: &PeerAddr) -> PeerAddr {
     let Some(path) = address.as_unix().and_then(|unix| unix.as_pathname()) else {
         return address.clone();

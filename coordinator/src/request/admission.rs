@@ -141,7 +141,11 @@ fn route(request: &RequestHeader, host: &str, snapshot: &Snapshot) -> Verdict {
         Lookup::Found(found) if found.value.is_asleep() => Verdict::Wake(Arc::clone(found.value)),
         Lookup::Found(found) => {
             let app: &Arc<_> = found.value;
-            let forwarded = if app.strips() { found.remainder } else { path };
+            let forwarded = if app.strips_prefix() {
+                found.remainder
+            } else {
+                path
+            };
             match Uri::from_maybe_shared(target(&app.name, forwarded, query)) {
                 Ok(target) => Verdict::Forward(Route {
                     app: Arc::clone(app),

@@ -68,7 +68,7 @@ impl Forwarder {
             remove_reserved(headers, policy);
             remove_session(headers, sessions);
             drop_lone_tracestate(headers, ctx.exchange.facts.trace_id.is_some());
-            let stripped = if route.app.strips() {
+            let stripped = if route.app.strips_prefix() {
                 &*route.prefix
             } else {
                 ""
@@ -116,7 +116,7 @@ pub fn response(response: &mut ResponseHeader, ctx: &RequestContext, sessions: &
     if let Some(route) = &ctx.route {
         response.remove_header(sessions.header());
         rewrite::drop_cookie(response, sessions.cookie_name());
-        if route.app.strips() && !route.prefix.is_empty() {
+        if route.app.strips_prefix() && !route.prefix.is_empty() {
             let prefix = ctx.origin.public(&route.prefix);
             rewrite::location(
                 response,

@@ -197,7 +197,7 @@ impl ProxyHttp for CoordinatorProxy {
             // From now on only data keeps the app in use.
             *in_use = None;
             if let Some(busy) = &mut placement.worker {
-                busy.becomes_stream();
+                busy.mark_stream();
             }
             if let (Some(used), Some(opened)) = (used, exchange.opened()) {
                 *stream = Some(OpenStream::new(

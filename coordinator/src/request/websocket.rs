@@ -99,7 +99,7 @@ impl NextHop for ToWorker<'_> {
             .map(|route| exchange.register(&route.app.streams));
         let mut busy = placement.worker.take();
         if let Some(busy) = &mut busy {
-            busy.becomes_stream();
+            busy.mark_stream();
         }
         let table = self.coordinator.sessions.table();
         let stream = match (session, opened) {

@@ -30,7 +30,7 @@ pub(crate) struct Reconciler {
 #[async_trait]
 impl TableObserver for Reconciler {
     async fn table_changed(&self, snapshot: &Snapshot, gone: &[Arc<RoutedApp>]) {
-        self.build_rings(snapshot.pools().cloned()).await;
+        self.build_rings(snapshot.selectors().cloned()).await;
         if gone.is_empty() {
             return;
         }
@@ -60,7 +60,7 @@ impl TableObserver for Reconciler {
 impl Reconciler {
     /// Builds the rings of the pools that apps select by labels.
     pub(crate) async fn build_rings(&self, pools: impl IntoIterator<Item = Labels>) {
-        if let Err(e) = self.pool.want_selectors(pools).await {
+        if let Err(e) = self.pool.set_selectors(pools).await {
             warn!("cannot build the rings of pools, requests search the ring of all workers: {e}");
         }
     }

@@ -12,7 +12,7 @@ use pingora_core::services::ServiceReadyNotifier;
 use pingora_core::services::background::BackgroundService;
 use tokio::sync::watch;
 
-use crate::apps::editor::{EditorTask, Queue};
+use crate::apps::editor::{EditQueue, EditorTask};
 use crate::config::{StoreKind, StoreSection};
 use crate::state::journal::Journal;
 use app_proxy_store::{SqliteStore, State, Store, StoreError, StoreReady};
@@ -75,7 +75,7 @@ pub(crate) struct StateTasks {
     /// Carries out changes of the app table.
     pub(crate) editor: EditorTask,
     /// The changes to carry out.
-    pub(crate) queue: Queue,
+    pub(crate) queue: EditQueue,
     /// The apps of the file.
     pub(crate) file_apps: Vec<App>,
     /// Writes activity.
@@ -133,7 +133,7 @@ impl BackgroundService for StateService {
                 std::process::exit(1);
             }
         }
-        editor.begin(file_apps).await;
+        editor.start(file_apps).await;
         ready.notify_ready();
         tokio::join!(editor.run(queue), journal.run());
     }

@@ -52,7 +52,7 @@ pub(crate) fn load_state(
 /// Returns the stored app table, without the apps of the file, if those can be applied to it.
 fn snapshot_of(state: &State, config: &Config) -> Result<Snapshot, EditError> {
     let stored = Snapshot::new(AppTable::restore(state.apps.clone()), config.domain.clone())?;
-    Draft::of(&stored).apply(&Edit::File(config.apps.clone()))?;
+    Draft::new(&stored).apply(&Edit::File(config.apps.clone()))?;
     Ok(stored)
 }
 
@@ -62,7 +62,7 @@ pub(crate) async fn restore(coordinator: &Coordinator, state: &mut State) {
     // Workers first: sessions are pinned to them.
     pool.restore(std::mem::take(&mut state.workers)).await;
     let reconciler = reconciler(coordinator);
-    let pools: Vec<_> = apps.load().pools().cloned().collect();
+    let pools: Vec<_> = apps.load().selectors().cloned().collect();
     reconciler.build_rings(pools).await;
     reconciler.merge(&state.deleted_sessions, &state.sessions, &state.activity);
 }
@@ -107,9 +107,9 @@ pub(crate) fn state_tasks(
         pool,
         ..
     } = coordinator;
-    pool.keep_in(Arc::clone(store));
+    pool.set_store(Arc::clone(store));
     let streams = Arc::clone(apps);
-    pool.on_deadline(Arc::new(move |worker| close_streams_at(&streams, worker)));
+    pool.set_close_streams(Arc::new(move |worker| close_streams_at(&streams, worker)));
     let (drain, started) = (hop.drain.clone(), Instant::now());
     let overlap = move || match drain.phase() {
         DrainStage::Serving if predecessor.is_some() && started.elapsed() < PREDECESSOR => {
@@ -147,7 +147,7 @@ pub(crate) async fn apply_file(
     let store = location
         .open()
         .map_err(|e| config.file.fault_of("store", "store", e))?;
-    let applied = editor.take_file_in(store, &config.apps).await;
+    let applied = editor.apply_file_in(store, &config.apps).await;
     Ok(applied.map_err(|e| {
         let key = if matches!(e, EditError::Store(_)) {
             "store"

@@ -135,7 +135,9 @@ async fn the_registration_of_a_killed_worker_lapses() {
     wait_for_pool(&cluster, &["w1", "w2"]).await;
     cluster
         .coordinator()
-        .wait_for_stderr("the lapse", |line| line.contains("w1 has not renewed"))
+        .wait_for_stderr("the lapse", |line| {
+            line.contains("worker w1: registration expired")
+        })
         .await;
 }
 

@@ -1,4 +1,4 @@
-//! Tests of changes: who owns what, conditions, epochs, and what there is to write.
+//! Tests of changes: ownership, preconditions, epochs and commits.
 
 use serde_json::json;
 
@@ -25,7 +25,7 @@ fn of_file(apps: &[App]) -> Snapshot {
 }
 
 fn done(snapshot: &Snapshot, edits: &[Edit]) -> Draft {
-    let mut draft = Draft::of(snapshot);
+    let mut draft = Draft::new(snapshot);
     for edit in edits {
         draft.apply(edit).unwrap();
     }
@@ -55,28 +55,27 @@ fn the_first_change_begins_an_epoch_and_writes_the_whole_table() {
 }
 
 #[test]
-fn the_same_again_changes_nothing() {
+fn an_identical_put_changes_nothing() {
     let first = done(&of_file(&[]), &[put(named("a"))]).snapshot;
-    let mut draft = Draft::of(&first);
-    assert!(
-        matches!(draft.apply(&put(named("a"))), Ok(EditOutcome::Unchanged(app)) if app.revision == 1)
-    );
+    let mut draft = Draft::new(&first);
+    let repeated = draft.apply(&put(named("a")));
+    assert!(matches!(repeated, Ok(EditOutcome::Unchanged(app)) if app.revision == 1));
     assert!(draft.commit().is_none());
     let other = app(&json!({"name": "a", "affinity": "none"}));
     assert!(matches!(draft.apply(&put(other)), Ok(EditOutcome::Updated(app)) if app.revision == 2));
 }
 
 #[test]
-fn what_is_deleted_can_be_deleted_again_and_what_never_was_cannot() {
+fn a_repeated_delete_succeeds_but_not_that_of_an_unknown_app() {
     let first = done(&of_file(&[]), &[put(named("a"))]).snapshot;
     let delete = |name: &str| Edit::Delete(name.to_owned(), Condition::None);
-    let mut draft = Draft::of(&first);
+    let mut draft = Draft::new(&first);
     assert!(matches!(
         draft.apply(&delete("a")),
         Ok(EditOutcome::Deleted)
     ));
     assert_eq!(
-        (draft.gone.len(), draft.snapshot.get("a").is_none()),
+        (draft.deleted.len(), draft.snapshot.get("a").is_none()),
         (1, true)
     );
     let revision = draft.snapshot.table.revision();
@@ -92,8 +91,8 @@ fn what_is_deleted_can_be_deleted_again_and_what_never_was_cannot() {
 }
 
 #[test]
-fn the_api_changes_no_app_of_the_file_and_takes_no_match_of_another() {
-    let mut draft = Draft::of(&of_file(&[at("f", "/x")]));
+fn the_api_cannot_change_apps_of_the_file_or_claim_routes_of_others() {
+    let mut draft = Draft::new(&of_file(&[at("f", "/x")]));
     let edits = [
         put(named("f")),
         Edit::Delete("f".to_owned(), Condition::None),
@@ -101,22 +100,20 @@ fn the_api_changes_no_app_of_the_file_and_takes_no_match_of_another() {
     for edit in edits {
         assert!(matches!(draft.apply(&edit), Err(EditError::OwnedByFile(_))));
     }
-    assert!(
-        matches!(draft.apply(&put(at("a", "/x"))), Err(EditError::MatchTaken(e)) if e.to_string().contains("`f`"))
-    );
-    assert!(
-        matches!(draft.apply(&put(at("a", "x"))), Err(EditError::Invalid(e)) if e.field == "match[0].path")
-    );
+    let taken = draft.apply(&put(at("a", "/x")));
+    assert!(matches!(taken, Err(EditError::MatchTaken(e)) if e.to_string().contains("`f`")));
+    let invalid = draft.apply(&put(at("a", "x")));
+    assert!(matches!(invalid, Err(EditError::Invalid(e)) if e.field == "match[0].path"));
     assert!(
         draft.commit().is_none(),
-        "what was refused has left something behind"
+        "a rejected change has left something behind"
     );
     assert_eq!(names(&draft.snapshot), ["f"]);
 }
 
 #[test]
-fn a_refused_change_among_others_leaves_them_as_they_were() {
-    let mut draft = Draft::of(&of_file(&[]));
+fn a_rejected_change_does_not_affect_others_of_the_batch() {
+    let mut draft = Draft::new(&of_file(&[]));
     draft.apply(&put(at("a", "/a"))).unwrap();
     assert!(draft.apply(&put(at("b", "/a"))).is_err());
     draft.apply(&put(at("c", "/c"))).unwrap();
@@ -132,7 +129,7 @@ fn conditions_guard_against_lost_updates() {
     let first = done(&of_file(&[]), &[put(named("a"))]).snapshot;
     let other = app(&json!({"name": "a", "affinity": "none"}));
     let put = |app: &App, condition| Edit::Put(Box::new(app.clone()), condition);
-    let apply = |edit| Draft::of(&first).apply(&edit);
+    let apply = |edit| Draft::new(&first).apply(&edit);
     assert!(apply(put(&other, Condition::Revisions(vec![1]))).is_ok());
     assert!(matches!(
         apply(put(&other, Condition::Revisions(vec![2]))),
@@ -156,15 +153,15 @@ fn conditions_guard_against_lost_updates() {
 }
 
 #[test]
-fn a_changed_file_is_taken_over_and_apps_of_the_api_stay() {
+fn a_changed_file_is_applied_and_apps_of_the_api_stay() {
     let first = done(
         &of_file(&[at("f", "/f"), at("g", "/g"), at("h", "/h")]),
         &[put(named("a"))],
     )
     .snapshot;
-    // `f` and `g` change places, `h` goes, `a` is the file's from now on, `i` is new.
+    // `f` and `g` swap routes, `h` is removed, `a` moves to the file, `i` is new.
     let file = [at("f", "/g"), at("g", "/f"), named("a"), named("i")];
-    let mut draft = Draft::of(&first);
+    let mut draft = Draft::new(&first);
     let outcome = draft.apply(&Edit::File(file.to_vec())).unwrap();
     assert!(
         matches!(outcome, EditOutcome::FileApplied { put: 4, deleted: 1 }),
@@ -179,7 +176,7 @@ fn a_changed_file_is_taken_over_and_apps_of_the_api_stay() {
             .all(|app| app.source == AppSource::File)
     );
     assert_eq!(draft.snapshot.table.epoch(), first.table.epoch());
-    let mut again = Draft::of(&draft.snapshot);
+    let mut again = Draft::new(&draft.snapshot);
     assert!(matches!(
         again.apply(&Edit::File(file.to_vec())),
         Ok(EditOutcome::FileApplied { put: 0, deleted: 0 })
@@ -188,9 +185,9 @@ fn a_changed_file_is_taken_over_and_apps_of_the_api_stay() {
 }
 
 #[test]
-fn a_file_that_takes_the_match_of_an_app_of_the_api_is_refused() {
+fn a_file_that_claims_the_route_of_an_api_app_is_rejected() {
     let first = done(&of_file(&[]), &[put(at("a", "/x"))]).snapshot;
-    let mut draft = Draft::of(&first);
+    let mut draft = Draft::new(&first);
     assert!(matches!(
         draft.apply(&Edit::File(vec![at("f", "/x")])),
         Err(EditError::MatchTaken(_))
@@ -200,18 +197,18 @@ fn a_file_that_takes_the_match_of_an_app_of_the_api_is_refused() {
 
 #[test]
 fn a_table_of_the_file_alone_keeps_the_files_epoch() {
-    let mut draft = Draft::of(&of_file(&[named("f"), named("g")]));
+    let mut draft = Draft::new(&of_file(&[named("f"), named("g")]));
     let outcome = draft.apply(&Edit::File(vec![named("g")])).unwrap();
     assert!(
         matches!(outcome, EditOutcome::FileApplied { put: 0, deleted: 1 }),
         "{outcome:?}"
     );
     assert_eq!(*draft.snapshot.table.epoch(), Epoch::of_file(&[named("g")]));
-    assert_eq!(draft.gone.len(), 1);
+    assert_eq!(draft.deleted.len(), 1);
 }
 
 #[test]
-fn what_another_process_writes_is_followed() {
+fn changes_of_another_process_are_applied() {
     let mine = done(&of_file(&[named("f")]), &[put(named("a"))]).snapshot;
     let theirs = done(
         &mine,
@@ -221,38 +218,38 @@ fn what_another_process_writes_is_followed() {
         ],
     )
     .snapshot;
-    let news = theirs
+    let changes = theirs
         .table
         .changes(mine.table.revision(), Some(mine.table.epoch()));
-    let state = |news: &app_proxy_api::table::AppList| app_proxy_api::table::TableState {
-        epoch: news.epoch.clone(),
-        revision: news.revision,
+    let state = |list: &app_proxy_api::table::AppList| app_proxy_api::table::TableState {
+        epoch: list.epoch.clone(),
+        revision: list.revision,
         horizon: 0,
-        apps: news.items.iter().map(|app| app.as_ref().clone()).collect(),
-        deleted: news
+        apps: list.items.iter().map(|app| app.as_ref().clone()).collect(),
+        deleted: list
             .deleted
             .iter()
-            .map(|name| (name.clone(), news.revision))
+            .map(|name| (name.clone(), list.revision))
             .collect(),
     };
-    let mut draft = Draft::of(&mine);
+    let mut draft = Draft::new(&mine);
     draft
         .follow(AppDelta {
-            state: state(&news),
+            state: state(&changes),
             complete: false,
         })
         .unwrap();
     assert_eq!(
-        (names(&draft.snapshot), draft.gone.len()),
+        (names(&draft.snapshot), draft.deleted.len()),
         (vec!["b".to_owned(), "f".to_owned()], 1)
     );
     assert_eq!(draft.snapshot.table.revision(), theirs.table.revision());
     assert!(
         draft.commit().is_none(),
-        "what others have written is written"
+        "changes of others are stored already"
     );
 
-    let mut draft = Draft::of(&of_file(&[named("x")]));
+    let mut draft = Draft::new(&of_file(&[named("x")]));
     draft
         .follow(AppDelta {
             state: state(&theirs.table.changes(0, None)),
@@ -260,7 +257,7 @@ fn what_another_process_writes_is_followed() {
         })
         .unwrap();
     assert_eq!(
-        (names(&draft.snapshot), draft.gone.len()),
+        (names(&draft.snapshot), draft.deleted.len()),
         (vec!["b".to_owned(), "f".to_owned()], 1)
     );
 }

@@ -1,5 +1,4 @@
-//! Tests of what callers are told, and of what two processes with one store make of each other's
-//! changes.
+//! Tests of answers to callers and of two processes with one store.
 
 use app_proxy_api::table::AppTable;
 use serde_json::{Value, json};
@@ -9,10 +8,10 @@ use super::*;
 use crate::clock::Moment;
 use app_proxy_store::{SqliteStore, conformance::broken_store};
 
-struct Nobody;
+struct NoObserver;
 
 #[async_trait]
-impl TableObserver for Nobody {
+impl TableObserver for NoObserver {
     async fn table_changed(&self, _: &Snapshot, _: &[Arc<RoutedApp>]) {}
     async fn changed_elsewhere(&self, _: Delta) {}
 }
@@ -37,46 +36,46 @@ fn delete(name: &str) -> Edit {
     Edit::Delete(name.to_owned(), Condition::None)
 }
 
-/// What a store has, as requests see it.
+/// Loads the apps of a store.
 async fn apps_of(store: &SqliteStore) -> Arc<Apps> {
     let table = AppTable::restore(store.load().await.unwrap().apps);
     Arc::new(Apps::new(Snapshot::new(table, None).unwrap()))
 }
 
-/// An editor of `apps`, which are what `store` has.
+/// Creates an editor of `apps`, which have the state of `store`.
 async fn editor(apps: &Arc<Apps>, store: Arc<dyn Store>) -> EditorTask {
     let cursor = store
         .load()
         .await
         .map(|contents| contents.cursor)
         .unwrap_or_default();
-    let mut editor = EditorTask::new(apps, &store, Nobody, cursor, || Overlap::None);
-    editor.begin(Vec::new()).await;
+    let mut editor = EditorTask::new(apps, &store, NoObserver, cursor, || Overlap::None);
+    editor.start(Vec::new()).await;
     editor
 }
 
 impl EditorTask {
-    /// Carries changes out that have come together.
-    async fn together(&mut self, edits: Vec<Edit>) -> Vec<Result<EditOutcome, EditError>> {
-        let job = |edit| Job {
+    /// Commits changes as one batch.
+    async fn batch(&mut self, edits: Vec<Edit>) -> Vec<Result<EditOutcome, EditError>> {
+        let pending = |edit| PendingEdit {
             edit,
             request: None,
             done: oneshot::channel().0,
         };
-        self.commit(&edits.into_iter().map(job).collect::<Vec<_>>())
+        self.commit(&edits.into_iter().map(pending).collect::<Vec<_>>())
             .await
     }
 }
 
-/// Keeps out: of two calls that wanted the same and came together the second was told that it was
-/// there already, though the store had taken neither.
+/// Regression: of two equal calls in one batch, the second one succeeded although the store had
+/// rejected both.
 #[tokio::test]
-async fn what_the_store_does_not_take_nobody_has() {
+async fn a_change_that_is_not_stored_fails_for_all_callers() {
     let store = SqliteStore::in_memory().unwrap();
     let apps = apps_of(&store).await;
     let stored = editor(&apps, Arc::new(store))
         .await
-        .together(vec![put(app("there", at(1)))])
+        .batch(vec![put(app("there", at(1)))])
         .await;
     assert!(
         matches!(stored[..], [Ok(EditOutcome::Created(_))]),
@@ -86,13 +85,13 @@ async fn what_the_store_does_not_take_nobody_has() {
     let mut broken = editor(&apps, broken_store()).await;
     let match_of_new = app("other", json!({"match": [{"path": "/apps/new"}]}));
     let answers = broken
-        .together(vec![
+        .batch(vec![
             put(app("new", at(1))),
             put(app("new", at(1))),
             delete("new"),
             put(match_of_new),
             put(app("there", at(1))),
-            delete("nobody"),
+            delete("unknown"),
         ])
         .await;
     let refused = |answer: &Result<_, _>| matches!(answer, Err(EditError::Store(_)));
@@ -115,23 +114,22 @@ async fn what_the_store_does_not_take_nobody_has() {
     assert!(apps.load().get("new").is_none());
 }
 
-/// Keeps out: a process that had followed an app which came and went at the other one could write
-/// nothing any more.
+/// Regression: after an app was created and deleted by another process, all writes failed.
 #[tokio::test]
-async fn an_app_that_comes_and_goes_elsewhere_keeps_nobody_from_writing() {
+async fn writes_succeed_after_an_app_came_and_went_in_another_process() {
     let store = SqliteStore::in_memory().unwrap();
     let ours = apps_of(&store).await;
     let mut we = editor(&ours, Arc::new(store.another().unwrap())).await;
-    we.together(vec![put(app("stays", at(1)))]).await;
+    we.batch(vec![put(app("stays", at(1)))]).await;
     let theirs = apps_of(&store).await;
     let mut they = editor(&theirs, Arc::new(store.another().unwrap())).await;
     let answers = we
-        .together(vec![put(app("short", at(1))), delete("short")])
+        .batch(vec![put(app("short", at(1))), delete("short")])
         .await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     they.follow().await.unwrap();
     let answers = they
-        .together(vec![put(app("theirs", at(1))), delete("short")])
+        .batch(vec![put(app("theirs", at(1))), delete("short")])
         .await;
     assert!(
         matches!(
@@ -148,12 +146,12 @@ async fn an_app_that_comes_and_goes_elsewhere_keeps_nobody_from_writing() {
 }
 
 #[tokio::test]
-async fn an_app_is_quiet_anew_when_its_endpoints_change_and_not_when_that_is_refused() {
+async fn the_idle_period_restarts_when_endpoints_change_but_not_on_a_failed_change() {
     let store = SqliteStore::in_memory().unwrap();
     let apps = apps_of(&store).await;
     editor(&apps, Arc::new(store.another().unwrap()))
         .await
-        .together(vec![put(app("a", at(1)))])
+        .batch(vec![put(app("a", at(1)))])
         .await;
     let usage = Arc::clone(&apps.load().get("a").unwrap().usage);
     let told = || {
@@ -163,12 +161,12 @@ async fn an_app_is_quiet_anew_when_its_endpoints_change_and_not_when_that_is_ref
     };
     assert!(told());
     let mut broken = editor(&apps, broken_store()).await;
-    assert!(broken.together(vec![put(app("a", at(2)))]).await[0].is_err());
+    assert!(broken.batch(vec![put(app("a", at(2)))]).await[0].is_err());
     assert!(usage.status(Moment::now()).notified, "nothing has changed");
     let mut works = editor(&apps, Arc::new(store.another().unwrap())).await;
     assert!(
         works
-            .together(vec![put(app(
+            .batch(vec![put(app(
                 "a",
                 json!({"idle": null, "endpoints": at(1)["endpoints"]})
             ))])
@@ -176,14 +174,14 @@ async fn an_app_is_quiet_anew_when_its_endpoints_change_and_not_when_that_is_ref
             .is_ok()
     );
     assert!(usage.status(Moment::now()).notified);
-    assert!(works.together(vec![put(app("a", at(2)))]).await[0].is_ok());
+    assert!(works.batch(vec![put(app("a", at(2)))]).await[0].is_ok());
     assert!(!usage.status(Moment::now()).notified);
 }
 
-/// Keeps out: in a table that is the file's alone an app keeps its revision when the file changes,
-/// and was taken for one that was asked.
+/// Regression: in a table of the file alone, the revision of an app stays the same when the file
+/// changes, so the new scheduler was not asked.
 #[tokio::test]
-async fn a_scheduler_that_the_file_names_anew_is_asked() {
+async fn a_scheduler_that_the_file_changes_is_asked_again() {
     let store = SqliteStore::in_memory().unwrap();
     let apps = apps_of(&store).await;
     let mut editor = editor(&apps, Arc::new(store)).await;
@@ -193,35 +191,36 @@ async fn a_scheduler_that_the_file_names_anew_is_asked() {
     };
     for notify in ["http://127.0.0.1:1/wrong", "http://127.0.0.1:1/right"] {
         let file = vec![app("a", json!({"wake": {"notify": notify}}))];
-        editor.together(vec![Edit::File(file.clone())]).await;
+        editor.batch(vec![Edit::File(file.clone())]).await;
         assert_eq!((asks(&apps), asks(&apps)), (true, false), "{notify}");
-        editor.together(vec![Edit::File(file)]).await;
+        editor.batch(vec![Edit::File(file)]).await;
         assert!(!asks(&apps), "nothing has changed");
     }
 }
 
-/// Keeps out: a process that had not been able to take its file over did so after its successor had
-/// taken over another one.
+/// Regression: a process that could not store its file applied it after its successor had applied
+/// another one.
 #[tokio::test]
-async fn the_file_is_taken_when_the_store_takes_it_but_not_after_a_hand_over() {
+async fn a_pending_file_is_applied_later_but_not_after_an_upgrade() {
     let store = SqliteStore::in_memory().unwrap();
     let apps = apps_of(&store).await;
     let mut editor = editor(&apps, broken_store()).await;
     let file = vec![app("filed", at(1))];
-    editor.begin(file.clone()).await;
-    assert!(editor.waiting.is_some() && apps.load().get("filed").is_none());
+    editor.start(file.clone()).await;
+    assert!(editor.pending_file.is_some() && apps.load().get("filed").is_none());
     editor.store = Arc::new(store);
-    editor.take_waiting_file().await;
-    assert!(editor.waiting.is_some(), "it is not due");
-    let is_due = |editor: &mut EditorTask| editor.waiting = Some((file.clone(), Instant::now()));
+    editor.retry_pending_file().await;
+    assert!(editor.pending_file.is_some(), "the retry is not due");
+    let is_due =
+        |editor: &mut EditorTask| editor.pending_file = Some((file.clone(), Instant::now()));
     for over in [Overlap::Predecessor, Overlap::Leaving] {
         is_due(&mut editor);
         editor.overlap = Box::new(move || over);
-        editor.take_waiting_file().await;
-        assert!(editor.waiting.is_none() && apps.load().get("filed").is_none());
+        editor.retry_pending_file().await;
+        assert!(editor.pending_file.is_none() && apps.load().get("filed").is_none());
     }
     is_due(&mut editor);
     editor.overlap = Box::new(|| Overlap::None);
-    editor.take_waiting_file().await;
-    assert!(editor.waiting.is_none() && apps.load().get("filed").is_some());
+    editor.retry_pending_file().await;
+    assert!(editor.pending_file.is_none() && apps.load().get("filed").is_some());
 }
