@@ -16,6 +16,7 @@ use app_proxy_runtime::daemon::{
     Daemon, Flags, ListenAddress, Logging, check_files, read_or_create, reserve,
 };
 use arc_swap::ArcSwap;
+use http::HeaderValue;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::server::configuration::ServerConf;
 use pingora::services::ServiceHandle;
@@ -30,8 +31,8 @@ use crate::apps::editor::Editor;
 use crate::config::{Config, Networks};
 use crate::pool::{Pool, Sweep};
 use crate::reload::CoordinatorReload;
-use crate::request::forward::Forwarder;
-use crate::request::proxy::{Coordinator, CoordinatorProxy};
+use crate::request::proxy::CoordinatorProxy;
+use crate::request::services::Coordinator;
 use crate::sessions::cookie::SessionKey;
 use crate::sessions::{SessionTable, Sessions};
 use crate::state::service::{StateService, StoreLocation};
@@ -101,7 +102,7 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
         pool,
         activator: Activator::new(outbox.clone(), table.clone()),
         trusted_proxies: ArcSwap::from_pointee(Networks::new(&config.trusted_proxies)),
-        forwarder: forwarder(&config, &secrets)?,
+        worker_token: header_value(&config, &secrets.worker_token)?,
         connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(
             &daemon.conf(),
         ))),
@@ -171,7 +172,7 @@ fn check(config: &Config) -> Result<()> {
     ];
     check_files(&config.file, &secrets, &config.access_log)?;
     if secrets.iter().all(|file| file.exists()) {
-        forwarder(config, &Secrets::load(config)?)?;
+        header_value(config, &Secrets::load(config)?.worker_token)?;
     }
     Ok(())
 }
@@ -201,12 +202,15 @@ impl Secrets {
     }
 }
 
-fn forwarder(config: &Config, secrets: &Secrets) -> Result<Forwarder, ConfigError> {
-    Forwarder::new(&secrets.worker_token).map_err(|e| {
+/// Returns the token between the tiers as a header value, marked as sensitive.
+fn header_value(config: &Config, worker_token: &str) -> Result<HeaderValue, ConfigError> {
+    let mut value = HeaderValue::from_str(worker_token).map_err(|e| {
         config
             .file
             .fault_of("worker_token_file", "worker_token_file", e)
-    })
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Gives the daemon its public listeners and its admin listener.
@@ -241,7 +245,7 @@ fn listen(
         sessions: Arc::clone(&coordinator.sessions),
         drain: coordinator.hop.drain.clone(),
         log: coordinator.hop.log.clone(),
-        worker_token: coordinator.forwarder.token().clone(),
+        worker_token: coordinator.worker_token.clone(),
     };
     let tokens = (
         Token::new(&secrets.admin_token),
@@ -264,7 +268,7 @@ fn public_service(
     address: &ListenAddress,
     h2c: bool,
 ) -> Service<Downstream<pingora_proxy::HttpProxy<CoordinatorProxy>>> {
-    let phases = CoordinatorProxy(Arc::clone(coordinator));
+    let phases = CoordinatorProxy::new(coordinator);
     let protocols = Protocols {
         h2c,
         h2_idle: Some(coordinator.hop.timeouts().keepalive.0),

@@ -8,7 +8,7 @@ pub mod config;
 pub mod daemon;
 pub(crate) mod reload;
 
-pub mod request;
+pub(crate) mod request;
 
 pub(crate) mod activation;
 pub(crate) mod apps;

@@ -14,7 +14,7 @@ use crate::apps::edit::{Edit, EditError};
 use crate::apps::editor::Editor;
 use crate::config::{Config, Networks};
 use crate::pool::{PoolError, ResolvedWorkers};
-use crate::request::proxy::Coordinator;
+use crate::request::services::Coordinator;
 
 /// Reloads a coordinator.
 pub(crate) struct CoordinatorReload {

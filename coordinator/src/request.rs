@@ -1,11 +1,20 @@
-//! The way of a request through the coordinator, one file for each group of Pingora's phases.
+//! The way of a request through the coordinator, one file for each decision, in the order of
+//! Pingora's phases. [`proxy`] is the table of contents.
 
-pub mod proxy;
+pub(crate) mod proxy;
 
-pub mod context;
+pub(crate) mod context;
+pub(crate) mod services;
 
-pub mod admission;
-pub mod origin;
+mod enter;
 
-pub mod forward;
-pub mod websocket;
+mod admission;
+mod origin;
+
+mod place;
+
+mod prepare;
+
+mod finish;
+
+mod observe;

@@ -348,7 +348,7 @@ mod tests {
                 .is_some()
         );
         assert_eq!(
-            (own.opened().closed(), other.opened().closed()),
+            (own.handle().closed(), other.handle().closed()),
             (Some(CloseReason::SessionDeleted), None)
         );
         let again = resolve(&sessions, &app, &[(sessions.header.clone(), &value)], "r2");
@@ -366,8 +366,8 @@ mod tests {
         let id = *used.record.id();
         sessions.delete(&id, |_| Some(app.streams.clone()));
         let late = app.streams.register(Some(id.as_str()), None);
-        let stream = OpenStream::new(&used.record, sessions.table(), late.opened());
-        assert_eq!(late.opened().closed(), Some(CloseReason::SessionDeleted));
+        let stream = OpenStream::new(&used.record, sessions.table(), late.handle());
+        assert_eq!(late.handle().closed(), Some(CloseReason::SessionDeleted));
         stream.count_bytes(1, 1);
         assert!(sessions.table().get(&id).is_none());
         assert_eq!(used.record.view().open_streams, 1);

@@ -1,7 +1,8 @@
 //! The frame observer reports the same events however the bytes of a WebSocket are split.
 #![no_main]
 
-use app_proxy_hop::websocket::observer::{Direction, FrameEvent, FrameObserver, close_frame};
+use app_proxy_hop::tunnel::Direction;
+use app_proxy_hop::websocket::observer::{FrameEvent, FrameObserver, close_frame};
 use libfuzzer_sys::fuzz_target;
 
 fn observe<'b>(

@@ -1,40 +1,40 @@
-//! What is in flight, and how it comes to its end when the daemon is told to end.
+//! The requests in flight, and the stages of a shutdown.
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
 use std::task::Poll;
 
 use tokio::sync::watch;
 
-/// How far the end has come.
+/// The stage of a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DrainStage {
-    /// Serving.
+    /// The daemon serves.
     Serving,
-    /// A successor takes over: clients are asked to connect anew, while this process still takes
-    /// connections.
-    HandingOver,
-    /// No new connections; what is in flight goes on.
+    /// A successor takes the place of this process in an upgrade: responses close their
+    /// connections, while this process still accepts new ones.
+    Upgrading,
+    /// No new connections are accepted; requests in flight continue.
     Draining,
     /// Tunnels close with 1001 (going away).
     ClosingStreams,
-    /// The time is over: what is still in flight is cut off, and logged as such.
+    /// The time limit is reached: requests that are still in flight are cut off, and logged as
+    /// such.
     CuttingOff,
 }
 
-/// Counts what is in flight and tells the phase; clones share it.
+/// Counts requests in flight and publishes the stage of the shutdown; clones share it.
 #[derive(Clone, Debug)]
 pub struct Drain {
     in_flight: Arc<AtomicUsize>,
-    /// Beside the phase, because reading that takes a lock and requests ask at every response.
+    /// Beside the stage, because every response reads it, and reading the stage takes a lock.
     draining: Arc<AtomicBool>,
     closing_connections: Arc<AtomicBool>,
-    phase: Arc<watch::Sender<DrainStage>>,
+    stage: Arc<watch::Sender<DrainStage>>,
 }
 
-/// Something in flight: a request or a tunnel. Dropping it says that it has ended.
+/// Counts a request or a tunnel as in flight until it is dropped.
 #[derive(Debug)]
 pub struct InFlight(Arc<AtomicUsize>);
 
@@ -50,85 +50,86 @@ impl Default for Drain {
             in_flight: Arc::default(),
             draining: Arc::default(),
             closing_connections: Arc::default(),
-            phase: Arc::new(watch::Sender::new(DrainStage::Serving)),
+            stage: Arc::new(watch::Sender::new(DrainStage::Serving)),
         }
     }
 }
 
 impl Drain {
-    /// Counts something in until the guard is dropped.
+    /// Counts a request or a tunnel as in flight until the guard is dropped.
     #[must_use]
     pub fn enter(&self) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(Arc::clone(&self.in_flight))
     }
 
-    /// How many requests and tunnels are in flight.
+    /// Returns how many requests and tunnels are in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Acquire)
     }
 
-    /// Whether the daemon is ending.
+    /// Returns whether the daemon drains.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Whether clients are asked to connect anew: their next request should go to whoever serves
-    /// then.
+    /// Returns whether responses close their connections, so that the next request reaches the
+    /// process that serves then.
     #[must_use]
     pub fn closes_connections(&self) -> bool {
         self.closing_connections.load(Ordering::Relaxed)
     }
 
-    /// How far the end has come. Takes a lock that all share: for a daemon that drains.
+    /// Returns the stage. It takes a lock that all tasks share: not for a request of a daemon that
+    /// serves.
     #[must_use]
-    pub fn phase(&self) -> DrainStage {
-        *self.phase.borrow()
+    pub fn stage(&self) -> DrainStage {
+        *self.stage.borrow()
     }
 
-    /// Goes on to a later phase; a phase never goes back.
+    /// Advances to a later stage; an earlier one is ignored.
     pub fn advance(&self, to: DrainStage) {
         self.closing_connections
             .fetch_or(to > DrainStage::Serving, Ordering::Relaxed);
         self.draining
             .fetch_or(to >= DrainStage::Draining, Ordering::Relaxed);
-        self.phase.send_if_modified(|phase| {
-            let later = to > *phase;
+        self.stage.send_if_modified(|stage| {
+            let later = to > *stage;
             if later {
-                *phase = to;
+                *stage = to;
             }
             later
         });
     }
 
-    /// Completes when the phase has come to `phase`.
-    pub fn reached(&self, phase: DrainStage) -> impl Future<Output = ()> + Send + Sync + use<> {
+    /// Completes when `stage` is reached.
+    pub fn reached(&self, stage: DrainStage) -> impl Future<Output = ()> + Send + Sync + use<> {
         let mut watch = self.watch();
-        // Unconstrained: a task that has used up its turn would be told to wait without being
-        // registered to be woken.
+        // Unconstrained: in a task that has used up its budget, the watch would return pending
+        // without registering the waker.
         tokio::task::unconstrained(async move {
-            // The sender lives as long as the daemon; should it go, there is nothing to wait for.
-            if watch.wait_for(|now| *now >= phase).await.is_err() {
+            // The sender lives as long as the daemon; without it no stage is reached any more.
+            if watch.wait_for(|now| *now >= stage).await.is_err() {
                 std::future::pending::<()>().await;
             }
         })
     }
 
-    /// Runs `work`, and drops it unfinished when the phase comes to [`DrainStage::CuttingOff`].
+    /// Runs `work`, and drops it unfinished when [`DrainStage::CuttingOff`] is reached.
     ///
-    /// Waiting for a phase takes a lock that all tasks share: a task asks once, to be woken, and
-    /// then only once the daemon drains.
+    /// Waiting for a stage takes a lock that all tasks share: a task registers once, and polls
+    /// again only while the daemon drains.
     pub async fn unless_cut_off<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = std::pin::pin!(work);
         let mut cut_off = Box::pin(self.reached(DrainStage::CuttingOff));
-        let mut asked = false;
+        let mut registered = false;
         poll_fn(|cx| {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
                 return Poll::Ready(Some(done));
             }
-            if !std::mem::replace(&mut asked, true) || self.is_draining() {
+            if !std::mem::replace(&mut registered, true) || self.is_draining() {
                 return cut_off.as_mut().poll(cx).map(|()| None);
             }
             Poll::Pending
@@ -136,10 +137,10 @@ impl Drain {
         .await
     }
 
-    /// Follows the phase.
+    /// Follows the stage.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<DrainStage> {
-        self.phase.subscribe()
+        self.stage.subscribe()
     }
 }
 
@@ -148,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn guards_count_what_is_in_flight() {
+    fn guards_count_requests_in_flight() {
         let drain = Drain::default();
         let first = drain.enter();
         let second = drain.enter();
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_phase_never_goes_back() {
+    fn an_earlier_stage_is_ignored() {
         let drain = Drain::default();
         drain.advance(DrainStage::ClosingStreams);
         drain.advance(DrainStage::Draining);

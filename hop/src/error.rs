@@ -1,28 +1,31 @@
-//! The errors that a tier generates: one enum, one place that maps each to a status, a code and
-//! what may be said.
+//! The errors that a tier answers with. This is the one place that maps each to a status, a code
+//! and a text for the client.
 //!
-//! Two texts leave an error: the client reads `detail`, which names no address and no cause; the
-//! log reads the cause, under the same request ID.
+//! An error has two texts: `detail` for the client, which names no address and no cause, and the
+//! cause for the log, under the same request ID.
 
+mod code;
 mod page;
 
 use http::StatusCode;
 use pingora_core::{Error, ErrorSource, ErrorType};
 
-pub use page::{ErrorPage, escape, prefers_html, render};
+pub use code::ErrorCode;
+pub(crate) use page::render;
+pub use page::{escape, prefers_html};
 
-/// Which tier speaks.
+/// A tier of the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
-    /// At the edge.
+    /// The tier at the edge.
     Coordinator,
-    /// Next to the applications.
+    /// The tier beside the applications.
     Worker,
 }
 
 impl Tier {
-    /// The name in logs, pages and metrics.
+    /// Returns the name in logs, pages and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -32,43 +35,43 @@ impl Tier {
     }
 }
 
-/// Why a request is not served.
+/// An error that a tier answers a request with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyError {
-    /// 400; the text says what is wrong with the request.
+    /// 400; the text names the fault of the request.
     BadRequest(&'static str),
     /// 400: a WebSocket handshake that breaks RFC 6455.
     BadHandshake(&'static str),
-    /// 403.
+    /// 403; the text names the reason.
     Forbidden(&'static str),
-    /// 404.
+    /// 404: no app matches the request.
     AppNotFound,
-    /// 405.
+    /// 405: the method is not served.
     MethodNotAllowed,
-    /// 408: the client went silent within its request.
+    /// 408: the client was silent within its request for too long.
     RequestTimeout,
-    /// 413.
+    /// 413: the request body exceeds the limit.
     BodyTooLarge,
-    /// 500: a fault of ours.
+    /// 500: a fault of the proxy.
     Internal,
-    /// 502: the application's address does not accept connections.
+    /// 502: the endpoint does not accept connections.
     EndpointUnreachable,
-    /// 502: the next hop's answer is no HTTP, or it ended within it.
+    /// 502: the response of the next hop is not valid HTTP, or incomplete.
     BadUpstreamResponse,
     /// 503: no worker can be reached.
     NoWorkerAvailable,
     /// 503: the app has no endpoint.
     NoEndpointAvailable,
-    /// 503: the app has no endpoint, and its scheduler has been asked to start it.
+    /// 503: the app has no endpoint, and its scheduler was asked to start it.
     AppStarting,
-    /// 504.
+    /// 504: the next hop was silent for too long.
     UpstreamTimeout,
-    /// The client is gone: there is nobody to answer.
+    /// The client broke the connection and gets no answer.
     ClientGone,
 }
 
 impl ProxyError {
-    /// The status, or none when there is nobody to answer.
+    /// Returns the status; none if the client gets no answer.
     #[must_use]
     pub const fn status(self) -> Option<StatusCode> {
         Some(match self {
@@ -88,28 +91,28 @@ impl ProxyError {
         })
     }
 
-    /// The stable code: `code` of the answer and `error` of the log.
+    /// Returns the stable code.
     #[must_use]
-    pub const fn code(self) -> &'static str {
+    pub const fn code(self) -> ErrorCode {
         match self {
-            Self::BadRequest(_) | Self::BadHandshake(_) => "bad_request",
-            Self::Forbidden(_) => "forbidden",
-            Self::AppNotFound => "app_not_found",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::RequestTimeout => "request_timeout",
-            Self::BodyTooLarge => "body_too_large",
-            Self::Internal => "internal",
-            Self::EndpointUnreachable => "endpoint_unreachable",
-            Self::BadUpstreamResponse => "bad_upstream_response",
-            Self::NoWorkerAvailable => "no_worker_available",
-            Self::NoEndpointAvailable => "no_endpoint_available",
-            Self::AppStarting => "app_starting",
-            Self::UpstreamTimeout => "upstream_timeout",
-            Self::ClientGone => "client_gone",
+            Self::BadRequest(_) | Self::BadHandshake(_) => ErrorCode::BadRequest,
+            Self::Forbidden(_) => ErrorCode::Forbidden,
+            Self::AppNotFound => ErrorCode::AppNotFound,
+            Self::MethodNotAllowed => ErrorCode::MethodNotAllowed,
+            Self::RequestTimeout => ErrorCode::RequestTimeout,
+            Self::BodyTooLarge => ErrorCode::BodyTooLarge,
+            Self::Internal => ErrorCode::Internal,
+            Self::EndpointUnreachable => ErrorCode::EndpointUnreachable,
+            Self::BadUpstreamResponse => ErrorCode::BadUpstreamResponse,
+            Self::NoWorkerAvailable => ErrorCode::NoWorkerAvailable,
+            Self::NoEndpointAvailable => ErrorCode::NoEndpointAvailable,
+            Self::AppStarting => ErrorCode::AppStarting,
+            Self::UpstreamTimeout => ErrorCode::UpstreamTimeout,
+            Self::ClientGone => ErrorCode::ClientGone,
         }
     }
 
-    /// What the client reads.
+    /// Returns the text for the client.
     #[must_use]
     pub const fn detail(self) -> &'static str {
         match self {
@@ -122,16 +125,14 @@ impl ProxyError {
             Self::EndpointUnreachable => "The application does not accept connections.",
             Self::BadUpstreamResponse => "The application did not answer properly.",
             Self::NoWorkerAvailable => "No worker can be reached; try again shortly.",
-            Self::NoEndpointAvailable => {
-                "The application has no place where it runs at the moment."
-            }
+            Self::NoEndpointAvailable => "The application has no running endpoint.",
             Self::AppStarting => "The application is starting; try again shortly.",
             Self::UpstreamTimeout => "The application did not answer in time.",
             Self::ClientGone => "",
         }
     }
 
-    /// Seconds for `Retry-After`, where trying again helps.
+    /// Returns the seconds of `Retry-After`; none if a retry does not help.
     #[must_use]
     pub const fn retry_after(self) -> Option<&'static str> {
         match self {
@@ -140,10 +141,10 @@ impl ProxyError {
         }
     }
 
-    /// Whether the connection is closed after the answer because its framing can no longer be
+    /// Returns whether the connection closes after the answer because its framing cannot be
     /// trusted.
     #[must_use]
-    pub const fn closes_connection(self) -> bool {
+    pub(crate) const fn closes_connection(self) -> bool {
         matches!(
             self,
             Self::BadRequest(_)
@@ -154,9 +155,9 @@ impl ProxyError {
         )
     }
 
-    /// What a failure in Pingora's proxying means at this tier.
+    /// Maps a failure within Pingora's proxying at this tier.
     #[must_use]
-    pub fn of_proxying(error: &Error, tier: Tier) -> Self {
+    pub(crate) fn of_proxying(error: &Error, tier: Tier) -> Self {
         use ErrorType as E;
         if let Some(failure) = error.root_cause().downcast_ref::<RaisedError>() {
             return failure.0;
@@ -197,14 +198,14 @@ fn is_connect_failure(e: &ErrorType) -> bool {
     )
 }
 
-/// A [`ProxyError`] on its way through Pingora, which carries it as the root cause of its own error.
+/// A [`ProxyError`] as the root cause of an error of Pingora's.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("{}", .0.code())]
-pub struct RaisedError(pub ProxyError);
+pub(crate) struct RaisedError(ProxyError);
 
-/// The Pingora error that ends a phase with `failure`; `cause` is for the log.
+/// Returns the error of Pingora's that ends a phase with `failure`; `cause` is for the log.
 #[must_use]
-pub fn raise(failure: ProxyError, cause: impl Into<String>) -> Box<Error> {
+pub(crate) fn raise(failure: ProxyError, cause: impl Into<String>) -> Box<Error> {
     let status = failure
         .status()
         .map_or(ErrorType::ConnectionClosed, |status| {
@@ -218,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_raised_failure_survives_pingora() {
+    fn a_raised_error_passes_through_pingora() {
         let error =
             raise(ProxyError::NoWorkerAvailable, "all tried").more_context("while proxying");
         assert_eq!(
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_of_the_next_hop_and_of_the_client_are_told_apart() {
+    fn faults_of_the_next_hop_and_of_the_client_are_distinguished() {
         let up = |e| ProxyError::of_proxying(&Error::new_up(e), Tier::Worker);
         assert_eq!(
             up(ErrorType::ConnectRefused),
@@ -242,6 +243,9 @@ mod tests {
         let down = |e| ProxyError::of_proxying(&Error::new_down(e), Tier::Worker);
         assert_eq!(down(ErrorType::ReadTimedout), ProxyError::RequestTimeout);
         assert_eq!(down(ErrorType::ConnectionClosed), ProxyError::ClientGone);
-        assert_eq!(down(ErrorType::InvalidHTTPHeader).code(), "bad_request");
+        assert_eq!(
+            down(ErrorType::InvalidHTTPHeader).code(),
+            ErrorCode::BadRequest
+        );
     }
 }

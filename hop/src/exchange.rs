@@ -1,7 +1,7 @@
-//! One request at one tier: what is known of it, what becomes of it, and that it is logged exactly
-//! once.
+//! The exchange: one request at one tier, its facts, its outcome, and its log lines.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use arc_swap::{ArcSwap, Guard};
@@ -10,43 +10,41 @@ use log::{error, info};
 use pingora_core::protocols::Digest;
 use pingora_http::RequestHeader;
 
-use std::sync::Arc;
-
 use crate::config::{
     AccessLogSection, LimitsSection, RequestIdSection, TimeoutsSection, WebSocketSection,
 };
 use crate::drain::{Drain, InFlight};
-use crate::error::{ProxyError, Tier};
+use crate::error::{ErrorCode, ProxyError, Tier};
 use crate::header::TRACEPARENT;
 use crate::identity::{EstablishedId, IdentityPolicy, RequestId};
 use crate::observe::access_log::{
-    AccessLog, Kind, LogEvent, LogLine, OpenError, RequestFacts, RequestOutcome,
+    AccessLog, ClosedBy, Kind, LogEvent, LogLine, OpenError, RequestFacts, RequestOutcome,
 };
 use crate::observe::metrics::Metrics;
 use crate::streams::{StreamHandle, StreamRegistration, Streams};
-use crate::websocket::observer::Direction;
+use crate::tunnel::Direction;
 
-/// What every request of a tier needs; made once at the start and shared.
+/// The services that every request of a tier needs; created at the start, and shared.
 pub struct HopServices {
-    /// Which tier this is.
+    /// The tier.
     pub tier: Tier,
-    /// How requests are identified.
+    /// The policy of request identifiers.
     pub identity: IdentityPolicy,
-    /// Where requests are logged.
+    /// The access log.
     pub log: AccessLog,
-    /// Where they are counted.
+    /// The metrics.
     pub metrics: Metrics,
-    /// What is in flight.
+    /// The requests in flight, and the stage of the shutdown.
     pub drain: Drain,
-    /// How long the tier waits; see [`HopServices::timeouts`].
+    /// The timeouts, which a reload replaces; see [`HopServices::timeouts`].
     timeouts: ArcSwap<TimeoutsSection>,
-    /// What it refuses.
+    /// The limits of a request.
     pub limits: LimitsSection,
-    /// What it does with WebSockets.
+    /// The limits of WebSockets.
     pub websocket: WebSocketSection,
 }
 
-/// A tier's services cannot be created.
+/// An error of the creation of a tier's services.
 #[derive(Debug, thiserror::Error)]
 pub enum ServicesError {
     /// The access log cannot be opened.
@@ -83,53 +81,53 @@ impl HopServices {
         }))
     }
 
-    /// How long the tier waits at this moment; takes no lock.
+    /// Returns the timeouts at this moment, without a lock.
     #[must_use]
     pub fn timeouts(&self) -> Guard<Arc<TimeoutsSection>> {
         self.timeouts.load()
     }
 
-    /// Changes how long the tier waits, from the next request on.
+    /// Replaces the timeouts for later requests.
     pub fn set_timeouts(&self, timeouts: TimeoutsSection) {
         self.timeouts.store(Arc::new(timeouts));
     }
 }
 
-/// How far an exchange has come.
+/// The stage of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// No request has been taken up: there is nothing to log.
+    /// No request has begun, or it has ended: there is nothing to log.
     Idle,
-    /// Begun, not a stream so far.
+    /// A request has begun, and is no stream so far.
     Begun,
-    /// An open stream.
+    /// The request is an open stream.
     Open,
 }
 
 /// One request at one tier.
 ///
-/// However it ends (answered, failed, the client gone, a panic in a filter), it leaves exactly one
-/// `request` line, or one `stream_open` and one `stream_close`: what [`Exchange::end`] has not
-/// written, dropping it writes.
+/// However a request ends (answered, failed, client gone, a panic in a filter), its exchange writes
+/// exactly one `request` line, or one `stream_open` and one `stream_close`: an exchange that is
+/// dropped without [`Exchange::end`] writes the line then.
 pub struct Exchange {
     hop: Arc<HopServices>,
     stage: Stage,
     started: Instant,
-    /// What is known from the beginning on.
+    /// The facts that are known when the request begins.
     pub facts: RequestFacts,
-    /// What has become of it so far.
+    /// The outcome so far.
     pub outcome: RequestOutcome,
-    /// Held until the exchange is dropped: when it has ended, Pingora still has the last of the
-    /// response to send.
+    /// Held until the exchange is dropped: after its end Pingora still sends the last bytes of the
+    /// response.
     in_flight: Option<InFlight>,
-    /// Its place among the open streams of its app, while it is one.
+    /// The registration among the open streams of the app.
     registration: Option<StreamRegistration>,
 }
 
 impl Exchange {
-    /// An exchange that no request has taken up yet.
+    /// An exchange before its request begins.
     #[must_use]
-    pub fn idle(hop: &Arc<HopServices>) -> Self {
+    pub(crate) fn idle(hop: &Arc<HopServices>) -> Self {
         Self {
             hop: Arc::clone(hop),
             stage: Stage::Idle,
@@ -141,7 +139,7 @@ impl Exchange {
         }
     }
 
-    /// Takes up a request whose identifier was established (phase `request_filter`).
+    /// Begins with a request whose identifier was established (phase `request_filter`).
     pub fn begin(
         &mut self,
         request: &RequestHeader,
@@ -156,12 +154,12 @@ impl Exchange {
         } = established;
         if let Some((reason, bytes)) = replaced {
             self.hop.metrics.count_replaced(reason);
-            info!("request_id={id} replaces one that is {reason}, {bytes} bytes long");
+            info!("request_id={id} replaces an identifier that is {reason}, {bytes} bytes long");
         }
         self.stage = Stage::Begun;
         self.in_flight = Some(self.hop.drain.enter());
-        // Sessions and tunnels keep it for long: it must not keep the request's whole header buffer
-        // alive.
+        // Sessions and tunnels keep the identifier for long: it must not keep the buffer of the
+        // whole request header alive.
         self.facts.request_id = if generated { id } else { id.detached() };
         self.facts.client_request_id = refused.map(|id| id.detached());
         self.facts.client = client;
@@ -176,40 +174,40 @@ impl Exchange {
             .and_then(trace_id);
     }
 
-    /// Takes up what the framework could not read as a request, and refuses itself
+    /// Begins with a header block that Pingora cannot parse, and rejects itself
     /// (docs/reference/request-id.md, rule 13).
-    pub fn begin_unparsable(&mut self, client: Option<IpAddr>) {
+    pub(crate) fn begin_unparsable(&mut self, client: Option<IpAddr>) {
         self.stage = Stage::Begun;
         self.facts.request_id = RequestId::generate();
         self.facts.client = client;
         self.facts.method = Method::from_bytes(b"-").unwrap_or_default();
-        self.outcome.error = Some("bad_request");
+        self.outcome.error = Some(ErrorCode::BadRequest);
         info!(
-            "request_id={} is a header block that does not parse",
+            "request_id={} cannot parse the header block",
             self.facts.request_id
         );
     }
 
-    /// The hop that this is an exchange of.
+    /// The services of the tier.
     #[must_use]
-    pub fn hop(&self) -> &Arc<HopServices> {
+    pub(crate) fn hop(&self) -> &Arc<HopServices> {
         &self.hop
     }
 
-    /// The request's identifier.
+    /// The identifier of the request.
     #[must_use]
     pub fn id(&self) -> &RequestId {
         &self.facts.request_id
     }
 
-    /// Whether a request has taken it up and has not ended.
+    /// Returns whether a request has begun and has not ended.
     #[must_use]
-    pub fn is_active(&self) -> bool {
+    pub(crate) fn is_active(&self) -> bool {
         self.stage != Stage::Idle
     }
 
-    /// Records what connecting to the next hop took (phase `connected_to_upstream`).
-    pub fn connected(&mut self, reused: bool, digest: Option<&Digest>) {
+    /// Records the connection to the next hop (phase `connected_to_upstream`).
+    pub(crate) fn connected(&mut self, reused: bool, digest: Option<&Digest>) {
         self.outcome.reused = Some(reused);
         if !reused {
             let timing = digest
@@ -220,18 +218,30 @@ impl Exchange {
     }
 
     /// Records the final response header.
-    pub fn answered(&mut self, status: u16) {
+    pub(crate) fn answered(&mut self, status: u16) {
         self.outcome.status = Some(status);
         self.outcome.first_byte = Some(self.started.elapsed());
     }
 
-    /// Records a failure. The first one counts: what follows is its consequence.
+    /// Records a failure. Only the first one counts: later ones are its consequences.
     pub fn failed(&mut self, failure: ProxyError) {
-        self.outcome.error.get_or_insert(failure.code());
+        self.fail_with(failure.code());
     }
 
-    /// Makes this exchange a stream, and logs that it has opened.
-    pub fn open_stream(&mut self, kind: Kind) {
+    /// Records the code of a failure, unless there was one before.
+    pub(crate) fn fail_with(&mut self, code: ErrorCode) {
+        self.outcome.error.get_or_insert(code);
+    }
+
+    /// Records that this tier closes the stream, and logs it.
+    pub(crate) fn close_by_proxy(&mut self, code: ErrorCode) {
+        info!("request_id={} is closed by this tier: {code}", self.id());
+        self.outcome.closed_by.get_or_insert(ClosedBy::Proxy);
+        self.fail_with(code);
+    }
+
+    /// Turns the exchange into an open stream, and logs it.
+    pub(crate) fn open_stream(&mut self, kind: Kind) {
         self.facts.kind = kind;
         if self.stage == Stage::Begun {
             self.stage = Stage::Open;
@@ -245,31 +255,31 @@ impl Exchange {
         }
     }
 
-    /// Whether this exchange is an open stream.
+    /// Returns whether the exchange is an open stream.
     #[must_use]
-    pub fn is_open_stream(&self) -> bool {
+    pub(crate) fn is_open_stream(&self) -> bool {
         self.stage == Stage::Open
     }
 
-    /// Registers it among the open streams of its app, under its session and its worker.
-    pub fn register(&mut self, streams: &Streams) -> &Arc<StreamHandle> {
+    /// Registers the exchange among the open streams of its app, under its session and its worker.
+    pub(crate) fn register(&mut self, streams: &Streams) -> &Arc<StreamHandle> {
         let session = self
             .facts
             .session_id
             .as_ref()
             .and_then(|id| id.to_str().ok());
         let register = || streams.register(session, self.facts.worker.as_ref());
-        self.registration.get_or_insert_with(register).opened()
+        self.registration.get_or_insert_with(register).handle()
     }
 
-    /// What it is among the open streams of its app, if it has registered.
+    /// The handle among the open streams of the app, once registered.
     #[must_use]
-    pub fn opened(&self) -> Option<&Arc<StreamHandle>> {
-        self.registration.as_ref().map(StreamRegistration::opened)
+    pub fn stream(&self) -> Option<&Arc<StreamHandle>> {
+        self.registration.as_ref().map(StreamRegistration::handle)
     }
 
-    /// Logs one WebSocket message (docs/reference/request-id.md, rule 16).
-    pub fn log_message(&self, direction: Direction, number: u64, bytes: u64) {
+    /// Logs a WebSocket message (docs/reference/request-id.md, rule 16).
+    pub(crate) fn log_message(&self, direction: Direction, number: u64, bytes: u64) {
         let (bytes_in, bytes_out) = match direction {
             Direction::FromClient => (bytes, 0),
             Direction::FromServer => (0, bytes),
@@ -283,8 +293,8 @@ impl Exchange {
         self.log(LogEvent::Message, self.facts.clone(), outcome);
     }
 
-    /// Ends the exchange and logs it. A second call does nothing.
-    pub fn end(&mut self) {
+    /// Ends the exchange, and logs it. A second call does nothing.
+    pub(crate) fn end(&mut self) {
         let event = match std::mem::replace(&mut self.stage, Stage::Idle) {
             Stage::Idle => return,
             Stage::Begun => LogEvent::Request,
@@ -301,9 +311,9 @@ impl Exchange {
         self.registration = None;
     }
 
-    /// Moves a running exchange out, for a tunnel that outlives the request's phases.
+    /// Moves the exchange out, for a tunnel that outlives the request's phases.
     #[must_use]
-    pub fn take(&mut self) -> Self {
+    pub(crate) fn take(&mut self) -> Self {
         let hop = Arc::clone(&self.hop);
         std::mem::replace(self, Self::idle(&hop))
     }
@@ -319,7 +329,7 @@ impl Exchange {
     }
 }
 
-/// The host that a request is for: HTTP/2 says it in its target.
+/// Returns the host of a request: that of the target in HTTP/2.
 fn host(request: &RequestHeader) -> Option<HeaderValue> {
     match request.headers.get(header::HOST) {
         Some(value) => Some(value.clone()),
@@ -331,23 +341,14 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if self.is_active() {
             // Pingora calls `logging` for every request that is not dropped.
-            if let Some(reason) = self.opened().and_then(|opened| opened.closed()) {
-                info!(
-                    "request_id={} is closed by this tier: {}",
-                    self.facts.request_id,
-                    reason.code()
-                );
-                self.outcome.error.get_or_insert(reason.code());
-                self.outcome.closed_by.get_or_insert("proxy");
+            if let Some(reason) = self.stream().and_then(|stream| stream.closed()) {
+                self.close_by_proxy(reason.code());
             } else {
                 // A panic, or a task that was aborted.
-                error!(
-                    "request_id={} was cut off before its end",
-                    self.facts.request_id
-                );
-                self.outcome.error.get_or_insert("aborted");
+                error!("request_id={} was cut off before its end", self.id());
+                self.fail_with(ErrorCode::Aborted);
                 if self.stage == Stage::Open {
-                    self.outcome.closed_by.get_or_insert("proxy");
+                    self.outcome.closed_by.get_or_insert(ClosedBy::Proxy);
                 }
             }
             self.end();
@@ -355,7 +356,7 @@ impl Drop for Exchange {
     }
 }
 
-/// The trace-id of a valid `traceparent` (W3C Trace Context, section 3.2).
+/// Returns the trace-id of a valid `traceparent` (W3C Trace Context, section 3.2).
 fn trace_id(value: &HeaderValue) -> Option<[u8; 32]> {
     let bytes = value.as_bytes();
     let lower_hex = |part: &[u8]| part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));

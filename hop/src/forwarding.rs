@@ -1,4 +1,4 @@
-//! The connection to the next hop, and the request that goes over it. The only place that builds an
+//! The connection to the next hop, and the request on it. This is the only place that builds an
 //! `HttpPeer`.
 
 use std::io;
@@ -16,21 +16,21 @@ use crate::header::{is_hop_by_hop, nominated, remove_where, set};
 use app_proxy_api::address::Address;
 use app_proxy_api::units::Period;
 
-/// How long to wait for one next hop.
+/// The time limits of the connections to one next hop.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerTimeouts {
-    /// To connect.
+    /// The time to connect.
     pub connect: Duration,
-    /// Longest silence.
+    /// The longest silence.
     pub read: Duration,
-    /// Longest time for which it may accept nothing.
+    /// The longest time in which it accepts no byte.
     pub write: Duration,
-    /// How long an unused connection stays open.
+    /// The time for which an unused connection stays open.
     pub idle: Duration,
 }
 
 impl PeerTimeouts {
-    /// The tier's timeouts, with an app's own where it has them.
+    /// Returns the timeouts of the tier, with those of an app in their place where it sets them.
     #[must_use]
     pub fn new(tier: &TimeoutsSection, connect: Option<Period>, read: Option<Period>) -> Self {
         let read = read.unwrap_or(tier.upstream_read).0;
@@ -43,11 +43,11 @@ impl PeerTimeouts {
     }
 }
 
-/// Returns the socket address to connect to. A host name is looked up, which blocks: call this where
-/// the configuration or the app table changes, never for a request.
+/// Returns the socket address to connect to. The lookup of a host name blocks: call this where the
+/// configuration or the app table changes, never for a request.
 ///
 /// # Errors
-/// When the name does not resolve, or a Unix path is too long for a socket.
+/// When the name cannot be resolved, or a Unix path is too long for a socket.
 pub fn resolve(address: &Address) -> io::Result<PeerAddr> {
     match address {
         Address::Unix(path) => Ok(PeerAddr::Unix(UnixAddr::from_pathname(path)?)),
@@ -55,11 +55,12 @@ pub fn resolve(address: &Address) -> io::Result<PeerAddr> {
     }
 }
 
-/// The peer at a resolved address: plain HTTP/1.1, every timeout set (Pingora's defaults are none).
+/// Returns the peer at a resolved address: plain HTTP/1.1, with every time limit (Pingora's default
+/// is none).
 #[must_use]
 pub fn peer(address: &PeerAddr, timeouts: PeerTimeouts) -> HttpPeer {
-    // A socket address resolves to itself: neither DNS nor a panic is possible here, unlike with a
-    // name.
+    // The address is replaced below: a name would be looked up here, with a panic if that fails,
+    // and a Unix address has no constructor.
     #[allow(clippy::disallowed_methods)]
     let mut peer = HttpPeer::new(
         std::net::SocketAddr::from(([0, 0, 0, 0], 1)),
@@ -69,8 +70,8 @@ pub fn peer(address: &PeerAddr, timeouts: PeerTimeouts) -> HttpPeer {
     peer._address = address.clone();
     let options = &mut peer.options;
     options.alpn = ALPN::H1;
-    // Ours go in the same walk as the other headers that are not for the next hop (`header`): ten
-    // lookups fewer for each request.
+    // `header` removes hop-by-hop headers in one pass with the other headers that are not for the
+    // next hop, which saves ten lookups a request.
     options.http_upstream_request_policy.strip_hop_by_hop = false;
     options.connection_timeout = Some(timeouts.connect);
     options.total_connection_timeout = Some(timeouts.connect);
@@ -82,9 +83,9 @@ pub fn peer(address: &PeerAddr, timeouts: PeerTimeouts) -> HttpPeer {
 
 /// Rewrites a request for the next hop: its target, and its headers as a plain map.
 ///
-/// Pingora's own way to change a header keeps a second map with the names as the client spelt them,
-/// and allocates a name twice for each change. In the plain map names are in lower case, as in
-/// HTTP/2 and in HAProxy; nobody may tell the difference (RFC 9110, section 5.1).
+/// Pingora's methods keep a second map with the names in the client's spelling, and allocate a name
+/// twice for each change. In the plain map names are in lower case, as in HTTP/2 and HAProxy; they
+/// are case-insensitive (RFC 9110, section 5.1).
 pub fn rewrite(request: &mut RequestHeader, target: &Uri, change: impl FnOnce(&mut HeaderMap)) {
     let mut parts = take(request);
     change(&mut parts.headers);
@@ -92,10 +93,9 @@ pub fn rewrite(request: &mut RequestHeader, target: &Uri, change: impl FnOnce(&m
     *request = RequestHeader::from(parts);
 }
 
-/// Forgets how the client spelt the names of its headers, which every copy of them would carry
-/// along. A target that only its own bytes can tell (in absolute form, or not in UTF-8) is left
-/// alone with them.
-pub fn forget_spelling(request: &mut RequestHeader) {
+/// Drops the client's spelling of header names, which every copy of the header would carry along. A
+/// request whose target Pingora keeps as bytes (in absolute form, or not in UTF-8) stays as it is.
+pub(crate) fn drop_spelling(request: &mut RequestHeader) {
     if request.has_case() && request.raw_path_is_utf8() && request.raw_path().starts_with(b"/") {
         *request = RequestHeader::from(take(request));
     }
@@ -106,12 +106,11 @@ fn take(request: &mut RequestHeader) -> Parts {
     Parts::from(std::mem::replace(request, empty))
 }
 
-/// Makes a client's WebSocket handshake into ours: what was meant for the client's hop only goes,
-/// the rest stays as it is, credentials, origin, subprotocols and extensions included (RFC 9110,
-/// section 7.6.1; RFC 6455, section 4.1).
-///
-/// Of the target the URI is left: it is set anew for the next hop.
-pub fn prepare_websocket_request(request: &mut RequestHeader) {
+/// Turns a client's WebSocket handshake into the one for the next hop: headers that are meant for
+/// the client's hop alone are removed, the rest stays as it is, credentials, origin, subprotocols
+/// and extensions included (RFC 9110, section 7.6.1; RFC 6455, section 4.1). The target follows in
+/// [`rewrite`].
+pub(crate) fn prepare_websocket_request(request: &mut RequestHeader) {
     let mut parts = take(request);
     parts.version = Version::HTTP_11;
     make_websocket_headers(&mut parts.headers);
@@ -140,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rule_08_a_nominated_header_goes_and_the_upgrade_stays() {
+    fn rule_08_a_nominated_header_is_removed_and_the_upgrade_stays() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("Connection", "keep-alive, Upgrade, X-Private"),

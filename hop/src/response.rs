@@ -1,5 +1,7 @@
-//! What goes back to the client: an application's response made fit for the next hop, or an error
-//! of our own.
+//! The response to the client: that of the application, made fit for the client's hop, or an answer
+//! of the tier's own.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, StatusCode, Version, header};
@@ -12,46 +14,68 @@ use crate::error::{ProxyError, Tier, raise, render};
 use crate::exchange::Exchange;
 use crate::header::{REFUSED, put_request_id, remove_not_for_client};
 use crate::observe::access_log::Kind;
-use crate::streams::{Streams, hand_over};
+use crate::streams::{Streams, notify_opened};
+use crate::tier::{Context, TierPolicy};
 use crate::websocket::is_websocket;
 
-/// How long a body is at least that counts as an open stream while it is under way.
+/// The smallest body that counts as an open stream while it is sent.
 const LONG_DOWNLOAD_BYTES: u64 = 1024 * 1024;
-/// How many digits that number has.
+/// The number of digits of that length.
 const LONG_DOWNLOAD_DIGITS: usize = 7;
 
-/// Makes a response header of the next hop ready for the client (phase `response_filter`).
+/// Makes a response header of the next hop fit for the client (phase `response_filter`), and
+/// registers a response that is a stream or a long download.
 ///
 /// Informational responses other than 101 pass as they are (docs/reference/request-id.md, rule 11).
 ///
 /// # Errors
-/// When the application switches protocols though nobody asked for a WebSocket, or a worker refuses
-/// this coordinator.
-pub fn finish_header(
+/// See [`finish_header`].
+pub(crate) fn finish<T: TierPolicy>(
+    tier: &T,
     session: &mut HttpSession,
-    exchange: &mut Exchange,
     response: &mut ResponseHeader,
+    ctx: &mut Context<T>,
 ) -> Result<()> {
     if is_interim(response.status) {
         return Ok(());
     }
+    finish_header(session, &mut ctx.exchange, response)?;
+    tier.finish(response, ctx);
+    if let Some(streams) = T::streams(&ctx.state)
+        && register_if_long(session, &mut ctx.exchange, response, streams)
+    {
+        tier.observe_stream(ctx);
+    }
+    Ok(())
+}
+
+/// Makes the changes to a response header that both tiers make, and records the response.
+///
+/// # Errors
+/// When the application switches protocols without a request for a WebSocket, or a worker refuses
+/// this coordinator.
+pub(crate) fn finish_header(
+    session: &mut HttpSession,
+    exchange: &mut Exchange,
+    response: &mut ResponseHeader,
+) -> Result<()> {
     if response.status == StatusCode::SWITCHING_PROTOCOLS && !is_websocket(session.req_header()) {
         return Err(raise(
             ProxyError::BadUpstreamResponse,
-            "a 101 to a request that is no handshake",
+            "a 101 to a request without a handshake",
         ));
     }
-    let hop = std::sync::Arc::clone(exchange.hop());
+    let hop = Arc::clone(exchange.hop());
     if hop.tier == Tier::Coordinator && response.headers.contains_key(&REFUSED) {
         return Err(raise(
             ProxyError::Internal,
-            "the worker refuses this coordinator's token",
+            "the worker rejects this coordinator's token",
         ));
     }
     remove_not_for_client(response, &hop.identity);
     put_request_id(response, &hop.identity, exchange.id());
     if session.req_header().version != Version::HTTP_2 {
-        // The version is of this hop, not of the application's (RFC 9110, section 7.6.3).
+        // The version is that of this hop, not of the application (RFC 9110, section 7.6.3).
         response.set_version(Version::HTTP_11);
     }
     if session.req_header().version == Version::HTTP_10 {
@@ -71,16 +95,14 @@ pub fn finish_header(
     Ok(())
 }
 
-/// Whether a response is informational and another one follows it.
-#[must_use]
-pub fn is_interim(status: StatusCode) -> bool {
+/// Returns whether a response is informational and another one follows it.
+pub(crate) fn is_interim(status: StatusCode) -> bool {
     status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
 }
 
-/// Registers a response that is a stream or a long download, so that it can be ended from outside
-/// (phase `response_filter`, after [`finish_header`]). Says whether it is one, and was not
-/// registered before.
-pub fn register_if_long(
+/// Registers a response that is a stream or a long download, so that it can be closed from
+/// outside. Returns `true` if it is one, and was not registered before.
+fn register_if_long(
     session: &HttpSession,
     exchange: &mut Exchange,
     response: &ResponseHeader,
@@ -88,14 +110,14 @@ pub fn register_if_long(
 ) -> bool {
     let is_long =
         exchange.is_open_stream() || is_long_download(&session.req_header().method, response);
-    if !is_long || exchange.opened().is_some() {
+    if !is_long || exchange.stream().is_some() {
         return false;
     }
-    hand_over(exchange.register(streams));
+    notify_opened(exchange.register(streams));
     true
 }
 
-/// Whether a response has a body of which nobody knows the length, or a large one.
+/// Returns whether a response has a body of unknown length, or a large one.
 fn is_long_download(method: &Method, response: &ResponseHeader) -> bool {
     let bodiless = matches!(
         response.status,
@@ -110,7 +132,7 @@ fn is_long_download(method: &Method, response: &ResponseHeader) -> bool {
         .map(|value| value.as_bytes())
     {
         None => true,
-        // Nearly all lengths have too few digits to be looked at.
+        // Nearly all lengths have too few digits, and are not parsed.
         Some(digits) if digits.len() < LONG_DOWNLOAD_DIGITS => false,
         Some(digits) => {
             str::from_utf8(digits)
@@ -121,7 +143,8 @@ fn is_long_download(method: &Method, response: &ResponseHeader) -> bool {
     }
 }
 
-/// What kind of stream a response is, if its media type says that it is one (rule 17).
+/// Returns the kind of stream that the media type of a response names; none if it is no stream
+/// (docs/reference/request-id.md, rule 17).
 fn stream_kind(response: &ResponseHeader) -> Option<Kind> {
     let media = response.headers.get(header::CONTENT_TYPE)?.as_bytes();
     let media = media
@@ -148,7 +171,7 @@ fn stream_kind(response: &ResponseHeader) -> Option<Kind> {
     streams.iter().any(|name| is(name)).then_some(Kind::Http)
 }
 
-/// Answers with an error of this tier's own, under the request's identifier.
+/// Answers with an error of this tier, under the request's identifier.
 ///
 /// # Errors
 /// When the client cannot be written to.
@@ -158,14 +181,14 @@ pub async fn write_error(
     failure: ProxyError,
 ) -> Result<()> {
     exchange.failed(failure);
-    let already = session
+    let is_answered = session
         .response_written()
         .is_some_and(|written| !is_interim(written.status));
-    let Some(status) = failure.status().filter(|_| !already) else {
+    let Some(status) = failure.status().filter(|_| !is_answered) else {
         session.set_keepalive(None);
         return Ok(());
     };
-    let hop = std::sync::Arc::clone(exchange.hop());
+    let hop = Arc::clone(exchange.hop());
     let page = render(
         failure,
         hop.tier,
@@ -187,14 +210,14 @@ pub async fn write_error(
                 "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
             )?;
         }
-        // The coordinator must not pass this on as an answer of the application.
+        // The coordinator must not relay this as a response of the application.
         ProxyError::Forbidden(_) => response.insert_header(REFUSED, "token")?,
         _ => {}
     }
     if let Some(seconds) = failure.retry_after() {
         response.insert_header(header::RETRY_AFTER, seconds)?;
     }
-    answer(
+    write_response(
         session,
         exchange,
         response,
@@ -204,18 +227,18 @@ pub async fn write_error(
     .await
 }
 
-/// Answers with a response of this tier's own; puts the identifier on it.
+/// Answers with a response of this tier, under the request's identifier.
 ///
 /// # Errors
 /// When the client cannot be written to.
-pub async fn answer(
+pub async fn write_response(
     session: &mut HttpSession,
     exchange: &mut Exchange,
     mut response: ResponseHeader,
     body: Bytes,
     close: bool,
 ) -> Result<()> {
-    let hop = std::sync::Arc::clone(exchange.hop());
+    let hop = Arc::clone(exchange.hop());
     put_request_id(&mut response, &hop.identity, exchange.id());
     if close || hop.drain.closes_connections() {
         session.set_keepalive(None);
@@ -226,7 +249,7 @@ pub async fn answer(
     }
     let bodiless = body.is_empty() || session.req_header().method == Method::HEAD;
     debug!(
-        "request_id={} is answered by this tier with {}",
+        "request_id={} gets an answer of this tier, status {}",
         exchange.id(),
         response.status
     );
@@ -240,8 +263,8 @@ pub async fn answer(
     }
 }
 
-/// Reads and drops what is left of a small request body, so that the connection can be used again:
-/// Pingora closes it when a response comes before the body's end.
+/// Reads and drops the rest of a small request body, so that the connection can be reused: Pingora
+/// closes it if the response is written before the end of the body.
 async fn discard_small_body(session: &mut HttpSession) {
     const SMALL: u64 = 64 * 1024;
     let request = session.req_header();
@@ -252,8 +275,7 @@ async fn discard_small_body(session: &mut HttpSession) {
     if length.is_some_and(|length| length > 0 && length <= SMALL)
         && !request.headers.contains_key(header::EXPECT)
     {
-        // Should it not arrive, the connection is closed after the answer, as it would have been
-        // without trying.
+        // If the body does not arrive, the connection is closed after the answer.
         let _ = session.downstream_session.drain_request_body().await;
     }
 }
@@ -271,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_download_is_known_by_its_header() {
+    fn a_long_download_is_recognised_by_its_header() {
         let of = |status: u16, length: Option<&str>| {
             let mut response = ResponseHeader::build(status, None).unwrap();
             if let Some(length) = length {
@@ -299,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_are_known_by_their_media_type() {
+    fn streams_are_recognised_by_their_media_type() {
         assert_eq!(
             stream_kind(&typed("text/event-stream; charset=utf-8")),
             Some(Kind::Sse)

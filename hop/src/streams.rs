@@ -1,18 +1,19 @@
-//! The streams of an app that are open at a tier, so that they can be ended from outside: with
-//! their session, their app or their worker.
+//! The open streams of an app at a tier, so that they can be closed from outside: with their
+//! session, their app or their worker.
 //!
-//! A stream registers when it opens and is taken out when it ends; both take the lock of its app's
-//! registry. A request that is no stream never comes here. Closing marks streams and wakes their
-//! tasks: each task ends its own stream, in the way that fits it.
+//! A stream registers when it opens and deregisters when it ends; both take the lock of its app's
+//! registry. A request that is no stream never registers. Closing marks streams and wakes their
+//! tasks: each task ends its own stream, by the means of its protocol.
 
-mod opened;
+mod handle;
 mod until_closed;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use opened::{CloseReason, StreamHandle, Watch};
-pub(crate) use until_closed::{hand_over, until_closed};
+pub(crate) use handle::CloseWatch;
+pub use handle::{CloseReason, StreamHandle};
+pub(crate) use until_closed::{notify_opened, until_closed};
 
 /// The open streams of one app at one tier; clones share them.
 #[derive(Clone, Default)]
@@ -21,92 +22,95 @@ pub struct Streams(Arc<Mutex<Registry>>);
 #[derive(Default)]
 struct Registry {
     open: Vec<Arc<StreamHandle>>,
-    /// Why streams that open from now on are closed at once, if they are.
-    over: Option<CloseReason>,
+    /// The reason for which later streams are closed at once, after [`Streams::end_all`].
+    closed: Option<CloseReason>,
 }
 
-/// A stream's place in the registry of its app; dropping it says that the stream has ended.
+/// The registration of a stream with its app; dropping it ends the stream.
 #[derive(Debug)]
 pub struct StreamRegistration {
     streams: Streams,
-    opened: Arc<StreamHandle>,
+    handle: Arc<StreamHandle>,
 }
 
 impl StreamRegistration {
-    /// The stream.
+    /// The handle of the stream.
     #[must_use]
-    pub fn opened(&self) -> &Arc<StreamHandle> {
-        &self.opened
+    pub fn handle(&self) -> &Arc<StreamHandle> {
+        &self.handle
     }
 }
 
 impl Drop for StreamRegistration {
     fn drop(&mut self) {
-        self.opened.end();
-        self.streams.lock().take_out(&self.opened);
+        self.handle.end();
+        self.streams.lock().remove(&self.handle);
     }
 }
 
 impl Streams {
-    /// Takes in a stream of a session and a worker, as far as it has them. After
-    /// [`Streams::end_all`] it is closed at once.
+    /// Registers a stream of a session and a worker, if it has them. After [`Streams::end_all`] it
+    /// is closed at once.
     #[must_use]
     pub fn register(&self, session: Option<&str>, worker: Option<&Arc<str>>) -> StreamRegistration {
-        let opened = Arc::new(StreamHandle::new(session, worker));
+        let handle = Arc::new(StreamHandle::new(session, worker));
         let mut registry = self.lock();
-        registry.take_in(&opened);
-        if let Some(reason) = registry.over {
-            opened.close(reason);
+        registry.add(&handle);
+        if let Some(reason) = registry.closed {
+            handle.close(reason);
         }
         drop(registry);
         StreamRegistration {
             streams: self.clone(),
-            opened,
+            handle,
         }
     }
 
-    /// Closes the open streams that `wanted` picks; says how many were told now. What opens later
-    /// is not concerned.
+    /// Closes the open streams that `matches` selects, and returns how many this call closed.
+    /// Streams that open later stay open.
     pub fn close_where(
         &self,
         reason: CloseReason,
-        wanted: impl Fn(&StreamHandle) -> bool,
+        matches: impl Fn(&StreamHandle) -> bool,
     ) -> usize {
-        let picked: Vec<_> = self
+        let selected: Vec<_> = self
             .lock()
             .open
             .iter()
-            .filter(|opened| wanted(opened))
+            .filter(|stream| matches(stream))
             .cloned()
             .collect();
-        // Without the lock: whoever is woken may be at work before this is done.
-        picked.iter().filter(|opened| opened.close(reason)).count()
-    }
-
-    /// Closes all streams, and those that open from now on: the app is gone, and what was on its
-    /// way to it still may become a stream.
-    pub fn end_all(&self, reason: CloseReason) -> usize {
-        self.lock().over = Some(reason);
-        self.close_where(reason, |_| true)
-    }
-
-    /// How many open streams `wanted` picks.
-    #[must_use]
-    pub fn count_where(&self, wanted: impl Fn(&StreamHandle) -> bool) -> usize {
-        self.lock()
-            .open
+        // Without the lock: a task that wakes up deregisters its stream.
+        selected
             .iter()
-            .filter(|opened| wanted(opened))
+            .filter(|stream| stream.close(reason))
             .count()
     }
 
-    /// How many streams are open.
+    /// Closes all streams, and every stream that opens later: after the deletion of an app,
+    /// requests that are on their way to it may still become streams.
+    pub fn end_all(&self, reason: CloseReason) -> usize {
+        self.lock().closed = Some(reason);
+        self.close_where(reason, |_| true)
+    }
+
+    /// Returns how many open streams `matches` selects.
+    #[must_use]
+    pub fn count_where(&self, matches: impl Fn(&StreamHandle) -> bool) -> usize {
+        self.lock()
+            .open
+            .iter()
+            .filter(|stream| matches(stream))
+            .count()
+    }
+
+    /// Returns how many streams are open.
     #[must_use]
     pub fn len(&self) -> usize {
         self.lock().open.len()
     }
 
-    /// Whether no stream is open.
+    /// Returns whether no stream is open.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -118,24 +122,24 @@ impl Streams {
 }
 
 impl Registry {
-    fn take_in(&mut self, opened: &Arc<StreamHandle>) {
-        opened.put_at(self.open.len());
-        self.open.push(Arc::clone(opened));
+    fn add(&mut self, stream: &Arc<StreamHandle>) {
+        stream.set_index(self.open.len());
+        self.open.push(Arc::clone(stream));
     }
 
-    /// The last one takes the place that becomes free.
-    fn take_out(&mut self, opened: &Arc<StreamHandle>) {
-        let place = opened.place();
+    /// Removes a stream; the last one moves to its index.
+    fn remove(&mut self, stream: &Arc<StreamHandle>) {
+        let index = stream.index();
         debug_assert!(
             self.open
-                .get(place)
-                .is_some_and(|there| Arc::ptr_eq(there, opened))
+                .get(index)
+                .is_some_and(|found| Arc::ptr_eq(found, stream))
         );
-        if place < self.open.len() {
-            self.open.swap_remove(place);
+        if index < self.open.len() {
+            self.open.swap_remove(index);
         }
-        if let Some(moved) = self.open.get(place) {
-            moved.put_at(place);
+        if let Some(moved) = self.open.get(index) {
+            moved.set_index(index);
         }
     }
 }

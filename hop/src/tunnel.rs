@@ -1,270 +1,107 @@
-//! The two-way relay that a WebSocket is after its handshake.
+//! A two-way relay of bytes that observes them, and closes when it is idle, when the daemon drains
+//! or when its stream is closed from outside. It is generic over the protocol within it.
 
-mod relay;
+mod close;
+mod direction;
+mod lane;
+mod observe;
 mod socket;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::FutureExt;
-use log::{debug, info};
+use log::debug;
 use pingora_core::protocols::Stream;
-use pingora_core::protocols::http::ServerSession;
-use pingora_core::protocols::http::v1::client::HttpSession as UpstreamSession;
-use pingora_core::{Error, ErrorType, Result};
-use pingora_proxy::Session as HttpSession;
-use rand::RngExt;
-use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, Sleep};
 
+pub(crate) use close::CloseCause;
+pub use direction::Direction;
+pub(crate) use observe::Protocol;
+pub use observe::{TunnelObserver, Unobserved};
+
 use crate::drain::DrainStage;
+use crate::error::ErrorCode;
 use crate::exchange::Exchange;
-use crate::observe::access_log::Kind;
-use crate::streams::{CloseReason, Watch};
-use crate::tunnel::relay::{End, Lane, Passed};
+use crate::observe::access_log::ClosedBy;
+use crate::streams::CloseWatch;
+use crate::tunnel::lane::{End, Lane};
+use crate::tunnel::observe::Reporter;
 use crate::tunnel::socket::Socket;
-use crate::websocket::handshake::Upstream;
-use crate::websocket::observer::{Control, Direction, FrameEvent, FrameObserver, close_frame};
 
-/// RFC 6455, section 7.4.1: the endpoint is going away.
-const GOING_AWAY: u16 = 1001;
-/// How long both ends have to answer a close frame before the connections are cut.
-const CLOSE_WAIT: Duration = Duration::from_secs(5);
-/// The same when the tunnel is closed from outside: whoever deletes a session or an app can rely on
-/// its streams being gone then, also one that is within a frame, or whose receiver takes nothing.
-const CLOSE_WAIT_FROM_OUTSIDE: Duration = Duration::from_secs(1);
-
-/// How long an end has left when the other one is gone for good: it broke off, or closed and hung
-/// up.
+/// How long one end may go on when the other one is gone for good: its connection broke, or it
+/// closed and hung up.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Follows a stream for a tier: the coordinator keeps the session's record by it.
-pub trait TunnelObserver: Send + Sync + 'static {
-    /// Data passed: so many bytes of data frames and what comes with them. Pings and pongs are not
-    /// told.
-    fn data(&mut self, from: Direction, bytes: u64);
+/// One end of a tunnel, and the direction that begins there.
+pub(crate) struct TunnelEnd<P> {
+    /// The connection.
+    pub(crate) stream: Stream,
+    /// Bytes of the connection that were read already.
+    pub(crate) early: Vec<u8>,
+    /// Follows the bytes that come from this end.
+    pub(crate) protocol: P,
 }
 
-/// Nobody follows.
-pub struct Unobserved;
-
-impl TunnelObserver for Unobserved {
-    fn data(&mut self, _from: Direction, _bytes: u64) {}
-}
-
-/// Relays the application's refusal as it is, body included. The header has been made ready for the
-/// client.
-///
-/// # Errors
-/// When either side fails within it.
-pub(super) async fn relay_refusal(session: &mut HttpSession, upstream: Upstream) -> Result<()> {
-    let Upstream {
-        session: mut upstream,
-        response,
-    } = upstream;
-    let ends = upstream.is_body_done();
-    session
-        .write_response_header(Box::new(response), ends)
-        .await?;
-    while !upstream.is_body_done() {
-        let body = upstream.read_body_bytes().await.map_err(Error::into_up)?;
-        session.write_response_body(body, false).await?;
-    }
-    session.write_response_body(None, true).await?;
-    upstream.shutdown().await;
-    Ok(())
-}
-
-/// Sends the 101 to the client, takes both byte streams out of Pingora and lets a task of their own
-/// relay them.
-///
-/// The exchange goes along: it is logged as opened here, and as closed when the tunnel ends.
-///
-/// # Errors
-/// When the 101 cannot be sent; `exchange` is then still the caller's.
-pub(super) async fn upgrade(
-    session: &mut HttpSession,
-    exchange: &mut Exchange,
-    upstream: Upstream,
-    observer: Box<dyn TunnelObserver>,
-) -> Result<()> {
-    let Upstream {
-        session: mut upstream,
-        response,
-    } = upstream;
-    session
-        .write_response_header(Box::new(response), false)
-        .await?;
-    let from_client = drain_client(session).await?;
-    let from_upstream = drain_upstream(&mut upstream).await?;
-    let client = take_client(session)?;
-    let mut upstream = upstream.into_inner();
-    upstream.flush().await.map_err(|e| {
-        Error::because(ErrorType::WriteError, "flushing the handshake", e).into_up()
-    })?;
-
-    exchange.open_stream(Kind::WebSocket);
-    let exchange = exchange.take();
-    let tunnel = Tunnel::new(
-        exchange,
-        observer,
-        client,
-        upstream,
-        from_client,
-        from_upstream,
-    );
-    tokio::spawn(tunnel.run());
-    Ok(())
-}
-
-/// Bytes that the client sent right behind its handshake.
-async fn drain_client(session: &mut HttpSession) -> Result<Vec<u8>> {
-    let mut early = Vec::new();
-    // Each read takes all that one layer of buffers holds, so the last one goes to the socket and
-    // finds nothing.
-    while let Some(read) = session
-        .downstream_session
-        .read_request_body()
-        .now_or_never()
-    {
-        match read? {
-            Some(bytes) if !bytes.is_empty() => early.extend_from_slice(&bytes),
-            _ => break,
-        }
-    }
-    Ok(early)
-}
-
-/// Bytes that the application sent right behind its 101.
-async fn drain_upstream(upstream: &mut UpstreamSession) -> Result<Vec<u8>> {
-    let mut early = Vec::new();
-    while let Some(read) = upstream.read_body_bytes().now_or_never() {
-        let bytes: Option<Bytes> = read.map_err(Error::into_up)?;
-        match bytes {
-            Some(bytes) if !bytes.is_empty() => early.extend_from_slice(&bytes),
-            _ => break,
-        }
-    }
-    Ok(early)
-}
-
-/// Takes the client's stream out of the session, which goes on with one that leads nowhere.
-fn take_client(session: &mut HttpSession) -> Result<Stream> {
-    let (nowhere, _) = tokio::io::duplex(1);
-    let mut idle = ServerSession::new_http1(Box::new(nowhere));
-    idle.set_keepalive(None);
-    match std::mem::replace(&mut *session.downstream_session, idle) {
-        ServerSession::H1(h1) => Ok(h1.into_inner()),
-        other => {
-            *session.downstream_session = other;
-            Err(Error::explain(
-                ErrorType::InternalError,
-                "only HTTP/1.1 is upgraded",
-            ))
-        }
-    }
-}
-
-/// Why a tunnel is being closed by this tier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reason {
-    Draining,
-    Idle,
-    FromOutside(CloseReason),
-}
-
-impl Reason {
-    /// `error` of the access log.
-    const fn code(self) -> &'static str {
-        match self {
-            Self::Draining => "draining",
-            Self::Idle => "idle_timeout",
-            Self::FromOutside(reason) => reason.code(),
-        }
-    }
-
-    const fn close_code(self) -> u16 {
-        match self {
-            Self::Draining | Self::Idle => GOING_AWAY,
-            Self::FromOutside(reason) => reason.close_code(),
-        }
-    }
-
-    const fn text(self) -> &'static str {
-        match self {
-            Self::Draining => "the proxy is shutting down",
-            Self::Idle => "idle for too long",
-            Self::FromOutside(reason) => reason.text(),
-        }
-    }
-
-    const fn wait(self) -> Duration {
-        match self {
-            Self::Draining | Self::Idle => CLOSE_WAIT,
-            Self::FromOutside(_) => CLOSE_WAIT_FROM_OUTSIDE,
-        }
-    }
-}
-
-struct Tunnel {
+/// Relays bytes between two ends in a task of its own, until both directions are over. Then the
+/// exchange ends, and is logged. A tunnel in which no byte passes for `idle` is closed.
+pub(crate) fn spawn<P: Protocol, O: TunnelObserver>(
     exchange: Exchange,
-    observer: Box<dyn TunnelObserver>,
+    observer: O,
+    idle: Duration,
+    client: TunnelEnd<P>,
+    upstream: TunnelEnd<P>,
+) {
+    tokio::spawn(Tunnel::new(exchange, observer, idle, client, upstream).run());
+}
+
+struct Tunnel<P, O> {
+    exchange: Exchange,
+    observer: O,
     client: Socket,
     upstream: Socket,
-    from_client: Lane,
-    from_upstream: Lane,
-    message_ids: bool,
+    from_client: Lane<P>,
+    from_upstream: Lane<P>,
     idle: Duration,
     last_byte: Instant,
     timer: Pin<Box<Sleep>>,
-    /// Completes with the next phase that is of concern. Polled once to be woken, and again only
-    /// while the daemon drains.
-    next_phase: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    /// Completes with the next stage of the drain that concerns tunnels. Polled once to register
+    /// the task, and again only while the daemon drains.
+    next_stage: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     registered: bool,
-    /// Tells when the tunnel is closed from outside; none once it was.
-    watch: Option<Watch>,
-    closing: Option<Reason>,
-    /// Whether one end is gone for good, and the clock of the other runs.
+    /// Becomes ready when the tunnel is closed from outside; none once it was.
+    watch: Option<CloseWatch>,
+    closing: Option<CloseCause>,
+    /// `true` once one end is gone for good, and `timer` limits the other one.
     deserted: bool,
 }
 
-impl Tunnel {
+impl<P: Protocol, O: TunnelObserver> Tunnel<P, O> {
     fn new(
-        mut exchange: Exchange,
-        mut observer: Box<dyn TunnelObserver>,
-        client: Stream,
-        upstream: Stream,
-        from_client: Vec<u8>,
-        from_upstream: Vec<u8>,
+        exchange: Exchange,
+        mut observer: O,
+        idle: Duration,
+        client: TunnelEnd<P>,
+        upstream: TunnelEnd<P>,
     ) -> Self {
-        let hop = std::sync::Arc::clone(exchange.hop());
-        let message_ids = hop.websocket.message_ids;
-        let idle = hop.websocket.idle.0;
-        let mut notes = Notes {
-            exchange: &mut exchange,
-            observer: observer.as_mut(),
-            message_ids,
+        let mut reporter = Reporter {
+            exchange: &exchange,
+            observer: &mut observer,
         };
-        let mut lane = |from, early| {
-            Lane::new(FrameObserver::new(from), early, |passed| {
-                notes.take(from, passed)
-            })
-        };
+        let mut lane = |from, protocol, early| Lane::new(from, protocol, early, &mut reporter);
         Self {
-            client: Socket::from_pingora(client),
-            upstream: Socket::from_pingora(upstream),
-            from_client: lane(Direction::FromClient, from_client),
-            from_upstream: lane(Direction::FromServer, from_upstream),
-            message_ids,
+            from_client: lane(Direction::FromClient, client.protocol, client.early),
+            from_upstream: lane(Direction::FromServer, upstream.protocol, upstream.early),
+            client: Socket::from_pingora(client.stream),
+            upstream: Socket::from_pingora(upstream.stream),
             idle,
             last_byte: Instant::now(),
             timer: Box::pin(tokio::time::sleep(idle)),
-            next_phase: Box::pin(hop.drain.reached(DrainStage::ClosingStreams)),
+            next_stage: Box::pin(exchange.hop().drain.reached(DrainStage::ClosingStreams)),
             registered: false,
-            watch: exchange.opened().map(Watch::new),
+            watch: exchange.stream().map(CloseWatch::new),
             closing: None,
             deserted: false,
             exchange,
@@ -279,14 +116,14 @@ impl Tunnel {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // The clocks come first: they must not wait for a direction that never runs dry.
+        // Timers first: they must not wait for a direction that never runs dry.
         self.poll_watch(cx);
-        if self.poll_phase(cx).is_ready() || self.poll_timer(cx).is_ready() {
+        if self.poll_stage(cx).is_ready() || self.poll_timer(cx).is_ready() {
             return Poll::Ready(());
         }
         self.poll_lanes(cx);
-        if self.closing.is_some() {
-            self.put_close_frames();
+        if let Some(cause) = self.closing {
+            self.insert_close(cause);
             self.poll_lanes(cx);
         }
         if self.is_over() || (self.closing.is_some() && self.close_is_answered()) {
@@ -295,13 +132,12 @@ impl Tunnel {
         self.note_desertion(cx)
     }
 
-    /// An end that has sent a close frame and hung up, or that broke off, does not come back: the
-    /// other one may not keep the tunnel open for nobody. One that has merely ended its side may
-    /// still listen.
+    /// Limits the time of one end when the other one does not come back: it has closed and hung up,
+    /// or its connection broke. An end that only ended its own side may still listen.
     fn note_desertion(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let gone = |lane: &Lane, other: &Lane| match lane.end {
+        let gone = |lane: &Lane<P>, other: &Lane<P>| match lane.end {
             Some(End::Failed(_)) => true,
-            Some(End::Finished) => lane.observer.saw_close() && !other.observer.saw_close(),
+            Some(End::Finished) => lane.protocol.has_closed() && !other.protocol.has_closed(),
             None => false,
         };
         let (client, upstream) = (&self.from_client, &self.from_upstream);
@@ -322,27 +158,27 @@ impl Tunnel {
         };
         self.watch = None;
         if let Some(reason) = closed {
-            self.begin_closing(Reason::FromOutside(reason));
+            self.begin_closing(CloseCause::Requested(reason));
         }
     }
 
-    /// Waiting for a phase takes a lock that all tunnels share: a tunnel asks once, and then only
-    /// while the daemon drains.
-    fn poll_phase(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Follows the drain. Waiting for a stage takes a lock that all tunnels share, so a tunnel
+    /// registers once, and polls again only while the daemon drains.
+    fn poll_stage(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.registered && !self.exchange.hop().drain.is_draining() {
             return Poll::Pending;
         }
         self.registered = true;
-        while self.next_phase.as_mut().poll(cx).is_ready() {
-            let drain = self.exchange.hop().drain.clone();
-            if drain.phase() >= DrainStage::CuttingOff {
-                self.exchange.outcome.error.get_or_insert("aborted");
+        while self.next_stage.as_mut().poll(cx).is_ready() {
+            let hop = Arc::clone(self.exchange.hop());
+            if hop.drain.stage() >= DrainStage::CuttingOff {
+                self.exchange.fail_with(ErrorCode::Aborted);
                 return Poll::Ready(());
             }
             if self.closing.is_none() {
-                self.begin_closing(Reason::Draining);
+                self.begin_closing(CloseCause::Draining);
             }
-            self.next_phase = Box::pin(drain.reached(DrainStage::CuttingOff));
+            self.next_stage = Box::pin(hop.drain.reached(DrainStage::CuttingOff));
         }
         Poll::Pending
     }
@@ -353,7 +189,7 @@ impl Tunnel {
             if self.closing.is_some() || self.deserted {
                 return Poll::Ready(());
             } else if due <= Instant::now() {
-                self.begin_closing(Reason::Idle);
+                self.begin_closing(CloseCause::Idle);
             } else {
                 self.timer.as_mut().reset(due);
             }
@@ -369,41 +205,36 @@ impl Tunnel {
             upstream,
             from_client,
             from_upstream,
-            message_ids,
             last_byte,
             ..
         } = self;
-        let mut notes = Notes {
-            exchange,
-            observer: observer.as_mut(),
-            message_ids: *message_ids,
-        };
         let before = from_client.bytes + from_upstream.bytes;
-        let _ = from_client.poll(cx, client, upstream, |passed| {
-            notes.take(Direction::FromClient, passed)
-        });
-        let _ = from_upstream.poll(cx, upstream, client, |passed| {
-            notes.take(Direction::FromServer, passed)
-        });
+        let mut reporter = Reporter { exchange, observer };
+        let _ = from_client.poll(cx, client, upstream, &mut reporter);
+        let _ = from_upstream.poll(cx, upstream, client, &mut reporter);
         if from_client.bytes + from_upstream.bytes != before {
             *last_byte = Instant::now();
         }
-        // Whoever ends first has closed it; what follows is the answer.
-        for (lane, name) in [(&*from_client, "client"), (&*from_upstream, "upstream")] {
-            if lane.end.is_some() || lane.observer.saw_close() {
-                exchange.outcome.closed_by.get_or_insert(name);
-                if let Some(code) = lane.observer.close_code() {
+        // The first end that closes counts; the close of the other one answers it.
+        for (lane, by) in [
+            (&*from_client, ClosedBy::Client),
+            (&*from_upstream, ClosedBy::Upstream),
+        ] {
+            if lane.end.is_some() || lane.protocol.has_closed() {
+                exchange.outcome.closed_by.get_or_insert(by);
+                if let Some(code) = lane.protocol.close_code() {
                     exchange.outcome.close_code.get_or_insert(code);
                 }
             }
         }
-        // The closing handshake is complete: nothing may follow, and the server's side closes first
-        // (RFC 6455, section 7.1.1).
-        if from_client.observer.saw_close() && from_upstream.observer.saw_close() {
+        // Both have closed: nothing may follow, and the server's side hangs up first (RFC 6455,
+        // section 7.1.1).
+        if from_client.protocol.has_closed() && from_upstream.protocol.has_closed() {
             from_client.finish();
             from_upstream.finish();
-            let _ = from_client.poll(cx, client, upstream, |_| {});
-            let _ = from_upstream.poll(cx, upstream, client, |_| {});
+            let mut reporter = Reporter { exchange, observer };
+            let _ = from_client.poll(cx, client, upstream, &mut reporter);
+            let _ = from_upstream.poll(cx, upstream, client, &mut reporter);
         }
     }
 
@@ -411,50 +242,34 @@ impl Tunnel {
         self.from_client.is_over() && self.from_upstream.is_over()
     }
 
-    fn begin_closing(&mut self, reason: Reason) {
-        info!(
-            "request_id={} is closed by this tier: {}",
-            self.exchange.id(),
-            reason.code()
-        );
-        self.exchange.outcome.closed_by.get_or_insert("proxy");
-        self.exchange
-            .outcome
-            .close_code
-            .get_or_insert(reason.close_code());
-        self.exchange.outcome.error.get_or_insert(reason.code());
-        let due = Instant::now() + reason.wait();
-        // A second reason can only make it shorter.
+    fn begin_closing(&mut self, cause: CloseCause) {
+        self.exchange.close_by_proxy(cause.code());
+        if let Some(code) = P::code_of(cause) {
+            self.exchange.outcome.close_code.get_or_insert(code);
+        }
+        let due = Instant::now() + cause.wait();
+        // A second cause can only shorten the wait.
         if self.closing.is_none() || due < self.timer.deadline() {
             self.timer.as_mut().reset(due);
         }
-        self.closing.get_or_insert(reason);
+        self.closing.get_or_insert(cause);
     }
 
-    /// Puts a close frame into each direction that is between two frames; a later poll tries again
-    /// for the other.
-    fn put_close_frames(&mut self) {
-        let Some(reason) = self.closing else { return };
-        let (code, text) = (reason.close_code(), reason.text());
-        if self.from_upstream.can_close() {
-            self.from_upstream.close_with(close_frame(code, text, None));
-        }
-        if self.from_client.can_close() {
-            let mask: [u8; 4] = rand::rng().random();
-            self.from_client
-                .close_with(close_frame(code, text, Some(mask)));
+    /// Inserts a close message into each direction that is between two messages; a later poll tries
+    /// again for the other one.
+    fn insert_close(&mut self, cause: CloseCause) {
+        for lane in [&mut self.from_upstream, &mut self.from_client] {
+            if lane.can_close() {
+                lane.close_with(lane.protocol.close_message(cause));
+            }
         }
     }
 
-    /// Whether our close frames are out and both ends have answered, or are gone.
+    /// Returns whether both ends have sent a close message, or are gone.
     fn close_is_answered(&self) -> bool {
         [&self.from_client, &self.from_upstream]
             .into_iter()
-            .all(|lane| {
-                let sent = lane.has_closed() || lane.end.is_some() || lane.observer.saw_close();
-                let answered = lane.observer.saw_close() || lane.end.is_some();
-                sent && answered
-            })
+            .all(|lane| lane.protocol.has_closed() || lane.end.is_some())
     }
 
     fn report(mut self) {
@@ -462,52 +277,20 @@ impl Tunnel {
         outcome.bytes_in = self.from_client.bytes;
         outcome.bytes_out = self.from_upstream.bytes;
         outcome.messages = Some((
-            self.from_client.observer.messages(),
-            self.from_upstream.observer.messages(),
+            self.from_client.protocol.messages(),
+            self.from_upstream.protocol.messages(),
         ));
         for (lane, code) in [
-            (&self.from_client, "client_gone"),
-            (&self.from_upstream, "upstream_gone"),
+            (&self.from_client, ErrorCode::ClientGone),
+            (&self.from_upstream, ErrorCode::UpstreamGone),
         ] {
             if let Some(End::Failed(e)) = &lane.end
-                && !lane.observer.saw_close()
+                && !lane.protocol.has_closed()
             {
-                debug!("request_id={} {code}: {e}", self.exchange.facts.request_id);
-                outcome.error.get_or_insert(code);
+                debug!("request_id={} {code}: {e}", self.exchange.id());
+                self.exchange.fail_with(code);
             }
         }
         self.exchange.end();
-    }
-}
-
-/// Where what passed is told.
-struct Notes<'t> {
-    exchange: &'t mut Exchange,
-    observer: &'t mut dyn TunnelObserver,
-    message_ids: bool,
-}
-
-impl Notes<'_> {
-    fn take(&mut self, from: Direction, passed: Passed) {
-        match passed {
-            Passed::Bytes(bytes, activity) if activity.data => self.observer.data(from, bytes),
-            Passed::Event(FrameEvent::Message(message)) if self.message_ids => {
-                self.exchange
-                    .log_message(from, message.number, message.payload_bytes);
-            }
-            Passed::Event(FrameEvent::Lost(reason)) => {
-                info!(
-                    "request_id={} cannot be observed further: {reason}",
-                    self.exchange.id()
-                );
-            }
-            Passed::Event(FrameEvent::Control(Control::Close(code))) => {
-                debug!(
-                    "request_id={} close frame, code {code:?}",
-                    self.exchange.id()
-                );
-            }
-            _ => {}
-        }
     }
 }

@@ -1,15 +1,17 @@
 //! WebSockets, from the handshake to the tunnel.
 //!
-//! The handshake goes through the same steps as any request, but not through Pingora's proxy loop:
-//! `request_filter` speaks it with the next hop itself, and after the 101 both byte streams leave
-//! Pingora for a tunnel of our own, which observes, counts, times out, drains with a close frame
-//! and owns no buffer while idle.
+//! The handshake takes the same steps as any request, but not in Pingora's proxy loop: in
+//! `request_filter` the tier exchanges it with the next hop itself. After the 101 both connections
+//! leave Pingora for a tunnel of our own, which observes, counts, limits idle time, sends close
+//! frames when the daemon drains, and owns no buffer while idle.
 
-pub mod handshake;
 pub mod observer;
 
+mod frames;
+mod handshake;
+mod request;
 mod serve;
+mod upgrade;
 
-pub use crate::tunnel::{TunnelObserver, Unobserved};
-pub use handshake::is_websocket;
-pub use serve::{NextHop, serve};
+pub use request::is_websocket;
+pub(crate) use serve::serve;

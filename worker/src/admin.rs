@@ -11,7 +11,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use axum::{Json, Router};
 
-use crate::request::proxy::Worker;
+use crate::request::services::Worker;
 
 /// Returns the router of the admin listener. Its token is that between the tiers.
 pub(crate) fn router(worker: &Arc<Worker>) -> Router {

@@ -20,7 +20,8 @@ use crate::apps::Apps;
 use crate::config::Config;
 use crate::registration::{Profile, Registrar};
 use crate::reload::WorkerReload;
-use crate::request::proxy::{Worker, WorkerProxy};
+use crate::request::proxy::WorkerProxy;
+use crate::request::services::Worker;
 use crate::sync::Followers;
 
 /// Runs a worker as the flags say; returns only if startup fails.
@@ -91,7 +92,7 @@ fn listen_for_coordinators(
         "proxy",
         inherited,
     )?;
-    let phases = WorkerProxy(Arc::clone(worker));
+    let phases = WorkerProxy::new(worker);
     let proxy = app_proxy_engine::proxy(&daemon.conf(), phases, Protocols::default());
     daemon
         .server

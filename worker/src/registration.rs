@@ -148,7 +148,7 @@ impl Shared {
         let mut contacts = follower.contacts();
         tokio::select! {
             biased;
-            () = self.drain().reached(DrainStage::HandingOver) => return,
+            () = self.drain().reached(DrainStage::Upgrading) => return,
             // The worker cannot serve a coordinator without its table. The followers live as long as
             // the process.
             _ = contacts.wait_for(|count| *count > 0) => {}
@@ -156,10 +156,10 @@ impl Shared {
         let membership = self.join();
         tokio::select! {
             biased;
-            () = self.drain().reached(DrainStage::HandingOver) => {}
+            () = self.drain().reached(DrainStage::Upgrading) => {}
             () = self.renew_forever(number, follower, &mut contacts) => {}
         }
-        if self.drain().phase() > DrainStage::HandingOver {
+        if self.drain().stage() > DrainStage::Upgrading {
             self.deregister(follower).await;
             return;
         }

@@ -1,9 +1,17 @@
-//! The way of a request through the worker, one file for each group of Pingora's phases.
+//! The way of a request through the worker, one file for each decision, in the order of Pingora's
+//! phases. [`proxy`] is the table of contents.
 
-pub mod proxy;
+pub(crate) mod proxy;
 
-pub mod context;
+pub(crate) mod context;
+pub(crate) mod services;
 
-pub mod admission;
-pub mod forward;
-pub mod websocket;
+mod enter;
+
+mod admission;
+
+mod place;
+
+mod prepare;
+
+mod observe;

@@ -10,7 +10,7 @@ use app_proxy_api::webhooks::WebhookEventKind;
 use app_proxy_hop::error::{ProxyError, prefers_html};
 use app_proxy_hop::exchange::Exchange;
 use app_proxy_hop::identity::RequestId;
-use app_proxy_hop::response::{answer, write_error};
+use app_proxy_hop::response::{write_error, write_response};
 use app_proxy_hop::websocket::is_websocket;
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
@@ -96,7 +96,7 @@ pub(crate) async fn answer_starting(
     if let Some(seconds) = ProxyError::AppStarting.retry_after() {
         response.insert_header(header::RETRY_AFTER, seconds)?;
     }
-    answer(session, exchange, response, page.body.into(), false).await
+    write_response(session, exchange, response, page.body.into(), false).await
 }
 
 /// Returns whether a browser requests a page to show to its user.
@@ -116,5 +116,5 @@ pub(crate) async fn answer_running(
 ) -> Result<()> {
     let mut response = ResponseHeader::build(StatusCode::NO_CONTENT, Some(3))?;
     response.insert_header(header::CACHE_CONTROL, "no-store")?;
-    answer(session, exchange, response, Bytes::new(), false).await
+    write_response(session, exchange, response, Bytes::new(), false).await
 }

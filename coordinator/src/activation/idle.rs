@@ -109,7 +109,7 @@ impl BackgroundService for IdleWatch {
                 _ = shutdown.changed() => return,
                 () = tokio::time::sleep(watched.pause) => {}
             }
-            if self.drain.phase() == DrainStage::Serving {
+            if self.drain.stage() == DrainStage::Serving {
                 self.check(&watched, Moment::now()).await;
             }
         }

@@ -91,7 +91,7 @@ pub(super) async fn list(
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             // Whoever polls goes on with a successor, if there is one.
-            () = state.drain.reached(DrainStage::HandingOver) => {}
+            () = state.drain.reached(DrainStage::Upgrading) => {}
         }
     });
     loop {

@@ -48,7 +48,7 @@ impl BackgroundService for Sweep {
             let mut due = self.pool.close_overdue().await;
             if Instant::now() < grace_until {
                 due = due.min(grace_until);
-            } else if self.drain.phase() == DrainStage::Serving {
+            } else if self.drain.stage() == DrainStage::Serving {
                 // Not after the successor has started: workers renew there, and would be removed
                 // from the common store.
                 let expiry = self.pool.remove_expired().await;

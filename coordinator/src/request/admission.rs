@@ -1,14 +1,15 @@
-//! What a request must be before anything is done for it (phase `request_filter`): a method that is
-//! served, one valid host, a path that an app answers on, a body that is not too large.
+//! The admission of a request (phase `request_filter`): a method that is served, one valid host, a
+//! body within the limit, and a path that an app answers on.
 
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
+use app_proxy_hop::body;
+use app_proxy_hop::enter::check_method;
 use app_proxy_hop::error::ProxyError;
-use app_proxy_hop::phase;
 use axum::extract::Query;
 use bytes::Bytes;
-use http::{Method, Uri, Version, header, uri::Authority};
+use http::{Uri, Version, header, uri::Authority};
 use pingora_http::RequestHeader;
 
 use crate::activation::activator::WAKING;
@@ -16,28 +17,27 @@ use crate::apps::{RoutedApp, Snapshot};
 use crate::request::context::Route;
 use crate::router::{Lookup, PathError};
 
-/// Where the coordinator's own paths begin.
+/// The prefix of the coordinator's own paths.
 const RESERVED: &str = "/.app-proxy/";
 
-/// What to do with a request.
-pub enum Verdict {
+/// The decision about a request.
+pub(super) enum Verdict {
     /// Forward it to an app.
     Forward(Route),
-    /// Redirect to the same path with a slash at its end; the value is the `Location`.
+    /// Redirect it to the same path with a slash at the end; the value is the `Location`.
     Redirect(String),
-    /// Answer the health probe of the public listener.
+    /// Answer the health probe of the public listeners.
     Health,
-    /// Ask the app's scheduler to start it.
-    Wake(Arc<RoutedApp>),
-    /// Tell a page that waited for an app that it runs.
-    Awake,
+    /// Start the app, which has no endpoint.
+    Activate(Arc<RoutedApp>),
+    /// Tell a page that waits for an app that it runs.
+    Running,
     /// Refuse it.
     Refuse(ProxyError),
 }
 
-/// Decides what to do with a request for `host`, which [`host`] has found.
-#[must_use]
-pub fn judge(
+/// Decides about a request for the host that [`host`] returned.
+pub(super) fn judge(
     request: &RequestHeader,
     host: Result<&str, ProxyError>,
     snapshot: &Snapshot,
@@ -49,25 +49,24 @@ pub fn judge(
     }
 }
 
+/// Checks the method, the host and the announced length of the body, in this order.
 fn check<'r>(
     request: &RequestHeader,
     host: Result<&'r str, ProxyError>,
     largest_body: u64,
 ) -> Result<&'r str, ProxyError> {
-    if matches!(request.method, Method::CONNECT | Method::TRACE) {
-        return Err(ProxyError::MethodNotAllowed);
-    }
+    check_method(request)?;
     let host = host?;
-    phase::check_announced_body(request, largest_body)?;
+    body::check_announced(request, largest_body)?;
     Ok(host)
 }
 
-/// The host that a request is for: of its target where that names one (RFC 9112, section 3.2.2), or
-/// else of `Host`.
+/// Returns the host of a request: that of the target if it names one (RFC 9112, section 3.2.2),
+/// otherwise that of `Host`.
 ///
 /// # Errors
-/// When an HTTP/1.1 request has none, or it is no host (RFC 9110, section 7.2).
-pub fn host(request: &RequestHeader) -> Result<&str, ProxyError> {
+/// When an HTTP/1.1 request has none, or it is not valid (RFC 9110, section 7.2).
+pub(super) fn host(request: &RequestHeader) -> Result<&str, ProxyError> {
     let text = match request.uri.authority() {
         Some(authority) => authority.as_str(),
         None => match request.headers.get(header::HOST) {
@@ -84,15 +83,15 @@ pub fn host(request: &RequestHeader) -> Result<&str, ProxyError> {
     }
 }
 
-/// Whether a text is a host name or an address, with or without a port. Narrower than RFC 3986: no
-/// host that is in use has its other characters, and applications put the text into pages and
-/// links.
+/// Returns whether a text is a host name or an address, with or without a port. Narrower than RFC
+/// 3986: hosts in use have none of its other characters, and applications put the text into pages
+/// and links.
 fn is_host(text: &str) -> bool {
     is_plain_host(text) || is_authority(text)
 }
 
-/// Whether a text is a name or an IPv4 address with a port or without: nearly all are, and nothing
-/// has to be parsed for it.
+/// Returns whether a text is a name or an IPv4 address, with or without a port. Nearly all hosts
+/// are, and this check parses nothing.
 fn is_plain_host(text: &str) -> bool {
     let (name, port) = text.split_once(':').unwrap_or((text, "80"));
     let is_port = (1..=4).contains(&port.len()) && port.bytes().all(|b| b.is_ascii_digit());
@@ -132,13 +131,15 @@ fn route(request: &RequestHeader, host: &str, snapshot: &Snapshot) -> Verdict {
     if let Some(own) = path.strip_prefix(RESERVED) {
         return match own {
             "healthz" => Verdict::Health,
-            WAKING => waking(request, host, snapshot),
+            WAKING => activation(request, host, snapshot),
             _ => Verdict::Refuse(ProxyError::AppNotFound),
         };
     }
     let query = request.uri.query();
     match snapshot.router.lookup(host, path) {
-        Lookup::Found(found) if found.value.is_asleep() => Verdict::Wake(Arc::clone(found.value)),
+        Lookup::Found(found) if found.value.is_asleep() => {
+            Verdict::Activate(Arc::clone(found.value))
+        }
         Lookup::Found(found) => {
             let app: &Arc<_> = found.value;
             let forwarded = if app.strips_prefix() {
@@ -152,7 +153,7 @@ fn route(request: &RequestHeader, host: &str, snapshot: &Snapshot) -> Verdict {
                     prefix: found.prefix.into(),
                     target,
                 }),
-                // What the client's own target is read by refuses nothing that this one has.
+                // The client's target was parsed by the same rules, so this does not occur.
                 Err(_) => Verdict::Refuse(ProxyError::BadRequest("The path is not valid.")),
             }
         }
@@ -172,8 +173,8 @@ fn route(request: &RequestHeader, host: &str, snapshot: &Snapshot) -> Verdict {
     }
 }
 
-/// Whether the app runs that answers on a path: what a page asks that waits for it.
-fn waking(request: &RequestHeader, host: &str, snapshot: &Snapshot) -> Verdict {
+/// Answers a page that waits for an app: returns whether the app of its path runs.
+fn activation(request: &RequestHeader, host: &str, snapshot: &Snapshot) -> Verdict {
     #[derive(serde::Deserialize)]
     struct Question {
         path: String,
@@ -185,7 +186,7 @@ fn waking(request: &RequestHeader, host: &str, snapshot: &Snapshot) -> Verdict {
         Lookup::Found(found) | Lookup::RedirectToSlash(found)
             if !found.value.stored.app.endpoints.is_empty() =>
         {
-            Verdict::Awake
+            Verdict::Running
         }
         _ => Verdict::Refuse(ProxyError::AppStarting),
     }
@@ -198,7 +199,7 @@ fn with_query(path: String, query: Option<&str>) -> String {
     }
 }
 
-/// The target for the worker: the client's own bytes behind `/proxy/<app>`.
+/// Returns the target for the worker: the client's own bytes behind `/proxy/<app>`.
 fn target(app: &str, path: &str, query: Option<&str>) -> Bytes {
     let mut target =
         Vec::with_capacity(8 + app.len() + path.len() + query.map_or(0, |q| q.len() + 1));
@@ -231,22 +232,25 @@ mod tests {
 
     fn verdict(request: &RequestHeader) -> String {
         let apps = serde_json::from_value(serde_json::json!([
-            {"name": "strip"}, {"name": "keep", "upstream_path": "keep"}, {"name": "host", "match": [{"host": "h.example"}]},
-            {"name": "asleep", "wake": {"notify": "http://s/"}}, {"name": "runs", "endpoints": [{"address": "a:1"}]}
+            {"name": "strip"},
+            {"name": "keep", "upstream_path": "keep"},
+            {"name": "host", "match": [{"host": "h.example"}]},
+            {"name": "asleep", "wake": {"notify": "http://s/"}},
+            {"name": "runs", "endpoints": [{"address": "a:1"}]}
         ]));
         let apps = Apps::from_file(apps.unwrap(), None).unwrap();
         match judge(request, host(request), &apps.load(), 10) {
             Verdict::Forward(route) => route.target.to_string(),
             Verdict::Redirect(location) => format!("308 {location}"),
             Verdict::Health => "health".to_owned(),
-            Verdict::Wake(app) => format!("wake {}", app.name),
-            Verdict::Awake => "awake".to_owned(),
-            Verdict::Refuse(failure) => failure.code().to_owned(),
+            Verdict::Activate(app) => format!("wake {}", app.name),
+            Verdict::Running => "awake".to_owned(),
+            Verdict::Refuse(failure) => failure.code().to_string(),
         }
     }
 
     #[test]
-    fn the_clients_own_bytes_go_behind_the_apps_name() {
+    fn the_target_is_the_apps_name_and_the_clients_own_bytes() {
         for (target, expected) in [
             (
                 "/apps/strip/a%20b/?x=1&y=%zz",
@@ -290,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_refused() {
+    fn invalid_requests_are_refused() {
         assert_eq!(
             verdict(&request("TRACE", "/apps/strip/", &["x"])),
             "method_not_allowed"

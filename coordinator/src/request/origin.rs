@@ -1,6 +1,6 @@
-//! Where a request comes from: the client's address, scheme, host and port, as far as they are
-//! believed; and the headers that tell the application (`X-Forwarded-*`, and `Forwarded` of RFC
-//! 7239).
+//! The origin of a request: the client's address, scheme, host and port, as far as the peer is
+//! trusted, and the headers that forward them to the application (`X-Forwarded-*`, and `Forwarded`
+//! of RFC 7239).
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -15,30 +15,29 @@ use pingora_http::RequestHeader;
 
 use crate::config::Networks;
 
-/// Where a request comes from.
+/// The origin of a request.
 #[derive(Clone, Debug)]
-pub struct Origin {
+pub(super) struct Origin {
     /// The peer of the connection as a header value; none on a Unix socket.
     peer_value: Option<HeaderValue>,
-    /// The client: the peer, or whom trusted proxies name.
-    pub client: Option<IpAddr>,
+    /// The client: the peer, or the address that trusted proxies forward.
+    pub(super) client: Option<IpAddr>,
     /// The client's address as a header value.
-    pub client_value: Option<HeaderValue>,
-    /// Whether the client's own connection is private.
-    pub secure: bool,
+    pub(super) client_value: Option<HeaderValue>,
+    /// `true` if the client's own connection is encrypted.
+    pub(super) secure: bool,
     host: Option<HeaderValue>,
     port: u16,
     local: Option<SocketAddr>,
-    /// Whether what the peer says of others is kept.
+    /// `true` if the peer is a trusted proxy, whose forwarded headers are kept.
     trusted: bool,
-    /// The prefix that trusted proxies before this one have removed; empty for none.
+    /// The prefix that trusted proxies removed from the path before; empty for none.
     outer_prefix: Box<str>,
 }
 
-impl Origin {
-    /// Where a request comes from that has not been looked at.
-    #[must_use]
-    pub fn unknown() -> Self {
+impl Default for Origin {
+    /// The origin of a request that has not been read.
+    fn default() -> Self {
         Self {
             peer_value: None,
             client: None,
@@ -51,10 +50,12 @@ impl Origin {
             outer_prefix: "".into(),
         }
     }
+}
 
-    /// Where a request from `peer` to `local` comes from. `host` is the host that it is for.
+impl Origin {
+    /// Returns the origin of a request for `host` that came from `peer` to `local`.
     #[must_use]
-    pub fn of(
+    pub(super) fn of(
         request: &RequestHeader,
         host: &str,
         peer: Option<IpAddr>,
@@ -104,15 +105,15 @@ impl Origin {
         }
     }
 
-    /// The host that the client asked for.
+    /// Returns the host that the client asked for.
     #[must_use]
-    pub fn host(&self) -> Option<&str> {
+    pub(super) fn host(&self) -> Option<&str> {
         self.host.as_ref().and_then(|host| host.to_str().ok())
     }
 
-    /// The host that the client asked for, or else the address that it reached.
+    /// Returns the host that the client asked for, or the address that it reached.
     #[must_use]
-    pub fn host_or_local(&self) -> HeaderValue {
+    pub(super) fn host_or_local(&self) -> HeaderValue {
         let local = || {
             self.local
                 .and_then(|local| HeaderValue::try_from(local.to_string()).ok())
@@ -123,10 +124,9 @@ impl Origin {
             .unwrap_or_else(|| HeaderValue::from_static("localhost"))
     }
 
-    /// A path as the client knows it: behind whatever prefix the proxies before this one have
-    /// removed.
+    /// Returns a path as the client knows it: behind the prefix that earlier proxies removed.
     #[must_use]
-    pub fn public<'p>(&self, path: &'p str) -> Cow<'p, str> {
+    pub(super) fn public<'p>(&self, path: &'p str) -> Cow<'p, str> {
         if self.outer_prefix.is_empty() {
             path.into()
         } else {
@@ -138,9 +138,8 @@ impl Origin {
         if self.secure { "https" } else { "http" }
     }
 
-    /// Rebuilds the forwarded headers; `prefix` is the one that was removed from the path, if any
-    /// was.
-    pub fn write(&self, headers: &mut HeaderMap, prefix: &str) {
+    /// Replaces the forwarded headers; `prefix` was removed from the path, and may be empty.
+    pub(super) fn write(&self, headers: &mut HeaderMap, prefix: &str) {
         let prefix = self.public(prefix);
         let prefix = if prefix.is_empty() {
             None
@@ -150,7 +149,7 @@ impl Origin {
         let (for_chain, forwarded) = if self.trusted {
             self.chains(headers)
         } else {
-            // What somebody says who is not believed goes without being looked at.
+            // Forwarded headers of a peer that is not trusted are dropped unread.
             (
                 self.peer_value.clone(),
                 HeaderValue::try_from(self.element()).ok(),
@@ -168,19 +167,19 @@ impl Origin {
         set(headers, &X_FORWARDED_PORT, HeaderValue::from(self.port));
     }
 
-    /// What a trusted peer says, with our own part behind it: `X-Forwarded-For` and `Forwarded`.
+    /// Appends the peer to the `X-Forwarded-For` and `Forwarded` of a trusted proxy.
     fn chains(&self, headers: &HeaderMap) -> (Option<HeaderValue>, Option<HeaderValue>) {
         let for_chain = chain(headers, &X_FORWARDED_FOR, self.peer_text());
         let element = self.element();
         let forwarded = if headers.contains_key(&FORWARDED) {
             chain(headers, &FORWARDED, Some(&element))
         } else {
-            HeaderValue::try_from(named_by_trusted(headers) + &element).ok()
+            HeaderValue::try_from(as_forwarded(headers) + &element).ok()
         };
         (for_chain, forwarded)
     }
 
-    /// Our element of `Forwarded`.
+    /// Returns the element of `Forwarded` for this hop.
     fn element(&self) -> String {
         let mut element = String::with_capacity(128);
         match self.peer_text() {
@@ -202,7 +201,7 @@ impl Origin {
     }
 }
 
-/// Sets a header, or removes what the client said where there is nothing to set.
+/// Sets a header, or removes it if there is no value.
 fn put(headers: &mut HeaderMap, name: &HeaderName, value: Option<HeaderValue>) {
     match value {
         Some(value) => set(headers, name, value),
@@ -210,7 +209,7 @@ fn put(headers: &mut HeaderMap, name: &HeaderName, value: Option<HeaderValue>) {
     }
 }
 
-/// The lines of a list header as one, with our own part behind them.
+/// Joins the lines of a list header, and appends `own`.
 fn chain(headers: &HeaderMap, name: &HeaderName, own: Option<&str>) -> Option<HeaderValue> {
     let said = headers
         .get_all(name)
@@ -224,9 +223,8 @@ fn chain(headers: &HeaderMap, name: &HeaderName, own: Option<&str>) -> Option<He
     }
 }
 
-/// What a trusted proxy says in `X-Forwarded-For` alone, as elements of `Forwarded`, each with its
-/// comma.
-fn named_by_trusted(headers: &HeaderMap) -> String {
+/// Returns the addresses of `X-Forwarded-For` as elements of `Forwarded`, each with its comma.
+fn as_forwarded(headers: &HeaderMap) -> String {
     let lines = headers
         .get_all(&X_FORWARDED_FOR)
         .iter()
@@ -242,8 +240,7 @@ fn named_by_trusted(headers: &HeaderMap) -> String {
     elements
 }
 
-/// An address as a node of `Forwarded` (RFC 7239, section 6): one of IPv6 stands in brackets and
-/// quotes.
+/// Appends an address as a node of `Forwarded` (RFC 7239, section 6): IPv6 in brackets and quotes.
 fn push_node(text: &mut String, ip: &str) {
     let (start, end) = if ip.contains(':') {
         ("for=\"[", "]\"")
@@ -255,7 +252,7 @@ fn push_node(text: &mut String, ip: &str) {
     text.push_str(end);
 }
 
-/// The host as a header value: the one of the request itself, where it is that.
+/// Returns the host as a header value: that of the request itself if it is the same.
 fn host_value(request: &RequestHeader, host: &str) -> Option<HeaderValue> {
     let said = request
         .headers
@@ -266,7 +263,7 @@ fn host_value(request: &RequestHeader, host: &str) -> Option<HeaderValue> {
         .filter(|host| !host.is_empty())
 }
 
-/// The first element of a list header.
+/// Returns the first element of a list header.
 fn first<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     let text = headers.get(name)?.to_str().ok()?;
     text.split(',')
@@ -275,8 +272,8 @@ fn first<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
         .filter(|text| !text.is_empty())
 }
 
-/// The client that trusted proxies name: the last address that is not a trusted proxy's, since
-/// whatever stands before it could be made up.
+/// Returns the client that trusted proxies forward: the last address that is not a trusted proxy,
+/// because addresses before it can be forged.
 fn client(headers: &HeaderMap, trusted_proxies: &Networks) -> Option<IpAddr> {
     let lines: Vec<&str> = headers
         .get_all(&X_FORWARDED_FOR)
@@ -296,7 +293,7 @@ fn client(headers: &HeaderMap, trusted_proxies: &Networks) -> Option<IpAddr> {
     farthest
 }
 
-/// An address as proxies write it: bare, or with a port.
+/// Parses an address as proxies write it: bare, or with a port.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text
         .trim_start_matches('[')
@@ -374,7 +371,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_stranger_is_not_believed() {
+    fn headers_of_an_untrusted_peer_are_replaced() {
         let (origin, headers) = written("192.0.2.1", &["10.0.0.0/8"], &CLAIMS);
         assert_eq!(origin.client, Some("192.0.2.1".parse().unwrap()));
         assert_eq!(get(&headers, "x-forwarded-for"), ["192.0.2.1"]);
@@ -389,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trusted_proxy_is_believed_and_added_to() {
+    fn headers_of_a_trusted_proxy_are_extended() {
         let (origin, headers) = written("10.0.0.1", &["10.0.0.0/8"], &CLAIMS);
         assert_eq!(origin.client, Some("198.51.100.7".parse().unwrap()));
         assert!(origin.secure);
@@ -406,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_puts_before_a_strangers_address_is_not_believed() {
+    fn addresses_before_an_untrusted_one_are_ignored() {
         let claims = [
             ("X-Forwarded-For", "203.0.113.1, 198.51.100.7"),
             ("X-Forwarded-For", "10.0.0.2"),
@@ -416,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_read_as_proxies_write_them() {
+    fn addresses_are_parsed_with_and_without_a_port() {
         for (text, ip) in [
             ("192.0.2.1:80", "192.0.2.1"),
             ("[2001:db8::1]:80", "2001:db8::1"),

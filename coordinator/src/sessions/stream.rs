@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use app_proxy_hop::streams::{CloseReason, StreamHandle};
-use app_proxy_hop::websocket::TunnelObserver;
-use app_proxy_hop::websocket::observer::Direction;
+use app_proxy_hop::tunnel::{Direction, TunnelObserver};
 
 use super::record::SessionRecord;
 use super::table::SessionTable;

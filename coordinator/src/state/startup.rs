@@ -14,7 +14,7 @@ use crate::apps::edit::{Draft, Edit, EditError};
 use crate::apps::editor::{Editor, EditorTask, Overlap};
 use crate::apps::{Apps, Snapshot};
 use crate::config::Config;
-use crate::request::proxy::Coordinator;
+use crate::request::services::Coordinator;
 use crate::state::journal::Journal;
 use crate::state::reconciliation::Reconciler;
 use crate::state::service::{StateTasks, StoreLocation};
@@ -111,12 +111,12 @@ pub(crate) fn state_tasks(
     let streams = Arc::clone(apps);
     pool.set_close_streams(Arc::new(move |worker| close_streams_at(&streams, worker)));
     let (drain, started) = (hop.drain.clone(), Instant::now());
-    let overlap = move || match drain.phase() {
+    let overlap = move || match drain.stage() {
         DrainStage::Serving if predecessor.is_some() && started.elapsed() < PREDECESSOR => {
             Overlap::Successor
         }
         DrainStage::Serving => Overlap::None,
-        DrainStage::HandingOver => Overlap::Predecessor,
+        DrainStage::Upgrading => Overlap::Predecessor,
         _ => Overlap::Leaving,
     };
     let task = EditorTask::new(apps, store, reconciler(coordinator), cursor, overlap);

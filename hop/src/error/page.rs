@@ -1,4 +1,4 @@
-//! The body of a generated error: RFC 9457 JSON, or a small HTML page for those who prefer it.
+//! The body of an error answer: RFC 9457 JSON, or a small HTML page for clients that prefer it.
 
 use std::fmt::Write;
 
@@ -8,18 +8,23 @@ use http::{HeaderMap, header};
 use super::{ProxyError, Tier};
 use crate::identity::RequestId;
 
-/// A body and its media type.
+/// The body of an error answer and its media type.
 #[derive(Debug)]
-pub struct ErrorPage {
-    /// For `Content-Type`.
-    pub content_type: &'static str,
+pub(crate) struct ErrorPage {
+    /// The value of `Content-Type`.
+    pub(crate) content_type: &'static str,
     /// The body.
-    pub body: Bytes,
+    pub(crate) body: Bytes,
 }
 
-/// Renders `failure` for a client that sent `headers`.
+/// Renders `failure` for a client that sent these headers.
 #[must_use]
-pub fn render(failure: ProxyError, tier: Tier, id: &RequestId, headers: &HeaderMap) -> ErrorPage {
+pub(crate) fn render(
+    failure: ProxyError,
+    tier: Tier,
+    id: &RequestId,
+    headers: &HeaderMap,
+) -> ErrorPage {
     if prefers_html(headers) {
         ErrorPage {
             content_type: "text/html; charset=utf-8",
@@ -50,7 +55,7 @@ fn json(failure: ProxyError, tier: Tier, id: &RequestId) -> Vec<u8> {
         title: status.canonical_reason().unwrap_or("Error"),
         status: status.as_u16(),
         detail: failure.detail(),
-        code: failure.code(),
+        code: failure.code().as_str(),
         request_id: id.as_str(),
         tier: tier.as_str(),
     };
@@ -65,12 +70,17 @@ fn html(failure: ProxyError, tier: Tier, id: &RequestId) -> String {
         status.canonical_reason().unwrap_or("Error")
     );
     let mut page = String::with_capacity(1024);
-    page.push_str("<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>");
+    page.push_str(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\"><title>",
+    );
     escape(&title, &mut page);
     page.push_str(
-        "</title><style>body{font:16px/1.5 system-ui,sans-serif;max-width:38rem;margin:15vh auto;padding:0 1rem;color:#222;\
-         background:#fff}h1{font-size:1.4rem}dl{font-size:.9rem;color:#555}dt{float:left;clear:left;width:7rem}code{font-size:1em;\
-         user-select:all}@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}dl{color:#aaa}}</style></head><body><h1>",
+        "</title><style>body{font:16px/1.5 system-ui,sans-serif;max-width:38rem;\
+         margin:15vh auto;padding:0 1rem;color:#222;background:#fff}h1{font-size:1.4rem}\
+         dl{font-size:.9rem;color:#555}dt{float:left;clear:left;width:7rem}\
+         code{font-size:1em;user-select:all}@media(prefers-color-scheme:dark)\
+         {body{background:#181818;color:#ddd}dl{color:#aaa}}</style></head><body><h1>",
     );
     escape(&title, &mut page);
     page.push_str("</h1><p>");
@@ -78,7 +88,7 @@ fn html(failure: ProxyError, tier: Tier, id: &RequestId) -> String {
     page.push_str("</p><dl>");
     for (term, value) in [
         ("Request ID", id.as_str()),
-        ("Error", failure.code()),
+        ("Error", failure.code().as_str()),
         ("From", tier.as_str()),
     ] {
         let _ = write!(page, "<dt>{term}</dt><dd><code>");
@@ -89,7 +99,7 @@ fn html(failure: ProxyError, tier: Tier, id: &RequestId) -> String {
     page
 }
 
-/// Writes a text as it has to stand in HTML, in attributes too.
+/// Escapes a text for HTML, attributes included.
 pub fn escape(text: &str, into: &mut String) {
     for c in text.chars() {
         match c {
@@ -103,8 +113,8 @@ pub fn escape(text: &str, into: &mut String) {
     }
 }
 
-/// Whether `Accept` names HTML with a higher weight than JSON (RFC 9110, section 12.5.1). `*/*`
-/// prefers neither: JSON.
+/// Returns whether `Accept` weighs HTML higher than JSON (RFC 9110, section 12.5.1). `*/*` weighs
+/// both the same.
 #[must_use]
 pub fn prefers_html(headers: &HeaderMap) -> bool {
     let mut html = 0;

@@ -10,7 +10,7 @@ mod recent;
 mod tail;
 mod writer;
 
-pub use line::{Kind, LogEvent, LogLine, RequestFacts, RequestOutcome, timestamp};
+pub use line::{ClosedBy, Kind, LogEvent, LogLine, RequestFacts, RequestOutcome, timestamp};
 pub use writer::{AccessLog, OpenError};
 
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! A byte stream that has left Pingora.
+//! The connection at one end of a tunnel, taken out of Pingora.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -13,31 +13,31 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::downstream::DownstreamStream;
 
-/// One end of a tunnel.
+/// The connection at one end of a tunnel.
 pub(super) enum Socket {
     /// Plain TCP, without the read buffer of 64 KiB that Pingora keeps for each of its streams.
     Tcp(TcpStream),
-    /// The same for a Unix socket.
+    /// A Unix socket, without that buffer.
     Unix(UnixStream),
-    /// A stream that has to stay as it is (TLS).
+    /// A stream that cannot be unwrapped (TLS).
     Other(Stream),
 }
 
 impl Socket {
-    /// Takes a stream whose buffered bytes have all been read and written.
+    /// Unwraps a stream whose buffered bytes were all read and written.
     pub(super) fn from_pingora(stream: Stream) -> Self {
         match duplicate(&stream) {
             Ok(Some(socket)) => socket,
             Ok(None) => Self::Other(stream),
             Err(e) => {
-                log::debug!("a stream keeps its buffer, its descriptor cannot be duplicated: {e}");
+                log::debug!("cannot duplicate a descriptor: {e}; the stream keeps its buffer");
                 Self::Other(stream)
             }
         }
     }
 }
 
-/// A second descriptor of the same socket, or none when the stream is not plain.
+/// Duplicates the descriptor of a plain stream; none if the stream is not plain.
 fn duplicate(stream: &Stream) -> io::Result<Option<Socket>> {
     let any = stream.as_any();
     let plain = any.downcast_ref::<PlainStream>().or_else(|| {

@@ -1,10 +1,11 @@
-//! Passive observer of one direction of a WebSocket byte stream (RFC 6455), fed by the tunnel after
+//! An observer of the frames in one direction of a WebSocket (RFC 6455), fed by the tunnel after
 //! the 101.
 //!
-//! It reads frame headers and skips payloads, so that both tiers can number messages (rule 16 of
-//! the request ID), log how a stream closed, tell activity from keep-alives, and know where a close
-//! frame may be inserted. It sees bytes by shared reference and therefore cannot change one. It
-//! allocates nothing: besides counters it keeps at most one header (14 bytes) and a close code.
+//! It reads frame headers and skips payloads, so that both tiers can number messages
+//! (docs/reference/request-id.md, rule 16), log how a stream closed, distinguish activity from
+//! keep-alives, and know where a close frame may be inserted. It sees bytes by shared reference and
+//! cannot change them. It allocates nothing: besides counters it keeps at most one header (14
+//! bytes) and a close code.
 
 use std::io::Cursor;
 
@@ -12,7 +13,9 @@ use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Control as ControlCode, Data, OpCode};
 
 pub use close_frame::close_frame;
-pub use event::{Control, Direction, FrameActivity, FrameEvent, LostReason, Message};
+pub use event::{Control, FrameActivity, FrameEvent, LostReason, Message};
+
+use crate::tunnel::Direction;
 
 mod close_frame;
 mod event;
@@ -23,7 +26,7 @@ const MAX_HEADER_BYTES: usize = 14;
 /// The longest payload of a control frame (RFC 6455 section 5.5).
 const MAX_CONTROL_PAYLOAD_BYTES: u64 = 125;
 
-/// Follows the frames of one direction; see the module.
+/// Follows the frames in one direction.
 #[derive(Debug, Clone)]
 pub struct FrameObserver {
     direction: Direction,
@@ -39,19 +42,19 @@ pub struct FrameObserver {
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// The next byte belongs to a header; `header_held` bytes of it have been seen.
+    /// The next byte belongs to a header; `header_held` bytes of it have passed.
     Header,
     /// `left` bytes of the payload of `frame` are still to come; never zero.
     Payload {
         frame: Frame,
         left: u64,
     },
-    /// A close frame has passed. What follows it is no part of the conversation (section 5.5.1).
+    /// A close frame has passed. Bytes after it are ignored (section 5.5.1).
     Closed(Option<u16>),
     Lost(LostReason),
 }
 
-/// What has to be remembered of a frame while its payload passes.
+/// The part of a frame's header that is needed while its payload passes.
 #[derive(Debug, Clone, Copy)]
 enum Frame {
     Data { is_final: bool },
@@ -78,9 +81,9 @@ struct ClosePayload {
 /// A frame whose header has passed.
 struct Begun<'b> {
     frame: Frame,
-    /// The bytes of its payload.
+    /// The length of its payload.
     length: u64,
-    /// What has been seen behind its header.
+    /// The bytes behind its header.
     rest: &'b [u8],
 }
 
@@ -100,7 +103,12 @@ impl FrameObserver {
         }
     }
 
-    /// Takes note of `bytes`, exactly as they passed, and calls `on` for each thing that they
+    /// Returns the direction of the observed bytes.
+    pub(crate) const fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// Observes `bytes`, exactly as they passed, and calls `on` for each message or frame that they
     /// completed, in order.
     ///
     /// The cost is that of the headers within `bytes`; payloads are skipped, whatever their length.
@@ -141,28 +149,28 @@ impl FrameObserver {
         activity
     }
 
-    /// Complete data messages so far.
+    /// Returns the number of complete data messages so far.
     pub fn messages(&self) -> u64 {
         self.messages
     }
 
-    /// Payload bytes of data frames so far, those of unfinished messages included.
+    /// Returns the payload bytes of data frames so far, unfinished messages included.
     pub fn data_bytes(&self) -> u64 {
         self.data_bytes
     }
 
-    /// Complete ping frames so far.
+    /// Returns the number of complete ping frames so far.
     pub fn pings(&self) -> u64 {
         self.pings
     }
 
-    /// Complete pong frames so far.
+    /// Returns the number of complete pong frames so far.
     pub fn pongs(&self) -> u64 {
         self.pongs
     }
 
-    /// The code of the close frame that has passed: 1005 when it was empty. `None` before one has
-    /// passed and when its payload was a single byte.
+    /// Returns the code of the close frame that has passed: 1005 if it was empty; `None` before,
+    /// and if its payload was a single byte.
     pub fn close_code(&self) -> Option<u16> {
         match self.state {
             State::Closed(code) => code,
@@ -170,12 +178,13 @@ impl FrameObserver {
         }
     }
 
-    /// Whether a whole close frame has passed. What follows it is neither counted nor activity.
+    /// Returns whether a whole close frame has passed. Bytes after it are neither counted nor
+    /// activity.
     pub fn saw_close(&self) -> bool {
         matches!(self.state, State::Closed(_))
     }
 
-    /// Why this direction can no longer be followed, if so.
+    /// Returns the reason for which this direction cannot be followed any more.
     pub fn lost(&self) -> Option<LostReason> {
         match self.state {
             State::Lost(reason) => Some(reason),
@@ -183,17 +192,18 @@ impl FrameObserver {
         }
     }
 
-    /// Whether a control frame may be inserted after the bytes observed so far: no frame is torn by
-    /// it, and no close frame has passed. Between the fragments of a message one may (section 5.4).
+    /// Returns whether a control frame may be inserted after the bytes observed so far: it would
+    /// not tear a frame, and no close frame has passed. Between the fragments of a message it may
+    /// (section 5.4).
     pub fn at_frame_boundary(&self) -> bool {
         matches!(self.state, State::Header) && self.header_held == 0
     }
 
-    /// Reads a header that begins in the held bytes or in `bytes`, and returns the frame that
-    /// it begins. `None`: all of `bytes` are held, and the header is not yet whole.
+    /// Reads a header that begins in the held bytes or in `bytes`, and returns its frame. `None`:
+    /// all of `bytes` are held, and the header is still incomplete.
     fn read_header<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<Begun<'b>>, LostReason> {
         if self.header_held == 0 {
-            // Nearly always the header is whole, and need not be copied.
+            // The header is nearly always complete, and is not copied.
             let mut cursor = Cursor::new(bytes);
             if let Some((header, length)) = parse(&mut cursor)? {
                 let rest = after(bytes, cursor.position());
@@ -211,14 +221,14 @@ impl FrameObserver {
             self.header_held = whole;
             return Ok(None);
         };
-        // The bytes held before were not a whole header, so that this one ends behind them.
+        // The bytes held before were not a complete header, so this one ends behind them.
         let rest = after(bytes, cursor.position().saturating_sub(held as u64));
         self.header_held = 0;
         self.begin(&header, length, rest).map(Some)
     }
 
     /// Checks a frame against the rules without which messages cannot be counted. RSV bits belong
-    /// to extensions and are of no concern here.
+    /// to extensions, and are ignored.
     fn begin<'b>(
         &mut self,
         header: &FrameHeader,
@@ -268,7 +278,7 @@ impl FrameObserver {
         })
     }
 
-    /// Takes note of payload bytes and says whether they are data.
+    /// Counts payload bytes, and returns whether they are data.
     fn pass_payload(&mut self, frame: &mut Frame, payload: &[u8]) -> bool {
         match frame {
             Frame::Data { .. } => {
@@ -287,7 +297,7 @@ impl FrameObserver {
         }
     }
 
-    /// Waits for the `left` bytes of the payload, or ends the frame when there are none.
+    /// Continues with the `left` bytes of the payload, or ends the frame if there are none.
     fn continue_frame(&mut self, frame: Frame, left: u64, on: &mut impl FnMut(FrameEvent)) {
         if left > 0 {
             self.state = State::Payload { frame, left };
@@ -340,12 +350,12 @@ impl ClosePayload {
     }
 }
 
-/// Parses a header; the parser's only error over bytes in memory is a reserved opcode.
+/// Parses a header. Over bytes in memory the only error is a reserved opcode.
 fn parse(cursor: &mut Cursor<&[u8]>) -> Result<Option<(FrameHeader, u64)>, LostReason> {
     FrameHeader::parse(cursor).map_err(|_| LostReason::ReservedOpcode)
 }
 
-/// What follows the first `count` of `bytes`.
+/// Returns the bytes after the first `count` ones.
 fn after(bytes: &[u8], count: u64) -> &[u8] {
     usize::try_from(count)
         .ok()

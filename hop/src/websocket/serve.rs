@@ -4,120 +4,109 @@
 use http::StatusCode;
 use log::info;
 use pingora_core::Result;
-use pingora_core::connectors::TransportConnector;
-use pingora_core::prelude::HttpPeer;
-use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session as HttpSession;
 
-use super::handshake::{Upstream, shake_hands, validate};
+use crate::attempt;
 use crate::error::ProxyError;
-use crate::exchange::Exchange;
 use crate::forwarding::prepare_websocket_request;
-use crate::identity::RequestId;
-use crate::phase::log_unconnected;
+use crate::placement::NextHop;
 use crate::response::finish_header;
-use crate::tunnel::{TunnelObserver, relay_refusal, upgrade};
+use crate::tier::{Context, TierPolicy};
+use crate::tunnel::{Direction, TunnelObserver};
+use crate::websocket::handshake::{Upstream, shake_hands};
+use crate::websocket::request::validate;
+use crate::websocket::upgrade::{relay_refusal, upgrade};
 
-/// What a tier brings to a WebSocket: where it goes, and what its headers are on the way.
-pub trait NextHop: Send {
-    /// The request.
-    fn exchange(&mut self) -> &mut Exchange;
-
-    /// Selects the next hop of the next attempt.
-    ///
-    /// # Errors
-    /// What the client is to be told when none is left.
-    fn place(&mut self) -> Result<HttpPeer, ProxyError>;
-
-    /// Names the next hop of the last attempt, for the log.
-    fn name(&self) -> String;
-
-    /// Notes that the next hop of the last attempt cannot be connected.
-    fn unconnected(&mut self);
-
-    /// Sets the target and the headers of the hop.
-    ///
-    /// # Errors
-    /// When the request cannot be forwarded, a fault of ours.
-    fn prepare(&mut self, request: &mut RequestHeader) -> Result<()>;
-
-    /// Makes the response fit for the client, after what both tiers do.
-    fn finish(&mut self, _response: &mut ResponseHeader) {}
-
-    /// Captures the WebSocket's identifier (docs/reference/request-id.md, rule 15), and says who
-    /// follows its tunnel.
-    fn captured(&mut self, id: RequestId) -> Box<dyn TunnelObserver>;
-}
-
-/// Serves a WebSocket request whose app is known.
+/// Serves a WebSocket request that the tier has admitted.
 ///
 /// # Errors
-/// Outer: the client cannot be written to. Inner: what the client is to be told, to which nothing
-/// has been sent.
-pub async fn serve(
-    connector: &TransportConnector,
+/// Outer: the client cannot be written to. Inner: the error for the client, which has got nothing
+/// yet.
+pub(crate) async fn serve<T: TierPolicy>(
+    tier: &T,
     session: &mut HttpSession,
-    next: &mut dyn NextHop,
+    ctx: &mut Context<T>,
 ) -> Result<Result<(), ProxyError>> {
     if let Err(failure) = validate(session.req_header()) {
         return Ok(Err(failure));
     }
-    let mut upstream = match connect(connector, session, next).await {
+    let mut upstream = match connect(tier, session, ctx).await {
         Ok(upstream) => upstream,
         Err(failure) => return Ok(Err(failure)),
     };
-    finish_header(session, next.exchange(), &mut upstream.response)?;
-    next.finish(&mut upstream.response);
+    finish_header(session, &mut ctx.exchange, &mut upstream.response)?;
+    tier.finish(&mut upstream.response, ctx);
     if upstream.response.status != StatusCode::SWITCHING_PROTOCOLS {
         return relay_refusal(session, upstream).await.map(Ok);
     }
-    let id = next.exchange().id().clone();
-    let observer = next.captured(id);
-    upgrade(session, next.exchange(), upstream, observer)
+    let observer = open(tier, ctx);
+    upgrade(session, &mut ctx.exchange, upstream, observer)
         .await
         .map(Ok)
 }
 
-/// Speaks the handshake with the first next hop that can be connected: one that cannot has seen
-/// nothing of the request.
-async fn connect(
-    connector: &TransportConnector,
+/// Connects the first next hop that accepts a connection, and exchanges the handshake with it. One
+/// that cannot be connected has seen nothing of the request.
+async fn connect<T: TierPolicy>(
+    tier: &T,
     session: &HttpSession,
-    next: &mut dyn NextHop,
+    ctx: &mut Context<T>,
 ) -> Result<Upstream, ProxyError> {
     loop {
-        let peer = next.place()?;
+        let peer = attempt::begin(tier, ctx)?.peer().clone();
         let mut request = session.req_header().clone();
         prepare_websocket_request(&mut request);
-        if let Err(e) = next.prepare(&mut request) {
-            log::error!(
-                "request_id={} cannot be forwarded: {e}",
-                next.exchange().id()
-            );
+        if let Err(e) = tier.prepare(&mut request, ctx) {
+            log::error!("request_id={} cannot be forwarded: {e}", ctx.exchange.id());
             return Err(ProxyError::Internal);
         }
-        let error = match shake_hands(connector, &peer, request).await {
+        let error = match shake_hands(tier.connector(), &peer, request).await {
             Ok(upstream) => {
-                next.exchange()
+                ctx.exchange
                     .connected(false, Some(upstream.session.digest()));
                 return Ok(upstream);
             }
             Err(error) => error,
         };
-        let failure = ProxyError::of_proxying(&error, next.exchange().hop().tier);
-        let name = next.name();
+        let failure = ProxyError::of_proxying(&error, tier.hop().tier);
         if !matches!(
             failure,
             ProxyError::NoWorkerAvailable | ProxyError::EndpointUnreachable
         ) {
             info!(
-                "request_id={} {name} {}: {error}",
-                next.exchange().id(),
+                "request_id={} {} {} {}: {error}",
+                ctx.exchange.id(),
+                T::NextHop::NOUN,
+                ctx.placement.current().map_or("", NextHop::name),
                 failure.code()
             );
             return Err(failure);
         }
-        log_unconnected(next.exchange(), &name, &error);
-        next.unconnected();
+        attempt::give_up_unconnected(ctx, &error);
+    }
+}
+
+/// Registers the stream that the request has become, and returns the observer of its tunnel. The
+/// next hop counts as busy for as long as the tunnel lives.
+fn open<T: TierPolicy>(tier: &T, ctx: &mut Context<T>) -> AtNextHop<T> {
+    if let Some(streams) = T::streams(&ctx.state) {
+        ctx.exchange.register(streams);
+    }
+    tier.observe_stream(ctx);
+    AtNextHop {
+        observer: tier.observe_tunnel(ctx),
+        _next: ctx.placement.end(),
+    }
+}
+
+/// The observer of a tunnel, with the next hop that the tunnel keeps busy.
+struct AtNextHop<T: TierPolicy> {
+    observer: T::Tunnel,
+    _next: Option<T::NextHop>,
+}
+
+impl<T: TierPolicy> TunnelObserver for AtNextHop<T> {
+    fn data(&mut self, from: Direction, bytes: u64) {
+        self.observer.data(from, bytes);
     }
 }

@@ -26,7 +26,7 @@ pub(super) async fn reload_on_hangup(reload: Option<Arc<dyn Reload>>, drain: Dra
     while hangups.recv().await.is_some() {
         let Some(reload) = reload
             .clone()
-            .filter(|_| drain.phase() == DrainStage::Serving)
+            .filter(|_| drain.stage() == DrainStage::Serving)
         else {
             info!("SIGHUP: ignored; the daemon is shutting down");
             continue;

@@ -243,7 +243,7 @@ impl ShutdownSignalWatch for Shutdown {
                 self.upgraded.store(true, Ordering::Relaxed);
                 // Until this process stops accepting, responses ask clients to reconnect, so that
                 // no client uses a connection at the moment when idle ones are closed.
-                self.drain.advance(DrainStage::HandingOver);
+                self.drain.advance(DrainStage::Upgrading);
                 ShutdownSignal::GracefulUpgrade
             }
             _ = terminate.recv() => ShutdownSignal::GracefulTerminate,

@@ -1,33 +1,34 @@
-//! Who may send requests, and for which app one is (phase `request_filter`).
+//! The admission of a request (phase `request_filter`): its sender, and its app.
+
+use std::sync::Arc;
 
 use app_proxy_hop::error::ProxyError;
 use app_proxy_hop::header::{APP_REVISION, TOKEN, read_revision};
 use app_proxy_hop::identity::RequestId;
 use app_proxy_runtime::admin::Token;
 use http::{HeaderMap, Method};
+use log::warn;
 use pingora_http::RequestHeader;
 
-use crate::apps::RequiredRevision;
+use crate::apps::{Lookup, RequiredRevision, ServedApp};
+use crate::request::services::Worker;
 
-/// Where an app's requests come in.
+/// The prefix of the requests to apps.
 const PROXY_PREFIX: &str = "/proxy/";
 
-/// Whether a request comes from a coordinator: it carries the token that both tiers share.
-#[must_use]
-pub fn is_coordinator(headers: &HeaderMap, token: &Token) -> bool {
+/// Returns whether a request comes from a coordinator: it has one token, the one of both tiers.
+pub(super) fn is_coordinator(headers: &HeaderMap, token: &Token) -> bool {
     let mut shown = headers.get_all(&TOKEN).iter();
     shown.next().is_some_and(|shown| token.is(shown.as_bytes())) && shown.next().is_none()
 }
 
-/// Whether a request is the coordinators' health check, which needs no token.
-#[must_use]
-pub fn is_health_check(request: &RequestHeader) -> bool {
+/// Returns whether a request is the health check of the coordinators, which needs no token.
+pub(super) fn is_health_check(request: &RequestHeader) -> bool {
     request.uri.path() == "/healthz"
 }
 
-/// The request that a coordinator asks about, if it does: `GET /requests/<request_id>`.
-#[must_use]
-pub fn asked_about(request: &RequestHeader) -> Option<RequestId> {
+/// Returns the identifier in a coordinator's `GET /requests/<request_id>`; none for other requests.
+pub(super) fn traced_request(request: &RequestHeader) -> Option<RequestId> {
     let id = request
         .uri
         .path()
@@ -36,12 +37,12 @@ pub fn asked_about(request: &RequestHeader) -> Option<RequestId> {
     id.parse().ok()
 }
 
-/// The app's name and the target for the application: `/proxy/<app>/rest?query` asks the
-/// application for `/rest?query`.
+/// Returns the name of the app and the target for the application: the target
+/// `/proxy/<app>/rest?query` becomes `/rest?query`.
 ///
 /// # Errors
 /// When the target is not of this form.
-pub fn app_and_target(request: &RequestHeader) -> Result<(&str, &str), ProxyError> {
+pub(super) fn app_and_target(request: &RequestHeader) -> Result<(&str, &str), ProxyError> {
     let target = request
         .uri
         .path_and_query()
@@ -55,11 +56,55 @@ pub fn app_and_target(request: &RequestHeader) -> Result<(&str, &str), ProxyErro
         .ok_or(ProxyError::AppNotFound)
 }
 
-/// The table that the request's coordinator has acted on, if it says so.
-#[must_use]
-pub fn fence(headers: &HeaderMap) -> Option<RequiredRevision<'_>> {
+/// Finds an app in a table that has at least the revision that the request requires.
+pub(super) async fn find(
+    worker: &Worker,
+    name: &str,
+    headers: &HeaderMap,
+    id: &RequestId,
+) -> Result<Arc<ServedApp>, ProxyError> {
+    let required = required_revision(headers);
+    let found = worker.apps.load().look_up(name, required);
+    match (found, required) {
+        (Lookup::Found(app), _) => Ok(app),
+        (Lookup::Unknown, _) => Err(ProxyError::AppNotFound),
+        (Lookup::Behind, None) => Err(ProxyError::NoEndpointAvailable),
+        (Lookup::Behind, Some(required)) => find_newer(worker, name, required, id).await,
+    }
+}
+
+/// Returns the revision of the app table that the coordinator has matched the request with.
+fn required_revision(headers: &HeaderMap) -> Option<RequiredRevision<'_>> {
     let (revision, epoch) = read_revision(headers.get(&APP_REVISION)?)?;
     Some(RequiredRevision { epoch, revision })
+}
+
+/// Waits for a table of the required revision, and finds the app in it. If it does not arrive in
+/// time, the best table at hand is used.
+async fn find_newer(
+    worker: &Worker,
+    name: &str,
+    required: RequiredRevision<'_>,
+    id: &RequestId,
+) -> Result<Arc<ServedApp>, ProxyError> {
+    worker.followers.catch_up(required).await;
+    let tables = worker.apps.load();
+    match tables.look_up(name, Some(required)) {
+        Lookup::Found(app) => Ok(app),
+        Lookup::Unknown => Err(ProxyError::AppNotFound),
+        Lookup::Behind => {
+            warn!(
+                "request_id={id} requires revision {} of epoch {}, the app table is {}",
+                required.revision,
+                required.epoch,
+                tables.summary()
+            );
+            tables
+                .best(name, required.epoch)
+                .cloned()
+                .ok_or(ProxyError::NoEndpointAvailable)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -71,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_target_is_what_stands_behind_the_apps_name() {
+    fn the_target_is_the_part_behind_the_apps_name() {
         assert_eq!(
             app_and_target(&request("/proxy/a/x?y=/z")).unwrap(),
             ("a", "/x?y=/z")
@@ -93,9 +138,9 @@ mod tests {
     }
 
     #[test]
-    fn a_coordinator_asks_about_a_request_by_a_valid_identifier() {
+    fn a_trace_needs_a_valid_identifier() {
         assert_eq!(
-            asked_about(&request("/requests/a:1")).unwrap().as_str(),
+            traced_request(&request("/requests/a:1")).unwrap().as_str(),
             "a:1"
         );
         for other in [
@@ -105,12 +150,12 @@ mod tests {
             "/proxy/requests/a",
             "/requests",
         ] {
-            assert!(asked_about(&request(other)).is_none(), "{other}");
+            assert!(traced_request(&request(other)).is_none(), "{other}");
         }
     }
 
     #[test]
-    fn only_the_token_alone_shows_a_coordinator() {
+    fn a_coordinator_has_exactly_one_token() {
         let token = Token::new("a secret of sixteen");
         let mut headers = HeaderMap::new();
         assert!(!is_coordinator(&headers, &token));

@@ -1,64 +1,27 @@
-//! What is kept for one request, grouped by the phase that fills it in.
+//! The worker's part of a request's context.
 
 use std::sync::Arc;
 
-use app_proxy_hop::exchange::{Exchange, HopServices};
-use app_proxy_hop::identity::RequestId;
+use app_proxy_hop::context;
 use http::Uri;
 
 use crate::apps::ServedApp;
-use crate::endpoints::{Endpoint, LoadGuard};
+use crate::endpoints::LoadGuard;
 
-/// The context of a request: Pingora's `CTX`.
-pub struct RequestContext {
-    /// Its identifier, its log (the session's identifier among it) and what becomes of it.
-    pub exchange: Exchange,
-    /// The app that it is for.
-    pub route: Option<Route>,
-    /// The endpoints that it goes to.
-    pub placement: Placement,
-    /// The WebSocket's identifier, captured when the application has answered with 101
-    /// (docs/reference/request-id.md, rule 15).
-    pub websocket_id: Option<RequestId>,
-    /// Body bytes that have come from the coordinator, for the limit.
-    pub body_bytes: u64,
-}
+/// The context of a request at the worker.
+pub(crate) type RequestContext = context::RequestContext<RequestState, LoadGuard>;
 
-/// The app that a request is for, and what the application is asked.
-pub struct Route {
-    /// The app.
-    pub app: Arc<ServedApp>,
-    /// The request target for the application.
-    pub target: Uri,
-}
-
-/// Where a request goes.
+/// The worker's state of one request.
 #[derive(Default)]
-pub struct Placement {
-    /// The endpoint of the current attempt, counted as busy.
-    pub endpoint: Option<LoadGuard>,
-    /// Endpoints that could not be connected.
-    pub failed: Vec<Arc<Endpoint>>,
+pub(crate) struct RequestState {
+    /// The app of the request, once it is found (`enter`).
+    pub(super) route: Option<Route>,
 }
 
-impl Placement {
-    /// Leaves the endpoint of the current attempt out of further ones.
-    pub fn give_up(&mut self) {
-        self.failed
-            .extend(self.endpoint.take().map(|busy| Arc::clone(busy.endpoint())));
-    }
-}
-
-impl RequestContext {
-    /// The context of a request that has not been looked at.
-    #[must_use]
-    pub fn new(hop: &Arc<HopServices>) -> Self {
-        Self {
-            exchange: Exchange::idle(hop),
-            route: None,
-            placement: Placement::default(),
-            websocket_id: None,
-            body_bytes: 0,
-        }
-    }
+/// The app of a request, and the target at the application.
+pub(crate) struct Route {
+    /// The app.
+    pub(super) app: Arc<ServedApp>,
+    /// The request target for the application.
+    pub(super) target: Uri,
 }

@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, SecondsFormat, Utc};
 use http::{HeaderValue, Method, Uri, Version};
 
-use crate::error::Tier;
+use crate::error::{ErrorCode, Tier};
 use crate::identity::RequestId;
 use crate::observe::access_log::fields::Fields;
-use crate::websocket::observer::Direction;
+use crate::tunnel::Direction;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,28 @@ impl Kind {
             Self::WebSocket => "websocket",
             Self::Sse => "sse",
             Self::Grpc => "grpc",
+        }
+    }
+}
+
+/// The side that closed a stream first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClosedBy {
+    /// The client.
+    Client,
+    /// The next hop or the application.
+    Upstream,
+    /// This tier.
+    Proxy,
+}
+
+impl ClosedBy {
+    /// Returns the value of `closed_by`.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Upstream => "upstream",
+            Self::Proxy => "proxy",
         }
     }
 }
@@ -144,7 +166,7 @@ pub struct RequestOutcome {
     /// `status`.
     pub status: Option<u16>,
     /// `error`: the code of what went wrong.
-    pub error: Option<&'static str>,
+    pub error: Option<ErrorCode>,
     /// `attempts`: how many next hops were tried.
     pub attempts: u32,
     /// `bytes_in`: body bytes from the client.
@@ -156,7 +178,7 @@ pub struct RequestOutcome {
     /// `close_code`: of the first close frame.
     pub close_code: Option<u16>,
     /// `closed_by`: `client`, `upstream` or `proxy`.
-    pub closed_by: Option<&'static str>,
+    pub closed_by: Option<ClosedBy>,
     /// `duration_ms`.
     pub duration: Option<Duration>,
     /// `connect_ms`: how long the connection to the next hop took, when it was made for this
@@ -245,7 +267,7 @@ impl LogLine {
             return fields.end();
         }
         fields.number_if("status", outcome.status);
-        fields.text_if("error", outcome.error);
+        fields.text_if("error", outcome.error.map(ErrorCode::as_str));
         fields.number_if(
             "attempts",
             (outcome.attempts > 0).then_some(outcome.attempts),
@@ -257,7 +279,7 @@ impl LogLine {
         fields.number_if("messages_in", outcome.messages.map(|(count, _)| count));
         fields.number_if("messages_out", outcome.messages.map(|(_, count)| count));
         fields.number_if("close_code", outcome.close_code);
-        fields.text_if("closed_by", outcome.closed_by);
+        fields.text_if("closed_by", outcome.closed_by.map(ClosedBy::as_str));
         fields.millis_if("duration_ms", outcome.duration);
         fields.millis_if("connect_ms", outcome.connect);
         fields.millis_if("ttfb_ms", outcome.first_byte);
@@ -315,13 +337,13 @@ mod tests {
             },
             outcome: RequestOutcome {
                 status: Some(101),
-                error: Some("client_gone"),
+                error: Some(ErrorCode::ClientGone),
                 attempts: 2,
                 bytes_in: 3,
                 bytes_out: 4,
                 messages: Some((1, 2)),
                 close_code: Some(1000),
-                closed_by: Some("client"),
+                closed_by: Some(ClosedBy::Client),
                 duration: Some(Duration::from_micros(1_500)),
                 connect: Some(Duration::from_micros(250)),
                 first_byte: Some(Duration::from_millis(1)),

@@ -1,12 +1,12 @@
-//! The one frame that a tier writes of its own: the Close of a tunnel that drains.
+//! The only frame that a tier writes itself: the close frame.
 
 use tungstenite::protocol::frame::coding::CloseCode;
 
-/// A Close frame for a tunnel that drains, ready to be written at a frame boundary.
+/// Returns a close frame, to be written at a frame boundary.
 ///
-/// `mask` is given when the frame goes to a server. A `reason` is cut at a character boundary to
-/// the 123 bytes that a control frame has room for. A `code` that must not be on the wire (RFC 6455
-/// section 7.4: below 1000, 1005, 1006, 1015, unassigned) gives an empty Close.
+/// A frame to a server needs a `mask`. A `reason` is cut at a character boundary to the 123 bytes
+/// that fit into a control frame. A `code` that must not be sent (RFC 6455 section 7.4: below 1000,
+/// 1005, 1006, 1015, unassigned) gives an empty close frame.
 pub fn close_frame(code: u16, reason: &str, mask: Option<[u8; 4]>) -> Vec<u8> {
     const FIN_AND_CLOSE: u8 = 0x88;
     const MASKED: u8 = 0x80;
@@ -20,7 +20,7 @@ pub fn close_frame(code: u16, reason: &str, mask: Option<[u8; 4]>) -> Vec<u8> {
         payload.extend_from_slice(&code.to_be_bytes());
         payload.extend_from_slice(reason.as_bytes());
     }
-    // At most 125, so that the length is its own short form.
+    // At most 125, so the length fits into one byte.
     let length = payload.len() as u8;
     let mut frame = Vec::with_capacity(6 + payload.len());
     match mask {

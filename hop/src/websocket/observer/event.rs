@@ -1,36 +1,26 @@
-//! What the observer reports.
+//! The events that an observer reports.
 
-/// Which way the observed bytes travel; it decides whether frames have to be masked (RFC 6455
-/// section 5.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// From the client to the server: every frame is masked.
-    FromClient,
-    /// From the server to the client: no frame is masked.
-    FromServer,
-}
-
-/// Something that was completed by the observed bytes.
+/// A message or a frame that the observed bytes completed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameEvent {
     /// The last frame of a data message has passed.
     Message(Message),
     /// A whole control frame has passed.
     Control(Control),
-    /// The bytes are not WebSocket frames that can be followed; nothing more is reported. The
-    /// bytes still pass, and the endpoints decide what to do about them.
+    /// The bytes cannot be followed as WebSocket frames; nothing more is reported. The bytes still
+    /// pass, and the endpoints decide what to do about them.
     Lost(LostReason),
 }
 
 /// One complete data message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Message {
-    /// Its number in this direction, from 1 (rule 16).
+    /// The number in this direction, from 1 (docs/reference/request-id.md, rule 16).
     pub number: u64,
-    /// The payload bytes of all its frames as they are on the wire, that is, compressed where an
-    /// extension compresses them.
+    /// The payload bytes of all frames as they are on the wire, so compressed if an extension
+    /// compresses them.
     pub payload_bytes: u64,
-    /// Whether it is a text message; otherwise it is binary.
+    /// `true` for a text message, `false` for a binary one.
     pub text: bool,
 }
 
@@ -41,15 +31,15 @@ pub enum Control {
     Ping,
     /// A pong.
     Pong,
-    /// A close with its code: 1005 when the frame is empty, `None` when its payload is a single
-    /// byte, which is no code.
+    /// A close with its code: 1005 if the frame is empty, `None` if its payload is a single byte,
+    /// which is no code.
     Close(Option<u16>),
 }
 
-/// Why the observer can no longer follow a stream.
+/// The reason for which the observer cannot follow a stream any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LostReason {
-    /// An opcode that RFC 6455 reserves; whether such a frame is data or control is unknown.
+    /// An opcode that RFC 6455 reserves, for data or for control.
     #[error("a frame has a reserved opcode")]
     ReservedOpcode,
     /// A masked frame from the server or an unmasked one from the client (section 5.1).
@@ -66,11 +56,11 @@ pub enum LostReason {
     Fragmentation,
 }
 
-/// What the bytes of one call were, for the idle clock of the stream.
+/// The kind of the bytes of one call, for the activity of the stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FrameActivity {
-    /// Whether any of the bytes belonged to a data frame: they completed its header or were part of
-    /// its payload. Ping, pong and close are not activity. Bytes of a stream that is lost count,
-    /// because a stream that cannot be read must not be taken for an idle one.
+    /// `true` if any of the bytes belonged to a data frame: they completed its header or were part
+    /// of its payload. Ping, pong and close are not activity. Bytes of a stream that cannot be
+    /// followed count as data, so that it does not seem idle.
     pub data: bool,
 }

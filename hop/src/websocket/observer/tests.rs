@@ -132,7 +132,7 @@ fn the_longest_frame_is_skipped_and_a_longer_one_is_lost() {
 }
 
 #[test]
-fn ping_pong_and_close_are_no_activity_and_fragments_are() {
+fn fragments_are_activity_and_ping_pong_and_close_are_not() {
     let way = Direction::FromServer;
     let mut observer = FrameObserver::new(way);
     let mut data = |opcode, is_final, payload: &[u8]| {
@@ -194,7 +194,7 @@ fn nothing_counts_after_a_close() {
 }
 
 #[test]
-fn a_stream_that_breaks_the_framing_is_lost_with_its_reason() {
+fn an_invalid_frame_ends_the_observation_with_its_reason() {
     use Direction::{FromClient, FromServer};
     let ping = OpCode::Control(ControlCode::Ping);
     let next = OpCode::Data(Data::Continue);
@@ -234,7 +234,7 @@ fn a_stream_that_breaks_the_framing_is_lost_with_its_reason() {
 }
 
 #[test]
-fn a_lost_stream_reports_once_and_stays_active() {
+fn a_stream_that_cannot_be_followed_reports_once_and_stays_active() {
     let mut observer = FrameObserver::new(Direction::FromServer);
     let reason = LostReason::ReservedOpcode;
     assert_eq!(
@@ -268,7 +268,7 @@ fn an_observer_is_small() {
 }
 
 #[test]
-fn a_close_frame_is_cut_to_what_a_control_frame_holds() {
+fn the_reason_of_a_close_frame_is_cut_to_fit() {
     let bytes = close_frame(1001, &"é".repeat(100), None);
     assert_eq!(bytes.len(), 2 + 2 + 122);
     assert_eq!(bytes[1], 124);

@@ -1,5 +1,5 @@
-//! Gives the paths of a response the prefix back that was removed from the request, so that an
-//! application that knows nothing of the proxy works.
+//! Restores the prefix, which was removed from the request's path, in the paths of a response, so
+//! that an application works that does not know of the proxy.
 
 use app_proxy_api::apps::Endpoint;
 use http::{HeaderValue, header};
@@ -7,11 +7,11 @@ use pingora_http::ResponseHeader;
 
 use crate::request::origin::Origin;
 
-/// Rewrites `Location`: an absolute path, or a URL of the host that the client asked for or of one
-/// of the app's endpoints.
+/// Rewrites `Location`: an absolute path, or a URL of the host that the client asked for or of an
+/// endpoint of the app.
 ///
-/// A path that has the prefix already is of an application that heeds `X-Forwarded-Prefix`, and
-/// stays. So does a relative path: the client resolves it against the prefixed one.
+/// A path that has the prefix already stays: the application uses `X-Forwarded-Prefix`. So does a
+/// relative path, which the client resolves against the prefixed one.
 pub(super) fn location(
     response: &mut ResponseHeader,
     prefix: &str,
@@ -32,9 +32,9 @@ pub(super) fn location(
     }
 }
 
-/// A location within the application, in two: what stays before the prefix (scheme and host, where
-/// they are the client's), and the path with what follows it. None for a location that is elsewhere
-/// or relative.
+/// Splits a location within the application into the part before the prefix (scheme and host, if
+/// they are those of the client), and the path with its query and fragment. Returns none for a
+/// relative location, and one of another site.
 fn own_path<'l>(
     location: &'l str,
     origin: &Origin,
@@ -73,7 +73,7 @@ fn strip_ignoring_case<'t>(text: &'t str, start: &str) -> Option<&'t str> {
     head.eq_ignore_ascii_case(start).then_some(rest)
 }
 
-/// Whether a path has the prefix as whole segments.
+/// Returns whether a path begins with the prefix as whole segments.
 fn has_prefix(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']))
@@ -96,8 +96,8 @@ pub(super) fn cookie_paths(response: &mut ResponseHeader, prefix: &str) {
     });
 }
 
-/// Removes the session's cookie from what the application sets: it is not the application's.
-pub(super) fn drop_cookie(response: &mut ResponseHeader, name: &str) {
+/// Removes the session's cookie from the `Set-Cookie` headers: an application must not set it.
+pub(super) fn remove_cookie(response: &mut ResponseHeader, name: &str) {
     each_cookie(response, |cookie| {
         let own = cookie
             .split_once('=')
@@ -106,7 +106,7 @@ pub(super) fn drop_cookie(response: &mut ResponseHeader, name: &str) {
     });
 }
 
-/// A header value as text; applications do send UTF-8, which `to_str` does not take.
+/// Returns a header value as text; applications send UTF-8, which `to_str` rejects.
 fn text(value: &HeaderValue) -> Option<&str> {
     std::str::from_utf8(value.as_bytes()).ok()
 }
@@ -118,7 +118,7 @@ fn path_attribute(part: &str) -> Option<&str> {
         .then_some(value.trim())
 }
 
-/// Replaces each `Set-Cookie` by what `change` makes of it; one that is not text stays.
+/// Replaces each `Set-Cookie` by the result of `change`; one that is not text stays.
 fn each_cookie(response: &mut ResponseHeader, change: impl Fn(&str) -> Option<String>) {
     let mut changed = false;
     let cookies: Vec<HeaderValue> = response
@@ -213,7 +213,7 @@ mod tests {
         for value in values {
             response.append_header("Set-Cookie", *value).unwrap();
         }
-        drop_cookie(&mut response, "app_proxy_session");
+        remove_cookie(&mut response, "app_proxy_session");
         cookie_paths(&mut response, PREFIX);
         response
             .headers

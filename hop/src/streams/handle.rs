@@ -1,4 +1,4 @@
-//! One open stream: whose it is, and whether it is to be closed.
+//! One open stream: its session and worker, and the request to close it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -6,50 +6,32 @@ use std::task::{Context, Poll};
 
 use futures::task::AtomicWaker;
 
-/// Why a stream is closed from outside.
+use crate::error::ErrorCode;
+
+/// The reason for which a stream is closed from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
     /// Its session was deleted.
     SessionDeleted,
     /// Its app was deleted.
     AppDeleted,
-    /// Its worker drains, and the time for that is over.
+    /// The drain of its worker has reached its time limit.
     WorkerDraining,
 }
 
 impl CloseReason {
-    /// `error` of the access log.
+    /// Returns `error` of the access log.
     #[must_use]
-    pub const fn code(self) -> &'static str {
+    pub(crate) const fn code(self) -> ErrorCode {
         match self {
-            Self::SessionDeleted => "session_deleted",
-            Self::AppDeleted => "app_deleted",
-            Self::WorkerDraining => "worker_draining",
-        }
-    }
-
-    /// The code of a WebSocket's close frame (RFC 6455, section 7.4.1): a policy is violated, or
-    /// the endpoint is going away.
-    #[must_use]
-    pub const fn close_code(self) -> u16 {
-        match self {
-            Self::SessionDeleted => 1008,
-            Self::AppDeleted | Self::WorkerDraining => 1001,
-        }
-    }
-
-    /// What the close frame says to people.
-    #[must_use]
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::SessionDeleted => "the session was deleted",
-            Self::AppDeleted => "the application was deleted",
-            Self::WorkerDraining => "the worker is shutting down",
+            Self::SessionDeleted => ErrorCode::SessionDeleted,
+            Self::AppDeleted => ErrorCode::AppDeleted,
+            Self::WorkerDraining => ErrorCode::WorkerDraining,
         }
     }
 }
 
-/// How far a stream has come: open, ended, or told to close for a reason.
+// The state of a stream: open, ended, or closed for a reason.
 const OPEN: u8 = 0;
 const ENDED: u8 = 1;
 const SESSION_DELETED: u8 = 2;
@@ -78,8 +60,8 @@ const fn to_reason(state: u8) -> Option<CloseReason> {
 pub struct StreamHandle {
     session: Option<Box<str>>,
     worker: Option<Arc<str>>,
-    /// Where it is in its registry; changed and read under the registry's lock.
-    place: AtomicUsize,
+    /// The index in the registry; changed and read under the registry's lock.
+    index: AtomicUsize,
     state: AtomicU8,
     waker: AtomicWaker,
 }
@@ -89,7 +71,7 @@ impl StreamHandle {
         Self {
             session: session.map(Box::from),
             worker: worker.cloned(),
-            place: AtomicUsize::new(0),
+            index: AtomicUsize::new(0),
             state: AtomicU8::new(OPEN),
             waker: AtomicWaker::new(),
         }
@@ -101,13 +83,13 @@ impl StreamHandle {
         self.session.as_deref()
     }
 
-    /// The name of its worker.
+    /// The identifier of its worker.
     #[must_use]
     pub fn worker(&self) -> Option<&str> {
         self.worker.as_deref()
     }
 
-    /// Tells it to close. The first reason counts; says whether this was it.
+    /// Closes the stream. Returns `true` for the first reason, which is the one that counts.
     pub fn close(&self, reason: CloseReason) -> bool {
         let first = self
             .state
@@ -119,7 +101,7 @@ impl StreamHandle {
         first
     }
 
-    /// Why it is to close, if it was told and has not ended.
+    /// Returns the reason for which the stream was closed; none if it is open or has ended.
     #[must_use]
     pub fn closed(&self) -> Option<CloseReason> {
         to_reason(self.state.load(Ordering::Acquire))
@@ -129,41 +111,40 @@ impl StreamHandle {
         self.state.store(ENDED, Ordering::Release);
     }
 
-    pub(super) fn place(&self) -> usize {
-        self.place.load(Ordering::Relaxed)
+    pub(super) fn index(&self) -> usize {
+        self.index.load(Ordering::Relaxed)
     }
 
-    pub(super) fn put_at(&self, place: usize) {
-        self.place.store(place, Ordering::Relaxed);
+    pub(super) fn set_index(&self, index: usize) {
+        self.index.store(index, Ordering::Relaxed);
     }
 }
 
-/// How a stream's task sees that it is to close.
+/// Notifies the task of a stream that it was closed.
 #[derive(Debug)]
-pub struct Watch {
-    opened: Arc<StreamHandle>,
-    asked: bool,
+pub(crate) struct CloseWatch {
+    stream: Arc<StreamHandle>,
+    registered: bool,
 }
 
-impl Watch {
-    /// Watches a stream; there is one watch for each.
-    #[must_use]
-    pub fn new(opened: &Arc<StreamHandle>) -> Self {
+impl CloseWatch {
+    /// Watches a stream. A stream has room for one watch.
+    pub(crate) fn new(stream: &Arc<StreamHandle>) -> Self {
         Self {
-            opened: Arc::clone(opened),
-            asked: false,
+            stream: Arc::clone(stream),
+            registered: false,
         }
     }
 
-    /// Ready with the reason when the stream is to close, or with none when it has ended.
+    /// Returns ready with the reason once the stream is closed, or with none once it has ended.
     ///
-    /// A task asks once to be woken, and has one waker for its life; afterwards this is the look at
-    /// a number.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<CloseReason>> {
-        if !std::mem::replace(&mut self.asked, true) {
-            self.opened.waker.register(cx.waker());
+    /// The first call registers the waker of the task, which a task keeps for life; later calls
+    /// only load a number.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<CloseReason>> {
+        if !std::mem::replace(&mut self.registered, true) {
+            self.stream.waker.register(cx.waker());
         }
-        match self.opened.state.load(Ordering::Acquire) {
+        match self.stream.state.load(Ordering::Acquire) {
             OPEN => Poll::Pending,
             state => Poll::Ready(to_reason(state)),
         }

@@ -1,4 +1,4 @@
-//! One direction of a tunnel: bytes go on as they come, observed on the way.
+//! One direction of a tunnel: bytes are passed on as they arrive, and observed on the way.
 
 use std::cell::RefCell;
 use std::io;
@@ -7,20 +7,21 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::tunnel::direction::Direction;
+use crate::tunnel::observe::{Protocol, Reporter, TunnelObserver};
 use crate::tunnel::socket::Socket;
-use crate::websocket::observer::{FrameActivity, FrameEvent, FrameObserver};
 
-/// Size of the buffer that all tunnels of a thread share.
+/// The size of the buffer that all tunnels of a thread share.
 const BUFFER_BYTES: usize = 64 * 1024;
-/// Reads of one direction before the other has its turn.
+/// How often one direction is read before the other one is polled.
 const READS_PER_TURN: usize = 8;
 
 thread_local! {
-    /// Bytes stay here only within one poll, so that an idle tunnel owns no buffer.
+    /// Bytes stay here only within one poll, so an idle tunnel owns no buffer.
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER_BYTES].into_boxed_slice());
 }
 
-/// How a direction has ended.
+/// The end of a direction.
 #[derive(Debug)]
 pub(super) enum End {
     /// The sender has closed its side.
@@ -30,98 +31,91 @@ pub(super) enum End {
 }
 
 /// One direction.
-pub(super) struct Lane {
-    pub(super) observer: FrameObserver,
-    /// Bytes that the receiver has not taken yet; while there are any, nothing is read.
+pub(super) struct Lane<P> {
+    from: Direction,
+    pub(super) protocol: P,
+    /// Bytes that the receiver has not accepted yet; while there are any, nothing is read.
     held: Vec<u8>,
     written: usize,
-    /// Bytes that have passed.
+    /// The count of bytes that have passed.
     pub(super) bytes: u64,
-    /// Whether a close frame of our own was put in: what the sender says after it is observed, and
-    /// not passed on.
+    /// `true` once the tier has inserted a close message: later bytes of the sender are observed,
+    /// and not passed on.
     closing: bool,
-    /// How it has ended, if it has.
+    /// How the direction has ended, if it has.
     pub(super) end: Option<End>,
-    /// Whether the receiver has been told of the end.
+    /// `true` once the end was passed on to the receiver.
     shut: bool,
 }
 
-impl Lane {
+impl<P: Protocol> Lane<P> {
     /// A direction that begins with `early`: bytes that came right behind the handshake.
-    pub(super) fn new(
-        mut observer: FrameObserver,
+    pub(super) fn new<O: TunnelObserver>(
+        from: Direction,
+        mut protocol: P,
         early: Vec<u8>,
-        mut on: impl FnMut(Passed),
+        reporter: &mut Reporter<'_, O>,
     ) -> Self {
-        let bytes = early.len() as u64;
-        let activity = observer.observe(&early, |event| on(Passed::Event(event)));
-        on(Passed::Bytes(bytes, activity));
+        reporter.passed(from, &mut protocol, &early);
         Self {
-            observer,
+            from,
+            protocol,
+            bytes: early.len() as u64,
             held: early,
             written: 0,
-            bytes,
             closing: false,
             end: None,
             shut: false,
         }
     }
 
-    /// Whether it has ended and the receiver knows.
+    /// Returns whether the direction has ended and its end was passed on.
     pub(super) fn is_over(&self) -> bool {
         self.shut
     }
 
-    /// Whether a close frame can be put in now: between frames, with nothing held back.
+    /// Returns whether a close message can be inserted now: between messages, with no byte held.
     pub(super) fn can_close(&self) -> bool {
-        self.end.is_none()
-            && !self.closing
-            && self.held.is_empty()
-            && self.observer.at_frame_boundary()
+        self.end.is_none() && !self.closing && self.held.is_empty() && self.protocol.accepts_close()
     }
 
-    /// Puts a close frame in. The next poll sends it.
-    pub(super) fn close_with(&mut self, frame: Vec<u8>) {
+    /// Inserts a close message. The next poll sends it.
+    pub(super) fn close_with(&mut self, message: Vec<u8>) {
         debug_assert!(self.can_close());
         self.closing = true;
-        self.held = frame;
+        self.held = message;
         self.written = 0;
     }
 
-    /// Whether a close frame of our own was put in and is on its way.
-    pub(super) fn has_closed(&self) -> bool {
-        self.closing && self.held.is_empty()
-    }
-
-    /// Ends the direction as soon as what it holds is written.
+    /// Ends the direction as soon as the held bytes are written.
     pub(super) fn finish(&mut self) {
         self.end.get_or_insert(End::Finished);
     }
 
-    /// Moves bytes from `from` to `to` until one of them has to wait or the direction is over;
-    /// tells `on` what passed.
-    pub(super) fn poll(
+    /// Moves bytes from `from` to `to`, and reports them, until one of the sockets is not ready or
+    /// the direction is over.
+    pub(super) fn poll<O: TunnelObserver>(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut Socket,
         to: &mut Socket,
-        mut on: impl FnMut(Passed),
+        reporter: &mut Reporter<'_, O>,
     ) -> Poll<()> {
         BUFFER.with(|buffer| match buffer.try_borrow_mut() {
-            Ok(mut buffer) => self.poll_with(cx, from, to, &mut buffer, &mut on),
-            // A stream cannot poll a tunnel from within its own poll; should it, it gets a buffer
-            // of its own.
-            Err(_) => self.poll_with(cx, from, to, &mut vec![0; 4096], &mut on),
+            Ok(mut buffer) => self.poll_with(cx, from, to, &mut buffer, reporter),
+            // No stream polls a tunnel from within its own poll; if one did, the inner tunnel would
+            // use a buffer of its own.
+            Err(_) => self.poll_with(cx, from, to, &mut vec![0; 4096], reporter),
         })
     }
 
-    fn poll_with(
+    fn poll_with<O: TunnelObserver>(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut Socket,
         to: &mut Socket,
         buffer: &mut [u8],
-        on: &mut impl FnMut(Passed),
+        reporter: &mut Reporter<'_, O>,
     ) -> Poll<()> {
         for _ in 0..READS_PER_TURN {
             if !self.held.is_empty() {
@@ -129,7 +123,7 @@ impl Lane {
             }
             if self.end.is_some() {
                 if !self.shut {
-                    // The receiver may be gone already, which is what this would tell it.
+                    // An error means that the receiver is gone already.
                     let _ = ready!(Pin::new(&mut *to).poll_shutdown(cx));
                     self.shut = true;
                 }
@@ -147,27 +141,24 @@ impl Lane {
                 }
                 Poll::Ready(Err(e)) => self.end = Some(End::Failed(e)),
                 Poll::Ready(Ok(())) if read.filled().is_empty() => self.end = Some(End::Finished),
-                Poll::Ready(Ok(())) => self.pass(cx, to, read.filled(), on),
+                Poll::Ready(Ok(())) => self.pass(cx, to, read.filled(), reporter),
             }
         }
-        // The other direction and the tunnel's own clocks have their turn before this one goes on.
+        // The other direction and the tunnel's timers are polled before this one continues.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Observes `bytes` and writes what the receiver takes at once; the rest is held.
-    fn pass(
+    /// Observes `bytes` and writes as many as the receiver accepts at once; the rest is held.
+    fn pass<O: TunnelObserver>(
         &mut self,
         cx: &mut Context<'_>,
         to: &mut Socket,
         bytes: &[u8],
-        on: &mut impl FnMut(Passed),
+        reporter: &mut Reporter<'_, O>,
     ) {
         self.bytes += bytes.len() as u64;
-        let activity = self
-            .observer
-            .observe(bytes, |event| on(Passed::Event(event)));
-        on(Passed::Bytes(bytes.len() as u64, activity));
+        reporter.passed(self.from, &mut self.protocol, bytes);
         if self.closing {
             return;
         }
@@ -204,17 +195,9 @@ impl Lane {
             }
             break;
         }
-        // The memory goes back at once: an idle tunnel owns no buffer.
+        // The memory is freed at once: an idle tunnel owns no buffer.
         self.held = Vec::new();
         self.written = 0;
         Poll::Ready(())
     }
-}
-
-/// What passed in one direction.
-pub(super) enum Passed {
-    /// So many bytes.
-    Bytes(u64, FrameActivity),
-    /// Something was completed by them.
-    Event(FrameEvent),
 }

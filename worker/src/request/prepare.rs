@@ -1,4 +1,4 @@
-//! The headers that the application gets (phase `upstream_request_filter`).
+//! The request header for the application (phase `upstream_request_filter`).
 
 use app_proxy_hop::forwarding::rewrite;
 use app_proxy_hop::header::{remove_internal, set};
@@ -8,18 +8,18 @@ use pingora_http::RequestHeader;
 
 use crate::request::context::RequestContext;
 
-/// Makes a coordinator's request header the one for the application: what the tiers say to each
-/// other goes, the identifier is set under all its names (docs/reference/request-id.md, rules 5 and
-/// 8).
+/// Rewrites a coordinator's request header for the application: headers between the tiers are
+/// removed, and the identifier is set under all its names (docs/reference/request-id.md, rules 5
+/// and 8).
 ///
 /// # Errors
-/// When the request has no route, which the phases rule out.
-pub fn request(
+/// When the request has no route, which `enter` rules out.
+pub(super) fn prepare(
+    identity: &IdentityPolicy,
     request: &mut RequestHeader,
     ctx: &RequestContext,
-    policy: &IdentityPolicy,
 ) -> Result<()> {
-    let Some(route) = &ctx.route else {
+    let Some(route) = &ctx.state.route else {
         return Err(Error::explain(
             ErrorType::InternalError,
             "a request is forwarded without a route",
@@ -28,7 +28,7 @@ pub fn request(
     rewrite(request, &route.target, |headers| {
         remove_internal(headers);
         let id = ctx.exchange.id().header_value();
-        for name in std::iter::once(policy.header()).chain(policy.aliases()) {
+        for name in std::iter::once(identity.header()).chain(identity.aliases()) {
             set(headers, name, id.clone());
         }
     });

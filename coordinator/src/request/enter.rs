@@ -1,0 +1,140 @@
+//! The entry of a request into the coordinator (phase `request_filter`), in steps: its identity and
+//! origin, its admission and route, its session.
+
+use std::sync::Arc;
+
+use app_proxy_api::apps::Affinity;
+use app_proxy_hop::enter::connection_addresses;
+use app_proxy_hop::error::ProxyError;
+use app_proxy_hop::exchange::Exchange;
+use app_proxy_hop::response::write_response;
+use app_proxy_hop::tier::Entry;
+use bytes::Bytes;
+use http::{StatusCode, header};
+use pingora_core::Result;
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session as HttpSession;
+
+use crate::activation::activator::{answer_running, answer_starting};
+use crate::request::admission::{Verdict, host, judge};
+use crate::request::context::{RequestContext, Route};
+use crate::request::origin::Origin;
+use crate::request::services::Coordinator;
+use crate::sessions::SessionRequest;
+
+/// Identifies a request, then forwards, answers or refuses it.
+pub(super) async fn enter(
+    coordinator: &Coordinator,
+    session: &mut HttpSession,
+    ctx: &mut RequestContext,
+) -> Result<Entry> {
+    let host = identify(coordinator, session, ctx);
+    match admit(coordinator, session.req_header(), host) {
+        Verdict::Forward(route) => {
+            open_session(coordinator, session.req_header(), ctx, &route);
+            ctx.state.route = Some(route);
+            return Ok(Entry::Forward);
+        }
+        Verdict::Refuse(failure) => return Ok(Entry::Refuse(failure)),
+        Verdict::Redirect(location) => {
+            let location = ctx.state.origin.public(&location);
+            redirect(session, &mut ctx.exchange, &location).await?;
+        }
+        Verdict::Health => answer_health(session, &mut ctx.exchange).await?,
+        Verdict::Activate(app) => {
+            ctx.exchange.facts.app = Some(Arc::clone(&app.name));
+            coordinator.activator.activate(&app, ctx.exchange.id());
+            answer_starting(session, &mut ctx.exchange, &app).await?;
+        }
+        Verdict::Running => answer_running(session, &mut ctx.exchange).await?,
+    }
+    Ok(Entry::Answered)
+}
+
+/// Establishes the identifier and the origin of a request, and begins its exchange. Returns the
+/// host of the request, if it is valid.
+fn identify<'s>(
+    coordinator: &Coordinator,
+    session: &'s HttpSession,
+    ctx: &mut RequestContext,
+) -> Result<&'s str, ProxyError> {
+    let request = session.req_header();
+    let (peer, local) = connection_addresses(session);
+    let established = coordinator.hop.identity.establish(&request.headers, peer);
+    let tls = session
+        .digest()
+        .is_some_and(|digest| digest.ssl_digest.is_some());
+    let host = host(request);
+    ctx.state.origin = Origin::of(
+        request,
+        host.unwrap_or_default(),
+        peer,
+        local,
+        tls,
+        &coordinator.trusted_proxies.load(),
+    );
+    let client = ctx.state.origin.client;
+    ctx.exchange.begin(request, client, established);
+    host
+}
+
+/// Decides what becomes of a request.
+fn admit(
+    coordinator: &Coordinator,
+    request: &RequestHeader,
+    host: Result<&str, ProxyError>,
+) -> Verdict {
+    let largest_body = coordinator.hop.limits.request_body.0;
+    judge(request, host, &coordinator.apps.load(), largest_body)
+}
+
+/// Notes that the app is in use, and finds or creates the session if the app has sessions.
+fn open_session(
+    coordinator: &Coordinator,
+    request: &RequestHeader,
+    ctx: &mut RequestContext,
+    route: &Route,
+) {
+    let facts = &mut ctx.exchange.facts;
+    facts.app = Some(Arc::clone(&route.app.name));
+    ctx.state.in_use = Some(route.app.usage.begin());
+    if route.app.stored.app.affinity != Affinity::Session {
+        return;
+    }
+    let origin = &ctx.state.origin;
+    let session = coordinator.sessions.resolve(
+        &route.app,
+        &origin.public(&route.prefix),
+        &SessionRequest {
+            headers: &request.headers,
+            client: origin.client,
+            request_id: &facts.request_id,
+            secure: origin.secure,
+        },
+    );
+    facts.session_id = Some(session.record.id_value());
+    facts.origin_request_id = Some(session.record.origin_request_id());
+    ctx.state.session = Some(session);
+}
+
+/// Redirects permanently to `location`.
+async fn redirect(
+    session: &mut HttpSession,
+    exchange: &mut Exchange,
+    location: &str,
+) -> Result<()> {
+    let mut response = ResponseHeader::build(StatusCode::PERMANENT_REDIRECT, Some(4))?;
+    response.insert_header(header::LOCATION, location)?;
+    response.insert_header(header::CONTENT_LENGTH, 0)?;
+    write_response(session, exchange, response, Bytes::new(), false).await
+}
+
+/// Answers the health probe of the public listeners.
+async fn answer_health(session: &mut HttpSession, exchange: &mut Exchange) -> Result<()> {
+    let body = Bytes::from_static(b"{\"status\":\"alive\"}\n");
+    let mut response = ResponseHeader::build(StatusCode::OK, Some(5))?;
+    response.insert_header(header::CONTENT_TYPE, "application/json")?;
+    response.insert_header(header::CONTENT_LENGTH, body.len())?;
+    response.insert_header(header::CACHE_CONTROL, "no-store")?;
+    write_response(session, exchange, response, body, false).await
+}

@@ -1,0 +1,34 @@
+//! The services that every request at the coordinator shares.
+
+use std::sync::Arc;
+
+use app_proxy_hop::exchange::HopServices;
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use pingora_core::connectors::TransportConnector;
+
+use crate::activation::activator::Activator;
+use crate::apps::Apps;
+use crate::config::Networks;
+use crate::pool::Pool;
+use crate::sessions::Sessions;
+
+/// The services of the coordinator.
+pub(crate) struct Coordinator {
+    /// The services that both tiers have.
+    pub(crate) hop: Arc<HopServices>,
+    /// The networks whose forwarded headers are trusted.
+    pub(crate) trusted_proxies: ArcSwap<Networks>,
+    /// The app table with its router.
+    pub(crate) apps: Arc<Apps>,
+    /// Starts apps that have no endpoint.
+    pub(crate) activator: Activator,
+    /// The sessions.
+    pub(crate) sessions: Arc<Sessions>,
+    /// The workers.
+    pub(crate) pool: Arc<Pool>,
+    /// The token that authenticates the coordinator at workers, marked as sensitive.
+    pub(crate) worker_token: HeaderValue,
+    /// Connects WebSockets to workers.
+    pub(crate) connector: TransportConnector,
+}

@@ -1,0 +1,10 @@
+//! The directions of a tunnel.
+
+/// The direction in which bytes travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From the client to the server.
+    FromClient,
+    /// From the server to the client.
+    FromServer,
+}
