@@ -1,4 +1,5 @@
-//! The admin API: apps, workers, sessions; its description is made from the handlers.
+//! The admin API: apps, workers, sessions and requests. Its OpenAPI description is generated from the
+//! handlers.
 
 mod apps;
 mod input;
@@ -32,34 +33,34 @@ use app_proxy_store::{Store, StoreError};
 
 pub(crate) use apps::ListCache;
 
-/// Largest body of a call, in bytes.
-const LARGEST_BODY: usize = 1 << 20;
+/// The maximum size of a request body, in bytes.
+const MAX_BODY: usize = 1 << 20;
 
-/// What the API shows and changes.
+/// The parts of the coordinator that the API reads and changes.
 #[derive(Clone)]
 pub(crate) struct AdminState {
-    /// Apps.
+    /// The app table.
     pub(crate) apps: Arc<Apps>,
-    /// Changes them.
+    /// Carries out changes of the app table.
     pub(crate) editor: Editor,
-    /// Answers to those who follow them.
+    /// Rendered app lists.
     pub(crate) lists: ListCache,
-    /// Workers.
+    /// The workers.
     pub(crate) pool: Arc<Pool>,
-    /// Sessions.
+    /// The sessions.
     pub(crate) sessions: Arc<Sessions>,
-    /// What survives a restart.
+    /// The store, for deletions of sessions.
     pub(crate) store: Arc<dyn Store>,
-    /// Tells a poll that waits when the daemon ends.
+    /// Ends long polls when the daemon drains.
     pub(crate) drain: Drain,
     /// The access log.
     pub(crate) log: AccessLog,
-    /// Shows workers that a coordinator asks.
+    /// Authenticates the coordinator to workers.
     pub(crate) worker_token: HeaderValue,
 }
 
-/// The router of the admin listener. `admin` is the API's token; with `worker` a worker follows the
-/// app table, registers and leaves.
+/// Creates the router of the admin listener. `admin` is the token of all calls; `worker` is accepted
+/// too for the calls that workers make.
 pub(crate) fn router(
     state: AdminState,
     hop: &Arc<HopServices>,
@@ -73,7 +74,7 @@ pub(crate) fn router(
     let (calls, description) =
         openapi::described(of_workers.merge(calls().route_layer(token(&[admin]))));
     let calls = calls
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(state);
     identified(
         calls
@@ -83,49 +84,49 @@ pub(crate) fn router(
     )
 }
 
-/// Calls that workers make as well.
+/// The calls that workers make too.
 fn calls_of_workers() -> OpenApiRouter<AdminState> {
     OpenApiRouter::new()
         .routes(routes!(apps::list))
         .routes(routes!(workers::put, workers::delete))
 }
 
-/// Calls that need the API's own token.
+/// The calls that require the admin token.
 fn calls() -> OpenApiRouter<AdminState> {
     OpenApiRouter::new()
-        .routes(routes!(apps::one, apps::put, apps::delete))
+        .routes(routes!(apps::get, apps::put, apps::delete))
         .routes(routes!(workers::list))
-        .routes(routes!(workers::one))
+        .routes(routes!(workers::get))
         .routes(routes!(workers::drain))
         .routes(routes!(workers::undrain))
         .routes(routes!(sessions::list))
-        .routes(routes!(sessions::one, sessions::delete))
-        .routes(routes!(requests::one))
+        .routes(routes!(sessions::get, sessions::delete))
+        .routes(routes!(requests::get))
 }
 
-/// `limit` and `cursor` of a list.
+/// The query parameters of a paginated list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct Paging {
-    /// Items on a page; 100 when it is absent.
+    /// Items on a page; 100 by default.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     cursor: Option<String>,
 }
 
 impl Paging {
-    /// Items on a page when nothing is said, and at most.
+    /// The default and the maximum number of items on a page.
     const DEFAULT: usize = 100;
-    const MOST: usize = 1000;
+    const MAX: usize = 1000;
 
     fn limit(&self) -> Result<usize, Problem> {
         match self.limit {
             None => Ok(Self::DEFAULT),
-            Some(limit) if (1..=Self::MOST).contains(&limit) => Ok(limit),
+            Some(limit) if (1..=Self::MAX).contains(&limit) => Ok(limit),
             Some(_) => {
-                let detail = format!("limit is 1 to {}.", Self::MOST);
+                let detail = format!("limit must be 1 to {}.", Self::MAX);
                 Err(input::bad_request(detail).with_field("limit"))
             }
         }
@@ -136,12 +137,12 @@ impl Paging {
     }
 }
 
-/// What a caller is told when the store cannot be written: nothing has changed, and requests are
-/// served on.
+/// Returns the problem of a failed write to the store: nothing has changed, and requests are still
+/// served.
 fn store_problem(error: &StoreError) -> Problem {
-    // What the system says is in the log; the caller learns of no path.
+    // The cause is in the log; it contains a path, which the client does not need.
     let detail = match error {
-        StoreError::Full(_) => "The store has no room left; nothing has changed.",
+        StoreError::Full(_) => "The store is full; nothing has changed.",
         StoreError::Locked(_) | StoreError::Behind => {
             "The store is locked by another process; nothing has changed."
         }
@@ -153,9 +154,9 @@ fn store_problem(error: &StoreError) -> Problem {
         .with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
 }
 
-/// Carries work out to its end, whether the caller waits for it or not: what is in the store is to
-/// be so in memory too.
-async fn to_the_end<T: Send + 'static>(
+/// Runs `work` to completion even if the client disconnects, so that a change in the store is also
+/// made in memory.
+async fn run_to_completion<T: Send + 'static>(
     work: impl Future<Output = Result<T, Problem>> + Send + 'static,
 ) -> Result<T, Problem> {
     let done = tokio::spawn(work).await;

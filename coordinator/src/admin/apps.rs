@@ -1,4 +1,4 @@
-//! `/api/v1/apps`: the app table, followed by long poll and changed.
+//! `/api/v1/apps`: lists apps, with a long poll for changes, and creates, replaces and deletes them.
 
 mod body;
 mod cache;
@@ -20,7 +20,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::input::{Asked, Sent, bad_request};
+use super::input::{QueryParams, RawBody, bad_request};
 use super::problems::{
     AppConflict, AppNotFound, AppOwnedByFile, BadRequest, PreconditionFailed, StoreUnavailable,
     TooLarge, Unauthenticated,
@@ -30,97 +30,94 @@ use crate::apps::edit::{Condition, Edit, EditError, EditOutcome};
 
 pub(crate) use cache::ListCache;
 
-/// Longest time for which a poll stays open.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The maximum duration of a long poll.
+const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// What part of the table is asked for.
+/// The query parameters of the app list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Changes {
-    /// Only what changed after this revision; deletions are in `deleted`.
+pub(super) struct ListQuery {
+    /// Only changes after this revision; deletions are in `deleted`.
     #[param(format = "uint64", maximum = 18446744073709551615usize, example = 41)]
     since: Option<u64>,
-    /// What the revision counts in. A table of another epoch is answered whole.
+    /// The epoch of `since`. If the table has another epoch, the response is the whole table.
     #[param(value_type = Option<String>)]
     epoch: Option<Epoch>,
-    /// How long to wait for a change, with `since`: `30s`; a minute at most.
+    /// With `since`: how long to wait for a change, at most one minute.
     #[param(example = "30s")]
     wait: Option<Period>,
-    /// Apps on a page, 1 to 1000. Without `limit` and `cursor` the answer is the whole table.
+    /// Apps on a page. Without `limit` and `cursor` the response is the whole table.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     cursor: Option<String>,
 }
 
-/// The app table, or what changed in it
+/// List apps or changes
 ///
-/// With `since` and `wait` a long poll: it is answered as soon as something has changed, or with no
-/// items after `wait`. Workers follow the table with it, so that their token is good for this call
-/// too.
-#[utoipa::path(get, path = "/api/v1/apps", operation_id = "list_apps", tag = "apps", params(Changes), responses(
-    (status = 200, description = "Apps, the table's revision and its epoch.", body = AppList), BadRequest, Unauthenticated,
-))]
+/// With `since` and `wait` the call is a long poll: it returns as soon as an app changes, or without
+/// items after `wait`. Workers follow the table with this call; it accepts their token too.
+#[utoipa::path(get, path = "/api/v1/apps", operation_id = "list_apps", tag = "apps",
+    params(ListQuery),
+    responses(
+        (status = 200, description = "Apps, the table's revision and its epoch.", body = AppList),
+        BadRequest, Unauthenticated,
+    ),
+)]
 pub(super) async fn list(
     State(state): State<AdminState>,
-    Asked(changes): Asked<Changes>,
+    QueryParams(query): QueryParams<ListQuery>,
 ) -> Result<Response, Problem> {
-    if changes.limit.is_some() || changes.cursor.is_some() {
+    if query.limit.is_some() || query.cursor.is_some() {
         let limit = Paging {
-            limit: changes.limit,
+            limit: query.limit,
             cursor: None,
         }
         .limit()?;
-        return Ok(Json(
-            state
-                .apps
-                .load()
-                .table
-                .page(changes.cursor.as_deref(), limit),
-        )
-        .into_response());
+        return Ok(
+            Json(state.apps.load().table.page(query.cursor.as_deref(), limit)).into_response(),
+        );
     }
     let mut revision = state.apps.watch();
-    let wait = changes
+    let wait = query
         .since
-        .and(changes.wait)
+        .and(query.wait)
         .map_or(Duration::ZERO, |wait| wait.0)
-        .min(LONGEST_WAIT);
-    let mut over = std::pin::pin!(async {
+        .min(MAX_WAIT);
+    let mut timeout = std::pin::pin!(async {
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            // Whoever polls goes on with a successor, if there is one.
+            // The client polls the successor, if there is one.
             () = state.drain.reached(DrainStage::Upgrading) => {}
         }
     });
     loop {
         revision.mark_unchanged();
-        let list = state.lists.answer(
-            &state.apps.load().table,
-            changes.since,
-            changes.epoch.as_ref(),
-        );
-        if list.has_news || changes.since.is_none() {
+        let list = state
+            .lists
+            .get(&state.apps.load().table, query.since, query.epoch.as_ref());
+        if list.has_news || query.since.is_none() {
             return Ok(json(list.body));
         }
         tokio::select! {
             changed = revision.changed() => if changed.is_err() { return Ok(json(list.body)) },
-            () = &mut over => return Ok(json(list.body)),
+            () = &mut timeout => return Ok(json(list.body)),
         }
     }
 }
 
-/// One app
+/// Get an app
 #[utoipa::path(get, path = "/api/v1/apps/{name}", operation_id = "get_app", tag = "apps",
     params(("name" = AppName, Path, description = "The app's name.")),
     responses(
         (status = 200, description = "The app.", body = StoredApp,
-            headers(("ETag" = String, description = "The app's revision in quotes, for `If-Match`."))),
+            headers(("ETag" = String,
+                description = "The app's revision in quotes, for `If-Match`."))),
         BadRequest, Unauthenticated, AppNotFound,
     ),
 )]
-pub(super) async fn one(
+pub(super) async fn get(
     State(state): State<AdminState>,
     Name(name): Name,
 ) -> Result<Response, Problem> {
@@ -130,26 +127,39 @@ pub(super) async fn one(
         .ok_or_else(not_found)
 }
 
-/// Register an app, or put it in the place of the one of its name
+/// Create or replace an app
 ///
-/// Idempotent: the same app again changes nothing and is answered with 200. When this is answered,
-/// the app is on disk, and the next request is served by it, through any worker.
+/// Idempotent: the same app again changes nothing and returns 200. When the call returns, the app is
+/// stored, and the next request uses it, through any worker.
 #[utoipa::path(put, path = "/api/v1/apps/{name}", operation_id = "put_app", tag = "apps",
     params(
         ("name" = AppName, Path, description = "The app's name."),
-        ("If-Match" = Option<String>, Header, description = "Only when the app is at this revision: its `ETag`, or `*` for any. Excludes `If-None-Match`.", nullable = false, pattern = r#"^(\*|"[0-9]{1,19}"(, "[0-9]{1,19}")*)$"#, example = "\"7\""),
-        ("If-None-Match" = Option<String>, Header, description = "`*`: only when there is no such app.", nullable = false, pattern = r"^\*$", example = "*"),
+        ("If-Match" = Option<String>, Header,
+            description = "Only if the app has this revision: its `ETag`, or `*` for any. \
+                Excludes `If-None-Match`.",
+            nullable = false, pattern = r#"^(\*|"[0-9]{1,19}"(, "[0-9]{1,19}")*)$"#,
+            example = "\"7\""),
+        ("If-None-Match" = Option<String>, Header,
+            description = "`*`: only if there is no app of this name.",
+            nullable = false, pattern = r"^\*$", example = "*"),
     ),
-    request_body(content = App, description = "The app. `name` may be left out, and is the one of the path otherwise. What GET answers can be sent back: `revision`, `source` and `updated_at` do not count."),
+    request_body(content = App, description = "The app. `name` is optional; if present, it must be \
+        the name in the path. The response of GET can be sent back: `revision`, `source` and \
+        `updated_at` are ignored."),
     responses(
-        (status = 200, description = "The app, as it is stored.", body = StoredApp,
-            headers(("ETag" = String, description = "The app's revision in quotes, for `If-Match`.")),
-            links(("its state" = (operation_id = "get_app", parameters(("name" = "$request.path.name")))))),
-        (status = 201, description = "The app, which is new.", body = StoredApp,
-            headers(("ETag" = String, description = "The app's revision in quotes, for `If-Match`.")),
+        (status = 200, description = "The stored app.", body = StoredApp,
+            headers(("ETag" = String,
+                description = "The app's revision in quotes, for `If-Match`.")),
+            links(("get_app" = (operation_id = "get_app",
+                parameters(("name" = "$request.path.name")))))),
+        (status = 201, description = "The created app.", body = StoredApp,
+            headers(("ETag" = String,
+                description = "The app's revision in quotes, for `If-Match`.")),
             links(
-                ("its state" = (operation_id = "get_app", parameters(("name" = "$request.path.name")))),
-                ("its end" = (operation_id = "delete_app", parameters(("name" = "$request.path.name")))),
+                ("get_app" = (operation_id = "get_app",
+                    parameters(("name" = "$request.path.name")))),
+                ("delete_app" = (operation_id = "delete_app",
+                    parameters(("name" = "$request.path.name")))),
             )),
         BadRequest, Unauthenticated, AppConflict, PreconditionFailed, TooLarge, StoreUnavailable,
     ),
@@ -159,9 +169,9 @@ pub(super) async fn put(
     Name(name): Name,
     Extension(request): Extension<RequestId>,
     headers: HeaderMap,
-    Sent(body): Sent,
+    RawBody(body): RawBody,
 ) -> Result<Response, Problem> {
-    let app = body::read_app(&name, &body)?;
+    let app = body::parse_app(&name, &body)?;
     let edit = Edit::Put(Box::new(app), condition(&headers)?);
     match state
         .editor
@@ -177,18 +187,22 @@ pub(super) async fn put(
     }
 }
 
-/// Remove an app
+/// Delete an app
 ///
-/// Its streams are closed and its sessions dropped, at every worker. Deleting again what was
-/// deleted is answered with 204 too.
+/// Closes its streams and deletes its sessions, at every worker. Deleting a deleted app again
+/// returns 204 too.
 #[utoipa::path(delete, path = "/api/v1/apps/{name}", operation_id = "delete_app", tag = "apps",
     params(
         ("name" = AppName, Path, description = "The app's name."),
-        ("If-Match" = Option<String>, Header, description = "Only when the app is at this revision: its `ETag`, or `*` for any.", nullable = false, pattern = r#"^(\*|"[0-9]{1,19}"(, "[0-9]{1,19}")*)$"#, example = "\"7\""),
+        ("If-Match" = Option<String>, Header,
+            description = "Only if the app has this revision: its `ETag`, or `*` for any.",
+            nullable = false, pattern = r#"^(\*|"[0-9]{1,19}"(, "[0-9]{1,19}")*)$"#,
+            example = "\"7\""),
     ),
     responses(
-        (status = 204, description = "It is gone."),
-        BadRequest, Unauthenticated, AppNotFound, AppOwnedByFile, PreconditionFailed, StoreUnavailable,
+        (status = 204, description = "The app is deleted."),
+        BadRequest, Unauthenticated, AppNotFound, AppOwnedByFile, PreconditionFailed,
+        StoreUnavailable,
     ),
 )]
 pub(super) async fn delete(
@@ -206,7 +220,7 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// An app with its revision as `ETag`.
+/// Returns the response of an app, with its revision as `ETag`.
 fn stored(status: StatusCode, app: &Arc<StoredApp>) -> Response {
     let mut response = (status, Json(app)).into_response();
     if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", app.revision)) {
@@ -226,14 +240,14 @@ fn json(body: Bytes) -> Response {
         .into_response()
 }
 
-/// What `If-Match` and `If-None-Match` ask for.
+/// Reads the condition in `If-Match` and `If-None-Match`.
 fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
     let text = |name: header::HeaderName| {
         headers
             .get(name)
             .map(|value| value.to_str().unwrap_or_default().trim())
     };
-    let wrong = |name: &str, what: &str| bad_request(what).with_field(name);
+    let invalid = |name: &str, detail: &str| bad_request(detail).with_field(name);
     match (text(header::IF_MATCH), text(header::IF_NONE_MATCH)) {
         (None, None) => Ok(Condition::None),
         (Some("*"), None) => Ok(Condition::Exists),
@@ -246,17 +260,14 @@ fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
                     .ok()
             };
             let revisions = tags.split(',').map(revision).collect::<Option<Vec<_>>>();
-            let what = "If-Match is `*`, or the revision in quotes as ETag says it.";
+            let detail = "If-Match must be `*`, or revisions in quotes, as in ETag.";
             revisions
                 .map(Condition::Revisions)
-                .ok_or_else(|| wrong("If-Match", what))
+                .ok_or_else(|| invalid("If-Match", detail))
         }
         (None, Some("*")) => Ok(Condition::Absent),
-        (None, Some(_)) => Err(wrong(
-            "If-None-Match",
-            "If-None-Match can only be `*` here.",
-        )),
-        (Some(_), Some(_)) => Err(wrong(
+        (None, Some(_)) => Err(invalid("If-None-Match", "If-None-Match must be `*`.")),
+        (Some(_), Some(_)) => Err(invalid(
             "If-None-Match",
             "If-Match and If-None-Match exclude each other.",
         )),
@@ -267,11 +278,11 @@ fn not_found() -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
         "app_not_found",
-        "There is no app of this name.",
+        "There is no app with this name.",
     )
 }
 
-/// What the caller is told of a change that was refused.
+/// Returns the problem of a rejected change.
 fn problem(error: EditError) -> Problem {
     let conflict = |code, detail| Problem::new(StatusCode::CONFLICT, code, detail);
     match error {

@@ -1,4 +1,4 @@
-//! What a call brings in its query and its body. What cannot be read is a problem that names the
+//! Extractors for the query and the body of a call. Malformed input becomes a problem that names the
 //! field.
 
 use std::error::Error;
@@ -12,16 +12,16 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
-/// A problem of what the caller says.
+/// Returns the problem of invalid input.
 pub(super) fn bad_request(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "bad_request", detail)
 }
 
-/// A query. A parameter that the call does not know is refused rather than ignored: misspelt, it
-/// would ask for something else.
-pub(super) struct Asked<T>(pub(super) T);
+/// The query parameters of a call. Unknown parameters are rejected: a misspelt parameter must not
+/// be ignored.
+pub(super) struct QueryParams<T>(pub(super) T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryParams<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
@@ -31,7 +31,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     }
 }
 
-/// What a query that cannot be read is answered; the parameter is told by an error that axum wraps.
+/// Returns the problem of a malformed query. The error inside axum's rejection names the parameter.
 fn bad_query(rejection: &(dyn Error + 'static)) -> Problem {
     let fault = successors(Some(rejection), |e: &&(dyn Error + 'static)| (*e).source())
         .find_map(|e| e.downcast_ref::<serde_path_to_error::Error<serde::de::value::Error>>());
@@ -40,14 +40,14 @@ fn bad_query(rejection: &(dyn Error + 'static)) -> Problem {
             path if path == "." => bad_request(fault.inner().to_string()),
             path => bad_request(fault.inner().to_string()).with_field(path),
         },
-        None => bad_request("The query cannot be read."),
+        None => bad_request("The query is malformed."),
     }
 }
 
-/// A body, whole.
-pub(super) struct Sent(pub(super) Bytes);
+/// The whole body of a call.
+pub(super) struct RawBody(pub(super) Bytes);
 
-impl<S: Send + Sync> FromRequest<S> for Sent {
+impl<S: Send + Sync> FromRequest<S> for RawBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
@@ -58,47 +58,47 @@ impl<S: Send + Sync> FromRequest<S> for Sent {
     }
 }
 
-/// What the caller is told of a body that is too large or did not come.
+/// Returns the problem of a body that is too large or was not received.
 fn unreadable(rejection: &BytesRejection) -> Problem {
     match rejection.status() {
         status @ StatusCode::PAYLOAD_TOO_LARGE => {
             Problem::new(status, "body_too_large", "The body is larger than 1 MiB.")
         }
-        _ => bad_request("The body did not come."),
+        _ => bad_request("The body was not received completely."),
     }
 }
 
-impl Sent {
-    /// What the body, a JSON object, says.
-    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        // An array would be taken for an object without the names of its members.
+impl RawBody {
+    /// Parses the body, a JSON object.
+    pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        // serde accepts an array of the fields' values for a struct.
         if self.0.trim_ascii_start().starts_with(b"[") {
-            return Err(bad_request("The body is an array, and no object."));
+            return Err(bad_request("The body must be a JSON object."));
         }
-        read(&mut serde_json::Deserializer::from_slice(&self.0))
+        parse(&mut serde_json::Deserializer::from_slice(&self.0))
     }
 
-    /// Whether there is nothing in it.
+    /// Returns whether the body is empty or white space.
     pub(super) fn is_blank(&self) -> bool {
         self.0.trim_ascii().is_empty()
     }
 }
 
-/// What JSON says; a fault names its field.
-fn read<'de, T: DeserializeOwned, R: serde_json::de::Read<'de>>(
+/// Parses JSON. A problem names its field.
+fn parse<'de, T: DeserializeOwned, R: serde_json::de::Read<'de>>(
     json: &mut serde_json::Deserializer<R>,
 ) -> Result<T, Problem> {
-    let said = serde_path_to_error::deserialize(&mut *json).map_err(|e| {
-        let problem = bad_request(format!("The body cannot be read: {}", e.inner()));
+    let parsed = serde_path_to_error::deserialize(&mut *json).map_err(|e| {
+        let problem = bad_request(format!("The body is malformed: {}", e.inner()));
         match e.path().to_string() {
-            // A body that breaks off has no field that is wrong.
+            // In a truncated body no field is invalid.
             path if path == "." || e.inner().is_eof() || e.inner().is_syntax() => problem,
             path => problem.with_field(path),
         }
     })?;
     json.end()
-        .map_err(|e| bad_request(format!("The body cannot be read: {e}")))?;
-    Ok(said)
+        .map_err(|e| bad_request(format!("The body is malformed: {e}")))?;
+    Ok(parsed)
 }
 
 #[cfg(test)]
@@ -112,7 +112,7 @@ mod tests {
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
     #[allow(dead_code)]
-    struct Some {
+    struct SomeQuery {
         limit: Option<usize>,
         wait: Option<Period>,
     }
@@ -126,10 +126,9 @@ mod tests {
             .map(str::to_owned)
     }
 
-    /// The parameter is found by looking into what axum wraps; this tells when axum wraps something
-    /// else.
+    /// The parameter is in an error that axum wraps. The test fails if axum wraps another one.
     #[test]
-    fn a_wrong_parameter_is_named() {
+    fn an_invalid_parameter_is_named() {
         for (query, field) in [
             ("limit=x", Some("limit")),
             ("limit=-1", Some("limit")),
@@ -139,17 +138,17 @@ mod tests {
             ("limit=1&limit=2", None),
         ] {
             let uri = format!("/x?{query}").parse().unwrap();
-            let problem = bad_query(&Query::<Some>::try_from_uri(&uri).unwrap_err());
+            let problem = bad_query(&Query::<SomeQuery>::try_from_uri(&uri).unwrap_err());
             assert_eq!(field_of(&problem).as_deref(), field, "{query}: {problem:?}");
             assert!(
-                !format!("{problem:?}").contains("cannot be read"),
+                !format!("{problem:?}").contains("is malformed"),
                 "{query}: {problem:?}"
             );
         }
     }
 
     #[test]
-    fn a_wrong_member_of_a_body_is_named() {
+    fn an_invalid_member_of_a_body_is_named() {
         for (body, field) in [
             (r#"{"address": 1}"#, Some("address")),
             (
@@ -162,8 +161,8 @@ mod tests {
             (r#"{"address": "h:1""#, None),
             ("", None),
         ] {
-            let problem = Sent(Bytes::from(body))
-                .read::<WorkerRegistration>()
+            let problem = RawBody(Bytes::from(body))
+                .parse::<WorkerRegistration>()
                 .unwrap_err();
             assert_eq!(field_of(&problem).as_deref(), field, "{body}: {problem:?}");
         }

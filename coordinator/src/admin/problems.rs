@@ -1,5 +1,5 @@
-//! What calls may be refused with, for the description of the API: one type for each status of each
-//! kind of thing.
+//! The problems that calls may return, for the description of the API: one type for each status of
+//! each kind of resource.
 
 use std::collections::BTreeMap;
 
@@ -23,36 +23,43 @@ macro_rules! problems {
 }
 
 problems! {
-    /// The call says something that is not valid.
-    BadRequest = "400", "Something in the call is not valid (`bad_request`); `field` says what: a parameter, or a member of the body.";
-    /// As [`BadRequest`], and the address that a worker says is looked up.
-    BadRegistration = "400", "Something in the call is not valid (`bad_request`), or the address is a name that has none (`address_unresolved`); `field` says what.";
-    /// The call needs a token.
+    /// The call is invalid.
+    BadRequest = "400", "The call is invalid (`bad_request`); `field` names the parameter, or the \
+        member of the body.";
+    /// As [`BadRequest`]; the worker's address is resolved too.
+    BadRegistration = "400", "The call is invalid (`bad_request`), or the address cannot be \
+        resolved (`address_unresolved`); `field` names the member.";
+    /// The call requires a token.
     Unauthenticated = "401", "The token is missing or wrong (`unauthenticated`).";
-    /// No such app.
-    AppNotFound = "404", "There is no app of this name (`app_not_found`).";
-    /// No such worker.
-    WorkerNotFound = "404", "There is no worker of this identifier (`worker_not_found`).";
-    /// No such session.
-    SessionNotFound = "404", "There is no session of this identifier (`session_not_found`).";
-    /// No such request.
-    RequestNotFound = "404", "No tier knows a request of this identifier, or not any more (`request_not_found`).";
-    /// The app cannot be put.
-    AppConflict = "409", "The configuration file has the app (`app_owned_by_file`), or another app answers where it would (`match_taken`).";
-    /// The app cannot be removed.
-    AppOwnedByFile = "409", "The configuration file has the app (`app_owned_by_file`).";
-    /// The worker cannot register.
-    WorkerConflict = "409", "The configuration file has another address for the worker (`worker_owned_by_file`), another worker has the address (`address_taken`), or a later process of the worker has registered (`superseded`).";
-    /// The worker cannot be taken out.
-    WorkerOwnedByFile = "409", "The configuration file has the worker (`worker_owned_by_file`).";
-    /// The app is not as the caller thinks.
-    PreconditionFailed = "412", "The app is not what `If-Match` or `If-None-Match` asks for (`precondition_failed`).";
+    /// The app does not exist.
+    AppNotFound = "404", "There is no app with this name (`app_not_found`).";
+    /// The worker does not exist.
+    WorkerNotFound = "404", "There is no worker with this identifier (`worker_not_found`).";
+    /// The session does not exist.
+    SessionNotFound = "404", "There is no session with this identifier (`session_not_found`).";
+    /// No log has the request.
+    RequestNotFound = "404", "No tier has log lines of this request (`request_not_found`).";
+    /// The app conflicts with the file or another app.
+    AppConflict = "409", "The configuration file defines the app (`app_owned_by_file`), or another \
+        app has one of its rules (`match_taken`).";
+    /// The file defines the app.
+    AppOwnedByFile = "409", "The configuration file defines the app (`app_owned_by_file`).";
+    /// The worker conflicts with the file or another worker.
+    WorkerConflict = "409", "The configuration file defines another address for the worker \
+        (`worker_owned_by_file`), another worker has the address (`address_taken`), or a later \
+        process of the worker has registered (`superseded`).";
+    /// The file defines the worker.
+    WorkerOwnedByFile = "409", "The configuration file defines the worker (`worker_owned_by_file`).";
+    /// The precondition does not hold.
+    PreconditionFailed = "412", "The app does not meet `If-Match` or `If-None-Match` \
+        (`precondition_failed`).";
     /// The body is too large.
     TooLarge = "413", "The body is larger than 1 MiB (`body_too_large`).";
-    /// A fault of our own.
-    Internal = "500", "A fault of the coordinator (`internal`).";
-    /// The store cannot be written.
-    StoreUnavailable = "503", "The store does not take it and nothing has changed (`store_full`, `store_locked`, `store_unavailable`), or the coordinator ends (`draining`).";
+    /// The coordinator has a defect.
+    Internal = "500", "An internal error (`internal`).";
+    /// The store cannot be written, or the coordinator drains.
+    StoreUnavailable = "503", "The store cannot be written and nothing has changed (`store_full`, \
+        `store_locked`, `store_unavailable`), or the coordinator drains (`draining`).";
 }
 
 fn problem(description: &str) -> Response {

@@ -1,6 +1,6 @@
-//! `GET /api/v1/requests/{request_id}`: what both tiers know of a request.
+//! `GET /api/v1/requests/{request_id}`: traces a request through the access logs of both tiers.
 
-mod ask;
+mod client;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,20 +18,22 @@ use super::AdminState;
 use super::problems::{BadRequest, RequestNotFound, Unauthenticated};
 use crate::pool::{Pool, PoolWorker};
 
-/// The story of one request
+/// Trace a request
 ///
-/// Lines of both access logs, oldest first: the coordinator's own, and those of the workers that
-/// the request may have gone to. They are kept in memory, and in the end of the log's file where it
-/// has one (`access_log.recent`), so that a request of long ago is not known.
-#[utoipa::path(get, path = "/api/v1/requests/{request_id}", operation_id = "get_request", tag = "requests",
-    params(("request_id" = String, Path, description = "The request's identifier, or the one that its client brought.",
+/// Returns the access-log lines of both tiers, oldest first: those of the coordinator, and those of
+/// the workers that the request may have reached. Each tier keeps recent lines in memory, and reads
+/// the end of its log file if it has one (`access_log.recent`); older requests are not found.
+#[utoipa::path(get, path = "/api/v1/requests/{request_id}", operation_id = "get_request",
+    tag = "requests",
+    params(("request_id" = String, Path,
+        description = "The request's identifier, or the identifier that the client sent.",
         pattern = "^[A-Za-z0-9][A-Za-z0-9._:=+-]{0,127}$", example = "01J9ZX3V5T8K2M4N6P8R0S2T4V")),
     responses(
-        (status = 200, description = "What both tiers know.", body = RequestTrace),
+        (status = 200, description = "The log lines of both tiers.", body = RequestTrace),
         BadRequest, Unauthenticated, RequestNotFound,
     ),
 )]
-pub(super) async fn one(
+pub(super) async fn get(
     State(state): State<AdminState>,
     Name(id): Name,
 ) -> Result<Json<RequestTrace>, Problem> {
@@ -46,10 +48,10 @@ pub(super) async fn one(
     let answers = join_all(candidates(&state.pool, &trace.events).into_iter().map(
         async |(name, worker)| {
             let answer = match worker {
-                Some(worker) => ask::events(&worker, &state.worker_token, &id)
+                Some(worker) => client::events(&worker, &state.worker_token, &id)
                     .await
                     .map_err(|e| e.to_string()),
-                None => Err("is not in the pool any more".to_owned()),
+                None => Err("is no longer in the pool".to_owned()),
             };
             (name, answer)
         },
@@ -57,7 +59,7 @@ pub(super) async fn one(
     for (worker, answer) in answers.await {
         match answer {
             Ok(events) => {
-                // Daemons of one host may write into one file, whose end each of them looks at.
+                // Daemons of one host may share a log file, and each returns its lines.
                 join_lines(&mut trace.events, events);
                 trace.workers_asked.push(worker);
             }
@@ -70,9 +72,9 @@ pub(super) async fn one(
     Ok(Json(trace))
 }
 
-/// The workers that may know the request: those that its lines name; all healthy ones as well where
-/// there is no line, or where one says that it was tried more than once, since a line names the
-/// last worker alone.
+/// Returns the workers that may have lines of the request: those that the coordinator's lines name,
+/// and all healthy ones if there is no line, or if a line reports several attempts, since a line
+/// names only the last worker. `None` stands for a worker that has left the pool.
 fn candidates(pool: &Pool, own: &[Value]) -> Vec<(String, Option<Arc<PoolWorker>>)> {
     let named: BTreeSet<_> = own.iter().filter_map(|line| text(line, "worker")).collect();
     let repeated = own.iter().any(|line| {
@@ -80,11 +82,11 @@ fn candidates(pool: &Pool, own: &[Value]) -> Vec<(String, Option<Arc<PoolWorker>
             .and_then(Value::as_u64)
             .is_some_and(|n| n > 1)
     });
-    let everybody = own.is_empty() || repeated;
+    let all_healthy = own.is_empty() || repeated;
     let workers = pool.workers();
     let mut found: Vec<_> = workers
         .iter()
-        .filter(|worker| named.contains(&*worker.id) || (everybody && pool.is_healthy(worker)))
+        .filter(|worker| named.contains(&*worker.id) || (all_healthy && pool.is_healthy(worker)))
         .map(|worker| (worker.id.to_string(), Some(Arc::clone(worker))))
         .collect();
     let gone = named
@@ -99,9 +101,9 @@ fn text<'v>(line: &'v Value, member: &str) -> Option<&'v str> {
 }
 
 fn not_found(failed: &[WorkerFailure]) -> Problem {
-    let mut detail = "No tier knows a request of this identifier, or not any more.".to_owned();
+    let mut detail = "No tier has log lines of this request.".to_owned();
     for failure in failed {
-        detail.push_str(&format!(" Worker {} could not be asked.", failure.worker));
+        detail.push_str(&format!(" Worker {} could not be queried.", failure.worker));
     }
     Problem::new(StatusCode::NOT_FOUND, "request_not_found", detail)
 }

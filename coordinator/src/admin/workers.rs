@@ -1,4 +1,4 @@
-//! `/api/v1/workers`: workers register and leave, operators look and drain.
+//! `/api/v1/workers`: workers register and deregister, operators list and drain them.
 
 use std::time::Duration;
 
@@ -15,28 +15,32 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::input::{Asked, Sent, bad_request};
+use super::input::{QueryParams, RawBody, bad_request};
 use super::problems::{
     BadRegistration, BadRequest, Internal, StoreUnavailable, TooLarge, Unauthenticated,
     WorkerConflict, WorkerNotFound, WorkerOwnedByFile,
 };
-use super::{AdminState, Paging, store_problem, to_the_end};
+use super::{AdminState, Paging, run_to_completion, store_problem};
 use crate::pool::PoolError;
 
-/// How long streams may go on at a worker that is drained, when nothing is said.
+/// The default time until the streams of a drained worker are closed.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(5 * 60);
-/// The longest that can be said.
-const LONGEST_DEADLINE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The maximum of that time.
+const MAX_DEADLINE: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// The pool
+/// List workers
 ///
-/// Workers by their identifiers: those of the configuration file and those that have registered.
-#[utoipa::path(get, path = "/api/v1/workers", operation_id = "list_workers", tag = "workers", params(Paging), responses(
-    (status = 200, description = "A page of workers.", body = Page<WorkerView>), BadRequest, Unauthenticated,
-))]
+/// The workers of the configuration file and the registered workers, ordered by identifier.
+#[utoipa::path(get, path = "/api/v1/workers", operation_id = "list_workers", tag = "workers",
+    params(Paging),
+    responses(
+        (status = 200, description = "A page of workers.", body = Page<WorkerView>),
+        BadRequest, Unauthenticated,
+    ),
+)]
 pub(super) async fn list(
     State(state): State<AdminState>,
-    Asked(paging): Asked<Paging>,
+    QueryParams(paging): QueryParams<Paging>,
 ) -> Result<Json<Page<WorkerView>>, Problem> {
     let mut page = paging.page(state.pool.views().await, |view| view.id.to_string())?;
     let sessions = state.sessions.table().count_by_worker(|_| true);
@@ -46,7 +50,7 @@ pub(super) async fn list(
     Ok(Json(page))
 }
 
-/// One worker
+/// Get a worker
 #[utoipa::path(get, path = "/api/v1/workers/{id}", operation_id = "get_worker", tag = "workers",
     params(("id" = WorkerId, Path, description = "The worker's identifier.")),
     responses(
@@ -54,28 +58,31 @@ pub(super) async fn list(
         BadRequest, Unauthenticated, WorkerNotFound,
     ),
 )]
-pub(super) async fn one(
+pub(super) async fn get(
     State(state): State<AdminState>,
     Name(id): Name,
 ) -> Result<Json<WorkerView>, Problem> {
     show(&state, &id).await
 }
 
-/// Register a worker, or renew its registration
+/// Register a worker or renew its registration
 ///
-/// The worker is in the pool at once, and for as long as it says this again within `lease`. A
-/// worker that the configuration file names only adds what it says of its load, table and version.
-/// Workers do this by themselves, with their own token.
+/// The worker joins the pool at once, and stays in it while it renews within `lease`. For a worker
+/// of the configuration file, the call only updates its load, table and version. Workers make this
+/// call themselves, with their own token.
 #[utoipa::path(put, path = "/api/v1/workers/{id}", operation_id = "put_worker", tag = "workers",
     params(("id" = WorkerId, Path, description = "The worker's identifier.")),
-    request_body(content = WorkerRegistration, description = "What the worker says of itself."),
+    request_body(content = WorkerRegistration, description = "The worker's own data."),
     responses(
         (status = 200, description = "The registration is renewed.", body = RegistrationReply),
-        (status = 201, description = "The worker was not in the pool before.", body = RegistrationReply,
+        (status = 201, description = "The worker is new in the pool.", body = RegistrationReply,
             links(
-                ("its state" = (operation_id = "get_worker", parameters(("id" = "$request.path.id")))),
-                ("its drain" = (operation_id = "drain_worker", parameters(("id" = "$request.path.id")))),
-                ("its end" = (operation_id = "delete_worker", parameters(("id" = "$request.path.id")))),
+                ("get_worker" = (operation_id = "get_worker",
+                    parameters(("id" = "$request.path.id")))),
+                ("drain_worker" = (operation_id = "drain_worker",
+                    parameters(("id" = "$request.path.id")))),
+                ("delete_worker" = (operation_id = "delete_worker",
+                    parameters(("id" = "$request.path.id")))),
             )),
         BadRegistration, Unauthenticated, WorkerConflict, TooLarge, Internal,
     ),
@@ -83,70 +90,81 @@ pub(super) async fn one(
 pub(super) async fn put(
     State(state): State<AdminState>,
     Name(id): Name,
-    body: Sent,
+    body: RawBody,
 ) -> Result<Response, Problem> {
     check_id(&id).map_err(|e| bad_request(e.to_string()).with_field("id"))?;
-    let said: WorkerRegistration = body.read()?;
-    said.validate()
+    let registration: WorkerRegistration = body.parse()?;
+    registration
+        .validate()
         .map_err(|e| bad_request(e.to_string()).with_field(e.field))?;
-    let work = async move { state.pool.register(&id, said).await.map_err(refused) };
-    let (registered, is_new) = to_the_end(work).await?;
+    let work = async move {
+        state
+            .pool
+            .register(&id, registration)
+            .await
+            .map_err(problem)
+    };
+    let (registered, is_new) = run_to_completion(work).await?;
     Ok(match is_new {
         true => (StatusCode::CREATED, Json(registered)).into_response(),
         false => (Extension(Routine), Json(registered)).into_response(),
     })
 }
 
-/// Who leaves.
+/// The query parameters of a deregistration.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Leaving {
-    /// The process that leaves; when another one has registered since, nothing happens. Without it
-    /// an operator takes the worker out.
+pub(super) struct LeaveQuery {
+    /// The process that deregisters. If another process of the worker has registered since, the call
+    /// changes nothing. Without `instance`, the worker is removed whichever process registered.
     #[param(value_type = Option<String>)]
     instance: Option<InstanceId>,
 }
 
-/// Take a worker out of the pool
+/// Remove a worker from the pool
 ///
-/// A worker that still runs registers again: drain it, or end it, instead. Workers say this by
-/// themselves when they end, with their own token.
+/// A worker that still runs registers again: drain or stop it instead. Workers make this call
+/// themselves when they stop, with their own token.
 #[utoipa::path(delete, path = "/api/v1/workers/{id}", operation_id = "delete_worker", tag = "workers",
-    params(("id" = WorkerId, Path, description = "The worker's identifier."), Leaving),
+    params(("id" = WorkerId, Path, description = "The worker's identifier."), LeaveQuery),
     responses(
-        (status = 204, description = "The worker, or this process of it, is not registered any more."),
+        (status = 204, description = "The worker, or this process of it, is not registered."),
         BadRequest, Unauthenticated, WorkerNotFound, WorkerOwnedByFile, Internal, StoreUnavailable,
     ),
 )]
 pub(super) async fn delete(
     State(state): State<AdminState>,
     Name(id): Name,
-    Asked(leaving): Asked<Leaving>,
+    QueryParams(query): QueryParams<LeaveQuery>,
 ) -> Result<StatusCode, Problem> {
-    check_id(&id).map_err(|_| refused(PoolError::Unknown))?;
+    check_id(&id).map_err(|_| problem(PoolError::Unknown))?;
     let work = async move {
-        let left = match leaving.instance {
+        let left = match query.instance {
             Some(instance) => state.pool.leave(&id, &instance).await,
             None => state.pool.delete(&id).await,
         };
-        left.map(|()| StatusCode::NO_CONTENT).map_err(refused)
+        left.map(|()| StatusCode::NO_CONTENT).map_err(problem)
     };
-    to_the_end(work).await
+    run_to_completion(work).await
 }
 
 /// Drain a worker
 ///
-/// It gets no new sessions, those that it has move with their next request, and its streams go on
-/// until the deadline. To drain it again sets another deadline.
+/// The worker gets no new sessions, its sessions move with their next request, and its streams are
+/// closed at the deadline. Draining it again sets another deadline.
 #[utoipa::path(post, path = "/api/v1/workers/{id}/drain", operation_id = "drain_worker", tag = "workers",
     params(("id" = WorkerId, Path, description = "The worker's identifier.")),
-    request_body(content = Option<DrainRequest>, description = "How long streams may go on; without a body 5 minutes."),
+    request_body(content = Option<DrainRequest>,
+        description = "The time until the deadline; 5 minutes without a body."),
     responses(
-        (status = 200, description = "The worker drains; `drain.done` says whether nothing is left at it.", body = WorkerView,
+        (status = 200, body = WorkerView,
+            description = "The worker drains; `drain.done` is true when it has no work left.",
             links(
-                ("its state" = (operation_id = "get_worker", parameters(("id" = "$request.path.id")))),
-                ("its return" = (operation_id = "undrain_worker", parameters(("id" = "$request.path.id")))),
+                ("get_worker" = (operation_id = "get_worker",
+                    parameters(("id" = "$request.path.id")))),
+                ("undrain_worker" = (operation_id = "undrain_worker",
+                    parameters(("id" = "$request.path.id")))),
             )),
         BadRequest, Unauthenticated, WorkerNotFound, TooLarge, StoreUnavailable,
     ),
@@ -154,18 +172,21 @@ pub(super) async fn delete(
 pub(super) async fn drain(
     State(state): State<AdminState>,
     Name(id): Name,
-    body: Sent,
+    body: RawBody,
 ) -> Result<Json<WorkerView>, Problem> {
-    let asked: Option<DrainRequest> = if body.is_blank() { None } else { body.read()? };
-    let deadline = asked
-        .and_then(|asked| asked.deadline)
+    let request: Option<DrainRequest> = match body.is_blank() {
+        true => None,
+        false => body.parse()?,
+    };
+    let deadline = request
+        .and_then(|request| request.deadline)
         .map_or(DEFAULT_DEADLINE, |deadline| deadline.0);
-    if deadline > LONGEST_DEADLINE {
-        let longest = String::from(Period(LONGEST_DEADLINE));
+    if deadline > MAX_DEADLINE {
+        let longest = String::from(Period(MAX_DEADLINE));
         return Err(bad_request(format!("deadline: at most {longest}")).with_field("deadline"));
     }
-    to_the_end(async move {
-        state.pool.drain(&id, deadline).await.map_err(refused)?;
+    run_to_completion(async move {
+        state.pool.drain(&id, deadline).await.map_err(problem)?;
         show(&state, &id).await
     })
     .await
@@ -173,11 +194,11 @@ pub(super) async fn drain(
 
 /// End a drain
 ///
-/// The worker gets new sessions again. One that does not drain stays as it is.
+/// The worker gets new sessions again. A worker that is not draining stays as it is.
 #[utoipa::path(post, path = "/api/v1/workers/{id}/undrain", operation_id = "undrain_worker", tag = "workers",
     params(("id" = WorkerId, Path, description = "The worker's identifier.")),
     responses(
-        (status = 200, description = "The worker is not drained here.", body = WorkerView),
+        (status = 200, description = "The worker is not draining.", body = WorkerView),
         BadRequest, Unauthenticated, WorkerNotFound, StoreUnavailable,
     ),
 )]
@@ -185,8 +206,8 @@ pub(super) async fn undrain(
     State(state): State<AdminState>,
     Name(id): Name,
 ) -> Result<Json<WorkerView>, Problem> {
-    to_the_end(async move {
-        state.pool.undrain(&id).await.map_err(refused)?;
+    run_to_completion(async move {
+        state.pool.undrain(&id).await.map_err(problem)?;
         show(&state, &id).await
     })
     .await
@@ -197,7 +218,7 @@ async fn show(state: &AdminState, id: &str) -> Result<Json<WorkerView>, Problem>
         .pool
         .view(id)
         .await
-        .ok_or_else(|| refused(PoolError::Unknown))?;
+        .ok_or_else(|| problem(PoolError::Unknown))?;
     let sessions = state
         .sessions
         .table()
@@ -206,7 +227,8 @@ async fn show(state: &AdminState, id: &str) -> Result<Json<WorkerView>, Problem>
     Ok(Json(view))
 }
 
-fn refused(error: PoolError) -> Problem {
+/// Returns the problem of a rejected change of the pool.
+fn problem(error: PoolError) -> Problem {
     if let PoolError::Store(e) = &error {
         return store_problem(e);
     }
@@ -219,9 +241,9 @@ fn refused(error: PoolError) -> Problem {
         PoolError::Store(e) => (StatusCode::SERVICE_UNAVAILABLE, e.code()),
         PoolError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
     };
-    let problem = Problem::new(status, code, error.to_string());
+    let reply = Problem::new(status, code, error.to_string());
     match error {
-        PoolError::AddressTaken(_) | PoolError::Unresolved { .. } => problem.with_field("address"),
-        _ => problem,
+        PoolError::AddressTaken(_) | PoolError::Unresolved { .. } => reply.with_field("address"),
+        _ => reply,
     }
 }

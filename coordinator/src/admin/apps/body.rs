@@ -1,4 +1,4 @@
-//! The body of `PUT /api/v1/apps/{name}`: read whole, or refused with the field that is wrong.
+//! The body of `PUT /api/v1/apps/{name}`: parsed, or rejected with the name of the invalid field.
 
 use app_proxy_api::apps::{App, AppError};
 use app_proxy_runtime::admin::Problem;
@@ -6,22 +6,22 @@ use serde_json::{Map, Value};
 
 use crate::admin::input::bad_request;
 
-/// What GET answers beside the app itself: whoever sends an app back as it came does not have to
-/// take these out.
+/// The fields that GET adds to an app. PUT ignores them, so that clients can send back an app that
+/// they got.
 const READ_ONLY: [&str; 3] = ["revision", "source", "updated_at"];
 
-/// The app that a body says, under the name of the path.
-pub(super) fn read_app(name: &str, body: &[u8]) -> Result<App, Problem> {
+/// Parses the app in a body; `name` is the name in the path.
+pub(super) fn parse_app(name: &str, body: &[u8]) -> Result<App, Problem> {
     let mut fields: Map<String, Value> = serde_json::from_slice(body)
-        .map_err(|e| bad_request(format!("The body is no JSON object: {e}")))?;
+        .map_err(|e| bad_request(format!("The body is not a JSON object: {e}")))?;
     for field in READ_ONLY {
         fields.remove(field);
     }
-    let said = fields.entry("name").or_insert_with(|| Value::from(name));
-    if said.as_str().is_some_and(|said| said != name) {
+    let in_body = fields.entry("name").or_insert_with(|| Value::from(name));
+    if in_body.as_str().is_some_and(|in_body| in_body != name) {
         return Err(invalid(&AppError::new(
             "name",
-            format!("`{name}` in the path, another in the body"),
+            format!("`{name}` in the path, another name in the body"),
         )));
     }
     let app: App = serde_path_to_error::deserialize(Value::Object(fields)).map_err(|e| {
@@ -35,7 +35,7 @@ pub(super) fn read_app(name: &str, body: &[u8]) -> Result<App, Problem> {
     Ok(app)
 }
 
-/// What the caller is told of a field.
+/// Returns the problem of an invalid field.
 pub(super) fn invalid(error: &AppError) -> Problem {
     match error.field.as_str() {
         "" => bad_request(&error.problem),
@@ -49,7 +49,7 @@ mod tests {
     use axum::response::IntoResponse;
 
     fn field(body: &str) -> String {
-        let response = read_app("a", body.as_bytes()).unwrap_err().into_response();
+        let response = parse_app("a", body.as_bytes()).unwrap_err().into_response();
         let problem = format!("{:?}", response.extensions().get::<Problem>().unwrap());
         problem
             .split("field: Some(\"")
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_name_their_field() {
+    fn problems_name_their_field() {
         for (body, at) in [
             ("[]", ""),
             ("{", ""),
@@ -97,9 +97,10 @@ mod tests {
     }
 
     #[test]
-    fn what_get_answers_can_be_put() {
-        let body = r#"{"name": "a", "revision": 7, "source": "api", "updated_at": "x", "upstream_path": "keep"}"#;
-        assert_eq!(read_app("a", body.as_bytes()).unwrap().name, "a");
-        assert_eq!(read_app("a", b"{}").unwrap().name, "a");
+    fn a_response_of_get_can_be_put() {
+        let body = r#"{"name": "a", "revision": 7, "source": "api", "updated_at": "x",
+            "upstream_path": "keep"}"#;
+        assert_eq!(parse_app("a", body.as_bytes()).unwrap().name, "a");
+        assert_eq!(parse_app("a", b"{}").unwrap().name, "a");
     }
 }

@@ -1,75 +1,73 @@
-//! Answers to followers of the app table, rendered once for all that ask for the same: two hundred
-//! workers do, after each change.
+//! Rendered app lists. Followers of the table that send the same parameters share one rendering:
+//! two hundred workers do so after each change.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use app_proxy_api::table::{AppTable, Epoch};
 use axum::body::Bytes;
 
-/// As many different answers are kept: the whole table, and what changed last for those who are one
-/// or some changes behind.
-const KEPT: usize = 8;
+/// The number of lists in the cache: the whole table, and the changes since some recent revisions.
+const CAPACITY: usize = 8;
 
-/// Rendered answers; clones share them.
+/// A cache of rendered lists; clones share it.
 #[derive(Clone, Default)]
-pub(crate) struct ListCache(Arc<Mutex<Vec<(Key, Answer)>>>);
+pub(crate) struct ListCache(Arc<Mutex<Vec<(Key, RenderedList)>>>);
 
-/// What an answer is to.
+/// The parameters and the state of the table that make a list.
 #[derive(Clone, PartialEq, Eq)]
 struct Key {
     since: Option<u64>,
-    asked_epoch: Option<Epoch>,
+    client_epoch: Option<Epoch>,
     epoch: Epoch,
     revision: u64,
 }
 
-/// A rendered list.
+/// A list as JSON.
 #[derive(Clone)]
-pub(super) struct Answer {
+pub(super) struct RenderedList {
     pub(super) body: Bytes,
     pub(super) has_news: bool,
 }
 
 impl ListCache {
-    /// What changed in `table` after `since`, or all of it.
-    pub(super) fn answer(
+    /// Returns the changes of `table` after `since`, or the whole table.
+    pub(super) fn get(
         &self,
         table: &AppTable,
         since: Option<u64>,
         epoch: Option<&Epoch>,
-    ) -> Answer {
+    ) -> RenderedList {
         let key = Key {
             since,
-            asked_epoch: epoch.cloned(),
+            client_epoch: epoch.cloned(),
             epoch: table.epoch().clone(),
             revision: table.revision(),
         };
-        let kept = |answers: &Vec<(Key, Answer)>| {
-            answers
+        let cached = |lists: &Vec<(Key, RenderedList)>| {
+            lists
                 .iter()
                 .find(|(k, _)| *k == key)
                 .map(|(_, a)| a.clone())
         };
-        // Held while the answer is rendered, so that followers who ask at once wait for one
-        // rendering.
-        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(answer) = kept(&answers) {
-            return answer;
+        // Locked during the rendering, so that simultaneous calls wait for one rendering.
+        let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rendered) = cached(&lists) {
+            return rendered;
         }
         let list = since.map_or_else(
             || table.changes(0, None),
             |since| table.changes(since, epoch),
         );
-        // A list is made of strings and numbers, which always are JSON.
+        // A list of strings and numbers always serialises.
         let body = serde_json::to_vec(&list).unwrap_or_default().into();
-        let answer = Answer {
+        let rendered = RenderedList {
             body,
             has_news: list.has_news(),
         };
-        // Of a state that is over nobody asks again.
-        answers.retain(|(k, _)| k.revision == key.revision && k.epoch == key.epoch);
-        answers.truncate(KEPT - 1);
-        answers.push((key, answer.clone()));
-        answer
+        // Lists of earlier states are not needed again.
+        lists.retain(|(k, _)| k.revision == key.revision && k.epoch == key.epoch);
+        lists.truncate(CAPACITY - 1);
+        lists.push((key, rendered.clone()));
+        rendered
     }
 }

@@ -1,4 +1,4 @@
-//! `/openapi.json` and `/docs/`. Neither says anything of this deployment, so that neither needs a
+//! `/openapi.json` and `/docs/`. Neither contains data of the deployment, so neither requires a
 //! token.
 
 use axum::Router;
@@ -7,21 +7,22 @@ use axum::middleware::map_response;
 use axum::response::Response;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-/// What a browser may do with the page: load what this listener serves, and call it. The page
-/// styles itself and has pictures in its style sheet.
+/// Headers that restrict the page to this listener. The page has inline styles, and images in its
+/// style sheet.
 const HEADERS: [(HeaderName, &str); 4] = [
     (
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+         img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::REFERRER_POLICY, "no-referrer"),
 ];
 
-/// The description and the page that renders it. The validator, which would be asked elsewhere, is
-/// off.
+/// Returns the router of the description and of the page that renders it. The validator is off,
+/// because it would call another site.
 pub(in crate::admin) fn pages(description: utoipa::openapi::OpenApi) -> Router {
     let config = Config::default()
         .persist_authorization(false)
@@ -30,10 +31,10 @@ pub(in crate::admin) fn pages(description: utoipa::openapi::OpenApi) -> Router {
         .url("/openapi.json", description)
         .config(config)
         .into();
-    pages.layer(map_response(guarded))
+    pages.layer(map_response(with_headers))
 }
 
-async fn guarded(mut response: Response) -> Response {
+async fn with_headers(mut response: Response) -> Response {
     for (name, value) in HEADERS {
         response
             .headers_mut()

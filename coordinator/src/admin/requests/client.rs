@@ -1,4 +1,5 @@
-//! Asks a worker, at its proxy listener: the one that a coordinator can always reach.
+//! The client that reads the log lines of a request from a worker. It connects to the worker's proxy
+//! listener, which a coordinator can always reach.
 
 use std::time::Duration;
 
@@ -18,50 +19,50 @@ use tokio::time::timeout;
 
 use crate::pool::PoolWorker;
 
-/// How long a worker has for its answer, connecting included.
-const LIMIT: Duration = Duration::from_secs(2);
-/// Largest answer that is read.
-const LARGEST_ANSWER: usize = 64 << 20;
+/// The time limit of a query, including connecting.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// The maximum size of a response, in bytes.
+const MAX_RESPONSE: usize = 64 << 20;
 
-/// Why a worker's answer is missing.
+/// The cause of a failed query.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AskError {
-    /// It cannot be connected, or the connection broke.
+pub(super) enum QueryError {
+    /// Connecting failed, or the connection broke.
     #[error("cannot be reached: {0}")]
     Unreachable(String),
-    /// It took too long.
-    #[error("has not answered within {LIMIT:?}")]
-    Late,
-    /// It does not take the token.
-    #[error("refuses this coordinator's token")]
-    Refused,
-    /// It answered with an error.
-    #[error("answers {0}")]
+    /// No response in time.
+    #[error("has not responded within {TIMEOUT:?}")]
+    Timeout,
+    /// The worker rejected the token.
+    #[error("rejects this coordinator's token")]
+    Rejected,
+    /// The worker responded with an error.
+    #[error("responded with {0}")]
     Status(StatusCode),
-    /// It answered something else than was asked for.
-    #[error("answers what is no list of events: {0}")]
+    /// The response is not a list of events.
+    #[error("sent a response that is not a list of events: {0}")]
     Unreadable(String),
 }
 
-/// The lines of a request that a worker has.
+/// Returns the lines of a request that a worker has.
 pub(super) async fn events(
     worker: &PoolWorker,
     token: &HeaderValue,
     id: &RequestId,
-) -> Result<Vec<Value>, AskError> {
-    timeout(LIMIT, connect_and_ask(worker, token, id))
+) -> Result<Vec<Value>, QueryError> {
+    timeout(TIMEOUT, connect_and_query(worker, token, id))
         .await
-        .unwrap_or(Err(AskError::Late))
+        .unwrap_or(Err(QueryError::Timeout))
 }
 
-async fn connect_and_ask(
+async fn connect_and_query(
     worker: &PoolWorker,
     token: &HeaderValue,
     id: &RequestId,
-) -> Result<Vec<Value>, AskError> {
+) -> Result<Vec<Value>, QueryError> {
     match &worker.peer._address {
         PeerAddr::Inet(address) => {
-            ask(
+            query(
                 TcpStream::connect(address).await.map_err(unreachable)?,
                 token,
                 id,
@@ -71,8 +72,8 @@ async fn connect_and_ask(
         PeerAddr::Unix(address) => {
             let path = address
                 .as_pathname()
-                .ok_or_else(|| AskError::Unreachable("an address without a name".into()))?;
-            ask(
+                .ok_or_else(|| QueryError::Unreachable("the socket has no path".into()))?;
+            query(
                 UnixStream::connect(path).await.map_err(unreachable)?,
                 token,
                 id,
@@ -82,7 +83,7 @@ async fn connect_and_ask(
     }
 }
 
-async fn ask<S>(stream: S, token: &HeaderValue, id: &RequestId) -> Result<Vec<Value>, AskError>
+async fn query<S>(stream: S, token: &HeaderValue, id: &RequestId) -> Result<Vec<Value>, QueryError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -97,25 +98,25 @@ where
         let response = sender.send_request(request).await.map_err(unreachable)?;
         match response.status() {
             StatusCode::OK => {}
-            StatusCode::FORBIDDEN => return Err(AskError::Refused),
-            status => return Err(AskError::Status(status)),
+            StatusCode::FORBIDDEN => return Err(QueryError::Rejected),
+            status => return Err(QueryError::Status(status)),
         }
-        let body = Limited::new(response.into_body(), LARGEST_ANSWER)
+        let body = Limited::new(response.into_body(), MAX_RESPONSE)
             .collect()
             .await;
         let body = body
-            .map_err(|e| AskError::Unreachable(e.to_string()))?
+            .map_err(|e| QueryError::Unreachable(e.to_string()))?
             .to_bytes();
         let answer: RequestEvents =
-            serde_json::from_slice(&body).map_err(|e| AskError::Unreadable(e.to_string()))?;
+            serde_json::from_slice(&body).map_err(|e| QueryError::Unreadable(e.to_string()))?;
         Ok(answer.events)
     };
-    // The connection moves the bytes while the answer is waited for; it ends with the answer, or by
-    // a fault that the answer names.
+    // The connection's future moves the bytes while the response is awaited. It ends with the
+    // response, or with an error that the response's future returns too.
     let (answer, _) = tokio::join!(answer, connection);
     answer
 }
 
-fn unreachable(error: impl std::error::Error) -> AskError {
-    AskError::Unreachable(error.to_string())
+fn unreachable(error: impl std::error::Error) -> QueryError {
+    QueryError::Unreachable(error.to_string())
 }

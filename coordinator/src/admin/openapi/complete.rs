@@ -1,12 +1,12 @@
-//! What handlers and types do not say for each other: the headers that every answer of a kind has,
-//! and schemas that are made of others.
+//! Completes the description with what derives cannot express: headers that all responses have, and
+//! schemas that combine others.
 
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::{AllOf, ArrayItems, Object, Schema, Type};
 use utoipa::openapi::{ObjectBuilder, OpenApi, Ref, RefOr};
 
-/// Completes a description.
+/// Adds headers and combined schemas to a description.
 pub(super) fn complete(description: &mut OpenApi) {
     let paths = description.paths.paths.values_mut();
     let operations = paths.flat_map(|item| {
@@ -42,7 +42,7 @@ pub(super) fn complete(description: &mut OpenApi) {
     }
 }
 
-/// Headers of the answers of a call.
+/// Adds the headers of an operation's responses.
 fn add_headers(operation: &mut Operation) {
     for (status, response) in &mut operation.responses.responses {
         let RefOr::T(response) = response else {
@@ -66,7 +66,7 @@ fn add_headers(operation: &mut Operation) {
             "503" if operation.tags != Some(vec!["probes".to_owned()]) => add(
                 "Retry-After",
                 header(
-                    "After how many seconds another try makes sense.",
+                    "The number of seconds after which to retry.",
                     Type::Integer,
                     "5",
                 ),
@@ -84,8 +84,8 @@ fn header(description: &str, kind: Type, example: &str) -> Header {
         .build()
 }
 
-/// Makes one object of an app and what is known of it: as one of both, each would exclude the
-/// members of the other.
+/// Merges the schema of an app into that of a stored app: as `allOf`, each would exclude the members
+/// of the other.
 fn join(stored: &mut RefOr<Schema>, app: &Object) {
     let RefOr::T(Schema::AllOf(AllOf {
         items, description, ..
@@ -106,14 +106,14 @@ fn join(stored: &mut RefOr<Schema>, app: &Object) {
     *stored = RefOr::T(Schema::Object(own));
 }
 
-/// Says of a list that nothing is in it twice.
+/// Marks the items of a list as unique.
 fn make_unique(list: &mut RefOr<Schema>) {
     if let RefOr::T(Schema::Array(list)) = list {
         list.unique_items = true;
     }
 }
 
-/// Lets a page refer to its items, which otherwise are described in each page anew.
+/// Replaces the items of a page by a reference to their schema.
 fn refer(page: &mut RefOr<Schema>, item: &str) {
     let RefOr::T(Schema::Object(page)) = page else {
         return;
