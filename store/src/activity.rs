@@ -50,7 +50,7 @@ pub struct Counts {
 pub struct AppActivity {
     /// The name of the app.
     pub app: String,
-    /// When data flowed last.
+    /// The time of the last data.
     pub active_ms: u64,
     /// The start of the idle period: the later of the last use and the last change of endpoints.
     pub idle_since_ms: u64,

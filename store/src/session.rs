@@ -13,7 +13,7 @@ pub struct StoredSession {
     pub app: String,
     /// The worker that the session is pinned to.
     pub worker: Option<String>,
-    /// How often the session has moved to another worker.
+    /// The number of moves to another worker.
     pub moves: u32,
     /// The identifier of the request that created the session.
     pub origin_request_id: String,
@@ -23,7 +23,7 @@ pub struct StoredSession {
     pub client: Option<IpAddr>,
     /// The time of creation.
     pub created_ms: u64,
-    /// When data flowed last.
+    /// The time of the last data.
     pub active_ms: u64,
     /// The number of requests.
     pub requests: u64,

@@ -47,8 +47,8 @@ pub struct SqliteStore {
     database: Database,
     /// A random number that identifies the changes of this handle.
     writer: i64,
-    /// Whether this process has stopped serving.
-    left: AtomicBool,
+    /// Set once this process has stopped serving.
+    has_left: AtomicBool,
     /// SQLite allows one writer at a time. Writers of one process queue here, so that they do not
     /// poll SQLite's lock.
     writers: Arc<Mutex<Writers>>,
@@ -167,7 +167,7 @@ impl SqliteStore {
         Ok(Self {
             database,
             writer,
-            left: AtomicBool::new(false),
+            has_left: AtomicBool::new(false),
             writers: Arc::new(Mutex::new(Writers { durable, behind })),
             reader: Arc::new(Mutex::new(reader)),
         })
@@ -231,7 +231,7 @@ impl Store for SqliteStore {
     }
 
     async fn record_serving(&self, table: &ServedTable, alone: bool) -> Result<(), StoreError> {
-        if self.left.load(Ordering::Acquire) {
+        if self.has_left.load(Ordering::Acquire) {
             return Ok(());
         }
         let table = table.clone();
@@ -242,7 +242,7 @@ impl Store for SqliteStore {
     }
 
     async fn record_shutdown(&self) -> Result<(), StoreError> {
-        self.left.store(true, Ordering::Release);
+        self.has_left.store(true, Ordering::Release);
         self.write_behind(write::record_shutdown).await
     }
 

@@ -60,7 +60,7 @@ pub struct Delta {
 pub struct AppDelta {
     /// Epoch, revision and horizon of the table, its changed apps and its new tombstones.
     pub state: TableState,
-    /// Whether `state` is the whole table and not only its changes.
+    /// True if `state` is the whole table, false if it has the changes only.
     pub complete: bool,
 }
 
@@ -89,7 +89,7 @@ pub struct StoredWorker {
 pub struct StoredDrain {
     /// The start.
     pub since_ms: u64,
-    /// When the remaining streams are closed.
+    /// The time when the remaining streams are closed.
     pub deadline_ms: u64,
 }
 

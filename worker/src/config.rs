@@ -126,7 +126,7 @@ pub struct Config {
     pub(crate) listener: Address,
     /// The address at which coordinators reach the worker; `None` for that of the listener.
     pub(crate) advertise: Option<Address>,
-    /// Whether the worker registers with its coordinators.
+    /// Enables registration with the coordinators.
     pub(crate) register: bool,
     /// The share of new sessions, relative to other workers.
     pub(crate) weight: u16,

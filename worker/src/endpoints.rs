@@ -70,8 +70,8 @@ impl Endpoint {
     }
 }
 
-/// Selects the endpoint of a request: the same one for each request of a session, otherwise the less
-/// loaded of two random ones. Skips `failed` endpoints.
+/// Selects the endpoint of a request: the same one for each request of a session, otherwise the
+/// less loaded of two random ones. Skips `failed` endpoints.
 #[must_use]
 pub(crate) fn select(
     endpoints: &[Arc<Endpoint>],
@@ -91,9 +91,9 @@ pub(crate) fn select(
     }
 }
 
-/// Returns the score of an endpoint for a session (weighted rendezvous hashing: the endpoint with the
-/// highest score gets the session). A change of endpoints moves as few sessions as possible, and all
-/// workers select the same endpoint.
+/// Returns the score of an endpoint for a session (weighted rendezvous hashing: the endpoint with
+/// the highest score gets the session). A change of endpoints moves as few sessions as possible,
+/// and all workers select the same endpoint.
 fn score(session: &[u8], endpoint: &Endpoint) -> f64 {
     let mut hasher = DefaultHasher::new();
     session.hash(&mut hasher);

@@ -57,7 +57,7 @@ struct Shared {
     followers: Arc<Followers>,
     hop: Arc<HopServices>,
     retry: Duration,
-    /// Whether each coordinator drains this worker, which is reported to the others.
+    /// The coordinators that drain this worker, which is reported to the others.
     drained_by: watch::Sender<Vec<bool>>,
     /// The number of memberships, which count as in flight so that shutdown waits for the
     /// deregistration.
@@ -149,8 +149,8 @@ impl Shared {
         tokio::select! {
             biased;
             () = self.drain().reached(DrainStage::Upgrading) => return,
-            // The worker cannot serve a coordinator without its table. The followers live as long as
-            // the process.
+            // The worker cannot serve a coordinator without its table. The followers live as long
+            // as the process.
             _ = contacts.wait_for(|count| *count > 0) => {}
         }
         let membership = self.join();
@@ -220,12 +220,10 @@ impl Shared {
         {
             Ok(Ok(())) => info!("coordinator {base}: worker deregistered"),
             Ok(Err(e)) => {
-                warn!(
-                    "cannot deregister: coordinator {base} {e}; it removes the worker after the lease"
-                )
+                warn!("cannot deregister: coordinator {base} {e}; the lease removes the worker")
             }
             Err(_) => warn!(
-                "cannot deregister: coordinator {base} does not answer; it removes the worker after the lease"
+                "cannot deregister: coordinator {base} does not answer; the lease removes the worker"
             ),
         }
     }

@@ -1,5 +1,5 @@
-//! Follows the app table of each coordinator by long poll. A request can wait for a revision that
-//! its coordinator has and the worker does not.
+//! Synchronization of the app tables: follows each coordinator by long poll. A request can wait for
+//! a revision that its coordinator has and the worker does not.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,8 +42,8 @@ pub(crate) struct Followers {
 pub(crate) struct Follower {
     number: usize,
     coordinator: Client,
-    /// Interrupts a poll that waits for changes, and the pause after a failed poll, because a request
-    /// waits for a revision.
+    /// Interrupts a poll that waits for changes, and the pause after a failed poll, because a
+    /// request waits for a revision.
     poll_now: Notify,
     /// The number of the last poll that has begun.
     begun: AtomicU64,

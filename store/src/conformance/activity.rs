@@ -34,7 +34,7 @@ pub(super) async fn new_session_is_stored_unchanged<S: Store>(open: impl Fn() ->
     assert_eq!(open().load().await.unwrap().sessions, [known, bare]);
 }
 
-pub(super) async fn activity_of_two_processes_is_merged<S: Store>(open: impl Fn() -> S) {
+pub(super) async fn later_activity_of_another_process_is_merged<S: Store>(open: impl Fn() -> S) {
     let (old, new) = (open(), open());
     old.save_activity(&batch([session("s", 10)])).await.unwrap();
     let later = StoredSession {
@@ -68,10 +68,17 @@ pub(super) async fn activity_of_two_processes_is_merged<S: Store>(open: impl Fn(
         bytes_out: 9,
         ..session("s", 20)
     };
-    assert_eq!(
-        old.load().await.unwrap().sessions,
-        std::slice::from_ref(&merged)
-    );
+    assert_eq!(old.load().await.unwrap().sessions, [merged]);
+}
+
+pub(super) async fn earlier_and_simultaneous_activity_is_merged<S: Store>(open: impl Fn() -> S) {
+    let (old, new) = (open(), open());
+    let first = StoredSession {
+        worker: Some("w2".to_owned()),
+        last_request_id: "r2".to_owned(),
+        ..session("s", 20)
+    };
+    new.save_activity(&batch([first.clone()])).await.unwrap();
     let earlier = StoredSession {
         draining_streams: 3,
         last_request_id: "r0".to_owned(),
@@ -79,11 +86,11 @@ pub(super) async fn activity_of_two_processes_is_merged<S: Store>(open: impl Fn(
     };
     old.save_activity(&batch([earlier])).await.unwrap();
     let merged = StoredSession {
-        requests: 6,
-        bytes_in: 9,
-        bytes_out: 12,
+        requests: 2,
+        bytes_in: 4,
+        bytes_out: 6,
         draining_streams: 3,
-        ..merged
+        ..first
     };
     assert_eq!(new.load().await.unwrap().sessions, [merged]);
     let same = StoredSession {

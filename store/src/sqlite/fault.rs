@@ -14,7 +14,7 @@ pub(super) enum Fault {
     Sql {
         /// The error.
         cause: Error,
-        /// Whether the operating system rejected a write for lack of space.
+        /// True if the operating system rejected a write for lack of space.
         no_room: bool,
     },
     /// The file is not a store.

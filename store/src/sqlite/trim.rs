@@ -14,7 +14,7 @@ pub(super) const TRIMMED_AT_ONCE: u64 = 2_000;
 pub(super) struct Trimmed {
     /// The number of deleted sessions.
     pub(super) sessions: u64,
-    /// Whether there may be more rows to delete.
+    /// True if there may be more rows to delete.
     pub(super) more: bool,
 }
 

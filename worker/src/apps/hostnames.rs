@@ -187,7 +187,7 @@ mod tests {
         assert!(Box::pin(names.late()).next().await.is_none());
     }
 
-    /// Regression: each refresh started a lookup of every name, even while the last one was running.
+    /// Regression: each refresh started a lookup of every name, even while the last was running.
     #[tokio::test]
     async fn a_running_lookup_is_not_started_again() {
         let (lookups, wanted) = (Resolver::default(), names(&["localhost:1", "localhost:2"]));
