@@ -14,4 +14,4 @@ build=(env -u RUSTC_WORKSPACE_WRAPPER "${build[@]}")
 "${build[@]}"
 # By itself: other tests at the same time would make it slower, and waver more.
 cargo test --package app-proxy-tests --test cost --locked -- \
-    --ignored --exact --nocapture nothing_costs_more_than_is_written_down
+    --ignored --exact --nocapture nothing_costs_more_than_recorded

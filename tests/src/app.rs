@@ -3,10 +3,10 @@
 //! | path | does |
 //! |---|---|
 //! | `/whoami` | 200 with the address of the application, as text |
-//! | `/echo`, and any other | 200 with JSON of what it saw: `method`, `target`, `headers`, `body_bytes`, `body_sum` |
+//! | `/echo`, others | 200, JSON: `method`, `target`, `headers`, `body_bytes`, `body_sum` |
 //! | `/status/N` | that status |
-//! | `/respond?status=N&h=Name:Value&body=…` | that response; `h` may be repeated; see [`respond`] |
-//! | `/raw?data=…&then=close` | exactly those bytes, then `close` (default), `reset` or `keep`; see [`raw`] |
+//! | `/respond?status=N&h=Name:Value&body=…` | that response; `h` repeats; see [`respond`] |
+//! | `/raw?data=…&then=close` | those bytes, then `close` (default), `reset`, `keep`; see [`raw`] |
 //! | `/chunked/N` | N chunks, each `chunk <n>\n` |
 //! | `/bytes/N` | N bytes of [`crate::pattern`]; `?chunked` without `Content-Length` |
 //! | `/early-hints` | 103, then as `/echo` |
@@ -407,7 +407,8 @@ fn switching_protocols(head: &Head, more: &[(&str, &str)]) -> String {
         .unwrap_or_default()
         .to_owned();
     let mut text = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {}\r\n",
         accept_for(&key)
     );
     if let Some(offered) = head.headers.get("Sec-WebSocket-Protocol") {

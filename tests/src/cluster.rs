@@ -709,7 +709,9 @@ impl Cluster {
                 "sessions": {"secret_file": "run/session.key"},
                 "worker_token_file": "run/worker.token",
                 "workers": workers,
-                "health_check": {"interval": "100ms", "timeout": "1s", "healthy_after": 1, "unhealthy_after": 2},
+                "health_check": {
+                    "interval": "100ms", "timeout": "1s", "healthy_after": 1, "unhealthy_after": 2,
+                },
                 "access_log": {"path": log},
                 "apps": self.plan.apps,
             },

@@ -49,7 +49,7 @@ pub struct Launch {
     pub under: Vec<String>,
 }
 
-/// What a daemon that ended by itself left behind.
+/// The output and exit status of a daemon that exited by itself.
 #[derive(Clone, Debug)]
 pub struct Ended {
     /// The exit code; `None` when a signal ended it.
@@ -117,8 +117,8 @@ impl Drain {
         Self { bytes, reader }
     }
 
-    /// What has been read. A process that detached itself may hold the stream open for as long as
-    /// it lives: then its end is not waited for.
+    /// Returns the text read so far. Does not wait for the end of the stream, because a process that
+    /// detached itself may keep the stream open.
     fn text(&self) -> String {
         let begin = Instant::now();
         while !self.reader.is_finished() && begin.elapsed() < Duration::from_secs(1) {
@@ -154,7 +154,7 @@ fn command(program: Program, folder: &Path, args: &[&str], launch: &Launch) -> C
 /// A running daemon. Ends with the value (SIGKILL), when it has not ended before.
 #[derive(Debug)]
 pub struct Daemon {
-    /// What it is called in messages: `coordinator`, `w1`.
+    /// The name in messages: `coordinator`, `w1`.
     pub name: String,
     child: Child,
     status: Option<ExitStatus>,
@@ -211,7 +211,7 @@ impl Daemon {
         self.child.id()
     }
 
-    /// What it wrote to standard error so far.
+    /// Returns the text written to standard error so far.
     #[must_use]
     pub fn stderr(&self) -> Vec<String> {
         self.stderr.lock().expect("the lines").clone()
@@ -315,7 +315,7 @@ impl Detached {
         signal_process(self.pid, signal);
     }
 
-    /// Whether the process is there. One that ended and whom nobody waits for (a zombie) is not.
+    /// Returns whether the process is running. A zombie is not.
     #[must_use]
     pub fn alive(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid));

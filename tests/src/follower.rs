@@ -12,7 +12,7 @@ use crate::http1::{Client, Response};
 /// A follower of a cluster's coordinator.
 #[derive(Debug)]
 pub struct Follower {
-    /// What it holds: apps by name, as the coordinator says them.
+    /// The apps by name, as the coordinator sends them.
     pub apps: BTreeMap<String, Value>,
     /// How often it was told the whole table.
     pub whole: usize,

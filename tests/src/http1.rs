@@ -32,13 +32,13 @@ impl Headers {
             .collect()
     }
 
-    /// Whether there is a line called `name`.
+    /// Returns whether there is a header `name`.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
-    /// Whether one of the comma-separated elements of `name` is `token`, without case.
+    /// Returns whether one of the comma-separated elements of `name` is `token`, in any case.
     #[must_use]
     pub fn lists(&self, name: &str, token: &str) -> bool {
         self.all(name)
@@ -247,7 +247,7 @@ pub struct Response {
     pub body: Vec<u8>,
     /// 100, 103 and the like, that came before.
     pub interim: Vec<Head>,
-    /// Whether the body was cut short.
+    /// True if the body was truncated.
     pub truncated: bool,
 }
 
@@ -335,7 +335,7 @@ pub fn only_request_id(status: u16, headers: &Headers) -> String {
 pub struct Client {
     /// The connection itself, for whoever wants to send something unusual.
     pub wire: Wire,
-    /// What goes into `Host`.
+    /// The value of `Host`.
     pub host: String,
 }
 

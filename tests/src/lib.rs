@@ -56,7 +56,8 @@ pub const SESSION: &str = "X-Backend-Session";
 /// The name of the session cookie.
 pub const SESSION_COOKIE: &str = "app_proxy_session";
 
-/// Whether `id` is what the daemons generate: a UUIDv7, lower case and hyphenated (rule 2).
+/// Returns whether `id` has the form that the daemons generate: a UUIDv7, lower case and
+/// hyphenated (rule 2).
 #[must_use]
 pub fn is_generated_id(id: &str) -> bool {
     let bytes = id.as_bytes();

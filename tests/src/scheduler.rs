@@ -25,7 +25,7 @@ pub struct Hook {
     pub head: Head,
     /// Its body, byte for byte.
     pub body: Vec<u8>,
-    /// What it was answered with.
+    /// The status of the response.
     pub status: u16,
 }
 
@@ -51,7 +51,7 @@ impl Hook {
             .unwrap_or_else(|| panic!("a webhook has {name}: {:?}", self.head))
     }
 
-    /// Whether it is signed with `secret`.
+    /// Returns whether the webhook is signed with `secret`.
     #[must_use]
     pub fn is_signed_with(&self, secret: &str) -> bool {
         let mut mac =

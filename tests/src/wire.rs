@@ -78,7 +78,7 @@ impl Wire {
         self.stream.read_buf(&mut self.buffer).await
     }
 
-    /// What has arrived and was not taken yet.
+    /// Returns the bytes that have arrived and were not read yet.
     #[must_use]
     pub fn buffered(&self) -> &[u8] {
         &self.buffer

@@ -26,10 +26,10 @@ pub const PONG: u8 = 10;
 /// The key that clients of the tests send.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-/// What has to be answered to [`KEY`] (the example of RFC 6455, section 1.3).
+/// The `Sec-WebSocket-Accept` for [`KEY`] (the example of RFC 6455, section 1.3).
 pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// What has to be answered to `key`.
+/// Returns the `Sec-WebSocket-Accept` for `key`.
 #[must_use]
 pub fn accept_for(key: &str) -> String {
     derive_accept_key(key.as_bytes())

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use app_proxy_tests::app::RecordingApp;
 use app_proxy_tests::cluster::Cluster;
 
-/// What is made up, always the same.
+/// The seed of generated calls, always the same.
 const SEED: &str = "1";
 
 /// The folder with the configuration, the hooks and the requirements.
@@ -69,7 +69,7 @@ fn command(cluster: &Cluster, folder: &Path) -> Command {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_call_that_can_be_made_up_is_answered_otherwise_than_described() {
+async fn responses_to_generated_calls_match_the_description() {
     let app = RecordingApp::start().await;
     let mut cluster = Cluster::builder().app_at("kept", app.addr()).start().await;
     let folder = tempfile::Builder::new()

@@ -151,7 +151,7 @@ impl Browser {
         cookie.path().unwrap().to_owned()
     }
 
-    /// What the page has asked of others than the server that it comes from.
+    /// Returns the requests of the page to other servers than its own.
     pub(crate) async fn strangers(&self) -> Vec<String> {
         let script = "return performance.getEntriesByType('resource').map(entry => entry.name)
             .filter(name => !name.startsWith(location.origin + '/') && !name.startsWith('data:'))";

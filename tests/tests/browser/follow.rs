@@ -49,7 +49,7 @@ async fn event_at_both_tiers(cluster: &Cluster, id: &str, event: &str) -> Value 
     line
 }
 
-/// Whether one of these streams, given by the lines of their opening, carried messages in both
+/// Returns whether one of these streams, given by their opening log lines, carried messages in both
 /// directions.
 pub(crate) async fn count_data_both_ways(cluster: &Cluster, opened: &[Value]) -> bool {
     for line in opened {

@@ -114,9 +114,12 @@ fn empty_notebook() -> Value {
     json!({
         "nbformat": 4,
         "nbformat_minor": 5,
-        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        "metadata": {
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+        },
         "cells": [{
-            "id": "first", "cell_type": "code", "source": "", "metadata": {}, "outputs": [], "execution_count": null,
+            "id": "first", "cell_type": "code", "source": "", "metadata": {}, "outputs": [],
+            "execution_count": null,
         }],
     })
 }

@@ -1,4 +1,4 @@
-//! What a person sees: real pages in a real browser, through the coordinator and a worker.
+//! Real pages in a real browser, through the coordinator and a worker.
 //!
 //! Needs what `make test-deps` installs: Chromium, its driver, and JupyterLab in `target/jupyter`.
 

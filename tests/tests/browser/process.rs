@@ -35,7 +35,7 @@ impl Process {
         Self { name, child, lines }
     }
 
-    /// What it has said so far, on standard output and standard error.
+    /// Returns the lines of standard output and standard error so far.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap().clone()
     }

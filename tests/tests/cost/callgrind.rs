@@ -53,7 +53,7 @@ impl Callgrind {
         self.monitor(pid, &["zero"]);
     }
 
-    /// What was counted since [`Callgrind::zero`], by the name of the thread.
+    /// Returns the counts since [`Callgrind::zero`], by the name of the thread.
     pub(crate) fn dump(&self, pid: u32, name: &str) -> BTreeMap<String, Profile> {
         let before = self.dumps();
         self.monitor(pid, &["dump", name]);
@@ -137,7 +137,8 @@ impl Callgrind {
         let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(
             output.status.success(),
-            "valgrind does not answer to {command:?}; where ptrace is forbidden, costs cannot be measured\n{said}{complaint}"
+            "valgrind does not answer to {command:?}; where ptrace is forbidden, costs cannot be \
+             measured\n{said}{complaint}"
         );
         // Some versions answer on standard error.
         said + &complaint

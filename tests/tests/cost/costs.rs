@@ -11,7 +11,7 @@ use crate::scenario::Scenario;
 /// How far a number may be off, as a part of it.
 const TOLERANCE: f64 = 0.03;
 
-/// What one request, message or event costs one tier.
+/// The cost of one request, message or event at one tier.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Cost {
     pub(crate) instructions: f64,

@@ -1,5 +1,5 @@
-//! What a request costs each tier: instructions and allocations (callgrind), system calls (strace),
-//! compared with the numbers in `costs.txt`. docs/testing.md says how.
+//! The cost of a request at each tier: instructions and allocations (callgrind), system calls
+//! (strace), compared with the numbers in `costs.txt`. docs/testing.md says how.
 //!
 //! The daemons are the optimised ones and run slowly here, so these tests are run by themselves:
 //! `make costs`, `scripts/profile.sh`, `scripts/test.sh`.
@@ -165,7 +165,7 @@ fn cost(profiles: &BTreeMap<String, Profile>, calls: &Calls) -> Cost {
 
 #[tokio::test]
 #[ignore = "runs by itself, on the optimised programs: make costs"]
-async fn nothing_costs_more_than_is_written_down() {
+async fn nothing_costs_more_than_recorded() {
     let now = measure().await;
     println!("\n{}", now.text());
     let path = Costs::path();
@@ -178,9 +178,11 @@ async fn nothing_costs_more_than_is_written_down() {
     let Some(table) = written.differences(&now) else {
         return;
     };
-    let mut advice = "If that is meant, `make costs` writes the new numbers into costs.txt; commit it and say why. \
-         Less is written down too, so that it is kept. `scripts/profile.sh SCENARIO TIER` shows where the instructions are."
-        .to_owned();
+    let mut advice =
+        "If that is intended, `make costs` writes the new numbers into costs.txt; commit it \
+         and say why. Lower numbers are written too, so that they are kept. \
+         `scripts/profile.sh SCENARIO TIER` shows where the instructions are."
+            .to_owned();
     if now.measured_with != written.measured_with {
         let (was, is) = (&written.measured_with, &now.measured_with);
         advice =

@@ -1,5 +1,5 @@
-//! Whether a request costs more where there are many apps: the same requests on the same
-//! connection, before and after ten thousand apps have come to the one that they are for.
+//! The cost of a request with many apps: the same requests on the same connection, before and after
+//! ten thousand apps were added to the one that serves them.
 
 use std::time::{Duration, Instant};
 

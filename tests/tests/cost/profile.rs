@@ -98,7 +98,7 @@ impl Profile {
             .sum()
     }
 
-    /// Who asked the allocator for memory, and how often.
+    /// Returns the callers of the allocator and the number of their calls.
     pub(crate) fn allocators(&self) -> HashMap<String, u64> {
         let mut callers = HashMap::new();
         for ((caller, callee), count) in &self.calls {
@@ -123,12 +123,13 @@ impl Profile {
     }
 }
 
-/// Whether a call of this function asks for memory: the C library's allocator, or mimalloc's.
+/// Returns whether a function allocates: of the C library's allocator, or of mimalloc.
 fn gives_memory(function: &str) -> bool {
     LIBC.contains(&function) || (function.starts_with("mi_") && function.contains("alloc"))
 }
 
-/// Whether a function is the allocator's own, so that what it calls is no further request.
+/// Returns whether a function is part of the allocator, so that its calls are not allocations of
+/// their own.
 fn is_allocator(function: &str) -> bool {
     gives_memory(function)
         || function.starts_with("mi_")

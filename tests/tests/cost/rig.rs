@@ -29,7 +29,7 @@ pub(crate) fn binaries() -> PathBuf {
     folder.canonicalize().expect("the path of the programs")
 }
 
-/// What is measured with.
+/// The tools of a measurement.
 #[derive(Debug)]
 pub(crate) struct Rig {
     pub(crate) app: RecordingApp,

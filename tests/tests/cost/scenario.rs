@@ -1,4 +1,4 @@
-//! What is measured: one client, one thing at a time, so that the count is the same each time.
+//! The measured scenarios: one client and one request at a time, so that counts are reproducible.
 
 use app_proxy_tests::app::RecordingApp;
 use app_proxy_tests::cluster::Cluster;
@@ -37,7 +37,7 @@ impl Scenario {
         Self::Event,
     ];
 
-    /// What it is called in the file of numbers.
+    /// Returns the name in the file of numbers.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::KeepAlive => "keep-alive",

@@ -10,7 +10,7 @@ use app_proxy_tests::daemon::Launch;
 /// matter of timing.
 const WAITING: [&str; 2] = ["epoll_wait", "futex"];
 
-/// Whether calls of this name are counted.
+/// Returns whether system calls of this name are counted.
 pub(crate) fn is_counted(name: &str) -> bool {
     !WAITING.contains(&name)
 }
@@ -50,7 +50,7 @@ impl Strace {
         }
     }
 
-    /// Whether everything up to the daemon's end is written.
+    /// Returns whether the trace is written up to the exit of the daemon.
     pub(crate) fn complete(&self, pid: u32) -> bool {
         let text = std::fs::read_to_string(&self.output).unwrap_or_default();
         let pid = pid.to_string();

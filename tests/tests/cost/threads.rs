@@ -17,7 +17,7 @@ const BY_THE_CLOCK: [&str; 5] = [
 /// How the threads of background services begin; none of them serves a request.
 const BACKGROUND: &str = "BG ";
 
-/// Whether what a thread does is counted.
+/// Returns whether the work of a thread is counted.
 pub(crate) fn is_counted(name: &str) -> bool {
     !BY_THE_CLOCK.contains(&name) && !name.starts_with(BACKGROUND)
 }

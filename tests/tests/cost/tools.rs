@@ -20,12 +20,13 @@ pub(crate) fn check() {
     }
     assert!(
         works(Command::new("strace").args(["-D", "-f", "-o", "/dev/null", "true"])),
-        "strace may not trace a process here (ptrace is forbidden): costs cannot be measured on this machine"
+        "strace cannot trace a process here (ptrace is forbidden): costs cannot be measured on \
+         this machine"
     );
 }
 
-/// What the numbers depend on beside the code: the compiler, the C library, and whether the
-/// processor has AVX2 (valgrind shows every such processor as the same one).
+/// Describes the environment that the numbers depend on: the compiler, the C library, and AVX2
+/// (valgrind presents all processors with AVX2 as the same one).
 pub(crate) fn described() -> String {
     let first_line = |command: &mut Command| {
         let output = command

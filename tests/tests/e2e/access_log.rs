@@ -279,7 +279,7 @@ async fn assert_once(cluster: &app_proxy_tests::cluster::Cluster, id: &str) -> V
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_before_the_answer_is_logged_once() {
+async fn a_client_that_disconnects_before_the_response_is_logged_once() {
     let (app, cluster) = start_default().await;
     let client = cluster
         .get("/apps/api/gate/abort")
@@ -294,7 +294,7 @@ async fn a_client_that_goes_away_before_the_answer_is_logged_once() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_within_its_upload_is_logged_once() {
+async fn a_client_that_disconnects_during_its_upload_is_logged_once() {
     let (app, cluster) = start_default().await;
     let mut client = cluster
         .request("POST", "/apps/api/echo")
@@ -309,7 +309,7 @@ async fn a_client_that_goes_away_within_its_upload_is_logged_once() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_within_a_download_is_logged_once() {
+async fn a_client_that_disconnects_during_a_download_is_logged_once() {
     let (app, cluster) = start_default().await;
     let mut client = cluster
         .get("/apps/api/bytes/40000000")
@@ -324,7 +324,7 @@ async fn a_client_that_goes_away_within_a_download_is_logged_once() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_within_its_head_is_no_request() {
+async fn a_client_that_disconnects_in_its_head_is_not_a_request() {
     let (app, cluster) = start_default().await;
     let mut client = cluster.client().await;
     client
@@ -362,7 +362,7 @@ async fn requests_and_streams_in_flight_at_sigterm_are_logged_once() {
 }
 
 #[tokio::test]
-async fn what_was_logged_before_a_restart_is_kept() {
+async fn events_logged_before_a_restart_are_kept() {
     let (_app, mut cluster) = start_default().await;
     cluster.get("/apps/api/echo").id("before").send().await;
     cluster.coordinator_log().request("before").await;
@@ -451,7 +451,7 @@ async fn protocols_are_told_apart() {
 }
 
 #[tokio::test]
-async fn a_refused_identifier_is_logged_and_a_kept_one_is_not_repeated() {
+async fn a_rejected_identifier_is_logged_and_a_kept_one_is_not_repeated() {
     let (_app, cluster) =
         start(|builder| builder.coordinator(&json!({"request_id": {"accept_from": []}}))).await;
     let answer = cluster.get("/apps/api/echo").id("clients-own").send().await;
@@ -463,7 +463,7 @@ async fn a_refused_identifier_is_logged_and_a_kept_one_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_is_torn_by_the_client_is_logged_once() {
+async fn a_handshake_aborted_by_the_client_is_logged_once() {
     let (app, cluster) = start_default().await;
     let cookie = cluster
         .get("/apps/notes/echo")

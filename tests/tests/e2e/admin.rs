@@ -19,7 +19,7 @@ fn items(list: &Value) -> &Vec<Value> {
 }
 
 #[tokio::test]
-async fn nobody_is_answered_without_the_token() {
+async fn every_call_needs_the_token() {
     let (_app, cluster) = start_default().await;
     let token = cluster.admin_token();
     let worker = cluster.worker_token();
@@ -225,7 +225,7 @@ async fn odd_names_and_bodies_are_problems() {
 }
 
 #[tokio::test]
-async fn another_method_is_told_which_there_are() {
+async fn an_unknown_method_returns_the_allowed_ones() {
     let (_app, cluster) = start_default().await;
     for (method, status) in [("PATCH", 405), ("TRACE", 405), ("OPTIONS", 204)] {
         let answer = cluster.admin_call(method, "/api/v1/workers/w1", "").await;
@@ -247,7 +247,7 @@ async fn another_method_is_told_which_there_are() {
 }
 
 #[tokio::test]
-async fn an_epoch_changes_with_a_store_that_forgot() {
+async fn the_epoch_changes_when_the_store_is_lost() {
     let (_app, mut cluster) = start(|builder| builder.coordinator(&json!({}))).await;
     let before = cluster.admin_json("/api/v1/apps").await;
     cluster.kill_coordinator();
@@ -364,7 +364,7 @@ async fn the_admin_api_is_not_on_the_public_listener() {
 }
 
 #[tokio::test]
-async fn unknown_paths_and_methods_are_refused() {
+async fn unknown_paths_and_methods_are_rejected() {
     let (_app, cluster) = start_default().await;
     assert_eq!(cluster.admin_get("/api/v1/nothing").await.status, 404);
     for (method, path) in [
@@ -408,7 +408,7 @@ async fn a_broken_poll_does_not_stop_the_listener() {
 }
 
 #[tokio::test]
-async fn secrets_are_made_once_and_for_their_owner_only() {
+async fn secrets_are_created_once_with_mode_0600() {
     let (_app, mut cluster) = start_default().await;
     let files = ["run/admin.token", "run/worker.token", "run/session.key"];
     let read =

@@ -16,7 +16,8 @@ use tokio::task::JoinSet;
 
 use crate::{number, session_id, start_default};
 
-const EVENTS: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n8\r\ndata: 1\n\r\n";
+const EVENTS: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+    Transfer-Encoding: chunked\r\n\r\n8\r\ndata: 1\n\r\n";
 
 /// A cluster before one application, which the API knows as `notes`; the file has `filed`.
 async fn notes() -> (RecordingApp, Cluster) {
@@ -48,7 +49,7 @@ async fn table(api: &Api) -> Value {
 }
 
 #[tokio::test]
-async fn an_app_is_put_looked_at_and_deleted() {
+async fn an_app_is_created_read_and_deleted() {
     let app = RecordingApp::start().await;
     let cluster = Cluster::builder().start().await;
     let api = cluster.api();
@@ -120,7 +121,7 @@ async fn an_app_is_put_looked_at_and_deleted() {
 }
 
 #[tokio::test]
-async fn what_is_refused_names_the_field_and_changes_nothing() {
+async fn rejected_changes_name_the_field_and_change_nothing() {
     let (app, cluster) = notes().await;
     let api = cluster.api();
     let before = table(&api).await;
@@ -285,7 +286,7 @@ async fn conditions_are_checked_and_nothing_changes_when_they_fail() {
 }
 
 #[tokio::test]
-async fn of_writers_that_guard_against_each_other_none_is_lost() {
+async fn conditional_writes_of_several_schedulers_are_not_lost() {
     let (_app, cluster) = notes().await;
     let mut writers = JoinSet::new();
     for writer in 0..8 {
@@ -314,7 +315,7 @@ async fn of_writers_that_guard_against_each_other_none_is_lost() {
 }
 
 #[tokio::test]
-async fn an_app_of_the_file_is_changed_there_alone() {
+async fn an_app_of_the_file_is_changed_in_the_file_only() {
     let (app, cluster) = notes().await;
     let api = cluster.api();
     let before = table(&api).await;
@@ -469,7 +470,7 @@ async fn follow(api: &Api) -> (Client, u64) {
 }
 
 #[tokio::test]
-async fn whoever_follows_is_told_at_once_of_what_was_put_and_what_was_deleted() {
+async fn followers_receive_created_and_deleted_apps_at_once() {
     let (app, cluster) = notes().await;
     let api = cluster.api();
     // A poll waits for a minute, a test for less.
@@ -513,7 +514,7 @@ async fn whoever_follows_is_told_at_once_of_what_was_put_and_what_was_deleted() 
 }
 
 #[tokio::test]
-async fn two_hundred_followers_all_hear_of_a_change() {
+async fn two_hundred_followers_receive_a_change() {
     let (app, cluster) = notes().await;
     let api = cluster.api();
     let mut polls = Vec::new();
@@ -630,7 +631,7 @@ async fn sessions_of(cluster: &Cluster, app: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_deleted_app_takes_its_streams_and_its_sessions_along() {
+async fn deleting_an_app_closes_its_streams_and_deletes_its_sessions() {
     let (app, cluster) = notes().await;
     cluster
         .put_app("other", &with_sessions(&[app.addr()]))
@@ -802,7 +803,7 @@ async fn an_app_that_moves_keeps_its_sessions_and_its_streams() {
 }
 
 #[tokio::test]
-async fn an_app_that_comes_and_goes_is_there_exactly_while_it_is() {
+async fn an_app_is_routed_exactly_while_it_exists() {
     let (_app, cluster) = start_default().await;
     let app = RecordingApp::start().await;
     let mut caller = cluster.api().caller();

@@ -12,7 +12,8 @@ use tokio::task::JoinHandle;
 
 use crate::{number, session_id, start, start_default};
 
-const EVENTS: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n8\r\ndata: 1\n\r\n";
+const EVENTS: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+    Transfer-Encoding: chunked\r\n\r\n8\r\ndata: 1\n\r\n";
 const DOWNLOAD_BYTES: usize = 96 * 1024 * 1024;
 
 async fn new_session(cluster: &Cluster) -> String {
@@ -49,9 +50,9 @@ async fn open_streams(cluster: &Cluster, id: &str, expected: u64) -> Value {
     .await
 }
 
-/// Whether data has flowed in the session since `before`, which becomes the record of now. Two
-/// things may happen within one millisecond of the record: whoever waits for activity does again
-/// what should be some.
+/// Returns whether data has flowed in the session since `before`, and replaces `before` by the
+/// current record. Two events may fall into one millisecond of the record: callers repeat the
+/// activity that they wait for.
 async fn is_active_since(cluster: &Cluster, id: &str, before: &mut Value) -> bool {
     let now = cluster.session(id).await;
     let active = now["last_active_at"] != before["last_active_at"];
@@ -186,7 +187,7 @@ async fn deleting_a_session_closes_its_quiet_websocket() {
 }
 
 #[tokio::test]
-async fn a_websocket_whose_ends_do_not_answer_is_cut_off_in_the_end() {
+async fn a_websocket_without_close_replies_is_closed_at_the_deadline() {
     let (app, cluster) = start_default().await;
     let session = new_session(&cluster).await;
     let id = session_id(&session);
@@ -217,7 +218,7 @@ async fn a_websocket_whose_ends_do_not_answer_is_cut_off_in_the_end() {
 }
 
 #[tokio::test]
-async fn a_websocket_whose_client_takes_nothing_is_closed_too() {
+async fn a_websocket_of_a_client_that_reads_nothing_is_closed() {
     let (app, cluster) = start_default().await;
     let session = new_session(&cluster).await;
     let id = session_id(&session);
@@ -316,7 +317,7 @@ async fn deleting_a_session_ends_a_download_that_its_client_does_not_read() {
 }
 
 #[tokio::test]
-async fn a_stream_of_an_http2_connection_ends_alone() {
+async fn closing_an_http2_stream_keeps_the_connection() {
     let (app, cluster) = start(ClusterBuilder::h2c).await;
     let (mine, other) = (new_session(&cluster).await, new_session(&cluster).await);
     let client = cluster.h2_client().await;
@@ -377,7 +378,7 @@ async fn a_stream_of_an_http2_connection_ends_alone() {
 }
 
 #[tokio::test]
-async fn a_client_that_still_shows_a_deleted_session_gets_another() {
+async fn a_client_with_the_cookie_of_a_deleted_session_gets_another() {
     let (app, cluster) = start_default().await;
     let session = new_session(&cluster).await;
     let id = session_id(&session);
@@ -497,7 +498,7 @@ async fn a_worker_that_dies_leaves_no_stream_behind() {
 }
 
 #[tokio::test]
-async fn what_flows_in_a_stream_is_activity_of_its_session() {
+async fn data_in_a_stream_is_activity_of_its_session() {
     let (app, cluster) = start_default().await;
     let session = new_session(&cluster).await;
     let id = session_id(&session);
@@ -583,7 +584,8 @@ async fn a_worker_closes_the_streams_of_an_app_that_is_gone() {
         .unwrap();
 
     cluster.kill_coordinator();
-    let left = json!([{"name": "api", "affinity": "none", "endpoints": [{"address": app.addr().to_string()}]}]);
+    let endpoints = json!([{"address": app.addr().to_string()}]);
+    let left = json!([{"name": "api", "affinity": "none", "endpoints": endpoints}]);
     cluster.patch_coordinator_config(&json!({"coordinator": {"apps": left}}));
     cluster.restart_coordinator().await;
 

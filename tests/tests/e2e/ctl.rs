@@ -97,7 +97,7 @@ async fn apps_are_put_changed_and_deleted() {
 }
 
 #[tokio::test]
-async fn what_the_api_refuses_is_said_with_its_field_and_the_request_id() {
+async fn rejections_of_the_api_are_printed_with_field_and_request_id() {
     let (_app, cluster) = start_default().await;
     let wrong = ctl(
         &cluster,
@@ -120,7 +120,7 @@ async fn what_the_api_refuses_is_said_with_its_field_and_the_request_id() {
 }
 
 #[tokio::test]
-async fn the_story_of_a_request_has_both_tiers() {
+async fn the_trace_of_a_request_has_both_tiers() {
     let (_app, cluster) = start_default().await;
     assert_eq!(
         cluster
@@ -147,7 +147,7 @@ async fn the_story_of_a_request_has_both_tiers() {
 }
 
 #[tokio::test]
-async fn a_drain_is_waited_for_and_says_what_was_cut_off() {
+async fn a_drain_is_awaited_and_reports_closed_streams() {
     let (app, cluster) = start_default().await;
     let ws = cluster.websocket("/apps/notes/ws/echo", &[]).await;
     let drained = ctl(&cluster, &["drain", "w1", "--deadline", "1s", "--wait"], "").await;
@@ -200,7 +200,7 @@ async fn sessions_are_found_and_deleted() {
 }
 
 #[tokio::test]
-async fn a_check_tells_well_from_ill() {
+async fn the_configuration_test_accepts_valid_and_rejects_invalid_files() {
     let (_app, mut cluster) = start_default().await;
     let well = done(&cluster, &["check"]).await;
     assert!(!well.contains("FAIL"), "{well}");

@@ -171,7 +171,7 @@ fn the_configurations_of_the_repository_pass_the_test() {
 }
 
 #[test]
-fn a_misspelt_key_ends_the_start_with_its_line() {
+fn startup_fails_on_an_unknown_key_and_names_its_line() {
     let cases = [
         (
             Program::Coordinator,
@@ -235,7 +235,7 @@ fn a_misspelt_key_ends_the_start_with_its_line() {
 }
 
 #[test]
-fn a_bad_value_ends_the_start_with_its_line() {
+fn startup_fails_on_an_invalid_value_and_names_its_line() {
     let cases = [
         (Program::Coordinator, "weight: 1", "weight: -1", "weight"),
         (Program::Coordinator, "weight: 1", "weight: many", "weight"),
@@ -345,7 +345,7 @@ fn a_bad_value_ends_the_start_with_its_line() {
 }
 
 #[test]
-fn two_things_of_one_name_end_the_start() {
+fn startup_fails_on_duplicate_names() {
     let app = "    - name: notes\n      endpoints: [{address: \"127.0.0.1:8889\"}]\n";
     let text = good(Program::Coordinator) + app;
     for end in refused(Program::Coordinator, &text) {
@@ -360,7 +360,7 @@ fn two_things_of_one_name_end_the_start() {
 }
 
 #[test]
-fn what_is_no_yaml_ends_the_start_with_its_line() {
+fn startup_fails_on_invalid_yaml_and_names_its_line() {
     for program in [Program::Coordinator, Program::Worker] {
         let text = good(program).replacen("pid_file: ", "pid_file: [", 1);
         for end in refused(program, &text) {
@@ -376,7 +376,7 @@ fn what_is_no_yaml_ends_the_start_with_its_line() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_ends_the_start() {
+fn startup_fails_on_an_unreadable_file() {
     for program in [Program::Coordinator, Program::Worker] {
         for flags in [&["-c", "missing.yaml"][..], &["-t", "-c", "missing.yaml"]] {
             let end = run_to_end(program, folder().path(), flags);
@@ -390,7 +390,7 @@ fn a_file_that_cannot_be_read_ends_the_start() {
 }
 
 #[test]
-fn a_secret_that_cannot_be_read_ends_the_start() {
+fn startup_fails_on_an_unreadable_secret() {
     for (program, secret) in [
         (Program::Coordinator, "run/admin.token"),
         (Program::Coordinator, "run/worker.token"),
@@ -406,7 +406,7 @@ fn a_secret_that_cannot_be_read_ends_the_start() {
 }
 
 #[test]
-fn an_empty_secret_is_not_taken_for_one() {
+fn an_empty_secret_is_rejected() {
     for (program, secret) in [
         (Program::Coordinator, "run/admin.token"),
         (Program::Coordinator, "run/worker.token"),
@@ -422,7 +422,7 @@ fn an_empty_secret_is_not_taken_for_one() {
 }
 
 #[test]
-fn an_address_in_use_ends_the_start_with_its_line() {
+fn startup_fails_on_an_address_in_use_and_names_its_line() {
     for program in [Program::Coordinator, Program::Worker] {
         for which in [0, 1] {
             let ip = own_address();
@@ -752,7 +752,7 @@ async fn ask(
 }
 
 #[tokio::test]
-async fn a_coordinator_hands_over_to_its_successor_without_a_failed_request() {
+async fn an_upgrade_of_a_coordinator_fails_no_request() {
     let (_app, mut cluster) = start_default().await;
     let cookie = cluster
         .get("/apps/notes/echo")
@@ -812,7 +812,7 @@ async fn a_coordinator_hands_over_to_its_successor_without_a_failed_request() {
 }
 
 #[tokio::test]
-async fn a_worker_hands_over_to_its_successor_without_a_failed_request() {
+async fn an_upgrade_of_a_worker_fails_no_request() {
     let (_app, mut cluster) = start_default().await;
     let load = Load::on(cluster.public(), "/apps/api/echo", &[]);
     load.goes_on(50).await;
@@ -834,7 +834,7 @@ async fn a_worker_hands_over_to_its_successor_without_a_failed_request() {
 }
 
 #[tokio::test]
-async fn a_hand_over_can_be_repeated() {
+async fn an_upgrade_can_be_repeated() {
     let (_app, mut cluster) = start_default().await;
     for _ in 0..2 {
         let mut successor = cluster.spawn_coordinator(&["-u"]);

@@ -1,4 +1,4 @@
-//! What a client reads when something is wrong, whose fault it was, and what it does not read.
+//! Error responses: their content, whose fault they name, and what they must not contain.
 
 use app_proxy_tests::app::raw;
 use app_proxy_tests::cluster::{Cluster, free_address, own_address};
@@ -29,7 +29,7 @@ fn assert_problem(answer: &Response, status: u16, code: &str, tier: &str) {
     }
 }
 
-/// What the client gets when the application sends `data` and closes.
+/// Returns the response to the client when the application sends `data` and closes.
 async fn answer_with(cluster: &Cluster, data: &str, id: &str) -> Response {
     let target = format!("/apps/api{}", raw(data, "close"));
     cluster.get(&target).id(id).send().await
@@ -115,7 +115,7 @@ async fn a_page_never_contains_what_the_client_wrote() {
 }
 
 #[tokio::test]
-async fn an_error_of_a_worker_is_handed_through() {
+async fn an_error_of_a_worker_is_passed_on() {
     let dead = free_address(own_address());
     let (_app, cluster) = start(|builder| builder.app_at("gone", dead)).await;
     let answer = cluster.get("/apps/gone/x").id("gone").send().await;
@@ -139,7 +139,7 @@ async fn an_error_of_a_worker_is_handed_through() {
 }
 
 #[tokio::test]
-async fn no_error_tells_addresses_or_causes() {
+async fn errors_contain_no_addresses_or_causes() {
     let dead = free_address(own_address());
     let (_app, mut cluster) = start(|builder| builder.app_at("gone", dead)).await;
     let mut answers = vec![cluster.get("/apps/gone/x").send().await];
@@ -166,7 +166,7 @@ async fn no_error_tells_addresses_or_causes() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_http_is_a_502() {
+async fn a_response_that_is_not_http_returns_502() {
     let (_app, mut cluster) = start_default().await;
     for (n, data) in [
         "garbage\r\n\r\n",
@@ -191,7 +191,7 @@ async fn an_answer_that_is_no_http_is_a_502() {
 }
 
 #[tokio::test]
-async fn an_application_that_resets_its_connection_is_a_502() {
+async fn an_application_that_resets_its_connection_causes_a_502() {
     let (_app, cluster) = start_default().await;
     let target = format!("/apps/api{}", raw("", "reset"));
     let answer = cluster
@@ -235,9 +235,10 @@ async fn a_truncated_response_does_not_look_complete() {
 }
 
 #[tokio::test]
-async fn more_than_the_announced_length_is_not_taken_for_the_next_response() {
+async fn bytes_beyond_the_length_are_not_the_next_response() {
     let (_app, cluster) = start_default().await;
-    let data = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfourHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged";
+    let data = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfour\
+        HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged";
     let target = format!("/apps/api{}", raw(data, "keep"));
     let mut client = cluster.client().await;
     let answer = client.get(&target).send().await;
@@ -250,7 +251,7 @@ async fn more_than_the_announced_length_is_not_taken_for_the_next_response() {
 }
 
 #[tokio::test]
-async fn an_application_that_is_silent_for_too_long_is_a_504() {
+async fn a_silent_application_causes_a_504() {
     let (app, cluster) =
         start(|builder| builder.worker(&json!({"timeouts": {"upstream_read": "300ms"}}))).await;
     let answer = cluster
@@ -268,7 +269,7 @@ async fn an_application_that_is_silent_for_too_long_is_a_504() {
 }
 
 #[tokio::test]
-async fn an_apps_own_timeout_goes_before_the_workers() {
+async fn a_timeout_of_an_app_overrides_that_of_the_worker() {
     let app = app_proxy_tests::app::RecordingApp::start().await;
     let cluster = Cluster::builder()
         .app_with("quick", app.addr(), &json!({"timeouts": {"read": "300ms"}}))
@@ -319,7 +320,7 @@ async fn connect_and_trace_are_not_allowed() {
 }
 
 #[tokio::test]
-async fn a_missing_or_bad_host_is_a_400() {
+async fn a_missing_or_invalid_host_returns_400() {
     let (app, cluster) = start_default().await;
     let answer = cluster.get("/apps/api/echo").without_host().send().await;
     assert_problem(&answer, 400, "bad_request", "coordinator");
@@ -355,7 +356,7 @@ async fn a_missing_or_bad_host_is_a_400() {
 }
 
 #[tokio::test]
-async fn a_body_above_the_limit_is_a_413() {
+async fn a_body_above_the_limit_returns_413() {
     let limit = json!({"limits": {"request_body": "1KiB"}});
     let (app, cluster) = start(|builder| builder.coordinator(&limit)).await;
     let fits = cluster
@@ -399,7 +400,7 @@ async fn a_body_above_the_limit_is_a_413() {
 }
 
 #[tokio::test]
-async fn the_workers_own_limit_counts_too() {
+async fn the_limit_of_the_worker_applies_as_well() {
     let limit = json!({"limits": {"request_body": "1KiB"}});
     let (_app, cluster) = start(|builder| builder.worker(&limit)).await;
     let mut client = cluster
@@ -413,7 +414,7 @@ async fn the_workers_own_limit_counts_too() {
 }
 
 #[tokio::test]
-async fn a_client_that_stops_in_the_middle_of_a_body_is_a_408() {
+async fn a_client_that_stops_in_the_middle_of_a_body_gets_408() {
     let short = json!({"timeouts": {"client_read": "500ms"}});
     let (_app, cluster) = start(|builder| builder.coordinator(&short)).await;
     let mut client = cluster
@@ -435,7 +436,7 @@ async fn a_client_that_stops_in_the_middle_of_a_body_is_a_408() {
 }
 
 #[tokio::test]
-async fn too_many_headers_are_refused() {
+async fn too_many_headers_are_rejected() {
     let (app, cluster) = start_default().await;
     let request = (0..400).fold(cluster.get("/apps/api/echo"), |request, n| {
         request.header(&format!("X-Header-{n}"), "value")
@@ -510,10 +511,10 @@ async fn errors_over_http2_are_the_same() {
     );
 }
 
-/// Keeps out: the worker's refusal went to the client as if it were the application's, with two
+/// Regression: the worker's refusal went to the client as if it were the application's, with two
 /// different identifiers.
 #[tokio::test]
-async fn a_worker_that_refuses_the_coordinator_is_a_fault_of_the_proxy() {
+async fn a_worker_that_rejects_the_coordinator_is_a_proxy_error() {
     let (app, mut cluster) = start_default().await;
     cluster.coordinator().signal(Signal::SIGTERM);
     cluster.coordinator().ended().await;

@@ -1,5 +1,5 @@
-//! What the application sees of a request, what the client sees of a response, and what neither may
-//! see.
+//! Forwarding: the parts of a request that reach the application, the parts of a response that
+//! reach the client, and those that must not.
 
 use app_proxy_tests::app::{RecordingApp, SeenRequest, raw, respond};
 use app_proxy_tests::cluster::Cluster;
@@ -56,7 +56,7 @@ async fn forwarded_headers_are_rebuilt_for_an_untrusted_client() {
 }
 
 #[tokio::test]
-async fn forwarded_headers_of_a_trusted_proxy_are_believed() {
+async fn forwarded_headers_of_a_trusted_proxy_are_kept() {
     let (app, cluster) =
         start(|builder| builder.coordinator(&json!({"trusted_proxies": ["127.0.0.1/32"]}))).await;
     let request = || {
@@ -257,8 +257,9 @@ async fn all_other_request_headers_pass_as_they_are() {
     let (app, cluster) = start_default().await;
     let mut client = cluster.client().await;
     let head = format!(
-        "GET /apps/api/echo HTTP/1.1\r\nHost: {}\r\nAuthorization: Basic dXNlcjpwYXNz\r\nOrigin: https://a.example\r\n\
-         Referer: https://a.example/x\r\nUser-Agent: test/1\r\nAccept: */*\r\nAccept-Encoding: br\r\n\
+        "GET /apps/api/echo HTTP/1.1\r\nHost: {}\r\nAuthorization: Basic dXNlcjpwYXNz\r\n\
+         Origin: https://a.example\r\nReferer: https://a.example/x\r\nUser-Agent: test/1\r\n\
+         Accept: */*\r\nAccept-Encoding: br\r\n\
          If-None-Match: \"x\"\r\nRange: bytes=0-1\r\nX-Multi: a\r\nX-Multi: b, c\r\nx-multi: d\r\n\
          X-Empty:\r\nX-Spaces:   in  between   \r\nX-Latin: caf\u{e9}\r\n\r\n",
         cluster.public()
@@ -483,7 +484,7 @@ async fn a_100_continue_comes_before_the_body_is_sent() {
 }
 
 #[tokio::test]
-async fn an_application_can_refuse_a_body_that_is_expected() {
+async fn an_application_can_reject_an_expected_body() {
     let (app, cluster) = start_default().await;
     let mut client = cluster
         .request("POST", "/apps/api/manual/expect")

@@ -139,7 +139,7 @@ async fn apps(api: &Api) -> BTreeMap<String, Value> {
         .collect()
 }
 
-/// What has to be true while the disk is full, and after there is room again; gives back the table,
+/// Asserts the behaviour while the disk is full and after there is space again; returns the table,
 /// and a session with its requests.
 async fn meets_a_full_disk(
     app: &RecordingApp,
@@ -201,11 +201,9 @@ async fn meets_a_full_disk(
 }
 
 #[tokio::test]
-async fn a_full_filesystem_refuses_changes_and_nothing_else() {
+async fn a_full_filesystem_rejects_changes_and_nothing_else() {
     let Some(disk) = SmallDisk::mount() else {
-        eprintln!(
-            "skipped: this user may not mount a filesystem of its own; a limit of a file's size stands in for it"
-        );
+        eprintln!("skipped: this user may not mount a filesystem; a file size limit replaces it");
         return;
     };
     let app = RecordingApp::start().await;
@@ -223,7 +221,7 @@ async fn a_full_filesystem_refuses_changes_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_limit_of_the_size_of_files_ends_no_coordinator() {
+async fn a_file_size_limit_does_not_stop_a_coordinator() {
     let app = RecordingApp::start().await;
     let folder = tempfile::tempdir().unwrap();
     let under = ["prlimit", "--fsize=1048576:unlimited"]

@@ -38,7 +38,7 @@ async fn hand_over_to(cluster: &mut Cluster, mut successor: Daemon) -> Daemon {
     old
 }
 
-/// What came of the changes of one scheduler.
+/// The results of the changes of one scheduler.
 #[derive(Debug, Default)]
 struct Outcome {
     stale: usize,
@@ -195,7 +195,7 @@ impl Movers {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changes_during_a_hand_over_are_seen_by_whoever_asks_next_and_none_is_lost() {
+async fn changes_during_an_upgrade_are_seen_by_the_next_request_and_none_is_lost() {
     let (one, other) = (RecordingApp::start().await, RecordingApp::start().await);
     let mut cluster = Cluster::builder().workers(2).start().await;
     let movers = Movers::start(&cluster, 4, [one.addr(), other.addr()]);
@@ -267,7 +267,7 @@ async fn open_streams(cluster: &Cluster, id: &str, expected: u64) -> Value {
 }
 
 #[tokio::test]
-async fn what_lives_on_in_the_old_process_is_known_and_ended_by_the_new_one() {
+async fn streams_of_the_old_process_are_listed_and_closed_by_the_new_one() {
     let app = RecordingApp::start().await;
     let mut cluster = Cluster::builder().app_at("filed", app.addr()).start().await;
     for name in ["kept", "dropped"] {
@@ -380,7 +380,7 @@ async fn what_lives_on_in_the_old_process_is_known_and_ended_by_the_new_one() {
 }
 
 #[tokio::test]
-async fn what_the_old_process_acknowledges_last_is_there_in_the_new_one() {
+async fn the_new_process_has_the_last_changes_that_the_old_one_acknowledged() {
     let app = RecordingApp::start().await;
     let mut cluster = Cluster::builder().app_at("filed", app.addr()).start().await;
     let session = new_session(&cluster, "filed").await;
@@ -428,10 +428,10 @@ async fn what_the_old_process_acknowledges_last_is_there_in_the_new_one() {
     }
 }
 
-/// Keeps out: a start took the apps of the file over into the store before it had the listeners,
+/// Regression: a start took the apps of the file over into the store before it had the listeners,
 /// and the running coordinator followed.
 #[tokio::test]
-async fn a_start_that_comes_to_nothing_changes_nothing_for_the_coordinator_that_runs() {
+async fn a_failed_start_changes_nothing_for_the_running_coordinator() {
     let app = RecordingApp::start().await;
     let mut cluster = Cluster::builder()
         .app_at("kept", app.addr())
@@ -486,10 +486,10 @@ async fn a_start_that_comes_to_nothing_changes_nothing_for_the_coordinator_that_
     assert_eq!(cluster.get("/apps/comes/echo").send().await.status, 200);
 }
 
-/// Keeps out: a process that took over and had missed an app which came and went could not take
+/// Regression: a process that took over and had missed an app which came and went could not take
 /// changes any more.
 #[tokio::test]
-async fn an_app_that_came_and_went_while_the_successor_started_keeps_nobody_from_changing_apps() {
+async fn an_app_created_and_deleted_while_the_successor_starts_does_not_block_changes() {
     let app = RecordingApp::start().await;
     let mut cluster = Cluster::builder().app_at("filed", app.addr()).start().await;
     let body = with_sessions(&[app.addr()]);
@@ -509,7 +509,7 @@ async fn an_app_that_came_and_went_while_the_successor_started_keeps_nobody_from
     assert_eq!(cluster.get("/apps/later/echo").send().await.status, 200);
 }
 
-/// Keeps out: streams of a process that was killed while it drained counted as open for good.
+/// Regression: streams of a process that was killed while it drained counted as open for good.
 #[tokio::test]
 async fn streams_of_an_old_process_that_was_killed_are_forgotten_at_the_next_start() {
     let app = RecordingApp::start().await;

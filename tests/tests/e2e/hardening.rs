@@ -1,4 +1,4 @@
-//! What hostile or broken clients and applications cannot do.
+//! Hostile and broken clients and applications do no harm.
 
 use std::io::Write as _;
 
@@ -49,13 +49,15 @@ fn smuggling() -> Vec<(&'static str, String)> {
         (
             "length and chunks",
             format!(
-                "{post}Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{second}"
+                "{post}Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n\
+                 0\r\n\r\n{second}"
             ),
         ),
         (
             "chunks and a short length",
             format!(
-                "{post}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n2e\r\n{second}\r\n0\r\n\r\n"
+                "{post}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n\
+                 2e\r\n{second}\r\n0\r\n\r\n"
             ),
         ),
         (
@@ -104,7 +106,8 @@ fn smuggling() -> Vec<(&'static str, String)> {
         (
             "another spelling",
             format!(
-                "{post}Content_Length: 0\r\nTransfer_Encoding: chunked\r\nContent-Length: {}\r\n\r\n{second}",
+                "{post}Content_Length: 0\r\nTransfer_Encoding: chunked\r\n\
+                 Content-Length: {}\r\n\r\n{second}",
                 second.len()
             ),
         ),
@@ -194,7 +197,7 @@ async fn garbage_is_answered_or_dropped_and_does_no_harm() {
 }
 
 #[tokio::test]
-async fn garbage_on_the_h2c_listener_stops_nobody() {
+async fn garbage_on_the_h2c_listener_does_not_affect_other_clients() {
     let (_app, mut cluster) = start(app_proxy_tests::cluster::ClusterBuilder::h2c).await;
     let mut silent = Vec::new();
     for _ in 0..20 {
@@ -214,7 +217,7 @@ async fn garbage_on_the_h2c_listener_stops_nobody() {
 }
 
 #[tokio::test]
-async fn a_client_that_stalls_in_its_head_is_let_go() {
+async fn a_client_that_stalls_in_its_head_is_disconnected() {
     let short = json!({"timeouts": {"client_read": "500ms"}});
     let (_app, mut cluster) = start(|builder| builder.coordinator(&short)).await;
     let mut client = cluster.client().await;
@@ -256,7 +259,7 @@ async fn an_unused_connection_is_closed_after_its_time() {
 }
 
 #[tokio::test]
-async fn a_client_that_accepts_nothing_is_let_go() {
+async fn a_client_that_reads_nothing_is_disconnected() {
     let short = json!({"timeouts": {"client_write": "1s"}});
     let (app, cluster) = start(|builder| builder.coordinator(&short)).await;
     let client = cluster
@@ -320,7 +323,7 @@ async fn large_heads_of_an_application_pass() {
 }
 
 #[tokio::test]
-async fn an_application_cannot_speak_for_the_proxy() {
+async fn an_application_cannot_set_headers_of_the_proxy() {
     let (app, cluster) = start_default().await;
     let target = respond(
         200,
@@ -342,9 +345,10 @@ async fn an_application_cannot_speak_for_the_proxy() {
 }
 
 #[tokio::test]
-async fn an_application_that_says_both_length_and_chunks_confuses_nobody() {
+async fn a_response_with_length_and_chunks_is_handled_safely() {
     let (_app, mut cluster) = start_default().await;
-    let data = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    let data = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n\
+        5\r\nhello\r\n0\r\n\r\n";
     let answer = cluster
         .get(&format!("/apps/api{}", raw(data, "close")))
         .send()
@@ -360,7 +364,7 @@ async fn an_application_that_says_both_length_and_chunks_confuses_nobody() {
 }
 
 #[tokio::test]
-async fn an_application_that_sends_bytes_unasked_confuses_nobody() {
+async fn unsolicited_bytes_of_an_application_are_handled_safely() {
     // It answers before it is asked: a connection with such bytes in it must not be used.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -394,7 +398,7 @@ async fn an_application_that_sends_bytes_unasked_confuses_nobody() {
 }
 
 #[tokio::test]
-async fn header_values_with_line_breaks_cannot_be_made() {
+async fn headers_with_line_breaks_cannot_be_injected() {
     let (app, mut cluster) = start_default().await;
     let mut client = cluster.client().await;
     client
@@ -495,7 +499,7 @@ async fn a_health_check_that_hangs_takes_the_worker_out() {
     assert_eq!(answer.status, 503);
 }
 
-/// Keeps out: the time limit of an HTTP/1.1 header block ended HTTP/2 connections, whose reads look
+/// Regression: the time limit of an HTTP/1.1 header block ended HTTP/2 connections, whose reads look
 /// like one that never ends.
 #[tokio::test]
 async fn an_http2_connection_outlives_the_time_limit_of_a_header_block() {
@@ -509,7 +513,7 @@ async fn an_http2_connection_outlives_the_time_limit_of_a_header_block() {
     }
 }
 
-/// Keeps out: the same limit must not end a connection that waits for its next request.
+/// Regression: the same limit must not end a connection that waits for its next request.
 #[tokio::test]
 async fn a_connection_between_two_requests_outlives_the_time_limit_of_a_header_block() {
     let short = json!({"timeouts": {"client_read": "300ms", "keepalive": "20s"}});

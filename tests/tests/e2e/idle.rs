@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::session_id;
 
-/// What a browser says of itself when it loads a page.
+/// The `Accept` header of a browser that loads a page.
 const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 
 /// The application `notes`, idle after a second.
@@ -51,7 +51,7 @@ fn secret(cluster: &Cluster) -> String {
     text.trim().to_owned()
 }
 
-/// What has to be true of every webhook.
+/// Asserts the properties of every webhook.
 fn check(hook: &Hook, cluster: &Cluster, path: &str, kind: &str) -> Value {
     assert_eq!(hook.head.line, format!("POST {path} HTTP/1.1"));
     assert!(hook.is_signed_with(&secret(cluster)), "{hook:?}");
@@ -67,7 +67,7 @@ fn check(hook: &Hook, cluster: &Cluster, path: &str, kind: &str) -> Value {
 }
 
 #[tokio::test]
-async fn an_idle_app_is_told_of_once_and_again_after_it_was_used() {
+async fn each_idle_period_is_reported_once() {
     let (_app, scheduler, cluster) = idle_after_a_second().await;
     let unused = scheduler.wait_for("notes", 1).await;
     let event = check(&unused[0], &cluster, "/idle", "app.idle");
@@ -109,7 +109,7 @@ async fn an_idle_app_is_told_of_once_and_again_after_it_was_used() {
 }
 
 #[tokio::test]
-async fn an_event_that_is_not_taken_comes_again_under_the_same_identifier() {
+async fn a_failed_webhook_is_repeated_with_the_same_identifier() {
     let (scheduler, cluster) = asleep(&json!({})).await;
     scheduler.answer_next(500);
     scheduler.answer_next(302);
@@ -123,7 +123,7 @@ async fn an_event_that_is_not_taken_comes_again_under_the_same_identifier() {
 }
 
 #[tokio::test]
-async fn https_is_spoken_with_who_has_a_certificate_that_the_machine_trusts() {
+async fn https_requires_a_certificate_that_the_machine_trusts() {
     let scheduler = Scheduler::start().await;
     let (trusted, unknown) = (
         TlsFront::start("localhost", scheduler.addr()).await,
@@ -205,7 +205,7 @@ async fn a_request_that_waits_for_its_answer_is_use_and_an_open_websocket_is_not
 }
 
 #[tokio::test]
-async fn of_many_requests_for_an_app_that_runs_nowhere_one_wakes_it() {
+async fn many_requests_for_an_app_without_endpoints_send_one_wake_webhook() {
     let (scheduler, cluster) = asleep(&json!({})).await;
     let cluster = std::sync::Arc::new(cluster);
     let requests: Vec<_> = (0..50)
@@ -332,7 +332,7 @@ async fn without_a_page_a_browser_sees_an_error_too() {
 }
 
 #[tokio::test]
-async fn the_page_learns_that_the_app_runs() {
+async fn the_page_reloads_once_the_app_runs() {
     let (scheduler, mut cluster) = asleep(&json!({})).await;
     let app = RecordingApp::start().await;
     let poll = format!("/.app-proxy/waking?path={}", escape("/apps/notes/a%20b"));
@@ -349,9 +349,8 @@ async fn the_page_learns_that_the_app_runs() {
     let endpoints = json!([{"address": app.addr().to_string()}]);
     let wake = json!({"notify": scheduler.url("/wake")});
     cluster.kill_coordinator();
-    cluster.patch_coordinator_config(
-        &json!({"coordinator": {"apps": [{"name": "notes", "endpoints": endpoints, "wake": wake}]}}),
-    );
+    let notes = json!({"name": "notes", "endpoints": endpoints, "wake": wake});
+    cluster.patch_coordinator_config(&json!({"coordinator": {"apps": [notes]}}));
     cluster.restart_coordinator().await;
     let awake = cluster.get(&poll).send().await;
     assert_eq!(

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::{number, start};
 
-/// What a client knows of one of its requests.
+/// The facts that a client knows about one of its requests.
 #[derive(Clone, Debug)]
 struct Outcome {
     id: String,
@@ -39,7 +39,7 @@ struct Outcome {
     end: Instant,
 }
 
-/// What all clients share.
+/// The state that all clients share.
 struct Shared {
     public: SocketAddr,
     h2c: SocketAddr,
@@ -328,16 +328,16 @@ fn events(lines: &[Value]) -> Vec<&str> {
 struct Kills(Vec<Instant>);
 
 impl Kills {
-    /// Whether a request may have failed because its worker was killed: it was under way then, or
-    /// began before the coordinator could know that its connections to the worker were dead.
+    /// Returns whether a request may have failed because its worker was killed: it was in flight, or
+    /// began before the coordinator could detect that its connections to the worker were dead.
     fn excuse(&self, outcome: &Outcome) -> bool {
         self.0
             .iter()
             .any(|kill| outcome.begin <= *kill + Duration::from_secs(1) && outcome.end >= *kill)
     }
 
-    /// Whether the worker's line may have been lost with the process: lines are written off the
-    /// request path, and SIGKILL leaves no time for those of the last moment.
+    /// Returns whether the worker's line may have been lost with the process: lines are written off
+    /// the request path, and SIGKILL leaves no time for the last ones.
     fn may_have_lost_the_line(&self, outcome: &Outcome) -> bool {
         self.0.iter().any(|kill| {
             outcome.begin <= *kill + Duration::from_secs(1)

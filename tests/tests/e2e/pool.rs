@@ -32,7 +32,7 @@ async fn requests_without_a_session_spread_over_the_workers() {
 }
 
 #[tokio::test]
-async fn a_second_worker_is_tried_when_the_first_cannot_be_connected() {
+async fn a_second_worker_is_tried_when_the_first_is_unreachable() {
     let never_checked = json!({"health_check": {"interval": "1h"}});
     let (app, mut cluster) = start(|builder| builder.workers(2).coordinator(&never_checked)).await;
     cluster.kill_worker(1);
@@ -92,7 +92,7 @@ async fn a_body_survives_the_second_attempt() {
 }
 
 #[tokio::test]
-async fn a_websocket_is_taken_to_the_second_worker_too() {
+async fn a_websocket_is_retried_at_a_second_worker() {
     let never_checked = json!({"health_check": {"interval": "1h"}});
     let (app, mut cluster) = start(|builder| builder.workers(2).coordinator(&never_checked)).await;
     cluster.kill_worker(0);
@@ -111,7 +111,7 @@ async fn a_websocket_is_taken_to_the_second_worker_too() {
 }
 
 #[tokio::test]
-async fn an_unhealthy_worker_is_left_out_and_taken_back() {
+async fn an_unhealthy_worker_gets_no_requests_until_it_recovers() {
     let (_app, mut cluster) = start(|builder| builder.workers(2)).await;
     cluster.kill_worker(0);
     cluster.wait_health("w1", false).await;
@@ -137,7 +137,7 @@ async fn an_unhealthy_worker_is_left_out_and_taken_back() {
 }
 
 #[tokio::test]
-async fn without_a_healthy_worker_there_is_a_503() {
+async fn without_a_healthy_worker_requests_get_503() {
     let (_app, mut cluster) = start_default().await;
     cluster.kill_worker(0);
     cluster.wait_health("w1", false).await;
@@ -155,7 +155,7 @@ async fn without_a_healthy_worker_there_is_a_503() {
 }
 
 #[tokio::test]
-async fn a_worker_that_dies_in_the_middle_of_a_request_is_a_502() {
+async fn a_worker_that_dies_during_a_request_causes_a_502() {
     let (app, mut cluster) = start_default().await;
     let mut client = cluster.get("/apps/api/gate/never").id("torn").start().await;
     app.wait_for_id("torn").await;
@@ -267,7 +267,7 @@ async fn a_session_stays_at_its_endpoint() {
 }
 
 #[tokio::test]
-async fn without_a_session_the_less_busy_endpoint_is_taken() {
+async fn without_a_session_the_less_loaded_endpoint_is_selected() {
     let first = RecordingApp::start().await;
     let second = RecordingApp::start().await;
     let more = json!({"affinity": "none", "endpoints": [

@@ -167,6 +167,6 @@ async fn ten_thousand_changes_are_each_seen_by_the_next_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_is_seen_by_whoever_asks_next_through_whichever_worker() {
+async fn a_change_is_seen_by_the_next_request_through_any_worker() {
     move_apps(1, 300, 4).await;
 }

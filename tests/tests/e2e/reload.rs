@@ -40,7 +40,7 @@ fn read_timeout(period: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_changed_timeout_counts_from_the_next_request_on() {
+async fn a_changed_timeout_applies_from_the_next_request_on() {
     let (app, mut cluster) = start_default().await;
     let mut before = cluster
         .get("/apps/api/gate/before")
@@ -70,7 +70,7 @@ async fn a_changed_timeout_counts_from_the_next_request_on() {
 }
 
 #[tokio::test]
-async fn an_app_s_own_timeout_goes_before_a_reloaded_one() {
+async fn a_timeout_of_an_app_overrides_a_reloaded_one() {
     let own = json!({"timeouts": {"read": "1h"}});
     let app = app_proxy_tests::app::RecordingApp::start().await;
     let mut cluster = Cluster::builder()
@@ -86,9 +86,10 @@ async fn an_app_s_own_timeout_goes_before_a_reloaded_one() {
 }
 
 #[tokio::test]
-async fn what_needs_a_restart_is_named_and_not_applied() {
+async fn keys_that_need_a_restart_are_named_and_not_applied() {
     let (_app, mut cluster) = start_default().await;
-    let patch = json!({"threads": 3, "worker": {"id": "other", "labels": {"zone": "b"}, "limits": {"request_body": 10}}});
+    let worker = json!({"id": "other", "labels": {"zone": "b"}, "limits": {"request_body": 10}});
+    let patch = json!({"threads": 3, "worker": worker});
     cluster.patch_worker_config(0, &patch);
     let line = reload(&mut cluster, "applied only by a restart").await;
     // The harness started the worker with port 0 and then wrote the ports down.
@@ -137,7 +138,7 @@ async fn a_renamed_key_is_accepted_with_a_warning_at_start_and_at_a_reload() {
 }
 
 #[tokio::test]
-async fn a_bad_file_changes_nothing_and_says_why() {
+async fn an_invalid_file_changes_nothing_and_the_log_has_the_cause() {
     let (app, mut cluster) = start_default().await;
     let path = cluster.folder().join("w1.yaml");
     let good = std::fs::read_to_string(&path).unwrap();
@@ -214,7 +215,7 @@ async fn the_log_level_changes_at_once() {
 }
 
 #[tokio::test]
-async fn the_environment_s_log_level_wins_and_that_is_said() {
+async fn the_log_level_of_the_environment_wins_and_a_reload_logs_that() {
     let (_app, mut cluster) = start_default().await;
     cluster.patch_worker_config(0, &json!({"worker": {"log_level": "debug"}}));
     reload(&mut cluster, "log_level has no effect: RUST_LOG is set").await;
@@ -230,7 +231,7 @@ async fn the_environment_s_log_level_wins_and_that_is_said() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_drains_is_not_reloaded_and_not_ended_by_it() {
+async fn a_draining_daemon_ignores_a_reload() {
     let (app, mut cluster) = start_default().await;
     let mut request = cluster.get("/apps/api/gate/g").id("slow").start().await;
     app.wait_for_id("slow").await;
@@ -266,8 +267,9 @@ async fn a_daemon_that_detached_finds_its_file_again() {
     let folder = tempfile::tempdir().unwrap();
     let ip = own_address();
     let yaml = format!(
-        "version: 1\npid_file: worker.pid\nupgrade_sock: worker.sock\nerror_log: error.log\nworker:\n  id: w1\n  \
-         listener: {{address: \"{}\"}}\n  admin: {{address: \"{}\"}}\n  coordinators: [\"http://127.0.0.1:1\"]\n  \
+        "version: 1\npid_file: worker.pid\nupgrade_sock: worker.sock\nerror_log: error.log\n\
+         worker:\n  id: w1\n  listener: {{address: \"{}\"}}\n  admin: {{address: \"{}\"}}\n  \
+         coordinators: [\"http://127.0.0.1:1\"]\n  \
          token_file: worker.token\n  access_log: {{path: access.log}}\n",
         free_address(ip),
         free_address(ip)
@@ -313,7 +315,7 @@ async fn who(cluster: &Cluster, app: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_coordinator_takes_the_file_s_apps_over_and_lets_those_of_the_api_be() {
+async fn a_coordinator_adopts_the_apps_of_the_file_and_keeps_those_of_the_api() {
     let (one, other) = (RecordingApp::start().await, RecordingApp::start().await);
     let builder = Cluster::builder()
         .app_at("stays", one.addr())
@@ -369,7 +371,7 @@ async fn a_coordinator_takes_the_file_s_apps_over_and_lets_those_of_the_api_be()
 }
 
 #[tokio::test]
-async fn a_coordinator_takes_fixed_workers_in_and_out() {
+async fn a_coordinator_adds_and_removes_fixed_workers_on_reload() {
     // Who is left out does not come back by itself.
     let (_app, mut cluster) =
         start(|builder| builder.workers(2).worker(&json!({"register": false}))).await;
@@ -484,7 +486,7 @@ async fn a_coordinator_s_timeouts_trusted_proxies_and_log_level_change_at_once()
 }
 
 #[tokio::test]
-async fn a_coordinator_whose_file_is_bad_changes_nothing_and_says_why() {
+async fn a_coordinator_with_an_invalid_file_changes_nothing_and_logs_the_cause() {
     let (one, other) = (RecordingApp::start().await, RecordingApp::start().await);
     let mut cluster = Cluster::builder()
         .app_at("stays", one.addr())
@@ -527,7 +529,9 @@ async fn a_coordinator_whose_file_is_bad_changes_nothing_and_says_why() {
             vec!["stays"],
         ),
         (
-            json!({"coordinator": {"apps": [{"name": "stays", "endpoints": [{"address": "nowhere"}]}]}}),
+            json!({"coordinator": {"apps": [
+                {"name": "stays", "endpoints": [{"address": "nowhere"}]},
+            ]}}),
             vec!["nowhere"],
         ),
         (json!({"coordinator": {"wrokers": []}}), vec!["wrokers"]),
@@ -536,7 +540,10 @@ async fn a_coordinator_whose_file_is_bad_changes_nothing_and_says_why() {
             vec!["log_level"],
         ),
         (
-            json!({"coordinator": {"apps": [filed("new", &other)], "workers": [{"id": "w1", "address": "no.such.host.invalid:1"}]}}),
+            json!({"coordinator": {
+                "apps": [filed("new", &other)],
+                "workers": [{"id": "w1", "address": "no.such.host.invalid:1"}],
+            }}),
             vec!["no.such.host.invalid"],
         ),
     ] {
@@ -572,7 +579,7 @@ async fn a_coordinator_whose_file_is_bad_changes_nothing_and_says_why() {
 }
 
 #[tokio::test]
-async fn a_coordinator_whose_store_is_locked_reloads_nothing_and_can_be_told_again() {
+async fn a_coordinator_with_a_locked_store_rejects_a_reload_and_accepts_a_later_one() {
     let (one, other) = (RecordingApp::start().await, RecordingApp::start().await);
     let mut cluster = Cluster::builder().app_at("notes", one.addr()).start().await;
     let lock = rusqlite::Connection::open(cluster.folder().join("run/coordinator.db")).unwrap();

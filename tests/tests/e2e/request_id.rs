@@ -46,7 +46,7 @@ fn long_id(length: usize) -> String {
     "x".repeat(length)
 }
 
-/// What the application saw in `name` for the request that was answered with `answer`.
+/// Returns the values of header `name` that the application saw in the request of `answer`.
 fn seen(answer: &Response, name: &str) -> Vec<String> {
     let echo = answer.json();
     let headers = echo["headers"].as_array().unwrap();
@@ -515,7 +515,8 @@ async fn rule_08_a_connection_header_cannot_delete_it() {
         "X-BACKEND-REQUEST-ID, X-Request-ID",
         "keep-alive, X-Backend-Request-ID",
         "close, x-backend-request-id,x-backend-session-id",
-        "X-Forwarded-For, Forwarded, X-App-Proxy-Token, X-App-Proxy-App-Revision, X-Backend-Request-Id",
+        "X-Forwarded-For, Forwarded, X-App-Proxy-Token, X-App-Proxy-App-Revision, \
+         X-Backend-Request-Id",
     ] {
         let answer = cluster
             .get("/apps/notes/echo")
@@ -793,7 +794,8 @@ async fn rule_13_refusals_before_routing_carry_it() {
         ("GET /apps/api/echo HTTP/1.1\r\nHost: a:port\r\n", 400),
         ("GET /apps/api/echo HTTP/1.1\r\nHost: <script>\r\n", 400),
         (
-            "GET /apps/api/ws/echo HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
+            "GET /apps/api/ws/echo HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
+             Connection: Upgrade\r\n",
             400,
         ),
     ];

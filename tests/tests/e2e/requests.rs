@@ -1,4 +1,4 @@
-//! What both tiers know of one request, asked for by its identifier.
+//! The events of a request at both tiers, read by its identifier.
 
 use app_proxy_tests::cluster::Cluster;
 use app_proxy_tests::http1::Request;
@@ -25,7 +25,7 @@ fn events(answer: &Value) -> &Vec<Value> {
         .unwrap_or_else(|| panic!("no events: {answer}"))
 }
 
-/// Whether an answer has this many events of each tier.
+/// Returns whether an answer has this many events of each tier.
 fn has(answer: &Value, coordinator: usize, worker: usize) -> bool {
     let count = |tier: &str| {
         events(answer)
@@ -114,7 +114,7 @@ async fn a_request_is_found_over_unix_sockets_too() {
 }
 
 #[tokio::test]
-async fn what_nobody_knows_is_a_404_and_what_is_no_identifier_a_400() {
+async fn unknown_identifiers_return_404_and_invalid_ones_400() {
     let (_app, cluster) = start_default().await;
     for (id, status, code) in [
         ("nobody", 404, "request_not_found"),
@@ -140,7 +140,7 @@ async fn what_nobody_knows_is_a_404_and_what_is_no_identifier_a_400() {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_down_is_named_and_the_rest_is_told() {
+async fn a_trace_names_unreachable_workers_and_has_all_other_events() {
     let (_app, mut cluster) = start_default().await;
     cluster.get("/apps/api/echo").id("known").send().await;
     trace(&cluster, "known", |answer| has(answer, 1, 1)).await;
@@ -158,7 +158,7 @@ async fn a_worker_that_is_down_is_named_and_the_rest_is_told() {
 }
 
 #[tokio::test]
-async fn a_worker_is_asked_for_what_the_coordinator_has_forgotten() {
+async fn a_trace_reads_events_of_the_worker_that_the_coordinator_no_longer_has() {
     let (_app, mut cluster) = start_default().await;
     cluster.get("/apps/api/echo").id("known").send().await;
     trace(&cluster, "known", |answer| has(answer, 1, 1)).await;
@@ -169,7 +169,7 @@ async fn a_worker_is_asked_for_what_the_coordinator_has_forgotten() {
     assert_eq!(found["workers_asked"], json!(["w1"]));
 }
 
-/// Keeps out: whoever had upgraded a daemon did not find what the old process had logged.
+/// Regression: whoever had upgraded a daemon did not find what the old process had logged.
 #[tokio::test]
 async fn a_request_of_a_process_before_is_found_in_the_file() {
     let (_app, mut cluster) = start_default().await;
@@ -198,7 +198,7 @@ async fn a_request_of_a_process_before_is_found_in_the_file() {
 }
 
 #[tokio::test]
-async fn lines_of_daemons_that_share_a_file_are_told_once() {
+async fn lines_of_daemons_that_share_a_file_are_returned_once() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let shared = json!({"access_log": {"path": file.path()}});
     let (_app, cluster) = start(|builder| builder.coordinator(&shared).worker(&shared)).await;
@@ -229,7 +229,7 @@ async fn only_so_much_is_kept() {
 }
 
 #[tokio::test]
-async fn nothing_is_kept_where_that_is_switched_off() {
+async fn no_events_are_kept_when_that_is_disabled() {
     let nothing = json!({"access_log": {"recent": 0}});
     let (_app, cluster) = start(|builder| builder.coordinator(&nothing)).await;
     cluster.get("/apps/api/echo").id("known").send().await;
@@ -238,7 +238,7 @@ async fn nothing_is_kept_where_that_is_switched_off() {
 }
 
 #[tokio::test]
-async fn lines_that_the_disk_did_not_take_are_found() {
+async fn events_that_could_not_be_written_to_disk_are_found() {
     let full = json!({"access_log": {"path": "/dev/full"}});
     let (_app, cluster) = start(|builder| builder.coordinator(&full)).await;
     cluster.get("/apps/api/echo").id("known").send().await;
@@ -246,7 +246,7 @@ async fn lines_that_the_disk_did_not_take_are_found() {
 }
 
 #[tokio::test]
-async fn a_client_finds_its_request_by_the_identifier_that_was_not_taken() {
+async fn a_client_finds_its_request_by_the_rejected_identifier() {
     let nobody = json!({"request_id": {"accept_from": []}});
     let (_app, cluster) = start(|builder| builder.coordinator(&nobody)).await;
     let given = cluster
@@ -261,7 +261,7 @@ async fn a_client_finds_its_request_by_the_identifier_that_was_not_taken() {
 }
 
 #[tokio::test]
-async fn a_worker_tells_what_it_knows_to_coordinators_alone() {
+async fn a_worker_returns_events_to_coordinators_only() {
     let (_app, cluster) = start_default().await;
     cluster.get("/apps/api/echo").id("known").send().await;
     cluster.worker_log(0).request("known").await;

@@ -242,7 +242,7 @@ async fn a_domain_gives_every_app_a_name_of_its_own() {
 }
 
 #[tokio::test]
-async fn an_unknown_app_is_a_404_with_the_request_id() {
+async fn an_unknown_app_returns_404_with_the_request_id() {
     let (app, cluster) = start_default().await;
     for path in [
         "/",
@@ -261,7 +261,7 @@ async fn an_unknown_app_is_a_404_with_the_request_id() {
 }
 
 #[tokio::test]
-async fn a_path_that_escapes_its_prefix_is_refused() {
+async fn a_path_that_escapes_its_prefix_is_rejected() {
     let (app, cluster) = start_default().await;
     for path in [
         "/apps/notes/../../etc/passwd",
@@ -291,7 +291,7 @@ async fn a_path_that_escapes_its_prefix_is_refused() {
 }
 
 #[tokio::test]
-async fn dots_cannot_borrow_another_apps_name() {
+async fn dot_segments_cannot_reach_another_app() {
     let (apps, cluster) = apps(&[("open", json!({})), ("secret", json!({}))]).await;
     for path in [
         "/apps/open/../secret/x",
@@ -310,7 +310,7 @@ async fn dots_cannot_borrow_another_apps_name() {
 }
 
 #[tokio::test]
-async fn a_bad_escape_in_the_path_is_a_400() {
+async fn a_bad_escape_in_the_path_returns_400() {
     let (app, cluster) = start_default().await;
     for path in [
         "/apps/notes/%zz",

@@ -156,7 +156,7 @@ async fn every_worker_ends_up_with_exactly_the_table() {
 }
 
 #[tokio::test]
-async fn who_has_missed_more_deletions_than_are_remembered_is_told_the_whole_table() {
+async fn a_follower_behind_the_tombstones_gets_the_complete_table() {
     let mut cluster = Cluster::builder()
         .app(json!({"name": "of-the-file"}))
         .start()

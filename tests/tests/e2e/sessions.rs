@@ -71,7 +71,7 @@ async fn the_header_continues_the_session() {
 }
 
 #[tokio::test]
-async fn a_session_that_was_not_handed_out_is_not_recognised() {
+async fn a_session_that_was_not_issued_is_rejected() {
     let (app, cluster) = start_default().await;
     let cookie = new_session(&cluster).await;
     let other = new_session(&cluster).await;
@@ -136,7 +136,7 @@ async fn the_right_cookie_among_stale_ones_is_found() {
 }
 
 #[tokio::test]
-async fn a_session_of_one_app_is_none_of_another() {
+async fn a_session_of_one_app_is_not_valid_for_another() {
     let (app, cluster) = start_default().await;
     let cookie = new_session(&cluster).await;
     let answer = cluster.get("/apps/kept/echo").session(&cookie).send().await;
@@ -242,7 +242,7 @@ async fn a_handshake_creates_a_session_too() {
 }
 
 #[tokio::test]
-async fn the_record_says_all_there_is_to_know() {
+async fn the_record_of_a_session_is_complete() {
     let (_app, cluster) = start_default().await;
     let answer = cluster
         .request("POST", "/apps/notes/echo")

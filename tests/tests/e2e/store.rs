@@ -52,11 +52,11 @@ impl Dice {
     }
 }
 
-/// What a scheduler knows of one app: its port, none when there is no such app.
+/// The knowledge of a scheduler about one app: its port, or none if there is no such app.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     acknowledged: Option<u64>,
-    /// What was asked for last, if that was not answered.
+    /// The last request, if it was not answered.
     asked: Option<Option<u64>>,
 }
 
@@ -319,7 +319,7 @@ async fn a_deleted_session_stays_deleted_after_a_kill() {
 }
 
 #[tokio::test]
-async fn a_locked_store_refuses_changes_and_nothing_else() {
+async fn a_locked_store_rejects_changes_and_nothing_else() {
     let (app, cluster) = notes().await;
     let api = cluster.api();
     let session = cluster
@@ -424,7 +424,7 @@ async fn good_store(cluster: &mut Cluster) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_damaged_store_ends_the_start_and_is_left_as_it_is() {
+async fn startup_fails_on_a_damaged_store_and_leaves_it_unchanged() {
     let mut cluster = Cluster::builder().workers(0).start_unready().await;
     let path = store_of(&cluster);
     let good = good_store(&mut cluster).await;
@@ -454,7 +454,7 @@ async fn a_damaged_store_ends_the_start_and_is_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_store_of_a_later_version_or_of_another_program_is_refused() {
+async fn a_store_of_a_later_version_or_of_another_program_is_rejected() {
     let mut cluster = Cluster::builder().workers(0).start_unready().await;
     let path = store_of(&cluster);
     let good = good_store(&mut cluster).await;
@@ -484,7 +484,7 @@ async fn a_store_of_a_later_version_or_of_another_program_is_refused() {
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_be_there_ends_the_start() {
+async fn startup_fails_if_the_store_cannot_be_created() {
     let mut cluster = Cluster::builder().workers(0).start_unready().await;
     stop(&mut cluster).await;
     let folder = cluster.folder().join("folder.db");
@@ -503,7 +503,7 @@ async fn a_store_that_cannot_be_there_ends_the_start() {
 }
 
 #[tokio::test]
-async fn a_store_in_memory_forgets_and_the_workers_notice() {
+async fn a_store_in_memory_is_empty_after_a_restart_and_workers_sync_again() {
     let (one, other) = (RecordingApp::start().await, RecordingApp::start().await);
     let memory = json!({"store": {"kind": "memory"}});
     let mut cluster = Cluster::builder()
@@ -551,7 +551,7 @@ async fn a_store_in_memory_forgets_and_the_workers_notice() {
 }
 
 #[tokio::test]
-async fn the_file_s_apps_are_taken_over_at_a_restart_and_those_of_the_api_stay() {
+async fn a_restart_adopts_the_apps_of_the_file_and_keeps_those_of_the_api() {
     let (one, other) = (RecordingApp::start().await, RecordingApp::start().await);
     let builder = Cluster::builder()
         .app_at("leaves", one.addr())

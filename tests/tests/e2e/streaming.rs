@@ -144,7 +144,10 @@ async fn a_client_that_leaves_a_stream_ends_it_at_the_application() {
         .await;
     let mut manual = app.accept("left").await;
     manual
-        .send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n8\r\ndata: 1\n\r\n")
+        .send(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+             Transfer-Encoding: chunked\r\n\r\n8\r\ndata: 1\n\r\n",
+        )
         .await;
     client.read_head().await;
     within("the event", client.wire.take_through(b"data: 1"))
@@ -165,7 +168,7 @@ async fn a_client_that_leaves_a_stream_ends_it_at_the_application() {
 }
 
 #[tokio::test]
-async fn an_application_that_breaks_a_stream_off_is_not_taken_for_its_end() {
+async fn a_stream_aborted_by_the_application_does_not_look_complete() {
     let (app, cluster) = start_default().await;
     let client = cluster
         .get("/apps/notes/manual/broken")
@@ -174,7 +177,10 @@ async fn an_application_that_breaks_a_stream_off_is_not_taken_for_its_end() {
     let mut client = client.await;
     let mut manual = app.accept("broken").await;
     manual
-        .send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n8\r\ndata: 1\n\r\n")
+        .send(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+             Transfer-Encoding: chunked\r\n\r\n8\r\ndata: 1\n\r\n",
+        )
         .await;
     client.read_head().await;
     within("the event", client.wire.take_through(b"data: 1"))

@@ -92,7 +92,7 @@ async fn a_common_websocket_client_works() {
 }
 
 #[tokio::test]
-async fn a_bad_handshake_is_refused_before_it_is_forwarded() {
+async fn an_invalid_handshake_is_rejected_before_it_is_forwarded() {
     let (app, cluster) = start_default().await;
     let short = "c2hvcnQ=";
     let cases = [
@@ -351,7 +351,7 @@ async fn the_101_waits_for_the_applications() {
 }
 
 #[tokio::test]
-async fn a_handshake_for_nobody_is_an_ordinary_error() {
+async fn a_handshake_for_an_unknown_app_is_an_ordinary_error() {
     let dead = free_address(own_address());
     let (_app, cluster) = start(|builder| builder.app_at("gone", dead)).await;
     for (target, status, code) in [
@@ -369,7 +369,7 @@ async fn a_handshake_for_nobody_is_an_ordinary_error() {
 }
 
 #[tokio::test]
-async fn a_101_to_no_handshake_is_a_502() {
+async fn an_unrequested_101_returns_502() {
     let (app, cluster) = start_default().await;
     let mut client = cluster.get("/apps/api/manual/unasked").start().await;
     let mut manual = app.accept("unasked").await;

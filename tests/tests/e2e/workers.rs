@@ -66,7 +66,7 @@ async fn used_by(cluster: &Cluster, app: &str, prefix: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn workers_join_by_themselves_and_serve() {
+async fn workers_register_and_serve() {
     let (_app, cluster) = start(|builder| builder.workers(2).registering_workers()).await;
     assert_eq!(used_by(&cluster, "api", "joined").await, ["w1", "w2"]);
     let worker = view(&cluster, "w1").await;
@@ -93,7 +93,7 @@ async fn workers_join_by_themselves_and_serve() {
 }
 
 #[tokio::test]
-async fn a_worker_leaves_on_sigterm_and_its_sessions_move() {
+async fn a_worker_deregisters_on_sigterm_and_its_sessions_move() {
     let (_app, mut cluster) = start(|builder| builder.workers(2).registering_workers()).await;
     let (cookie, index) = session(&cluster).await;
     let stays = if index == 0 { "w2" } else { "w1" };
@@ -124,7 +124,7 @@ async fn a_worker_leaves_on_sigterm_and_its_sessions_move() {
 }
 
 #[tokio::test]
-async fn the_registration_of_a_killed_worker_lapses() {
+async fn the_registration_of_a_killed_worker_expires() {
     let lease = json!({"registration": {"lease": "500ms"}});
     let (_app, mut cluster) =
         start(|builder| builder.workers(2).registering_workers().coordinator(&lease)).await;
@@ -142,7 +142,7 @@ async fn the_registration_of_a_killed_worker_lapses() {
 }
 
 #[tokio::test]
-async fn a_drained_worker_that_was_missed_comes_back_drained() {
+async fn a_drained_worker_that_was_removed_registers_as_drained() {
     let lease = json!({"registration": {"lease": "500ms"}});
     let (_app, mut cluster) =
         start(|builder| builder.workers(2).registering_workers().coordinator(&lease)).await;
@@ -169,7 +169,8 @@ async fn a_drained_worker_that_was_missed_comes_back_drained() {
 #[tokio::test]
 async fn apps_are_served_by_the_workers_of_their_pool() {
     let app = RecordingApp::start().await;
-    let pool = |name: &str, pool: Value| json!({"name": name, "affinity": "none", "pool": pool, "endpoints": [{"address": app.addr().to_string()}]});
+    let endpoints = json!([{"address": app.addr().to_string()}]);
+    let pool = |name: &str, pool: Value| json!({"name": name, "affinity": "none", "pool": pool, "endpoints": endpoints});
     let cluster = Cluster::builder()
         .workers(3)
         .registering_workers()
@@ -290,7 +291,7 @@ async fn registered_workers_are_back_when_their_coordinator_is() {
 }
 
 #[tokio::test]
-async fn a_worker_that_hands_over_stays_in_the_pool() {
+async fn a_worker_stays_in_the_pool_during_its_upgrade() {
     let lease = json!({"registration": {"lease": "1s"}});
     let (_app, mut cluster) =
         start(|builder| builder.registering_workers().coordinator(&lease)).await;
@@ -311,7 +312,7 @@ async fn a_worker_that_hands_over_stays_in_the_pool() {
 }
 
 #[tokio::test]
-async fn who_may_say_what_of_a_worker() {
+async fn each_source_of_a_worker_may_change_its_own_fields_only() {
     let (_app, cluster) = start(|builder| builder).await;
     let call = |method: &'static str, target: &'static str, token: String, body: Value| {
         let body = if body.is_null() {
