@@ -1,5 +1,4 @@
-//! Network addresses of the configuration: `host:port`, or `unix:/path` where both ends are on one
-//! host.
+//! Network addresses: `host:port`, or `unix:/path` for two ends on one host.
 
 use std::fmt;
 use std::io;
@@ -9,15 +8,27 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::schema_format;
-use crate::schema_format::SchemaFormat;
+use crate::schema_format::{SchemaFormat, schema_format};
 
-/// Longest name of a host, in bytes (RFC 1035, section 2.3.4).
-const LONGEST_HOST: usize = 253;
-/// Longest path of a Unix socket, in bytes: what the system has room for.
-const LONGEST_PATH: usize = 107;
+/// Maximum length of a host name in bytes (RFC 1035, section 2.3.4).
+const MAX_HOST: usize = 253;
+/// Maximum length of a Unix socket's path in bytes, as Linux limits it.
+const MAX_PATH: usize = 107;
 
-/// Where something listens, as it is written in a configuration or an API call.
+/// The address of a listener, as configuration files and the API write it.
+///
+/// ```
+/// use app_proxy_api::address::Address;
+///
+/// let address: Address = "[::1]:8888".parse()?;
+/// assert_eq!(address.port(), Some(8888));
+/// assert_eq!(address.to_string(), "[::1]:8888");
+///
+/// let socket: Address = "unix:/run/notes.sock".parse()?;
+/// assert_eq!(socket.port(), None);
+/// assert!("notes".parse::<Address>().is_err());
+/// # Ok::<(), app_proxy_api::address::AddressError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Address {
@@ -25,21 +36,21 @@ pub enum Address {
     Inet {
         /// A name, or a literal address without brackets.
         host: String,
-        /// 0 takes a free port where the address is listened on.
+        /// The port; a listener on port 0 gets a free port from the system.
         port: u16,
     },
     /// `unix:/path`.
     Unix(PathBuf),
 }
 
-/// Why a text is no address.
+/// An invalid address.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum AddressError {
-    /// Neither form fits, or it is too long.
+    /// The text has another format, or is too long.
     #[error("address `{0}`: write host:port or unix:/path")]
-    Form(String),
+    Format(String),
     /// The port is not a number from 0 to 65535.
-    #[error("address `{0}`: the port is a number from 0 to 65535")]
+    #[error("address `{0}`: the port must be a number from 0 to 65535")]
     Port(String),
 }
 
@@ -47,9 +58,13 @@ schema_format!(
     Address,
     "Address",
     SchemaFormat {
-        description: "Where something listens: `host:port`, or `unix:/path` where both ends are on one host.",
-        pattern: r"^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$|^unix:/[^\u0000]{1,106}$",
-        longest: LONGEST_HOST + ":65535".len(),
+        description: "The address of a listener: `host:port`, or `unix:/path` for two ends on one \
+                      host.",
+        pattern: concat!(
+            r"^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}",
+            r"|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$|^unix:/[^\u0000]{1,106}$",
+        ),
+        max_length: MAX_HOST + ":65535".len(),
         format: None,
         example: "10.0.0.5:8888",
     }
@@ -61,17 +76,17 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, AddressError> {
         if let Some(path) = text.strip_prefix("unix:") {
             return if path.starts_with('/')
-                && (2..=LONGEST_PATH).contains(&path.len())
+                && (2..=MAX_PATH).contains(&path.len())
                 && !path.contains('\0')
             {
                 Ok(Self::Unix(PathBuf::from(path)))
             } else {
-                Err(AddressError::Form(text.to_owned()))
+                Err(AddressError::Format(text.to_owned()))
             };
         }
         let (host, port) = text
             .rsplit_once(':')
-            .ok_or_else(|| AddressError::Form(text.to_owned()))?;
+            .ok_or_else(|| AddressError::Format(text.to_owned()))?;
         let port = port
             .parse()
             .map_err(|_| AddressError::Port(text.to_owned()))?;
@@ -81,14 +96,14 @@ impl FromStr for Address {
         let valid = match bracketed {
             Some(literal) => literal.parse::<std::net::Ipv6Addr>().is_ok(),
             None => {
-                (1..=LONGEST_HOST).contains(&host.len())
+                (1..=MAX_HOST).contains(&host.len())
                     && host
                         .bytes()
                         .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
             }
         };
         if !valid {
-            return Err(AddressError::Form(text.to_owned()));
+            return Err(AddressError::Format(text.to_owned()));
         }
         Ok(Self::Inet {
             host: bracketed.unwrap_or(host).to_owned(),
@@ -122,7 +137,7 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    /// The port; none of a Unix socket.
+    /// Returns the port, or `None` for a Unix socket.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         match self {
@@ -131,11 +146,11 @@ impl Address {
         }
     }
 
-    /// Returns the internet address. A host name is looked up, which blocks: call this where the
-    /// configuration or the app table changes, never for a request.
+    /// Returns the internet address. Resolving a host name blocks: do not call this on the request
+    /// path.
     ///
     /// # Errors
-    /// When the name does not resolve, or this is a Unix address.
+    /// If the name does not resolve, or this is a Unix address.
     pub fn resolve_inet(&self) -> io::Result<SocketAddr> {
         match self {
             Self::Inet { host, port } => match host.parse::<IpAddr>() {
@@ -154,13 +169,13 @@ impl Address {
         }
     }
 
-    /// Whether a lookup is needed to connect to it.
+    /// Returns whether the host is a name that must be resolved.
     #[must_use]
     pub fn is_name(&self) -> bool {
         matches!(self, Self::Inet { host, .. } if host.parse::<IpAddr>().is_err())
     }
 
-    /// The path of a Unix address.
+    /// Returns the path of a Unix address.
     #[must_use]
     pub fn unix_path(&self) -> Option<&Path> {
         match self {
@@ -175,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_forms_parse_and_print_alike() {
+    fn addresses_are_printed_as_they_were_written() {
         for text in [
             "127.0.0.1:8080",
             "[::1]:80",
@@ -187,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn invalid_addresses_are_rejected() {
         let (host, path) = (
             format!("{}:1", "h".repeat(254)),
             format!("unix:/{}", "p".repeat(107)),

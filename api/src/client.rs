@@ -1,8 +1,7 @@
-//! The client of a coordinator's admin API, as workers and `app-proxyctl` use it.
+//! A client of a coordinator's admin API, for workers and `app-proxyctl`.
 
 use std::time::Duration;
 
-use crate::units::Period;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
@@ -13,16 +12,33 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::table::{AppList, Epoch};
+use crate::units::Period;
 use crate::workers::{InstanceId, RegistrationReply, WorkerRegistration};
 
-/// Largest answer that is read: 10,000 apps take some 5 MB.
-const LARGEST_ANSWER: usize = 256 << 20;
-/// What a call may take beyond the time for which the server is asked to wait.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long connecting may take.
-const CONNECT: Duration = Duration::from_secs(3);
+/// Maximum length of a response in bytes; 10,000 apps are about 5 MB.
+const MAX_RESPONSE: usize = 256 << 20;
+/// Timeout of a call, in addition to the time that the server is asked to wait.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Timeout of connecting.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A coordinator that is called.
+/// A client of one coordinator.
+///
+/// ```no_run
+/// use app_proxy_api::client::{Call, Client, ClientError};
+/// use app_proxy_api::lists::Page;
+/// use app_proxy_api::workers::WorkerView;
+/// use http::Uri;
+///
+/// # async fn list_workers() -> Result<(), ClientError> {
+/// let client = Client::new(Uri::from_static("http://127.0.0.1:8081"), "secret");
+/// let workers: Page<WorkerView> = client.call(Call::get("/api/v1/workers")).await?.json()?;
+/// for worker in workers.items {
+///     println!("{} {}", worker.id, worker.address);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Client {
     base: Uri,
@@ -30,46 +46,46 @@ pub struct Client {
     http: HttpClient<HttpConnector, Full<Bytes>>,
 }
 
-/// Why a call failed.
+/// A failed call.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The coordinator cannot be reached, or the connection broke.
     #[error("cannot be reached: {0}")]
     Unreachable(String),
-    /// It does not take the token.
-    #[error("refuses the token")]
+    /// The coordinator rejected the token.
+    #[error("rejects the token")]
     Unauthenticated,
-    /// It answered with an error.
+    /// The coordinator responded with an error.
     #[error("answers {status}: {problem}")]
     Refused {
         /// The status.
         status: StatusCode,
-        /// What it says.
+        /// The body.
         problem: Box<ClientProblem>,
     },
-    /// It answered something else than was asked for.
-    #[error("answers what cannot be read: {0}")]
+    /// The request or the response is not the expected JSON.
+    #[error("sent an unreadable response: {0}")]
     Unreadable(String),
 }
 
-/// A problem document (RFC 9457), as far as a caller needs it.
+/// The members of a problem document (RFC 9457) that callers use.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct ClientProblem {
-    /// The stable code.
+    /// The stable error code.
     pub code: String,
-    /// What a person reads; `/readyz` calls it `reason`.
+    /// The text for people; `/readyz` calls it `reason`.
     #[serde(alias = "reason")]
     pub detail: String,
-    /// Which field of the request it is about.
+    /// The invalid field of the request.
     pub field: Option<String>,
-    /// The identifier under which the coordinator's log has more.
+    /// The identifier of the call in the coordinator's log.
     pub request_id: Option<String>,
 }
 
 impl std::fmt::Display for ClientProblem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Most problems name their field themselves.
+        // Most details begin with the field.
         if let Some(field) = self
             .field
             .as_ref()
@@ -85,66 +101,66 @@ impl std::fmt::Display for ClientProblem {
     }
 }
 
-/// An answer as it came.
+/// A successful response.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    /// Its status, 2xx.
+pub struct Reply {
+    /// The status, 2xx.
     pub status: StatusCode,
-    /// Its headers: `ETag`, the request ID.
+    /// The headers, such as `ETag`.
     pub headers: HeaderMap,
-    /// Its body.
+    /// The body.
     pub body: Bytes,
 }
 
-impl Answer {
-    /// The body, read as JSON.
+impl Reply {
+    /// Deserialises the body from JSON.
     ///
     /// # Errors
-    /// [`ClientError::Unreadable`].
+    /// [`ClientError::Unreadable`] if the body is not JSON of this type.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
         serde_json::from_slice(&self.body).map_err(|e| ClientError::Unreadable(e.to_string()))
     }
 }
 
-/// A call that is to be made.
+/// A request to the admin API.
 #[derive(Clone, Debug)]
 pub struct Call {
     method: Method,
     path: String,
     headers: HeaderMap,
     body: Bytes,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Call {
-    /// A call of `path`, which begins with `/` and may have a query; parts of it that are data have
-    /// to be escaped.
+    /// Creates a call. `path` begins with `/` and may have a query; data in it must be
+    /// percent-encoded.
     pub fn new(method: Method, path: impl Into<String>) -> Self {
         Self {
             method,
             path: path.into(),
             headers: HeaderMap::new(),
             body: Bytes::new(),
-            patience: PATIENCE,
+            timeout: TIMEOUT,
         }
     }
 
-    /// A GET.
+    /// Creates a GET.
     pub fn get(path: impl Into<String>) -> Self {
         Self::new(Method::GET, path)
     }
 
-    /// With a header.
+    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: header::HeaderName, value: http::HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
     }
 
-    /// With a body of JSON.
+    /// Sets a JSON body.
     ///
     /// # Errors
-    /// When the value is no JSON, as maps with other keys than texts.
+    /// If the value is not JSON, such as a map with keys other than strings.
     pub fn json(mut self, body: &impl serde::Serialize) -> Result<Self, ClientError> {
         self.body = serde_json::to_vec(body)
             .map_err(|e| ClientError::Unreadable(e.to_string()))?
@@ -156,20 +172,20 @@ impl Call {
         Ok(self)
     }
 
-    /// Where the server is asked to wait for so long.
+    /// Extends the timeout by the time that the server is asked to wait.
     #[must_use]
     pub fn waiting(mut self, wait: Duration) -> Self {
-        self.patience = wait + PATIENCE;
+        self.timeout = wait + TIMEOUT;
         self
     }
 }
 
 impl Client {
-    /// A client of the admin listener at `base` (`http://host:port`).
+    /// Creates a client of the admin listener at `base` (`http://host:port`).
     #[must_use]
     pub fn new(base: Uri, token: &str) -> Self {
         let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT));
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         connector.set_nodelay(true);
         let http = HttpClient::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
@@ -181,28 +197,28 @@ impl Client {
         }
     }
 
-    /// Which coordinator this is.
+    /// Returns the address of the coordinator's admin listener.
     #[must_use]
     pub fn base(&self) -> &Uri {
         &self.base
     }
 
-    /// Makes a call.
+    /// Sends a call.
     ///
     /// # Errors
-    /// When the coordinator cannot be reached, or answers with anything but 2xx.
-    pub async fn call(&self, call: Call) -> Result<Answer, ClientError> {
-        let patience = call.patience;
-        match tokio::time::timeout(patience, self.send(call)).await {
+    /// If the coordinator cannot be reached, or its status is not 2xx.
+    pub async fn call(&self, call: Call) -> Result<Reply, ClientError> {
+        let timeout = call.timeout;
+        match tokio::time::timeout(timeout, self.send(call)).await {
             Ok(answer) => answer,
             Err(_) => Err(ClientError::Unreachable(format!(
-                "no answer within {patience:?}"
+                "no answer within {timeout:?}"
             ))),
         }
     }
 
-    async fn send(&self, call: Call) -> Result<Answer, ClientError> {
-        let unreachable = |e: &dyn std::error::Error| ClientError::Unreachable(chain(e));
+    async fn send(&self, call: Call) -> Result<Reply, ClientError> {
+        let unreachable = |e: &dyn std::error::Error| ClientError::Unreachable(with_causes(e));
         let base = self.base.to_string();
         let mut request = Request::builder()
             .method(call.method)
@@ -217,13 +233,13 @@ impl Client {
             .await
             .map_err(|e| unreachable(&e))?;
         let (parts, body) = response.into_parts();
-        let body = Limited::new(body, LARGEST_ANSWER)
+        let body = Limited::new(body, MAX_RESPONSE)
             .collect()
             .await
             .map_err(|e| unreachable(e.as_ref()))?
             .to_bytes();
         match parts.status {
-            status if status.is_success() => Ok(Answer {
+            status if status.is_success() => Ok(Reply {
                 status,
                 headers: parts.headers,
                 body,
@@ -239,8 +255,8 @@ impl Client {
         }
     }
 
-    /// What changed in the app table after revision `since` of `epoch`, waiting up to `wait` for a
-    /// change; without an epoch the whole table, at once.
+    /// Gets the changes of the app table after an epoch and a revision, and waits up to `wait` for a
+    /// change. Without `since`, gets the whole table immediately.
     ///
     /// # Errors
     /// As [`Client::call`].
@@ -275,12 +291,11 @@ impl Client {
             .json()
     }
 
-    /// Takes a worker out of the pool, unless another process has registered under its identifier
-    /// since.
+    /// Removes a worker from the pool, unless another process of the worker has registered since.
     ///
     /// # Errors
     /// As [`Client::call`].
-    pub async fn leave(&self, id: &str, instance: &InstanceId) -> Result<(), ClientError> {
+    pub async fn deregister(&self, id: &str, instance: &InstanceId) -> Result<(), ClientError> {
         self.call(Call::new(
             Method::DELETE,
             format!("/api/v1/workers/{id}?instance={instance}"),
@@ -290,8 +305,8 @@ impl Client {
     }
 }
 
-/// An error with its causes: hyper's own text alone does not say what the system said.
-fn chain(error: &dyn std::error::Error) -> String {
+/// Returns an error with its causes. The text of hyper's error omits the error of the system.
+fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(e) = cause {
@@ -306,8 +321,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_names_its_field_once() {
-        let said = |detail: &str| {
+    fn problems_name_their_field_once() {
+        let text = |detail: &str| {
             let field = Some("deadline".to_owned());
             ClientProblem {
                 code: "bad_request".into(),
@@ -318,9 +333,9 @@ mod tests {
             .to_string()
         };
         assert_eq!(
-            said("deadline: at most 30d"),
+            text("deadline: at most 30d"),
             "deadline: at most 30d (bad_request)"
         );
-        assert_eq!(said("at most 30d"), "deadline: at most 30d (bad_request)");
+        assert_eq!(text("at most 30d"), "deadline: at most 30d (bad_request)");
     }
 }

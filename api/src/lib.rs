@@ -1,9 +1,12 @@
-//! The control plane's types, without a framework: apps, workers, sessions and webhooks as
-//! configuration files, the admin API and the store hold them, and the client of that API.
+//! The types of App-Proxy's admin API, and a client of it.
+//!
+//! Configuration files, the admin API and the store share these types: apps, workers, sessions and
+//! webhooks. The crate depends on no web framework and not on Pingora.
 
 pub mod address;
-pub mod schema_format;
 pub mod units;
+
+mod schema_format;
 
 pub mod apps;
 pub mod requests;

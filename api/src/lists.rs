@@ -1,4 +1,4 @@
-//! Lists of the API: `{"items": […], "next_cursor": …}`.
+//! Paginated lists of the API: `{"items": […], "next_cursor": …}`.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -6,23 +6,23 @@ use utoipa::ToSchema;
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
-    /// What is on this page.
+    /// The items of this page.
     pub items: Vec<T>,
-    /// Where the next page begins; none on the last one.
+    /// The cursor of the next page; null on the last page.
     pub next_cursor: Option<String>,
 }
 
 impl<T> Page<T> {
-    /// A list that fits on one page.
-    #[must_use]
-    pub fn whole(items: Vec<T>) -> Self {
-        Self {
-            items,
-            next_cursor: None,
-        }
-    }
-
-    /// The page of at most `limit` items behind `cursor`, of `items` in the order of their `key`.
+    /// Returns the page of at most `limit` items after `cursor`, sorted by `key`.
+    ///
+    /// ```
+    /// use app_proxy_api::lists::Page;
+    ///
+    /// let first = Page::of(vec!["c", "a", "b"], None, 2, ToString::to_string);
+    /// assert_eq!((first.items, first.next_cursor.as_deref()), (vec!["a", "b"], Some("b")));
+    /// let last = Page::of(vec!["c", "a", "b"], Some("b"), 2, ToString::to_string);
+    /// assert_eq!((last.items, last.next_cursor), (vec!["c"], None));
+    /// ```
     pub fn of(
         mut items: Vec<T>,
         cursor: Option<&str>,

@@ -1,40 +1,39 @@
-//! What is known of one request: the answers of `GET /api/v1/requests/{request_id}`.
+//! The trace of one request: the response of `GET /api/v1/requests/{request_id}`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// What a worker knows of a request.
+/// The access-log events of one request at a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RequestEvents {
-    /// The identifier that was asked for.
+    /// The requested identifier.
     pub request_id: String,
-    /// The lines of the access log that it is in, the oldest first: under `request_id`, or under
-    /// `client_request_id` where the request was given another identifier. Empty when the worker
-    /// does not know it, or not any more.
+    /// The access-log events with this identifier as `request_id`, or as `client_request_id` if
+    /// the request was given another identifier. Oldest first; empty when the worker has none.
     #[schema(value_type = Vec<Object>)]
     pub events: Vec<Value>,
 }
 
-/// What both tiers know of a request.
+/// The access-log events of one request at both tiers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RequestTrace {
-    /// The identifier that was asked for.
+    /// The requested identifier.
     pub request_id: String,
-    /// The lines of the access logs of both tiers that it is in, in the order of their `ts`.
+    /// The access-log events of both tiers, ordered by `ts`.
     #[schema(value_type = Vec<Object>)]
     pub events: Vec<Value>,
-    /// The workers that have answered.
+    /// The workers that responded.
     pub workers_asked: Vec<String>,
-    /// The workers that could not be asked: what they know is missing in `events`.
+    /// The workers that could not be queried. Their events are missing in `events`.
     pub workers_failed: Vec<WorkerFailure>,
 }
 
-/// A worker that could not be asked.
+/// A worker that could not be queried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WorkerFailure {
-    /// Its name.
+    /// The worker's identifier.
     pub worker: String,
-    /// Why not.
+    /// The cause.
     pub error: String,
 }

@@ -1,49 +1,46 @@
-//! The form of texts that have one, for descriptions of an API: what a text must look like, and an
-//! example.
+//! Schemas of strings with a format, for the OpenAPI description.
 
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::{RefOr, SchemaFormat as OpenApiFormat};
 
-/// The form of a text.
+/// The format of a string.
 #[derive(Clone, Copy, Debug)]
-pub struct SchemaFormat {
-    /// What it is, for people.
-    pub description: &'static str,
-    /// What it must match: a regular expression as in ECMA 262, without flags.
-    pub pattern: &'static str,
-    /// The longest that it may be, in characters.
-    pub longest: usize,
-    /// A name of a well-known form (`uri`).
-    pub format: Option<&'static str>,
+pub(crate) struct SchemaFormat {
+    /// The description for people.
+    pub(crate) description: &'static str,
+    /// A regular expression that the string matches, as in ECMA 262, without flags.
+    pub(crate) pattern: &'static str,
+    /// The maximum length in characters.
+    pub(crate) max_length: usize,
+    /// The name of a well-known format (`uri`).
+    pub(crate) format: Option<&'static str>,
     /// An example.
-    pub example: &'static str,
+    pub(crate) example: &'static str,
 }
 
 impl SchemaFormat {
-    /// The schema of the text.
-    #[must_use]
-    pub fn schema(self) -> RefOr<Schema> {
+    /// Returns the schema of the string.
+    pub(crate) fn schema(self) -> RefOr<Schema> {
+        let format = self
+            .format
+            .map(|format| OpenApiFormat::Custom(format.to_owned()));
         let schema = ObjectBuilder::new()
             .schema_type(Type::String)
             .description(Some(self.description))
             .pattern(Some(self.pattern))
-            .max_length(Some(self.longest))
-            .format(
-                self.format
-                    .map(|format| OpenApiFormat::Custom(format.to_owned())),
-            )
+            .max_length(Some(self.max_length))
+            .format(format)
             .examples([self.example]);
         RefOr::T(Schema::Object(schema.build()))
     }
 }
 
-/// Gives a type the schema of its form, under its name.
-#[macro_export]
+/// Implements `ToSchema` for a type that is serialised as a string with a format.
 macro_rules! schema_format {
-    ($type:ty, $name:literal, $form:expr) => {
+    ($type:ty, $name:literal, $format:expr) => {
         impl ::utoipa::PartialSchema for $type {
             fn schema() -> ::utoipa::openapi::RefOr<::utoipa::openapi::schema::Schema> {
-                $form.schema()
+                $format.schema()
             }
         }
 
@@ -54,3 +51,5 @@ macro_rules! schema_format {
         }
     };
 }
+
+pub(crate) use schema_format;

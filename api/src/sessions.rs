@@ -1,37 +1,37 @@
-//! A session as the API shows it.
+//! Sessions as the API returns them.
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// One client's use of one app.
+/// A session: one client's use of one app.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SessionView {
     /// The session's identifier.
     pub id: String,
-    /// The app.
+    /// The name of the app.
     pub app: String,
-    /// The worker that it is pinned to.
+    /// The worker that the session is pinned to.
     pub worker: Option<String>,
-    /// How often it has moved to another worker.
+    /// The number of times the session moved to another worker.
     pub moves: u32,
-    /// The request that created it.
+    /// The identifier of the request that created the session.
     pub origin_request_id: String,
-    /// Its last request.
+    /// The identifier of the last request.
     pub last_request_id: String,
-    /// Where it came from first.
+    /// The client's address at the first request.
     #[schema(value_type = Option<String>)]
     pub client: Option<IpAddr>,
-    /// When it was created, RFC 3339.
+    /// The time of creation, RFC 3339.
     #[schema(format = DateTime)]
     pub created_at: String,
-    /// When data flowed last, RFC 3339.
+    /// The last time that data was transferred, RFC 3339.
     #[schema(format = DateTime)]
     pub last_active_at: String,
-    /// Requests so far.
+    /// The number of requests.
     pub requests: u64,
-    /// Streams that are open.
+    /// The number of open streams.
     pub open_streams: u32,
     /// Body bytes from the client.
     pub bytes_in: u64,

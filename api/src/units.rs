@@ -1,4 +1,4 @@
-//! Values with a unit: periods of time and sizes.
+//! Values with a unit: periods of time, and sizes in bytes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,10 +6,19 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::schema_format;
-use crate::schema_format::SchemaFormat;
+use crate::schema_format::{SchemaFormat, schema_format};
 
-/// A period of time as configurations and the API write it: `500ms`, `30s`, `12h`.
+/// A period of time, as configuration files and the API write it: `500ms`, `30s`, `12h`.
+///
+/// ```
+/// use std::time::Duration;
+/// use app_proxy_api::units::Period;
+///
+/// let period: Period = serde_json::from_str(r#""1h30m""#)?;
+/// assert_eq!(period.0, Duration::from_secs(5400));
+/// assert_eq!(Period::from_secs(90).to_string(), "1m30s");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Period(pub Duration);
@@ -18,19 +27,20 @@ schema_format!(
     Period,
     "Period",
     SchemaFormat {
-        description: "A period of time, in a whole number of units (`ms`, `s`, `m`, `h`, `d`), or the sum of some: `500ms`, `30s`, `1h30m`.",
+        description: "A period of time: one or more whole numbers with a unit (`ms`, `s`, `m`, \
+                      `h`, `d`), which are added: `500ms`, `30s`, `1h30m`.",
         pattern: "^(0|([0-9]{1,9}(ms|s|m|h|d))+)$",
-        longest: Period::LONGEST,
+        max_length: Period::MAX_LENGTH,
         format: None,
         example: "30s",
     }
 );
 
 impl Period {
-    /// The longest text of a period, in bytes.
-    pub const LONGEST: usize = 64;
+    /// Maximum length of the text in bytes.
+    pub(crate) const MAX_LENGTH: usize = 64;
 
-    /// A period of whole seconds.
+    /// Creates a period of whole seconds.
     #[must_use]
     pub const fn from_secs(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
@@ -41,13 +51,13 @@ impl TryFrom<String> for Period {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let period = if text.len() <= Self::LONGEST {
+        let period = if text.len() <= Self::MAX_LENGTH {
             humantime::parse_duration(&text).ok()
         } else {
             None
         };
         period.map(Self).ok_or_else(|| {
-            let text: String = text.chars().take(Self::LONGEST).collect();
+            let text: String = text.chars().take(Self::MAX_LENGTH).collect();
             format!("`{text}` is not a period of time: write 500ms, 30s or 12h")
         })
     }
@@ -60,8 +70,7 @@ impl From<Period> for String {
 }
 
 impl fmt::Display for Period {
-    /// In units that do not depend on a calendar, the largest of which is a day: `1d12h`, `90s` as
-    /// `1m30s`.
+    /// Writes the period in units that do not depend on a calendar, at most days: `1d12h`, `1m30s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [(&str, u128); 7] = [
             ("d", 86_400_000_000_000),
@@ -93,7 +102,15 @@ impl From<Period> for Duration {
     }
 }
 
-/// A number of bytes: a plain number, or with one of the units B, KiB, MiB, GiB.
+/// A number of bytes: a plain number, or a number with the unit B, KiB, MiB or GiB.
+///
+/// ```
+/// use app_proxy_api::units::Size;
+///
+/// assert_eq!("64KiB".parse(), Ok(Size(65_536)));
+/// assert_eq!("512".parse(), Ok(Size(512)));
+/// assert!("1.5MiB".parse::<Size>().is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "NumberOrText")]
 pub struct Size(pub u64);
@@ -120,7 +137,7 @@ impl FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let complaint = || format!("`{text}` is not a size: write bytes, or 64KiB, 10MiB, 1GiB");
+        let invalid = || format!("`{text}` is not a size: write bytes, or 64KiB, 10MiB, 1GiB");
         let digits_end = text
             .find(|c: char| !c.is_ascii_digit())
             .unwrap_or(text.len());
@@ -130,13 +147,10 @@ impl FromStr for Size {
             "KiB" => 10,
             "MiB" => 20,
             "GiB" => 30,
-            _ => return Err(complaint()),
+            _ => return Err(invalid()),
         };
-        let number: u64 = digits.parse().map_err(|_| complaint())?;
-        number
-            .checked_mul(1 << shift)
-            .map(Self)
-            .ok_or_else(complaint)
+        let number: u64 = digits.parse().map_err(|_| invalid())?;
+        number.checked_mul(1 << shift).map(Self).ok_or_else(invalid)
     }
 }
 
@@ -161,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn periods_read_as_people_write_them() {
+    fn periods_are_parsed_and_printed_with_units() {
         assert_eq!(
             Period::try_from("500ms".to_owned()),
             Ok(Period(Duration::from_millis(500)))

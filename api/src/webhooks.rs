@@ -1,47 +1,57 @@
-//! Webhooks: what the coordinator tells a scheduler, and how it is signed.
+//! Webhooks: the events that a coordinator sends to a scheduler.
 //!
-//! A webhook is a POST of JSON, in the form of the Standard Webhooks specification 1.0: the headers
-//! `webhook-id` (the same in every repetition, for deduplication), `webhook-timestamp` (seconds
-//! since 1970) and `webhook-signature` (`v1,` and the base64 of HMAC-SHA-256 over
+//! A webhook is a POST of JSON as in the Standard Webhooks specification 1.0, with the headers
+//! `webhook-id` (the same in every attempt, for deduplication), `webhook-timestamp` (seconds since
+//! 1970) and `webhook-signature` (`v1,` and the base64 of HMAC-SHA-256 over
 //! `<id>.<timestamp>.<body>`).
 
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-use crate::schema_format;
-use crate::schema_format::SchemaFormat;
 use http::Uri;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Longest address of a webhook, in bytes.
-const LONGEST_URL: usize = 2048;
+use crate::schema_format::{SchemaFormat, schema_format};
 
-/// Where a webhook goes: an absolute `http` or `https` URL.
+/// Maximum length of a webhook's URL in bytes.
+const MAX_URL: usize = 2048;
+
+/// The target of a webhook: an absolute `http` or `https` URL without credentials.
+///
+/// ```
+/// use app_proxy_api::webhooks::WebhookUrl;
+///
+/// assert!("https://scheduler.example.com/hooks/idle".parse::<WebhookUrl>().is_ok());
+/// assert!("https://user:password@scheduler.example.com/".parse::<WebhookUrl>().is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct WebhookUrl(Uri);
 
-/// A text is no address of a webhook.
+/// An invalid webhook URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no webhook: write http://host/path or https://host/path")]
+#[error("`{0}` is not a webhook URL: write http://host/path or https://host/path")]
 pub struct WebhookUrlError(String);
 
 schema_format!(
     WebhookUrl,
     "WebhookUrl",
     SchemaFormat {
-        description: "Where a webhook goes: an absolute `http` or `https` URL without credentials.",
-        pattern: r"^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?(/[A-Za-z0-9._~/%?=&+-]*)?$",
-        longest: LONGEST_URL,
+        description: "The target of a webhook: an absolute `http` or `https` URL without credentials.",
+        pattern: concat!(
+            r"^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}",
+            r"|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?(/[A-Za-z0-9._~/%?=&+-]*)?$",
+        ),
+        max_length: MAX_URL,
         format: Some("uri"),
         example: "https://scheduler.example.com/hooks/app-proxy",
     }
 );
 
 impl WebhookUrl {
-    /// The address as a request target.
+    /// Returns the URL as a request target.
     #[must_use]
     pub fn uri(&self) -> &Uri {
         &self.0
@@ -52,10 +62,10 @@ impl FromStr for WebhookUrl {
     type Err = WebhookUrlError;
 
     fn from_str(text: &str) -> Result<Self, WebhookUrlError> {
-        let wrong = || WebhookUrlError(text.chars().take(100).collect());
-        let uri: Uri = text.parse().map_err(|_| wrong())?;
+        let invalid = || WebhookUrlError(text.chars().take(100).collect());
+        let uri: Uri = text.parse().map_err(|_| invalid())?;
         let scheme = matches!(uri.scheme_str(), Some("http" | "https"));
-        // Credentials in a URL would stand in every list of apps.
+        // Credentials in a URL would be visible in every list of apps.
         let authority = uri.authority().is_some_and(|a| {
             let port = a
                 .as_str()
@@ -63,15 +73,15 @@ impl FromStr for WebhookUrl {
                 .is_some_and(|rest| rest.is_empty() || is_port(rest));
             is_host(a.host()) && port
         });
-        if scheme && authority && text.len() <= LONGEST_URL {
+        if scheme && authority && text.len() <= MAX_URL {
             Ok(Self(uri))
         } else {
-            Err(wrong())
+            Err(invalid())
         }
     }
 }
 
-/// Whether it is a name that can be looked up, or an address.
+/// Returns whether `host` is a host name or an address.
 fn is_host(host: &str) -> bool {
     match host
         .strip_prefix('[')
@@ -87,7 +97,7 @@ fn is_host(host: &str) -> bool {
     }
 }
 
-/// Whether it is a colon and a port, none of which is anything else.
+/// Returns whether `text` is a colon and a port from 1 to 65535.
 fn is_port(text: &str) -> bool {
     let port = text
         .strip_prefix(':')
@@ -116,36 +126,36 @@ impl fmt::Display for WebhookUrl {
     }
 }
 
-/// What a webhook says.
+/// The body of a webhook.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Event)]
 pub struct WebhookEvent {
-    /// The same in every repetition; also in the header `webhook-id`.
+    /// The event's identifier, the same in every attempt; also in the header `webhook-id`.
     pub id: String,
-    /// What has happened.
+    /// The kind of event.
     #[serde(rename = "type")]
     pub kind: WebhookEventKind,
-    /// When, RFC 3339.
+    /// The time of the event, RFC 3339.
     #[schema(format = DateTime)]
     pub timestamp: String,
-    /// Of which app, and the like.
+    /// The app that the event is about.
     pub data: WebhookEventData,
 }
 
-/// What has happened.
+/// The kind of a webhook's event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[schema(as = EventKind)]
 pub enum WebhookEventKind {
-    /// Nothing has used the app for as long as its `idle.after`.
+    /// The app was not used for the period of its `idle.after`.
     #[serde(rename = "app.idle")]
     AppIdle,
-    /// A request came for an app that has no endpoint.
+    /// A request arrived for an app without endpoints.
     #[serde(rename = "app.wake")]
     AppWake,
 }
 
 impl WebhookEventKind {
-    /// The text that stands for it.
+    /// Returns the kind as the API writes it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -155,25 +165,25 @@ impl WebhookEventKind {
     }
 }
 
-/// What a webhook tells of an app.
+/// The app that a webhook is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = EventData)]
 pub struct WebhookEventData {
     /// The app's name.
     pub app: String,
-    /// Its revision.
+    /// The app's revision.
     pub revision: u64,
-    /// When data flowed last, RFC 3339; absent when none ever has.
+    /// The last time that data was transferred, RFC 3339; absent if the app was never used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = DateTime)]
     pub last_active_at: Option<String>,
-    /// The request that woke it.
+    /// The identifier of the request that caused the event; only in `app.wake`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub request_id: Option<String>,
-    /// How many sessions it has.
+    /// The number of the app's sessions.
     pub session_count: usize,
-    /// Its sessions, those used last first; at most 100.
+    /// The app's sessions, the most recently active first; at most 100.
     pub sessions: Vec<WebhookEventSession>,
 }
 
@@ -181,12 +191,12 @@ pub struct WebhookEventData {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = EventSession)]
 pub struct WebhookEventSession {
-    /// Its identifier.
+    /// The session's identifier.
     pub id: String,
-    /// When data flowed last, RFC 3339.
+    /// The last time that data was transferred, RFC 3339.
     #[schema(format = DateTime)]
     pub last_active_at: String,
-    /// Streams that are open.
+    /// The number of open streams.
     pub open_streams: u32,
 }
 
@@ -195,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_absolute_http_addresses_without_credentials_are_webhooks() {
+    fn webhook_urls_are_absolute_http_urls_without_credentials() {
         for good in [
             "http://127.0.0.1:9000/x",
             "https://scheduler.example.com",

@@ -1,26 +1,24 @@
-//! What both tiers know of a worker: its identifier, how it registers, and what the pool says of
-//! it.
+//! Workers: registration, drain, and workers as the API returns them.
 
 use std::sync::Arc;
 
-use crate::address::Address;
-use crate::schema_format;
-use crate::schema_format::SchemaFormat;
-use crate::units::Period;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::apps::{AppError, Labels, LabelsForm, check_labels};
+use crate::address::Address;
+use crate::apps::{AppError, Labels, LabelsSchema, check_labels};
+use crate::schema_format::{SchemaFormat, schema_format};
 use crate::table::Epoch;
+use crate::units::Period;
 
 mod instance;
 
 pub use instance::InstanceId;
 
-/// Longest identifier of a worker, in bytes.
-const LONGEST_ID: usize = 128;
+/// Maximum length of a worker's identifier in bytes.
+const MAX_ID: usize = 128;
 
-/// The form of a worker's identifier in descriptions; [`check_id`] checks it.
+/// The schema of a worker's identifier; [`check_id`] validates it.
 #[derive(Debug)]
 pub struct WorkerId;
 
@@ -30,25 +28,35 @@ schema_format!(
     SchemaFormat {
         description: "The identifier of a worker: letters, digits, `-`, `_` and `.`.",
         pattern: "^[A-Za-z0-9._-]{1,128}$",
-        longest: LONGEST_ID,
+        max_length: MAX_ID,
         format: None,
         example: "gpu-a-1",
     }
 );
 
-/// A text is no worker's identifier.
+/// An invalid worker identifier.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no worker id: letters, digits, - _ .")]
+#[error("`{0}` is not a valid worker ID: use letters, digits, - _ .")]
 pub struct WorkerIdError(String);
 
-/// Checks a worker's identifier: it stands in logs, and in paths of the API.
+/// Validates a worker's identifier, which is written to logs and to paths of the API.
+///
+/// ```
+/// use app_proxy_api::workers::check_id;
+///
+/// assert!(check_id("gpu-a-1").is_ok());
+/// assert_eq!(
+///     check_id("gpu/a").unwrap_err().to_string(),
+///     "`gpu/a` is not a valid worker ID: use letters, digits, - _ .",
+/// );
+/// ```
 ///
 /// # Errors
-/// When it is empty, longer than 128 bytes, or has other characters than letters, digits, `-`, `_`
-/// and `.`.
+/// If the identifier is empty, longer than 128 bytes, or has other characters than letters, digits,
+/// `-`, `_` and `.`.
 pub fn check_id(id: &str) -> Result<(), WorkerIdError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-    let valid = !id.is_empty() && id.len() <= LONGEST_ID && id.bytes().all(allowed);
+    let valid = !id.is_empty() && id.len() <= MAX_ID && id.bytes().all(allowed);
     if valid {
         Ok(())
     } else {
@@ -56,8 +64,7 @@ pub fn check_id(id: &str) -> Result<(), WorkerIdError> {
     }
 }
 
-/// What a worker says of itself when it registers and renews: the body of `PUT
-/// /api/v1/workers/{id}`.
+/// A registration of a worker, or its renewal: the body of `PUT /api/v1/workers/{id}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
@@ -73,36 +80,42 @@ pub fn check_id(id: &str) -> Result<(), WorkerIdError> {
 }))]
 #[schema(as = Registration)]
 pub struct WorkerRegistration {
-    /// How coordinators reach its proxy listener: `host:port` or `unix:/path`.
+    /// The address at which coordinators reach the worker's proxy listener: `host:port` or
+    /// `unix:/path`.
     pub address: Address,
-    /// Its share of new sessions.
+    /// The worker's share of new sessions.
     #[serde(default = "one")]
     #[schema(default = 1, minimum = 1, maximum = 1000)]
     pub weight: u16,
-    /// What apps may ask for by `pool`.
+    /// Labels that apps select workers by, with `pool`.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
-    #[schema(value_type = LabelsForm)]
+    #[schema(value_type = LabelsSchema)]
     pub labels: Labels,
-    /// Tells its processes apart: the successor of a graceful upgrade registers under the same
-    /// identifier, and what its predecessor says after that does not count.
+    /// Identifies the process. The successor in a graceful upgrade registers under the same worker
+    /// identifier; registrations of its predecessor are rejected from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub instance: Option<InstanceId>,
-    /// For how long this holds unless it is renewed; the coordinator's own `registration.lease`
-    /// where it is absent. At least `100ms`.
+    /// How long the registration is valid unless it is renewed; at least `100ms`. Default: the
+    /// coordinator's `registration.lease`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, max_length = 64, pattern = "^([1-9][0-9]{0,8}(s|m|h|d)|[1-9][0-9]{2,8}ms)+$", example = "10s")]
+    #[schema(
+        value_type = Option<String>,
+        max_length = 64,
+        pattern = "^([1-9][0-9]{0,8}(s|m|h|d)|[1-9][0-9]{2,8}ms)+$",
+        example = "10s"
+    )]
     pub lease: Option<Period>,
-    /// The table that it holds of this coordinator.
+    /// The state of this coordinator's app table at the worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<HeldTable>,
-    /// What it has to do.
+    /// The worker's current load.
     #[serde(default)]
     pub load: Load,
-    /// Whether it takes no new sessions: some coordinator drains it.
+    /// True if any coordinator drains the worker: it gets no new sessions.
     #[serde(default)]
     pub draining: bool,
-    /// The version of the program.
+    /// The version of the worker's program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 }
@@ -111,42 +124,45 @@ const fn one() -> u16 {
     1
 }
 
-/// Which state of the app table a worker holds.
+/// The state of the app table that a worker holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Held)]
 pub struct HeldTable {
-    /// What the revision counts in.
+    /// The epoch of the table; the revision counts in it.
     #[schema(value_type = String, example = "943837a3ea5b5388")]
     pub epoch: Epoch,
-    /// The revision.
+    /// The revision of the table.
     #[schema(format = "uint64", maximum = 18446744073709551615usize, example = 41)]
     pub revision: u64,
 }
 
-/// What a worker has to do.
+/// The current load of a worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Load {
     /// Requests and streams in flight.
     #[schema(format = "uint64", maximum = 18446744073709551615usize, example = 12)]
     pub in_flight: u64,
-    /// Streams among them.
+    /// Open streams, which are also in `in_flight`.
     #[schema(format = "uint64", maximum = 18446744073709551615usize, example = 3)]
     pub open_streams: u64,
 }
 
 impl WorkerRegistration {
-    /// Largest weight: a ring has 160 points for each unit of it.
-    pub const HEAVIEST: u16 = 1000;
+    /// Maximum weight. The hash ring has 160 points for each unit of weight.
+    pub const MAX_WEIGHT: u16 = 1000;
 
-    /// Checks what the form alone does not.
+    /// Validates the values that deserialisation accepts.
     ///
     /// # Errors
-    /// The first fault.
+    /// Returns the first invalid field.
     pub fn validate(&self) -> Result<(), AppError> {
-        if !(1..=Self::HEAVIEST).contains(&self.weight) {
-            return Err(AppError::new("weight", format!("1 to {}", Self::HEAVIEST)));
+        if !(1..=Self::MAX_WEIGHT).contains(&self.weight) {
+            return Err(AppError::new(
+                "weight",
+                format!("1 to {}", Self::MAX_WEIGHT),
+            ));
         }
         if self.address.port() == Some(0) {
             return Err(AppError::new(
@@ -161,81 +177,81 @@ impl WorkerRegistration {
     }
 }
 
-/// What a worker is answered.
+/// The response to a registration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Registered)]
 pub struct RegistrationReply {
-    /// For how long the registration holds.
+    /// How long the registration is valid.
     pub lease: Period,
-    /// Whether an operator drains it at this coordinator.
+    /// True if an operator drains the worker at this coordinator.
     pub drain: bool,
 }
 
-/// A worker as the API shows it.
+/// A worker as the API returns it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WorkerView {
-    /// Its identifier.
+    /// The worker's identifier.
     #[schema(value_type = WorkerId)]
     pub id: Arc<str>,
-    /// Where its proxy listens.
+    /// The address of the worker's proxy listener.
     #[schema(example = "10.0.0.7:7080")]
     pub address: String,
-    /// Its share of new sessions.
+    /// The worker's share of new sessions.
     pub weight: u16,
-    /// What apps may ask for by `pool`.
-    #[schema(value_type = LabelsForm)]
+    /// Labels that apps select workers by, with `pool`.
+    #[schema(value_type = LabelsSchema)]
     pub labels: Labels,
-    /// Whether it answers health checks.
+    /// True if the worker passes health checks.
     pub healthy: bool,
-    /// Whether it takes no new sessions.
+    /// True if the worker gets no new sessions.
     pub draining: bool,
-    /// Who knows it.
+    /// The origin of the worker's entry.
     pub source: WorkerSource,
-    /// When its registration lapses unless it is renewed, RFC 3339.
+    /// The expiry of the registration unless it is renewed, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = DateTime)]
     pub lease_until: Option<String>,
-    /// The table that it holds, as it says.
+    /// The state of the app table that the worker reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<HeldTable>,
-    /// What it has to do, as it says.
+    /// The load that the worker reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<Load>,
-    /// The version of its program, as it says.
+    /// The version that the worker reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Requests and streams of this coordinator that are at it now.
+    /// Requests and streams that this coordinator currently forwards to the worker.
     pub in_flight: u64,
-    /// Streams among them.
+    /// Open streams, which are also in `in_flight`.
     pub open_streams: u64,
-    /// Sessions of this coordinator that are pinned to it.
+    /// Sessions of this coordinator that are pinned to the worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sessions: Option<u64>,
-    /// How far its drain is.
+    /// The progress of the worker's drain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainView>,
 }
 
-/// Who knows a worker.
+/// The origin of a worker's entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WorkerSource {
     /// The configuration file.
     File,
-    /// It has registered.
+    /// The worker registered itself.
     Api,
 }
 
 /// A drain of a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DrainView {
-    /// Since when, RFC 3339.
+    /// The start of the drain, RFC 3339.
     #[schema(format = DateTime)]
     pub since: String,
-    /// When what is left is closed, RFC 3339.
+    /// The time at which remaining streams are closed, RFC 3339.
     #[schema(format = DateTime)]
     pub deadline: String,
-    /// Whether nothing is left.
+    /// True if this coordinator has no request and no stream at the worker any more.
     pub done: bool,
 }
 
@@ -244,8 +260,7 @@ pub struct DrainView {
 #[serde(deny_unknown_fields, default)]
 #[schema(example = json!({"deadline": "10m"}))]
 pub struct DrainRequest {
-    /// How long streams may go on before they are closed; 5 minutes when it is absent, 30 days at
-    /// most.
+    /// How long streams may continue before they are closed; at most 30 days. Default: 5 minutes.
     pub deadline: Option<Period>,
 }
 
@@ -254,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn identifiers_are_short_and_plain() {
+    fn identifiers_are_letters_digits_and_three_marks() {
         for good in ["w1", "gpu-a_1.example", &"x".repeat(128)] {
             assert_eq!(check_id(good), Ok(()), "{good}");
         }

@@ -406,12 +406,12 @@ fn check_workers(file: &ConfigFile, workers: &[WorkerSection]) -> Result<(), Con
     for worker in workers {
         let id = &worker.id;
         check_id(id).map_err(|e| fault(id, format!("workers: {e}")))?;
-        if !(1..=WorkerRegistration::HEAVIEST).contains(&worker.weight) {
+        if !(1..=WorkerRegistration::MAX_WEIGHT).contains(&worker.weight) {
             return Err(fault(
                 id,
                 format!(
                     "workers: the weight of `{id}` is not 1 to {}",
-                    WorkerRegistration::HEAVIEST
+                    WorkerRegistration::MAX_WEIGHT
                 ),
             ));
         }

@@ -1,6 +1,6 @@
 //! The admin API as commands use it: paths out of data, lists of any length, and failures in words.
 
-use app_proxy_api::client::{Answer, Call, Client, ClientError};
+use app_proxy_api::client::{Call, Client, ClientError, Reply};
 use http::StatusCode;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -100,7 +100,7 @@ impl Api {
     ///
     /// # Errors
     /// As [`Client::call`].
-    pub async fn try_call(&self, call: Call) -> Result<Answer, ClientError> {
+    pub async fn try_call(&self, call: Call) -> Result<Reply, ClientError> {
         self.client.call(call).await
     }
 
@@ -108,7 +108,7 @@ impl Api {
     ///
     /// # Errors
     /// What the coordinator says, or why it says nothing.
-    pub async fn call(&self, call: Call) -> Result<Answer, CtlError> {
+    pub async fn call(&self, call: Call) -> Result<Reply, CtlError> {
         self.try_call(call).await.map_err(|e| self.failure(e))
     }
 
@@ -124,7 +124,7 @@ impl Api {
     ///
     /// # Errors
     /// When it has none.
-    pub fn object(&self, answer: &Answer) -> Result<Object, CtlError> {
+    pub fn object(&self, answer: &Reply) -> Result<Object, CtlError> {
         answer.json().map_err(|e| self.failure(e))
     }
 

@@ -218,10 +218,10 @@ impl Config {
 
 /// Checks the values that the worker registers with.
 fn check_profile(file: &ConfigFile, raw: &RawWorker) -> Result<(), ConfigError> {
-    if !(1..=WorkerRegistration::HEAVIEST).contains(&raw.weight) {
+    if !(1..=WorkerRegistration::MAX_WEIGHT).contains(&raw.weight) {
         return Err(file.fault_at(
             "weight:",
-            &format!("weight: 1 to {}", WorkerRegistration::HEAVIEST),
+            &format!("weight: 1 to {}", WorkerRegistration::MAX_WEIGHT),
         ));
     }
     check_labels("labels", &raw.labels).map_err(|e| file.fault_at("labels:", &e.to_string()))?;

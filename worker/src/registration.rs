@@ -214,7 +214,7 @@ impl Shared {
             DEREGISTRATION_TIMEOUT,
             follower
                 .coordinator()
-                .leave(&self.profile.id, &self.instance),
+                .deregister(&self.profile.id, &self.instance),
         )
         .await
         {

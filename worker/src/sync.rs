@@ -233,7 +233,7 @@ impl Followers {
         };
         let returned_early = match answer {
             Ok(list) => {
-                let early = waited && !list.has_news() && begun.elapsed() < wait / 2;
+                let early = waited && !list.has_changes() && begun.elapsed() < wait / 2;
                 self.apply(follower, list).await;
                 Ok(early)
             }
@@ -267,7 +267,7 @@ impl Followers {
             epoch: list.epoch.clone(),
             revision: list.revision,
         };
-        if !list.has_news() {
+        if !list.has_changes() {
             self.refresh_names();
         } else if let Err(e) = self.apply_changes(follower, list).await {
             return warn!("cannot apply the app table: {e}");

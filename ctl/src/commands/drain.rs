@@ -4,7 +4,7 @@ mod progress;
 
 use std::time::Duration;
 
-use app_proxy_api::client::{Answer, Call, ClientError};
+use app_proxy_api::client::{Call, ClientError, Reply};
 use app_proxy_api::workers::{DrainRequest, WorkerView};
 use http::Method;
 use tokio::time::{Instant, sleep};
@@ -86,7 +86,7 @@ async fn wait(id: &str, api: &Api, printer: &mut Printer<'_>) -> Result<(), CtlE
 
 /// The time at the coordinator, which its deadline is to be compared with: clocks of two hosts may
 /// differ.
-fn server_time(answer: &Answer, printer: &Printer<'_>) -> chrono::DateTime<chrono::Utc> {
+fn server_time(answer: &Reply, printer: &Printer<'_>) -> chrono::DateTime<chrono::Utc> {
     let date = answer
         .headers
         .get(http::header::DATE)

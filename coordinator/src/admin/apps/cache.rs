@@ -62,7 +62,7 @@ impl ListCache {
         let body = serde_json::to_vec(&list).unwrap_or_default().into();
         let rendered = RenderedList {
             body,
-            has_news: list.has_news(),
+            has_news: list.has_changes(),
         };
         // Lists of earlier states are not needed again.
         lists.retain(|(k, _)| k.revision == key.revision && k.epoch == key.epoch);
