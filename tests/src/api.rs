@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::http1::{Client, Request, Response};
 
-/// Where a coordinator's API is, and its token; outlives a borrow of the cluster.
+/// The address and the token of a coordinator's API; independent of a borrow of the cluster.
 #[derive(Clone, Debug)]
 pub struct Api {
     addr: SocketAddr,
@@ -16,7 +16,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// The API at `addr`, for whoever has `token`.
+    /// Returns the API at `addr` with `token`.
     #[must_use]
     pub fn new(addr: SocketAddr, token: &str) -> Self {
         Self {

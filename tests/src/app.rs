@@ -44,7 +44,7 @@ use crate::wire::Wire;
 use crate::ws::{CLOSE, Frame, PING, PONG, TEXT, WebSocket, accept_for};
 use crate::{Checksum, REQUEST_ID, SESSION_ID, pattern};
 
-/// The header in which the application says which request ID it saw.
+/// The header with the request identifier that the application saw.
 pub const SEEN_REQUEST_ID: &str = "X-Seen-Request-ID";
 
 /// One request as the application saw it.
@@ -128,7 +128,7 @@ impl Manual {
         self.wire.send(bytes).await;
     }
 
-    /// Answers the WebSocket handshake with a 101 and gives back the application's end.
+    /// Answers the WebSocket handshake with a 101 and returns the application's end.
     pub async fn upgrade(mut self) -> WebSocket {
         let answer = switching_protocols(&self.head, &[]);
         self.wire.send(answer).await;
@@ -246,7 +246,7 @@ impl RecordingApp {
         }
     }
 
-    /// Where it listens.
+    /// Returns the address of the application.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -258,13 +258,13 @@ impl RecordingApp {
         self.state.seen.lock().expect("the record").clone()
     }
 
-    /// How many requests there were so far.
+    /// Returns the number of requests so far.
     #[must_use]
     pub fn count(&self) -> usize {
         self.state.seen.lock().expect("the record").len()
     }
 
-    /// How many connections were accepted so far.
+    /// Returns the number of accepted connections so far.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
@@ -308,8 +308,7 @@ impl RecordingApp {
         .await
     }
 
-    /// Lets whoever waits at the gate `name` go on, `times` times; it may come later than the
-    /// release.
+    /// Opens the gate `name` for `times` requests, which may come before or after this call.
     pub fn release(&self, name: &str, times: usize) {
         self.state.gate(name).add_permits(times);
     }
@@ -425,7 +424,7 @@ fn switching_protocols(head: &Head, more: &[(&str, &str)]) -> String {
     text
 }
 
-/// One request and what is needed to answer it.
+/// A request and the state that its response needs.
 struct Call<'a> {
     head: Head,
     state: &'a State,

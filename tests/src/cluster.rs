@@ -28,7 +28,7 @@ pub fn own_address() -> Ipv4Addr {
     Ipv4Addr::new(127, a, b, c)
 }
 
-/// Ports that the system gives to nobody who asks for any: it begins at 32768.
+/// Ports outside the kernel's ephemeral range, which begins at 32768.
 const RESERVED_PORTS: std::ops::Range<u16> = 10_000..30_000;
 static NEXT_PORT: AtomicU32 = AtomicU32::new(0);
 
@@ -50,8 +50,7 @@ pub fn free_address(ip: Ipv4Addr) -> SocketAddr {
         .expect("a free port")
 }
 
-/// Writes what `patch` says over `base`: objects are merged, anything else is replaced, `null`
-/// removes.
+/// Applies `patch` to `base`: objects are merged, other values are replaced, `null` deletes.
 pub fn merge(base: &mut Value, patch: &Value) {
     match (base, patch) {
         (Value::Object(base), Value::Object(patch)) => {
@@ -113,7 +112,7 @@ impl ClusterBuilder {
         self.app(json!({"name": name, "endpoints": [{"address": endpoint.to_string()}]}))
     }
 
-    /// Adds an application with one endpoint and what `more` says.
+    /// Adds an application with one endpoint and the keys of `more`.
     #[must_use]
     pub fn app_with(self, name: &str, endpoint: SocketAddr, more: &Value) -> Self {
         let mut app = json!({"name": name, "endpoints": [{"address": endpoint.to_string()}]});
@@ -121,7 +120,7 @@ impl ClusterBuilder {
         self.app(app)
     }
 
-    /// How many workers there are: `w1`, `w2` and so on. Default: one.
+    /// Sets the number of workers: `w1`, `w2` and so on. Default: one.
     #[must_use]
     pub fn workers(mut self, count: usize) -> Self {
         self.workers.resize(count, json!({}));
@@ -170,7 +169,7 @@ impl ClusterBuilder {
         self
     }
 
-    /// How many threads a daemon serves with. Default: two.
+    /// Sets the number of threads of a daemon. Default: two.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
@@ -225,9 +224,9 @@ impl ClusterBuilder {
 pub struct WorkerHandle {
     /// Its identifier: `w1`, `w2`.
     pub id: String,
-    /// Where its proxy listens: `127.1.2.3:4567` or `unix:/path`.
+    /// The address of the proxy listener: `127.1.2.3:4567` or `unix:/path`.
     pub address: String,
-    /// Where its admin listener is.
+    /// The address of the admin listener.
     pub admin: SocketAddr,
     daemon: Daemon,
 }
@@ -313,18 +312,18 @@ impl Cluster {
         self.folder().join("coordinator.yaml")
     }
 
-    /// The coordinator.
+    /// Returns the coordinator.
     ///
     /// # Panics
-    /// When it was taken away.
+    /// If it was removed.
     pub fn coordinator(&mut self) -> &mut Daemon {
         self.coordinator.as_mut().expect("a coordinator")
     }
 
-    /// Takes the coordinator out of the cluster, which then does not end it.
+    /// Removes the coordinator from the cluster, which then does not stop it.
     ///
     /// # Panics
-    /// When it was taken away before.
+    /// If it was removed before.
     pub fn take_coordinator(&mut self) -> Daemon {
         self.coordinator.take().expect("a coordinator")
     }
@@ -345,7 +344,7 @@ impl Cluster {
         &mut self.workers[index].daemon
     }
 
-    /// Puts another process in a worker's place; gives back the one that was there.
+    /// Replaces the process of a worker; returns the previous one.
     pub fn replace_worker_daemon(&mut self, index: usize, daemon: Daemon) -> Daemon {
         std::mem::replace(&mut self.workers[index].daemon, daemon)
     }
@@ -408,10 +407,10 @@ impl Cluster {
         Api::new(self.admin, &self.admin_token())
     }
 
-    /// Registers an app through the admin API.
+    /// Creates or replaces an app through the admin API.
     ///
     /// # Panics
-    /// When it is not taken.
+    /// If it is rejected.
     pub async fn put_app(&self, name: &str, app: &Value) -> Value {
         let answer = self.api().put_app(name, app).await;
         assert!(

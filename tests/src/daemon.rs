@@ -39,7 +39,7 @@ impl Program {
     }
 }
 
-/// How the programs are started, when not as they are.
+/// A way to start the programs other than directly.
 #[derive(Clone, Debug, Default)]
 pub struct Launch {
     /// The absolute path of the folder of the binaries, in place of [`Program::path`]'s.
@@ -117,8 +117,8 @@ impl Drain {
         Self { bytes, reader }
     }
 
-    /// Returns the text read so far. Does not wait for the end of the stream, because a process that
-    /// detached itself may keep the stream open.
+    /// Returns the text read so far. Does not wait for the end of the stream, because a process
+    /// that detached itself may keep the stream open.
     fn text(&self) -> String {
         let begin = Instant::now();
         while !self.reader.is_finished() && begin.elapsed() < Duration::from_secs(1) {
@@ -171,10 +171,10 @@ impl Daemon {
         Self::launch(name, program, folder, args, &Launch::default())
     }
 
-    /// Starts `program` as `launch` says.
+    /// Starts `program` by `launch`.
     ///
     /// # Panics
-    /// When it cannot be started at all.
+    /// If it cannot be started.
     #[must_use]
     pub fn launch(
         name: &str,
@@ -217,11 +217,11 @@ impl Daemon {
         self.stderr.lock().expect("the lines").clone()
     }
 
-    /// The address of the listener that the daemon calls `listener` (`public`, `public h2c`,
+    /// Returns the address of the listener with the name `listener` (`public`, `public h2c`,
     /// `admin`, `proxy`).
     ///
     /// # Panics
-    /// When the daemon ends or says nothing of it.
+    /// If the daemon exits or does not log the address.
     pub async fn listener(&mut self, listener: &str) -> String {
         let what = format!("{}: a line `listening on … ({listener})`", self.name);
         eventually(&what, || {
@@ -266,7 +266,7 @@ impl Daemon {
         }
     }
 
-    /// How it ended, if it has.
+    /// Returns the exit status, if the daemon has exited.
     pub fn try_status(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
             self.status = self.child.try_wait().expect("the state of the daemon");

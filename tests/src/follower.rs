@@ -14,7 +14,7 @@ use crate::http1::{Client, Response};
 pub struct Follower {
     /// The apps by name, as the coordinator sends them.
     pub apps: BTreeMap<String, Value>,
-    /// How often it was told the whole table.
+    /// The number of complete tables received.
     pub whole: usize,
     admin: SocketAddr,
     token: String,
@@ -40,7 +40,7 @@ impl Follower {
     /// Registers as the worker `id` at an address.
     ///
     /// # Panics
-    /// When the coordinator does not take it.
+    /// If the coordinator rejects the registration.
     pub async fn register(&mut self, id: &str, address: SocketAddr) {
         let body = json!({"address": address.to_string(), "lease": "1m"}).to_string();
         let answer = self
@@ -53,11 +53,11 @@ impl Follower {
         );
     }
 
-    /// Takes over what has changed since it did so last; waits for a change up to `wait`, which is
-    /// less than [`crate::wait::DEADLINE`].
+    /// Applies the changes since the last call; waits up to `wait`, which is less than
+    /// [`crate::wait::DEADLINE`], for a change.
     ///
     /// # Panics
-    /// When what it is told does not fit what it holds.
+    /// If the changes do not match the table.
     pub async fn follow(&mut self, wait: &str) {
         let query = self
             .held

@@ -101,7 +101,7 @@ impl Head {
     }
 }
 
-/// How the length of a message's body is known.
+/// The framing of a message's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// There is no body.
@@ -333,7 +333,7 @@ pub fn only_request_id(status: u16, headers: &Headers) -> String {
 /// A client's connection.
 #[derive(Debug)]
 pub struct Client {
-    /// The connection itself, for whoever wants to send something unusual.
+    /// Returns the connection, to send unusual bytes.
     pub wire: Wire,
     /// The value of `Host`.
     pub host: String,
@@ -450,14 +450,14 @@ impl Client {
         })
     }
 
-    /// Waits until the other end closes; says how many bytes came before that.
+    /// Waits until the peer closes; returns the number of bytes received before.
     pub async fn closed(&mut self) -> usize {
         self.wire.closed().await
     }
 }
 
-/// A request under construction. It says nothing that it was not told to say, but `Host` (unless
-/// [`Request::without_host`]) and the length of a body.
+/// A request under construction. Adds no headers but `Host` (unless [`Request::without_host`]) and
+/// the length of a body.
 #[derive(Debug)]
 #[must_use = "a request goes out with send()"]
 pub struct Request<'a> {
@@ -587,11 +587,10 @@ impl<'a> Request<'a> {
         client.try_read_response(&method).await
     }
 
-    /// Sends the request and gives back the connection with the response still on it.
+    /// Sends the request and returns the connection with the response unread.
     ///
     /// # Panics
-    /// When the connection fails, or the request was begun on a connection that somebody else
-    /// holds.
+    /// If the connection fails, or the request was begun on a connection that is borrowed.
     pub async fn start(self) -> Client {
         let bytes = self.bytes();
         let mut client = self.open().await.expect("a connection");

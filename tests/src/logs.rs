@@ -54,7 +54,7 @@ impl AccessLog {
             .collect()
     }
 
-    /// How many complete lines there are.
+    /// Returns the number of complete lines.
     #[must_use]
     pub fn line_count(&self) -> usize {
         let bytes = std::fs::read(&self.path).unwrap_or_default();

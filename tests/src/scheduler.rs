@@ -1,5 +1,4 @@
-//! A scheduler that is told of apps: it keeps every webhook that comes, and answers as the test
-//! says.
+//! A scheduler that receives webhooks: records each of them, and responds as the test requires.
 
 use std::collections::VecDeque;
 use std::io;
@@ -109,7 +108,7 @@ impl Scheduler {
         }
     }
 
-    /// Where it listens.
+    /// Returns the address of the scheduler.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -121,10 +120,10 @@ impl Scheduler {
         format!("http://{}{path}", self.addr)
     }
 
-    /// Answers the next webhook, of those that nothing was said of, with `status`.
+    /// Responds to the next webhook without a prepared response with `status`.
     ///
     /// # Panics
-    /// When a test has panicked.
+    /// If a test has panicked.
     pub fn answer_next(&self, status: u16) {
         self.state
             .answers
@@ -133,10 +132,10 @@ impl Scheduler {
             .push_back(status);
     }
 
-    /// The webhooks about an app so far, those that were not taken too.
+    /// Returns the webhooks of an app so far, with those that were answered with an error.
     ///
     /// # Panics
-    /// When a test has panicked.
+    /// If a test has panicked.
     #[must_use]
     pub fn hooks_of(&self, app: &str) -> Vec<Hook> {
         let hooks = self.state.hooks.lock().expect("the webhooks");

@@ -11,7 +11,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-/// Takes TLS connections and passes on what is in them. It ends with the value.
+/// Accepts TLS connections and forwards their plain text; stops when dropped.
 #[derive(Debug)]
 pub struct TlsFront {
     addr: SocketAddr,
@@ -57,7 +57,7 @@ impl TlsFront {
         self.addr.port()
     }
 
-    /// Its certificate, as PEM: who has it among the roots trusts this server.
+    /// The certificate, as PEM; clients with it among their roots trust this server.
     #[must_use]
     pub fn certificate(&self) -> &str {
         &self.certificate

@@ -3,13 +3,13 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-/// How long anything may take before it counts as not happening. Generous: the machine may be busy.
+/// The time limit of every wait. Generous, because the machine may be busy.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Awaits `future`.
 ///
 /// # Panics
-/// When it takes longer than [`DEADLINE`]; `what` says what was awaited.
+/// If it takes longer than [`DEADLINE`]; the message has `what`.
 pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
     match tokio::time::timeout(DEADLINE, future).await {
         Ok(output) => output,
@@ -17,10 +17,10 @@ pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
     }
 }
 
-/// Asks again and again until `condition` yields something.
+/// Polls until `condition` returns a value.
 ///
 /// # Panics
-/// When it yields nothing within [`DEADLINE`]; `what` says what was awaited.
+/// If it returns none within [`DEADLINE`]; the message has `what`.
 pub async fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let begin = Instant::now();
     loop {
@@ -35,10 +35,10 @@ pub async fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>)
     }
 }
 
-/// As [`eventually`], for a condition that itself has to be awaited.
+/// Like [`eventually`], for an asynchronous condition.
 ///
 /// # Panics
-/// When it yields nothing within [`DEADLINE`]; `what` says what was awaited.
+/// If it returns none within [`DEADLINE`]; the message has `what`.
 pub async fn eventually_async<T, F>(what: &str, mut condition: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,

@@ -64,7 +64,7 @@ impl Wire {
     /// Writes all of `bytes`.
     ///
     /// # Panics
-    /// When the connection does not take them.
+    /// If the connection fails.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref();
         within("the peer to take the bytes", self.try_send(bytes))
@@ -126,14 +126,14 @@ impl Wire {
         }
     }
 
-    /// Puts bytes back in front of what is still unread.
+    /// Prepends bytes to the unread ones.
     pub fn put_back(&mut self, bytes: &[u8]) {
         let mut joined = BytesMut::from(bytes);
         joined.extend_from_slice(&self.buffer);
         self.buffer = joined;
     }
 
-    /// Throws away the bytes that arrived and were not taken.
+    /// Discards the unread bytes.
     pub fn discard_buffered(&mut self) {
         self.buffer.advance(self.buffer.len());
     }
@@ -144,8 +144,8 @@ impl Wire {
         self.buffer.split().to_vec()
     }
 
-    /// Waits until the peer ends the stream, in order or by a reset, and says how many bytes came
-    /// before that.
+    /// Waits until the peer closes or resets the stream, and returns the number of bytes received
+    /// before.
     pub async fn closed(&mut self) -> usize {
         self.read_to_end().await.len()
     }

@@ -187,7 +187,7 @@ fn apply_mask(bytes: &mut [u8], mask: [u8; 4]) {
 /// One end of a WebSocket after its handshake.
 #[derive(Debug)]
 pub struct WebSocket {
-    /// The connection itself, for whoever wants to send something unusual.
+    /// Returns the connection, to send unusual bytes.
     pub wire: Wire,
     /// The head of the 101, at the client's end; of the request, at the application's.
     pub head: Head,
@@ -230,10 +230,10 @@ impl WebSocket {
         }
     }
 
-    /// Connects to `addr` and shakes hands for `target`; gives back the response that refuses it.
+    /// Connects to `addr` and sends a handshake for `target`; returns the response that rejects it.
     ///
     /// # Panics
-    /// When the connection fails.
+    /// If the connection fails.
     pub async fn try_connect(
         addr: SocketAddr,
         target: &str,
@@ -307,8 +307,8 @@ impl WebSocket {
             .expect("a frame before the end of the stream")
     }
 
-    /// Sends a close frame, waits for the other end's and for the end of the stream; says which
-    /// code came back.
+    /// Sends a close frame, waits for that of the peer and for the end of the stream; returns the
+    /// code of the peer.
     pub async fn close(&mut self, code: u16) -> Option<u16> {
         self.send(Frame::close(code, "")).await;
         let mut answered = None;

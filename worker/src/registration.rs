@@ -220,11 +220,11 @@ impl Shared {
         {
             Ok(Ok(())) => info!("coordinator {base}: worker deregistered"),
             Ok(Err(e)) => {
-                warn!("cannot deregister: coordinator {base} {e}; the lease removes the worker")
+                warn!("cannot deregister: coordinator {base} {e}; the lease ends by itself");
             }
-            Err(_) => warn!(
-                "cannot deregister: coordinator {base} does not answer; the lease removes the worker"
-            ),
+            Err(_) => {
+                warn!("cannot deregister: coordinator {base} is silent; the lease ends by itself");
+            }
         }
     }
 

@@ -1,5 +1,5 @@
-//! The admin API is what its description says: Schemathesis makes calls up of it, valid and invalid
-//! ones, and checks each answer.
+//! The admin API matches its description: Schemathesis generates valid and invalid calls from it,
+//! and checks each response.
 //!
 //! Needs what `make test-deps` installs: Schemathesis in `target/schemathesis`.
 

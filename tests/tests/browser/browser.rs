@@ -16,8 +16,7 @@ use tempfile::TempDir;
 
 use crate::process::Process;
 
-/// How long a page may take to show something. A large application on a busy machine takes its
-/// time.
+/// The time limit of a page: a large application is slow on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Chromium's switches: no window, no sandbox (tests may run as root), and nothing that it does by
@@ -138,7 +137,7 @@ impl Browser {
         self.client.release_actions().await.unwrap();
     }
 
-    /// Replaces what is in an input.
+    /// Replaces the value of an input.
     pub(crate) async fn fill(&self, css: &str, text: &str) {
         let element = self.client.find(Locator::Css(css)).await.unwrap();
         element.clear().await.unwrap();

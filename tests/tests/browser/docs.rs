@@ -1,5 +1,5 @@
-//! The page that shows the description of the admin API: it works under its content security
-//! policy, and asks nobody else.
+//! The page that shows the description of the admin API works under its content security policy
+//! and sends no requests to other servers.
 
 use app_proxy_tests::cluster::Cluster;
 

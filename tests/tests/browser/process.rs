@@ -10,7 +10,7 @@ use app_proxy_tests::wait::eventually;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How long a program may take to end after SIGTERM.
+/// The time limit of an exit after SIGTERM.
 const TO_END: Duration = Duration::from_secs(15);
 
 /// A running program. Ends with the value.
@@ -21,7 +21,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a program, and reads from then on what it says.
+    /// Starts a program and reads its output.
     pub(crate) fn spawn(name: &'static str, command: &mut Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
@@ -40,7 +40,7 @@ impl Process {
         self.lines.lock().unwrap().clone()
     }
 
-    /// Waits until it has said something of which `read` makes a value.
+    /// Waits for a line of output for which `read` returns a value.
     pub(crate) async fn said<T>(&self, what: &str, read: impl Fn(&str) -> Option<T>) -> T {
         let what = format!("{}: {what}", self.name);
         eventually(&what, || self.lines().iter().find_map(|line| read(line))).await
@@ -50,8 +50,7 @@ impl Process {
     pub(crate) fn end(&mut self) {
         let pid = Pid::from_raw(self.child.id().try_into().unwrap());
         if self.child.try_wait().unwrap().is_none() {
-            // It may have ended since, and is then still ours to wait for: the signal reaches
-            // nobody else.
+            // The process may have exited since. It is not reaped yet, so its id is not reused.
             let _ = kill(pid, Signal::SIGTERM);
         }
         let begin = Instant::now();

@@ -27,7 +27,7 @@ impl Callgrind {
         }
     }
 
-    /// How the daemon has to be started.
+    /// Returns the command that starts the daemon.
     pub(crate) fn launch(&self, binaries: &Path) -> Launch {
         let under = vec![
             "env".to_owned(),

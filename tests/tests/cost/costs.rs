@@ -8,7 +8,7 @@ use app_proxy_tests::daemon::Program;
 
 use crate::scenario::Scenario;
 
-/// How far a number may be off, as a part of it.
+/// The accepted relative difference of a number.
 const TOLERANCE: f64 = 0.03;
 
 /// The cost of one request, message or event at one tier.
@@ -69,24 +69,25 @@ impl Tier {
 pub(crate) struct Costs {
     /// The numbers.
     pub(crate) rows: BTreeMap<Row, Cost>,
-    /// With what they were measured: compiler, C library, processor.
+    /// The environment of the measurement: compiler, C library, processor.
     pub(crate) measured_with: String,
 }
 
-/// Changes that `make costs` does not write down: they are smaller than those between two
-/// measurements of the same programs.
+/// Changes that `make costs` does not record, relative: two measurements of the same programs
+/// differ more.
 const NOISE: f64 = 0.01;
 
 const HEAD: &str = "\
-# What one request (or WebSocket message there and back, or server-sent event) costs each tier. `make costs` writes this
+# What one request (or WebSocket message there and back, or server-sent event) costs each tier. \
+`make costs` writes this
 # file anew; docs/testing.md says how it is measured and when that is right.
 ";
 
-/// Before what a file of numbers was measured with.
+/// The prefix of the environment in the file of numbers.
 const WITH: &str = "# Measured with ";
 
 impl Costs {
-    /// These numbers, with those of `before` wherever the difference is noise.
+    /// Returns these numbers, with those of `before` wherever the difference is noise.
     pub(crate) fn settled(mut self, before: &Self) -> Self {
         for (row, is) in &mut self.rows {
             let Some(was) = before.rows.get(row) else {
@@ -105,7 +106,7 @@ impl Costs {
         self
     }
 
-    /// Where the file is.
+    /// Returns the path of the file.
     pub(crate) fn path() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cost/costs.txt")
     }

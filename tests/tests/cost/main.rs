@@ -1,10 +1,10 @@
 //! The cost of a request at each tier: instructions and allocations (callgrind), system calls
-//! (strace), compared with the numbers in `costs.txt`. docs/testing.md says how.
+//! (strace), compared with the numbers in `costs.txt`. See docs/testing.md.
 //!
-//! The daemons are the optimised ones and run slowly here, so these tests are run by themselves:
+//! The daemons are optimised builds and run slowly under these tools, so these tests run alone:
 //! `make costs`, `scripts/profile.sh`, `scripts/test.sh`.
 
-// A test says what went wrong by panicking.
+// Tests report failures by panicking.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

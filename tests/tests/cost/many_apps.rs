@@ -15,7 +15,7 @@ use crate::{TIMES, WARM_UP, per_request, threads, tools};
 
 /// Apps in the end.
 const MANY: usize = 10_000;
-/// How long a daemon may take to take them over: it is some fifty times slower here.
+/// The time limit for applying the apps: the daemon is some fifty times slower here.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Lets the coordinator's file have the other apps too, and waits until both tiers have them.

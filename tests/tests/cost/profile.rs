@@ -89,7 +89,7 @@ impl Profile {
         }
     }
 
-    /// How often a function was called from outside of it.
+    /// Returns the number of calls of a function by others.
     pub(crate) fn calls_of(&self, function: &str) -> u64 {
         self.calls
             .iter()

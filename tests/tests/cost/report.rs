@@ -7,7 +7,8 @@ use crate::profile::Profile;
 
 /// Lines of each table.
 const LINES: usize = 60;
-/// Characters of a name that are shown: the beginning of a generic name says less than its end.
+/// The number of characters of a name in a report; its end is shown, which tells generic names
+/// apart.
 const NAME: usize = 150;
 
 /// The tables of a profile of `times` requests.

@@ -116,7 +116,7 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Does it `times` times, and waits until the access logs say so.
+    /// Runs the scenario `times` times, and waits for the lines in the access logs.
     pub(crate) async fn run(&mut self, times: usize) {
         let before = self.logged();
         for _ in 0..times {

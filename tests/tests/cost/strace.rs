@@ -39,8 +39,8 @@ impl Strace {
         }
     }
 
-    /// How the daemon has to be started: with `-D` it is the process that was started, and strace
-    /// its grandchild.
+    /// Returns the command that starts the daemon. With `-D` the daemon is the started process, and
+    /// strace its grandchild.
     pub(crate) fn launch(&self, binaries: &Path) -> Launch {
         let output = self.output.display().to_string();
         let under = ["strace", "-D", "-f", "-ttt", "-s", "0", "-o", &output].map(str::to_owned);
@@ -92,7 +92,7 @@ impl Call {
     }
 }
 
-/// How often each call was made within a window, by the name of the thread and of the call.
+/// The number of system calls within a window, by thread and by name.
 pub(crate) fn count(
     calls: &[Call],
     (begin, end): (Moment, Moment),

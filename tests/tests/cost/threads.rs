@@ -14,7 +14,7 @@ const BY_THE_CLOCK: [&str; 5] = [
     "registration",
     "tokio-rt-worker",
 ];
-/// How the threads of background services begin; none of them serves a request.
+/// The prefixes of the names of background threads, which serve no requests.
 const BACKGROUND: &str = "BG ";
 
 /// Returns whether the work of a thread is counted.

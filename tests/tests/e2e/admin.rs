@@ -1,4 +1,4 @@
-//! The admin listeners: what they tell, and whom.
+//! The admin listeners: responses and authorization.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -211,7 +211,7 @@ async fn odd_names_and_bodies_are_problems() {
             "{path}"
         );
     }
-    // Serde would take an array for an object whose members are not named.
+    // Serde would accept an array in place of an object.
     for (path, body) in [
         ("/api/v1/workers/a", r#"["127.0.0.1:1"]"#),
         ("/api/v1/apps/a", "[]"),

@@ -1,5 +1,5 @@
-//! Apps through the API: what is answered, what is refused, who follows them, and what an app takes
-//! with it when it goes.
+//! Apps through the API: responses, rejections, followers, and the sessions and streams of deleted
+//! apps.
 
 use std::collections::BTreeSet;
 
@@ -750,7 +750,7 @@ async fn an_app_that_moves_keeps_its_sessions_and_its_streams() {
     cluster
         .put_app("notes", &with_sessions(&[second.addr()]))
         .await;
-    // Not one request reaches an endpoint that was taken away; what is open there goes on.
+    // No request reaches a removed endpoint; its open streams continue.
     let seen = first.count();
     for _ in 0..50 {
         who(&second).await;

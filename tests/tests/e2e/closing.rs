@@ -1,5 +1,5 @@
-//! Streams that are ended from outside: what their client and their application see, what is
-//! logged, and what a session's record says of them.
+//! Streams that the proxy closes: what client and application receive, log lines, and the record of
+//! the session.
 
 use app_proxy_tests::app::{Manual, RecordingApp};
 use app_proxy_tests::cluster::{Cluster, ClusterBuilder};
@@ -29,7 +29,7 @@ fn cookie_of(session: &str) -> String {
     format!("{SESSION_COOKIE}={session}")
 }
 
-/// Deletes a session through the admin API; says the status.
+/// Deletes a session through the admin API; returns the status.
 async fn delete(cluster: &Cluster, id: &str) -> u16 {
     let call = Request::to(cluster.admin(), "DELETE", &format!("/api/v1/sessions/{id}"));
     call.header(
@@ -41,7 +41,7 @@ async fn delete(cluster: &Cluster, id: &str) -> u16 {
     .status
 }
 
-/// Waits until the session's record says so many open streams.
+/// Waits until the record of the session has this number of open streams.
 async fn open_streams(cluster: &Cluster, id: &str, expected: u64) -> Value {
     eventually_async(&format!("{expected} open streams"), || async {
         let record = cluster.session(id).await;
@@ -368,7 +368,7 @@ async fn closing_an_http2_stream_keeps_the_connection() {
     while let Some(rest) = within("the end", other_body.data()).await {
         assert!(rest.unwrap().is_empty());
     }
-    // The worker has kept its connection, on which nobody answers any more.
+    // The worker has kept its connection to an application that no longer responds.
     drop(other_server);
     assert_eq!(
         client.get("/apps/notes/echo", &[]).await.status,
@@ -458,7 +458,7 @@ async fn open_streams_are_exact_however_a_stream_ends() {
             download(&app, &cluster, &session, &format!("download-{round}")).await;
         open_streams(&cluster, id, 3).await;
         if round == "client" {
-            // Without a word: the application, which says nothing either, may not keep the tunnel.
+            // Without a close frame: a silent application must not keep the tunnel open.
             ws.wire.reset();
             open_streams(&cluster, id, 2).await;
             drop(sse);
@@ -467,7 +467,7 @@ async fn open_streams_are_exact_however_a_stream_ends() {
             open_streams(&cluster, id, 0).await;
         } else {
             ws_server.wire.reset();
-            // A client that is told the end ends its side as well.
+            // A client that receives the end closes its side as well.
             let mut ws = ws;
             assert_eq!(ws.next().await, None);
             drop(ws);

@@ -1,4 +1,4 @@
-//! The life of a daemon: checked, started, stopped, detached and handed over.
+//! The life of a daemon: configuration test, start, stop, detaching and upgrade.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -472,8 +472,8 @@ async fn the_folder_of_the_upgrade_socket_is_for_its_owner_only() {
 async fn sigterm_ends_an_idle_daemon_at_once() {
     let (_app, mut cluster) = start_default().await;
     assert_eq!(cluster.get("/apps/notes/echo").send().await.status, 200);
-    // An unused client connection, and those between the tiers, keep nobody alive; the drain could
-    // take 30 s.
+    // Idle connections of clients and between the tiers do not delay the exit; the drain could
+    // last 30 s.
     let mut idle = cluster.client().await;
     assert_eq!(idle.get("/apps/notes/echo").send().await.status, 200);
     cluster.coordinator().signal(Signal::SIGTERM);

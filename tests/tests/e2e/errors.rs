@@ -305,7 +305,7 @@ async fn connect_and_trace_are_not_allowed() {
             .id("not-allowed");
         let answer = request.header("Authorization", "secret").send().await;
         if method == "trace" {
-            // Methods have a case (RFC 9110, section 9.1): this is a method that nobody knows.
+            // Methods are case-sensitive (RFC 9110, section 9.1): this one is unknown.
             answer.request_id();
             continue;
         }

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::{number, session_id};
 
-/// A small filesystem that only those see who enter its namespace. It ends with the value.
+/// A small filesystem in a namespace of its own; unmounted when dropped.
 struct SmallDisk {
     keeper: Child,
     folder: TempDir,
@@ -99,7 +99,7 @@ async fn cluster_on(app: &RecordingApp, store: &Path, launch: Launch) -> Cluster
     cluster
 }
 
-/// An app that takes some room.
+/// Returns an app of some size.
 fn bulky(endpoint: SocketAddr) -> Value {
     let mut app = with_sessions(&[endpoint]);
     app["endpoints"][0]["weight"] = json!(1000);
@@ -108,8 +108,7 @@ fn bulky(endpoint: SocketAddr) -> Value {
     app
 }
 
-/// Registers apps until there is no room for another one; says which were acknowledged, and which
-/// one was not.
+/// Creates apps until the disk is full; returns the acknowledged ones, and the one that was not.
 async fn put_until_full(api: &Api, app: &Value) -> (Vec<String>, String) {
     let mut acknowledged = Vec::new();
     for number in 0..10_000 {

@@ -1,5 +1,5 @@
-//! A coordinator hands over while its state changes: two processes serve from one store for some
-//! seconds, and nobody notices.
+//! Upgrades of a coordinator while its state changes: two processes serve from one store for some
+//! seconds, without an effect on clients.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use tokio::task::JoinHandle;
 
 use crate::{number, session_id};
 
-/// Starts a successor and has the coordinator hand over to it; gives back the old process once it
-/// takes no connections any more.
+/// Starts a successor and upgrades the coordinator; returns the old process once it accepts no
+/// connections any more.
 pub(crate) async fn hand_over(cluster: &mut Cluster) -> Daemon {
     let successor = cluster.spawn_coordinator(&["-u"]);
     hand_over_to(cluster, successor).await
@@ -43,12 +43,12 @@ async fn hand_over_to(cluster: &mut Cluster, mut successor: Daemon) -> Daemon {
 struct Outcome {
     stale: usize,
     failed: usize,
-    /// Where its app was put last.
+    /// The last endpoint of its app.
     at: String,
 }
 
-/// A scheduler that moves an app to and fro through a hand-over, and who asks right behind each
-/// change.
+/// A scheduler that moves an app to and fro during an upgrade, and a client that sends a request
+/// after each change.
 struct Mover {
     app: String,
     public: SocketAddr,
@@ -134,7 +134,7 @@ impl Mover {
     }
 }
 
-/// Schedulers that go on until they are told to stop.
+/// Schedulers that run until they are stopped.
 struct Movers {
     stop: Arc<AtomicBool>,
     changes: Arc<AtomicUsize>,
@@ -257,7 +257,7 @@ async fn new_session(cluster: &Cluster, app: &str) -> String {
         .expect("a session")
 }
 
-/// Waits until a session's record says so many open streams.
+/// Waits until the record of a session has this number of open streams.
 async fn open_streams(cluster: &Cluster, id: &str, expected: u64) -> Value {
     eventually_async(&format!("{expected} open streams of {id}"), || async {
         let record = cluster.session(id).await;
@@ -384,8 +384,8 @@ async fn the_new_process_has_the_last_changes_that_the_old_one_acknowledged() {
     let app = RecordingApp::start().await;
     let mut cluster = Cluster::builder().app_at("filed", app.addr()).start().await;
     let session = new_session(&cluster, "filed").await;
-    // A connection to the old process that is kept open by a stream, and calls on connections that
-    // were made before the hand-over.
+    // A connection to the old process that a stream keeps open, and calls on connections from before
+    // the upgrade.
     let _socket = websocket(&app, &cluster, "filed", &session, "ws-open").await;
     let mut successor = cluster.spawn_coordinator(&["-u"]);
     let body = with_sessions(&[app.addr()]);
@@ -447,7 +447,7 @@ async fn a_failed_start_changes_nothing_for_the_running_coordinator() {
     cluster.patch_coordinator_config(
         &json!({"coordinator": {"apps": [filed("kept"), filed("comes")]}}),
     );
-    // Nobody tells the running one to hand over; and a second one finds the addresses in use.
+    // The running process gets no signal to upgrade, and a second one finds the addresses in use.
     for args in [&["-u"][..], &[]] {
         let mut another = cluster.spawn_coordinator(args);
         assert_eq!(
@@ -471,7 +471,7 @@ async fn a_failed_start_changes_nothing_for_the_running_coordinator() {
     );
     socket.0.send_text("still there").await;
     assert_eq!(socket.1.frame().await.as_text(), "still there");
-    // One that takes over takes the file's apps over too, for both.
+    // A successor adopts the apps of the file as well, for both processes.
     let old = hand_over(&mut cluster).await;
     closes(&mut socket, 1001).await;
     drop(old);

@@ -40,7 +40,7 @@ async fn assert_sound(cluster: &mut Cluster) {
     assert!(panics.is_empty(), "{panics:?}");
 }
 
-/// Requests of which one part could be taken for a second request by the next hop.
+/// Requests of which the next hop could read a part as a second request.
 fn smuggling() -> Vec<(&'static str, String)> {
     let second = "GET /apps/api/smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
     let post = "POST /apps/api/echo HTTP/1.1\r\nHost: x\r\n";
@@ -482,7 +482,7 @@ async fn a_websocket_flood_of_small_frames_is_survived() {
 
 #[tokio::test]
 async fn a_health_check_that_hangs_takes_the_worker_out() {
-    // A worker that accepts and says nothing.
+    // A worker that accepts connections and does not respond.
     let dead = std::net::TcpListener::bind((app_proxy_tests::cluster::own_address(), 0)).unwrap();
     let app = RecordingApp::start().await;
     let cluster = Cluster::builder()
@@ -499,8 +499,8 @@ async fn a_health_check_that_hangs_takes_the_worker_out() {
     assert_eq!(answer.status, 503);
 }
 
-/// Regression: the time limit of an HTTP/1.1 header block ended HTTP/2 connections, whose reads look
-/// like one that never ends.
+/// Regression: the time limit of an HTTP/1.1 header block ended HTTP/2 connections, whose reads
+/// look like one that never ends.
 #[tokio::test]
 async fn an_http2_connection_outlives_the_time_limit_of_a_header_block() {
     let short = json!({"timeouts": {"client_read": "300ms"}});

@@ -1,5 +1,5 @@
-//! Apps that nobody uses, and apps that run nowhere: what their scheduler is told, and what clients
-//! see until they run.
+//! Idle apps and apps without endpoints: webhooks to their scheduler, and responses to clients until
+//! they run.
 
 use std::collections::HashSet;
 

@@ -2,7 +2,7 @@
 //! applications that record every byte. What is tested is the contract:
 //! docs/reference/request-id.md, the access log, the admin API, the life of a daemon.
 
-// A test says what went wrong by panicking.
+// Tests report failures by panicking.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -328,8 +328,8 @@ fn events(lines: &[Value]) -> Vec<&str> {
 struct Kills(Vec<Instant>);
 
 impl Kills {
-    /// Returns whether a request may have failed because its worker was killed: it was in flight, or
-    /// began before the coordinator could detect that its connections to the worker were dead.
+    /// Returns whether a request may have failed because its worker was killed: it was in flight,
+    /// or began before the coordinator could detect that its connections to the worker were dead.
     fn excuse(&self, outcome: &Outcome) -> bool {
         self.0
             .iter()
@@ -514,7 +514,7 @@ fn check_application(
     let coordinator = by_id(cluster.coordinator_log().lines());
     // A worker that dies with an idempotent request may have passed it on before the coordinator
     // tries the other one (RFC 9110, section 9.2.2): the application then sees the identifier once
-    // an attempt, and the log says how many there were.
+    // an attempt, and the log has the number of attempts.
     let attempts = |outcome: &Outcome| {
         let lines = coordinator.get(&outcome.id);
         lines

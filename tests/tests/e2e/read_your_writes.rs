@@ -1,5 +1,5 @@
-//! Read your writes: the first request after an acknowledged change is answered by what the change
-//! says, through any worker, whatever else goes on.
+//! Read your writes: an acknowledged change applies to the next request, through any worker, under
+//! any load.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,8 +13,7 @@ use app_proxy_tests::http1::Client;
 use serde_json::Value;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// How many requests were answered by another endpoint than that of the change before, and how many
-/// by none.
+/// The number of requests answered by another endpoint than that of the last change, and by none.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Wrong {
     stale: usize,
@@ -28,7 +27,7 @@ impl std::ops::AddAssign for Wrong {
     }
 }
 
-/// A scheduler that moves one app to and fro, and asks right behind each change who answers.
+/// A scheduler that moves one app to and fro, and checks after each change which endpoint responds.
 struct Mover {
     app: String,
     caller: Caller,

@@ -1,4 +1,5 @@
-//! SIGHUP: a daemon reads its file again, applies what it can, says what it cannot, and serves on.
+//! Reload on SIGHUP: a daemon applies the keys that it can, names those that need a restart, and
+//! continues to serve.
 
 use app_proxy_tests::api::with_sessions;
 use app_proxy_tests::app::RecordingApp;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{start, start_default};
 
-/// Tells the first worker to reload, and waits for the line that says what has become of it.
+/// Reloads the first worker, and waits for the log line with the result.
 async fn reload(cluster: &mut Cluster, says: &str) -> String {
     hang_up(cluster.worker_daemon(0), says).await
 }
@@ -169,7 +170,7 @@ async fn an_invalid_file_changes_nothing_and_the_log_has_the_cause() {
     reload(&mut cluster, "w1.yaml: reloaded; nothing changed").await;
 }
 
-/// Asks the worker for an app that there is not, which it says at level `debug`.
+/// Requests an unknown app from the worker, which logs that at level `debug`.
 async fn refused(cluster: &Cluster, id: &str) {
     let worker = cluster.worker(0).address.parse().unwrap();
     let request = Request::to(worker, "GET", "/proxy/nobody/")
@@ -190,7 +191,7 @@ async fn the_log_level_changes_at_once() {
         &json!({"worker": {"log_level": "warn,app_proxy_runtime=info,app_proxy_worker=debug"}}),
     );
     reload(&mut cluster, "changed: log_level").await;
-    // The line that says so comes a moment before: the new level would not let it pass.
+    // The line about the change is written just before: the new level would suppress it.
     let mut loud = false;
     while !loud {
         refused(&cluster, "loud").await;
@@ -207,7 +208,7 @@ async fn the_log_level_changes_at_once() {
             .iter()
             .any(|line| line.contains("request_id=quiet is refused"))
     );
-    // One of the two levels would not let the line that says so pass: the other one does.
+    // One of the two levels would suppress the line about the change, the other one does not.
     for level in ["warn", "info"] {
         cluster.patch_worker_config(0, &json!({"worker": {"log_level": level}}));
         reload(&mut cluster, "changed: log_level").await;
@@ -340,7 +341,7 @@ async fn a_coordinator_adopts_the_apps_of_the_file_and_keeps_those_of_the_api() 
         line.contains("coordinator.yaml: reloaded; changed: apps"),
         "{line}"
     );
-    // What the line says is so for the next request, as after a call of the API.
+    // Once the line is written, the change applies to the next request, as after a call of the API.
     for (name, app) in [
         ("stays", &one),
         ("moves", &other),

@@ -169,7 +169,7 @@ async fn a_trace_reads_events_of_the_worker_that_the_coordinator_no_longer_has()
     assert_eq!(found["workers_asked"], json!(["w1"]));
 }
 
-/// Regression: whoever had upgraded a daemon did not find what the old process had logged.
+/// Regression: after an upgrade, events that the old process had logged were not found.
 #[tokio::test]
 async fn a_request_of_a_process_before_is_found_in_the_file() {
     let (_app, mut cluster) = start_default().await;

@@ -1,5 +1,4 @@
-//! How a request finds its app, what path the application sees, and what a path cannot be made to
-//! do.
+//! Routing: the app of a request, the path that the application sees, and hostile paths.
 
 use app_proxy_tests::app::RecordingApp;
 use app_proxy_tests::cluster::Cluster;
@@ -356,7 +355,7 @@ async fn the_absolute_form_is_served_by_its_path_and_host() {
         .await;
     assert_eq!(target(&answer), "/deep");
     assert_eq!(app.count(), 2);
-    // RFC 9112, section 3.2.2 would take the target's host; the framework refuses a request that
+    // RFC 9112, section 3.2.2 would use the target's host; the framework rejects a request that
     // contradicts itself.
     let answer = cluster
         .get("http://notes.apps.example.com/deep")

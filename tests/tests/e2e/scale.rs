@@ -19,11 +19,11 @@ const FOLLOWERS: usize = 40;
 const CHANGES: usize = 400;
 /// Connections over which changes are made at once.
 const CALLERS: usize = 8;
-/// Deletions that a coordinator remembers for those who follow it (`control::table`).
+/// The number of tombstones that a coordinator keeps for its followers (`api/src/table.rs`).
 const REMEMBERED: usize = 10_000;
-/// How long a poll waits.
+/// The duration of a poll.
 const WAIT: &str = "10s";
-/// The app that comes last: who has it has all that came before it.
+/// The last app: a follower that has it has all earlier ones.
 const LAST: &str = "last";
 
 /// A change: an app's name, and its weight unless it goes.
@@ -127,7 +127,7 @@ async fn every_worker_ends_up_with_exactly_the_table() {
             .collect(),
     )
     .await;
-    // One takes the table in between, and comes back with it when all is over.
+    // One follower reads the table in between, and returns with it at the end.
     let mut late = Follower::of(&cluster).await;
     late.follow(WAIT).await;
     assert_eq!(late.apps.len(), APPS + 1);
@@ -143,8 +143,8 @@ async fn every_worker_ends_up_with_exactly_the_table() {
     for follower in followers {
         assert_eq!(follower.revision(), revision);
         assert_eq!(follower.apps, apps);
-        // The first change of the API ends the epoch of the file; after that nobody needs more than
-        // what has changed.
+        // The first change of the API ends the epoch of the file; from then on followers need the
+        // changes only.
         assert!(
             follower.whole <= 2,
             "the whole table {} times",
@@ -194,7 +194,7 @@ async fn a_follower_behind_the_tombstones_gets_the_complete_table() {
     );
 }
 
-/// Gives the coordinator's file other apps, and waits until they are taken over.
+/// Replaces the apps of the coordinator's file, and waits until they are adopted.
 async fn reload(cluster: &mut Cluster, apps: &Value) {
     cluster.patch_coordinator_config(&json!({"coordinator": {"apps": apps}}));
     let said = cluster.coordinator().stderr().len();

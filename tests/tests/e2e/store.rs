@@ -19,12 +19,12 @@ use tokio::task::JoinSet;
 use crate::daemon::assert_one_line;
 use crate::{number, session_id};
 
-/// The store of a cluster that says nothing of it.
+/// Returns the path of the default store of a cluster.
 fn store_of(cluster: &Cluster) -> PathBuf {
     cluster.folder().join("run/coordinator.db")
 }
 
-/// The apps of a table by name, with what the API says of each.
+/// Returns the apps of a table by name, as the API returns them.
 async fn apps(api: &Api) -> BTreeMap<String, Value> {
     let list = api.json("/api/v1/apps").await;
     let items = list["items"].as_array().unwrap().iter();
@@ -82,7 +82,7 @@ impl Storm {
         }
     }
 
-    /// Changes apps until the coordinator is gone; counts what is acknowledged.
+    /// Changes apps until the coordinator is gone; counts acknowledged changes.
     async fn rage(mut self, acknowledged: Arc<AtomicUsize>) -> Self {
         let mut caller = self.api.caller();
         loop {
@@ -113,8 +113,7 @@ impl Storm {
         }
     }
 
-    /// Compares the book with what the coordinator says after a restart, which then stands in the
-    /// book.
+    /// Compares the recorded apps with those of the coordinator after a restart, and records these.
     fn check(&mut self, found: &BTreeMap<String, Value>, round: u64) {
         for (name, known) in &mut self.apps {
             let address = found
@@ -571,7 +570,10 @@ async fn a_restart_adopts_the_apps_of_the_file_and_keeps_those_of_the_api() {
         .unwrap();
     stop(&mut cluster).await;
 
-    let at = |name: &str, app: &RecordingApp| json!({"name": name, "endpoints": [{"address": app.addr().to_string()}]});
+    let at = |name: &str, app: &RecordingApp| {
+        let endpoints = json!([{"address": app.addr().to_string()}]);
+        json!({"name": name, "endpoints": endpoints})
+    };
     let file = json!([at("moves", &other), at("stays", &one), at("comes", &other)]);
     cluster.patch_coordinator_config(&json!({"coordinator": {"apps": file}}));
     cluster.restart_coordinator().await;

@@ -46,7 +46,7 @@ async fn session(cluster: &Cluster) -> (String, usize) {
     (cookie, index)
 }
 
-/// Sends requests without a session, and says which workers they went to.
+/// Sends requests without a session, and returns the workers that served them.
 async fn used_by(cluster: &Cluster, app: &str, prefix: &str) -> Vec<String> {
     let mut used = Vec::new();
     for n in 0..20 {
@@ -169,8 +169,10 @@ async fn a_drained_worker_that_was_removed_registers_as_drained() {
 #[tokio::test]
 async fn apps_are_served_by_the_workers_of_their_pool() {
     let app = RecordingApp::start().await;
-    let endpoints = json!([{"address": app.addr().to_string()}]);
-    let pool = |name: &str, pool: Value| json!({"name": name, "affinity": "none", "pool": pool, "endpoints": endpoints});
+    let pool = |name: &str, pool: Value| {
+        let endpoints = json!([{"address": app.addr().to_string()}]);
+        json!({"name": name, "affinity": "none", "pool": pool, "endpoints": endpoints})
+    };
     let cluster = Cluster::builder()
         .workers(3)
         .registering_workers()
@@ -247,7 +249,7 @@ async fn a_drained_worker_keeps_its_streams_and_gets_nothing_new() {
     })
     .await;
 
-    // Where all workers drain there is none for new requests.
+    // New requests have no worker while all workers drain.
     cluster
         .admin_call(
             "POST",
@@ -562,7 +564,7 @@ async fn a_coordinator_that_is_down_does_not_slow_the_other() {
             200
         );
         let line = cluster.coordinator_log().request(&id).await;
-        // Nothing waits for a table: that would take as long as `sync.catch_up_timeout`.
+        // No request waits for a table: that would last as long as `sync.catch_up_timeout`.
         assert!(line["duration_ms"].as_f64().unwrap() < 1500.0, "{line}");
     }
 }
