@@ -384,8 +384,8 @@ async fn the_new_process_has_the_last_changes_that_the_old_one_acknowledged() {
     let app = RecordingApp::start().await;
     let mut cluster = Cluster::builder().app_at("filed", app.addr()).start().await;
     let session = new_session(&cluster, "filed").await;
-    // A connection to the old process that a stream keeps open, and calls on connections from before
-    // the upgrade.
+    // A connection to the old process that a stream keeps open, and calls on connections from
+    // before the upgrade.
     let _socket = websocket(&app, &cluster, "filed", &session, "ws-open").await;
     let mut successor = cluster.spawn_coordinator(&["-u"]);
     let body = with_sessions(&[app.addr()]);

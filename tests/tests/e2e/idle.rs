@@ -1,5 +1,5 @@
-//! Idle apps and apps without endpoints: webhooks to their scheduler, and responses to clients until
-//! they run.
+//! Idle apps and apps without endpoints: webhooks to their scheduler, and responses to clients
+//! until they run.
 
 use std::collections::HashSet;
 
