@@ -255,8 +255,8 @@ impl Client {
         }
     }
 
-    /// Gets the changes of the app table after an epoch and a revision, and waits up to `wait` for a
-    /// change. Without `since`, gets the whole table immediately.
+    /// Gets the changes of the app table after an epoch and a revision, and waits up to `wait` for
+    /// a change. Without `since`, gets the whole table immediately.
     ///
     /// # Errors
     /// As [`Client::call`].

@@ -39,10 +39,12 @@ schema_format!(
     WebhookUrl,
     "WebhookUrl",
     SchemaFormat {
-        description: "The target of a webhook: an absolute `http` or `https` URL without credentials.",
+        description: "The target of a webhook: an absolute `http` or `https` URL without \
+                      credentials.",
         pattern: concat!(
             r"^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}",
-            r"|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?(/[A-Za-z0-9._~/%?=&+-]*)?$",
+            r"|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?",
+            r"(/[A-Za-z0-9._~/%?=&+-]*)?$",
         ),
         max_length: MAX_URL,
         format: Some("uri"),

@@ -1,4 +1,4 @@
-//! The admin API as commands use it: paths out of data, lists of any length, and failures in words.
+//! Calls of the admin API: paths with data, lists of any length, and errors as text.
 
 use app_proxy_api::client::{Call, Client, ClientError, Reply};
 use http::StatusCode;
@@ -6,33 +6,30 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::failure::CtlError;
+use crate::error::CtlError;
 use crate::settings::Settings;
 
-/// An object of the API as it came: with keys that this program does not know, and in the API's
-/// order.
-pub type Object = serde_yaml::Value;
+/// An object as the API returned it, with unknown keys and in the API's order.
+pub(crate) type Object = serde_yaml::Value;
 
-/// Most items that a page may have.
-const LARGEST_PAGE: u64 = 1000;
-/// What a part of a path may have as it is (RFC 3986, unreserved).
+/// Maximum number of items of a page.
+const MAX_PAGE: u64 = 1000;
+/// Characters that are not encoded (RFC 3986, unreserved).
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
     .remove(b'.')
     .remove(b'~');
 
-/// A path below `/api/v1` whose `parts` are data.
-#[must_use]
-pub fn path(parts: &[&str]) -> String {
+/// Returns the path of `parts` below `/api/v1`; each part is percent-encoded.
+pub(crate) fn path(parts: &[&str]) -> String {
     parts.iter().fold("/api/v1".to_owned(), |path, part| {
         format!("{path}/{}", escaped(part))
     })
 }
 
-/// A path with a query of those values that there are.
-#[must_use]
-pub fn query(path: &str, values: &[(&str, Option<&str>)]) -> String {
+/// Returns a path with a query of the values that are not `None`.
+pub(crate) fn query(path: &str, values: &[(&str, Option<&str>)]) -> String {
     let given = values
         .iter()
         .filter_map(|(name, value)| Some(format!("{name}={}", escaped((*value)?))));
@@ -48,35 +45,34 @@ fn escaped(text: &str) -> String {
     utf8_percent_encode(text, UNRESERVED).to_string()
 }
 
-/// An object, read as what it should be.
+/// Deserialises an object.
 ///
 /// # Errors
-/// When it is something else.
-pub fn read<T: DeserializeOwned>(object: &Object) -> Result<T, CtlError> {
+/// If the object has another type.
+pub(crate) fn read<T: DeserializeOwned>(object: &Object) -> Result<T, CtlError> {
     serde_yaml::from_value(object.clone())
-        .map_err(|e| CtlError::Failed(format!("the answer cannot be read: {e}")))
+        .map_err(|e| CtlError::Failed(format!("cannot read the response: {e}")))
 }
 
-/// A page of a list; the list of apps has more keys, which are passed over.
+/// A page of a list. Other keys are ignored.
 #[derive(Deserialize)]
 struct AnyPage {
     items: Vec<Object>,
     next_cursor: Option<String>,
 }
 
-/// A coordinator, and how its failures are told.
-pub struct Api {
+/// A client of one coordinator that returns errors for people.
+pub(crate) struct Api {
     client: Client,
-    /// The address as people write it.
+    /// The coordinator's address, for people.
     name: String,
-    /// Where the token was found.
+    /// The file or the variable of the token.
     token_origin: Option<String>,
 }
 
 impl Api {
-    /// The API of a coordinator.
-    #[must_use]
-    pub fn new(settings: &Settings) -> Self {
+    /// Creates a client of a coordinator.
+    pub(crate) fn new(settings: &Settings) -> Self {
         let token = settings.token.as_ref();
         let secret = token.map_or("", |token| token.secret.as_str());
         Self {
@@ -90,49 +86,48 @@ impl Api {
         }
     }
 
-    /// The address as people write it.
-    #[must_use]
-    pub fn name(&self) -> &str {
+    /// Returns the coordinator's address, for people.
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Makes a call, whose failure the caller tells.
+    /// Sends a call, and returns the error as it is.
     ///
     /// # Errors
     /// As [`Client::call`].
-    pub async fn try_call(&self, call: Call) -> Result<Reply, ClientError> {
+    pub(crate) async fn try_call(&self, call: Call) -> Result<Reply, ClientError> {
         self.client.call(call).await
     }
 
-    /// Makes a call.
+    /// Sends a call.
     ///
     /// # Errors
-    /// What the coordinator says, or why it says nothing.
-    pub async fn call(&self, call: Call) -> Result<Reply, CtlError> {
-        self.try_call(call).await.map_err(|e| self.failure(e))
+    /// If the call fails; the error has the coordinator's text.
+    pub(crate) async fn call(&self, call: Call) -> Result<Reply, CtlError> {
+        self.try_call(call).await.map_err(|e| self.error(e))
     }
 
     /// Gets an object.
     ///
     /// # Errors
     /// As [`Api::call`].
-    pub async fn get(&self, path: impl Into<String>) -> Result<Object, CtlError> {
+    pub(crate) async fn get(&self, path: impl Into<String>) -> Result<Object, CtlError> {
         self.object(&self.call(Call::get(path)).await?)
     }
 
-    /// The object that an answer has.
+    /// Deserialises the object of a response.
     ///
     /// # Errors
-    /// When it has none.
-    pub fn object(&self, answer: &Reply) -> Result<Object, CtlError> {
-        answer.json().map_err(|e| self.failure(e))
+    /// If the body is not an object.
+    pub(crate) fn object(&self, reply: &Reply) -> Result<Object, CtlError> {
+        reply.json().map_err(|e| self.error(e))
     }
 
-    /// Gets a list, page by page: at most `limit` items, or all of them.
+    /// Gets a list, page by page: at most `limit` items, or all.
     ///
     /// # Errors
     /// As [`Api::call`].
-    pub async fn list(
+    pub(crate) async fn list(
         &self,
         path: &str,
         filter: &[(&str, Option<&str>)],
@@ -142,7 +137,7 @@ impl Api {
         let (mut items, mut cursor) = (Vec::new(), None::<String>);
         loop {
             let left = limit.saturating_sub(items.len() as u64);
-            let size = left.min(LARGEST_PAGE).to_string();
+            let size = left.min(MAX_PAGE).to_string();
             let mut values = filter.to_vec();
             values.extend([
                 ("limit", Some(size.as_str())),
@@ -152,7 +147,7 @@ impl Api {
                 .call(Call::get(query(path, &values)))
                 .await?
                 .json()
-                .map_err(|e| self.failure(e))?;
+                .map_err(|e| self.error(e))?;
             items.extend(
                 page.items
                     .into_iter()
@@ -162,7 +157,7 @@ impl Api {
                 Some(next) if (items.len() as u64) < limit => {
                     if cursor.as_ref() == Some(&next) {
                         return Err(CtlError::Failed(format!(
-                            "{} answers the same page for ever",
+                            "{} returns the same page again and again",
                             self.name
                         )));
                     }
@@ -173,41 +168,40 @@ impl Api {
         }
     }
 
-    /// A failed call in words, with the exit code that stands for it.
-    #[must_use]
-    pub fn failure(&self, error: ClientError) -> CtlError {
+    /// Converts the error of a call.
+    pub(crate) fn error(&self, error: ClientError) -> CtlError {
         let name = &self.name;
         match error {
             ClientError::Unreachable(why) => {
                 CtlError::Unavailable(format!("{name} cannot be reached: {why}"))
             }
-            ClientError::Unauthenticated => CtlError::Unavailable(self.refused_token()),
+            ClientError::Unauthenticated => CtlError::Unavailable(self.token_error()),
             ClientError::Refused { status, problem } if problem.code.is_empty() => {
                 CtlError::Failed(format!(
-                    "{name} answers {status}, and not as an admin listener does: is it one?"
+                    "{name} answers {status}, but not as an admin listener does: is it one?"
                 ))
             }
             ClientError::Refused { problem, .. } => CtlError::Failed(problem.to_string()),
             ClientError::Unreadable(why) => {
-                CtlError::Failed(format!("{name} answers what cannot be read: {why}"))
+                CtlError::Failed(format!("{name} sent an unreadable response: {why}"))
             }
         }
     }
 
-    fn refused_token(&self) -> String {
+    fn token_error(&self) -> String {
         match &self.token_origin {
-            Some(origin) => format!("{} does not take the token of {origin}", self.name),
+            Some(origin) => format!("{} rejects the token of {origin}", self.name),
             None => format!(
-                "{} needs a token: name its file with --token-file or APP_PROXY_TOKEN_FILE (the coordinator's admin.token_file)",
+                "{} needs a token: name its file with --token-file or APP_PROXY_TOKEN_FILE (the \
+                 coordinator's admin.token_file)",
                 self.name
             ),
         }
     }
 }
 
-/// Whether a call failed because what it names is not there.
-#[must_use]
-pub fn is_missing(error: &ClientError) -> bool {
+/// Returns whether the status of a failed call is 404.
+pub(crate) fn is_missing(error: &ClientError) -> bool {
     matches!(
         error,
         ClientError::Refused {
@@ -222,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_in_a_path_stays_data() {
+    fn parts_of_a_path_are_encoded() {
         assert_eq!(
             path(&["apps", "a/b?c#d %"]),
             "/api/v1/apps/a%2Fb%3Fc%23d%20%25"
@@ -234,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_has_the_values_that_there_are() {
+    fn queries_omit_absent_values() {
         assert_eq!(query("/p", &[("a", None)]), "/p");
         assert_eq!(
             query("/p", &[("a", Some("x&y=z")), ("b", None), ("c", Some("1"))]),

@@ -10,122 +10,132 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub use apps::{AppChoice, AppsCommand, PutArgs, SetArgs};
-pub use sessions::{SessionFilter, SessionsCommand};
-pub use workers::{DrainArgs, WorkersCommand};
+pub(crate) use apps::{AppsCommand, PutArgs, SetArgs};
+pub(crate) use sessions::{SessionFilter, SessionsCommand};
+pub(crate) use workers::{DrainArgs, WorkersCommand};
 
 const AFTER_HELP: &str = "\
-Address and token are taken from, in this order: the flags; APP_PROXY_ADDRESS, APP_PROXY_TOKEN, APP_PROXY_TOKEN_FILE; the file
-~/.config/app-proxy/ctl.yaml (address:, token_file:, token:); http://127.0.0.1:8081 and, for an address of this host, run/admin.token
-in the current folder.
+The address and the token are looked up in this order; the first one found applies: the flags;
+APP_PROXY_ADDRESS, APP_PROXY_TOKEN, APP_PROXY_TOKEN_FILE; the file ~/.config/app-proxy/ctl.yaml
+(address:, token_file:, token:); http://127.0.0.1:8081 and, for an address of this host,
+run/admin.token in the current folder.
 
 Exit codes:
-  0  done
-  1  refused or failed; what the coordinator said is on standard error, with its code and request ID
-  2  wrong usage: arguments or settings
-  3  a drain has left something, or cut it off
-  4  the coordinator cannot be reached, or does not take the token
+  0  success
+  1  failure; the coordinator's error is on standard error, with its code and request ID
+  2  invalid arguments or settings
+  3  a drain ended with requests or streams left or cut off
+  4  the coordinator cannot be reached, or rejects the token
 
 Examples:
   app-proxyctl check
   app-proxyctl apps list
   app-proxyctl drain w1 --deadline 10m --wait
-  app-proxyctl -a http://10.0.0.5:8081 --token-file ~/admin.token sessions list --app notes -o json";
+  app-proxyctl -a http://10.0.0.5:8081 --token-file ~/admin.token sessions list --app notes";
 
-/// Looks after App-Proxy, through the admin API of a coordinator.
+/// Manage App-Proxy through the admin API of a coordinator.
 #[derive(Debug, Parser)]
 #[command(name = "app-proxyctl", version, after_help = AFTER_HELP, arg_required_else_help = true)]
-pub struct Cli {
-    /// Where the coordinator is, and who asks.
+pub(crate) struct Cli {
+    /// The coordinator's address and token.
     #[command(flatten)]
-    pub connection: ConnectionArgs,
-    /// How results look: tables for people (wide: with more columns), json or yaml for programs.
-    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT", hide_possible_values = true)]
-    pub output: Format,
-    /// What to do.
+    pub(crate) connection: ConnectionArgs,
+    /// Output format: table, wide (a table with more columns), json or yaml.
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t = Format::Table,
+        value_name = "FORMAT",
+        hide_possible_values = true
+    )]
+    pub(crate) output: Format,
+    /// The command.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
-/// Flags that say which coordinator is called.
+/// Flags that select the coordinator.
 #[derive(Clone, Debug, Default, Args)]
-pub struct ConnectionArgs {
-    /// The coordinator's admin listener, as in http://127.0.0.1:8081.
+pub(crate) struct ConnectionArgs {
+    /// The coordinator's admin listener, such as http://127.0.0.1:8081.
     #[arg(short, long, global = true, value_name = "URL")]
-    pub address: Option<String>,
-    /// A file with the bearer token. (There is no flag for the token itself: everybody on the host
+    pub(crate) address: Option<String>,
+    /// A file with the bearer token. (There is no flag for the token itself: every user of the host
     /// could read it.)
     #[arg(long, global = true, value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-    /// The file with settings, instead of ~/.config/app-proxy/ctl.yaml.
+    pub(crate) token_file: Option<PathBuf>,
+    /// The settings file, instead of ~/.config/app-proxy/ctl.yaml.
     #[arg(long, global = true, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
 }
 
-/// How results look.
+/// An output format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// Aligned columns.
     #[default]
     Table,
-    /// Aligned columns, and more of them.
+    /// Aligned columns, with more of them.
     Wide,
-    /// The API's own objects; a list is an array.
+    /// The objects of the API; a list is an array.
     Json,
-    /// The same as YAML.
+    /// The objects of the API, as YAML.
     Yaml,
 }
 
-/// What can be done.
+/// A command.
 #[derive(Debug, Subcommand)]
-pub enum Command {
-    /// The app table: list, get, put, set, delete.
+pub(crate) enum Command {
+    /// Manage apps: list, get, put, set, delete.
     #[command(subcommand, visible_alias = "app")]
     Apps(AppsCommand),
-    /// The pool: list, get, drain, undrain, remove.
+    /// Manage workers: list, get, drain, undrain, remove.
     #[command(subcommand, visible_alias = "worker")]
     Workers(WorkersCommand),
-    /// Take a worker out of service: no new sessions, and what is left is closed at the deadline.
-    /// The same as `workers drain`.
+    /// Drain a worker: it gets no new sessions, and open streams are closed at the deadline. The
+    /// same as `workers drain`.
     Drain(DrainArgs),
-    /// Sessions: list, get, delete.
+    /// Manage sessions: list, get, delete.
     #[command(subcommand, visible_alias = "session")]
     Sessions(SessionsCommand),
-    /// The story of one request, as both tiers tell it.
+    /// Trace a request: show its events at both tiers.
     #[command(visible_alias = "req")]
     Request(RequestArgs),
-    /// Look for what is wrong: one line a finding, OK, WARN or FAIL.
+    /// Check the coordinator, its workers and its apps: one line a finding, OK, WARN or FAIL.
     Check(CheckArgs),
-    /// Print the completion script of a shell.
+    /// Print the completion script for a shell.
     Completion(CompletionArgs),
 }
 
 /// Arguments of `request`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The ID is in the header X-Backend-Request-ID of the response, on error pages, and in the access log.
+The ID is in the response's header X-Backend-Request-ID, on error pages, and in the access log.
 
 Examples:
   app-proxyctl request 01a206a3-26b3-735f-bc87-84f3152d6e05
   app-proxyctl request 01a206a3-26b3-735f-bc87-84f3152d6e05 -o json")]
-pub struct RequestArgs {
+pub(crate) struct RequestArgs {
     /// The request's ID.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
-    pub id: String,
+    pub(crate) id: String,
 }
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exit code 0: everything is OK, or there are warnings alone. 1: something FAILs, also when the coordinator cannot be reached.
+The exit code is 1 if any finding is FAIL, also if the coordinator cannot be reached, and 0
+otherwise.
 
 Examples:
   app-proxyctl check
   app-proxyctl check -o json")]
-pub struct CheckArgs {
-    /// How long workers may take to take over the newest app table.
+pub(crate) struct CheckArgs {
+    /// How long to wait for workers to apply the newest app table.
     #[arg(long, value_name = "PERIOD", default_value = "5s", value_parser = period)]
-    pub patience: app_proxy_api::units::Period,
+    pub(crate) patience: app_proxy_api::units::Period,
 }
 
 /// Arguments of `completion`.
@@ -135,15 +145,15 @@ Examples:
   source <(app-proxyctl completion bash)
   app-proxyctl completion zsh > ~/.zfunc/_app-proxyctl
   app-proxyctl completion fish > ~/.config/fish/completions/app-proxyctl.fish")]
-pub struct CompletionArgs {
+pub(crate) struct CompletionArgs {
     /// The shell.
     #[arg(value_enum)]
-    pub shell: CompletedShell,
+    pub(crate) shell: CompletedShell,
 }
 
-/// Shells that have a completion.
+/// A shell with a completion script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum CompletedShell {
+pub(crate) enum CompletedShell {
     /// GNU bash.
     Bash,
     /// Zsh.
@@ -162,15 +172,15 @@ impl From<CompletedShell> for Shell {
     }
 }
 
-/// How much of a list is asked for.
+/// The arguments of a list.
 #[derive(Clone, Copy, Debug, Default, Args)]
-pub struct ListArgs {
-    /// At most so many; without it all of them.
+pub(crate) struct ListArgs {
+    /// Maximum number of items. Default: all.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub limit: Option<u64>,
+    pub(crate) limit: Option<u64>,
 }
 
-/// Reads a period of time.
+/// Parses a period of time.
 fn period(text: &str) -> Result<app_proxy_api::units::Period, String> {
     app_proxy_api::units::Period::try_from(text.to_owned())
 }
@@ -182,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_makes_sense() {
+    fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
     }
 
@@ -210,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_of_the_connection_and_the_output_may_stand_anywhere() {
+    fn global_flags_may_follow_the_command() {
         let cli = Cli::try_parse_from([
             "app-proxyctl",
             "apps",
@@ -226,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn invalid_arguments_are_rejected() {
         for bad in [
             &["app-proxyctl", "apps", "get", ""][..],
             &[

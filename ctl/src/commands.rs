@@ -1,23 +1,27 @@
-//! What each command does.
+//! The commands.
 
-pub mod apps;
-pub mod check;
-pub mod completion;
-pub mod drain;
-pub mod request;
-pub mod sessions;
-pub mod workers;
+pub(crate) mod apps;
+pub(crate) mod check;
+pub(crate) mod completion;
+pub(crate) mod drain;
+pub(crate) mod request;
+pub(crate) mod sessions;
+pub(crate) mod workers;
 
 use crate::api::Api;
 use crate::cli::Command;
-use crate::failure::CtlError;
+use crate::error::CtlError;
 use crate::output::Printer;
 
-/// Does what a command asks for.
+/// Runs a command.
 ///
 /// # Errors
-/// When it cannot be done.
-pub async fn run(command: &Command, api: &Api, printer: &mut Printer<'_>) -> Result<(), CtlError> {
+/// If the command fails.
+pub(crate) async fn run(
+    command: &Command,
+    api: &Api,
+    printer: &mut Printer<'_>,
+) -> Result<(), CtlError> {
     match command {
         Command::Apps(command) => apps::run(command, api, printer).await,
         Command::Workers(command) => workers::run(command, api, printer).await,
@@ -25,44 +29,44 @@ pub async fn run(command: &Command, api: &Api, printer: &mut Printer<'_>) -> Res
         Command::Sessions(command) => sessions::run(command, api, printer).await,
         Command::Request(args) => request::run(args, api, printer).await,
         Command::Check(args) => check::run(args, api, printer).await,
-        // It needs no coordinator, and is done before one is looked for.
+        // Needs no coordinator; handled before the settings are read.
         Command::Completion(_) => Ok(()),
     }
 }
 
-/// What became of several things that were to be done: a refused one is told at once, and keeps
-/// none of the others from being done.
+/// The result of one action on several objects. A failed action is reported immediately, and the
+/// others are still tried.
 #[derive(Debug, Default)]
-struct Several {
-    refused: bool,
+struct Batch {
+    failed: bool,
 }
 
-impl Several {
-    /// Takes note of one of them; what it results in, unless it was refused.
+impl Batch {
+    /// Records the result for one object, and returns its value, or `None` if it failed.
     ///
     /// # Errors
-    /// When the others will fail as well, as without a coordinator.
-    fn note<T>(
+    /// If the actions on the other objects would fail as well, such as without a coordinator.
+    fn record<T>(
         &mut self,
-        what: &str,
+        object: &str,
         result: Result<T, CtlError>,
         printer: &mut Printer<'_>,
     ) -> Result<Option<T>, CtlError> {
         match result {
-            Ok(done) => Ok(Some(done)),
+            Ok(value) => Ok(Some(value)),
             Err(CtlError::Failed(why)) => {
-                self.refused = true;
-                printer.note(&format!("{what}: {why}"))?;
+                self.failed = true;
+                printer.note(&format!("{object}: {why}"))?;
                 Ok(None)
             }
             Err(other) => Err(other),
         }
     }
 
-    /// How all of it went.
-    fn end(self) -> Result<(), CtlError> {
-        if self.refused {
-            Err(CtlError::Told)
+    /// Returns an error if an action failed.
+    fn finish(self) -> Result<(), CtlError> {
+        if self.failed {
+            Err(CtlError::Reported)
         } else {
             Ok(())
         }

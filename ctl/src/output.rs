@@ -1,4 +1,4 @@
-//! How results look: tables for people, JSON and YAML for programs.
+//! Output: tables for people, JSON and YAML for programs.
 
 mod amount;
 mod app;
@@ -13,25 +13,25 @@ use serde::de::DeserializeOwned;
 
 use crate::api::{Object, read};
 use crate::cli::Format;
-use crate::failure::CtlError;
+use crate::error::CtlError;
 
-pub use amount::{ago, bytes, milliseconds};
-pub use table::{Column, Table, details, plain};
+pub(crate) use amount::{ago, bytes, milliseconds};
+pub(crate) use table::{Column, Table, details, plain};
 
-/// What can be shown to people.
-pub trait Shown: DeserializeOwned {
-    /// What a list of it has for columns.
+/// An object that is printed for people, as a row or as a list of details.
+pub(crate) trait Tabular: DeserializeOwned {
+    /// The columns of a list.
     const COLUMNS: &'static [Column];
 
-    /// Its row in a list, with all columns.
+    /// Returns the row in a list, with all columns.
     fn cells(&self, now: DateTime<Utc>) -> Vec<String>;
 
-    /// All that there is to say about it, each with its title.
+    /// Returns all details, each with a title.
     fn details(&self, now: DateTime<Utc>) -> Vec<(&'static str, String)>;
 }
 
-/// Where results go, and how they look.
-pub struct Printer<'a> {
+/// Writes results in the format that the user chose.
+pub(crate) struct Printer<'a> {
     format: Format,
     clock: fn() -> DateTime<Utc>,
     out: &'a mut dyn Write,
@@ -39,8 +39,8 @@ pub struct Printer<'a> {
 }
 
 impl<'a> Printer<'a> {
-    /// A printer; ages count from what the clock says.
-    pub fn new(
+    /// Creates a printer. Ages are relative to the clock.
+    pub(crate) fn new(
         format: Format,
         clock: fn() -> DateTime<Utc>,
         out: &'a mut dyn Write,
@@ -54,23 +54,21 @@ impl<'a> Printer<'a> {
         }
     }
 
-    /// Whether people read the result, and not a program.
-    #[must_use]
-    pub fn is_for_people(&self) -> bool {
+    /// Returns whether the format is for people.
+    pub(crate) fn is_for_people(&self) -> bool {
         matches!(self.format, Format::Table | Format::Wide)
     }
 
-    /// The time that ages count from.
-    #[must_use]
-    pub fn now(&self) -> DateTime<Utc> {
+    /// Returns the time that ages are relative to.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
         (self.clock)()
     }
 
-    /// A list.
+    /// Prints a list.
     ///
     /// # Errors
-    /// When an object is not what it should be, or nothing can be written.
-    pub fn list<T: Shown>(&mut self, objects: Vec<Object>) -> Result<(), CtlError> {
+    /// If an object has another type, or writing fails.
+    pub(crate) fn list<T: Tabular>(&mut self, objects: Vec<Object>) -> Result<(), CtlError> {
         if !self.is_for_people() {
             return self.object(&Object::Sequence(objects));
         }
@@ -80,16 +78,16 @@ impl<'a> Printer<'a> {
             table.row(read::<T>(object)?.cells(now));
         }
         if objects.is_empty() {
-            return self.note("there are none");
+            return self.note("no items");
         }
         self.text(&table.to_string())
     }
 
-    /// One object, with all that there is to say about it.
+    /// Prints one object with its details.
     ///
     /// # Errors
     /// As [`Printer::list`].
-    pub fn one<T: Shown>(&mut self, object: &Object) -> Result<(), CtlError> {
+    pub(crate) fn one<T: Tabular>(&mut self, object: &Object) -> Result<(), CtlError> {
         if !self.is_for_people() {
             return self.object(object);
         }
@@ -97,11 +95,11 @@ impl<'a> Printer<'a> {
         self.text(&table::details(&details))
     }
 
-    /// An object as the API has it.
+    /// Prints an object as the API returned it.
     ///
     /// # Errors
-    /// When nothing can be written.
-    pub fn object(&mut self, object: &impl serde::Serialize) -> Result<(), CtlError> {
+    /// If writing fails.
+    pub(crate) fn object(&mut self, object: &impl serde::Serialize) -> Result<(), CtlError> {
         if self.format == Format::Yaml {
             serde_yaml::to_writer(&mut self.out, object)
                 .map_err(|e| CtlError::Output(io::Error::other(e)))?;
@@ -112,44 +110,44 @@ impl<'a> Printer<'a> {
         Ok(())
     }
 
-    /// Text for people, which is part of the result.
+    /// Prints text for people as a part of the result.
     ///
     /// # Errors
-    /// When nothing can be written.
-    pub fn text(&mut self, text: &str) -> Result<(), CtlError> {
+    /// If writing fails.
+    pub(crate) fn text(&mut self, text: &str) -> Result<(), CtlError> {
         writeln!(self.out, "{}", text.trim_end())?;
         Ok(())
     }
 
-    /// What has been done, for people; a program sees that from the exit code.
+    /// Prints an action's result for people. Programs use the exit code.
     ///
     /// # Errors
     /// As [`Printer::text`].
-    pub fn done(&mut self, what: &str) -> Result<(), CtlError> {
+    pub(crate) fn done(&mut self, text: &str) -> Result<(), CtlError> {
         if self.is_for_people() {
-            self.text(&plain(what))
+            self.text(&plain(text))
         } else {
             Ok(())
         }
     }
 
-    /// What people should know and is no part of the result.
+    /// Prints a note for people, which is not a part of the result.
     ///
     /// # Errors
-    /// When nothing can be written.
-    pub fn note(&mut self, what: &str) -> Result<(), CtlError> {
-        // Results that come before it are to be seen before it.
+    /// If writing fails.
+    pub(crate) fn note(&mut self, text: &str) -> Result<(), CtlError> {
+        // Keeps the order of results and notes on a terminal.
         self.out.flush()?;
-        // Nobody may be listening there.
-        let _ = writeln!(self.notes, "app-proxyctl: {}", plain(what));
+        // Standard error may be closed.
+        let _ = writeln!(self.notes, "app-proxyctl: {}", plain(text));
         Ok(())
     }
 
-    /// Writes what is still held back.
+    /// Writes buffered output.
     ///
     /// # Errors
-    /// When that cannot be.
-    pub fn flush(&mut self) -> Result<(), CtlError> {
+    /// If writing fails.
+    pub(crate) fn flush(&mut self) -> Result<(), CtlError> {
         self.out.flush()?;
         Ok(())
     }

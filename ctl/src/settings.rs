@@ -1,5 +1,4 @@
-//! Which coordinator is called, and with what token: from flags, the environment, a file, and
-//! defaults.
+//! The coordinator's address and token, from flags, the environment, a file, and defaults.
 
 mod file;
 
@@ -11,9 +10,9 @@ use http::Uri;
 use crate::cli::ConnectionArgs;
 use file::SettingsFile;
 
-/// The address without any setting.
+/// The default address.
 const DEFAULT_ADDRESS: &str = "http://127.0.0.1:8081";
-/// The token's file without any setting: where a coordinator that runs in the same folder makes it.
+/// The default token file: a coordinator that runs in the current folder creates it.
 const DEFAULT_TOKEN_FILE: &str = "run/admin.token";
 
 const ADDRESS: &str = "APP_PROXY_ADDRESS";
@@ -22,19 +21,18 @@ const TOKEN_FILE: &str = "APP_PROXY_TOKEN_FILE";
 const CONFIG_HOME: &str = "XDG_CONFIG_HOME";
 const HOME: &str = "HOME";
 
-/// What the process finds around it.
+/// The environment of the process.
 #[derive(Clone, Debug, Default)]
-pub struct Surroundings {
-    /// Variables of the environment.
-    pub variables: BTreeMap<String, String>,
+pub(crate) struct Environment {
+    /// Environment variables.
+    pub(crate) variables: BTreeMap<String, String>,
     /// The current folder.
-    pub folder: PathBuf,
+    pub(crate) folder: PathBuf,
 }
 
-impl Surroundings {
-    /// Those of this process.
-    #[must_use]
-    pub fn of_the_process() -> Self {
+impl Environment {
+    /// Returns the environment of this process.
+    pub(crate) fn of_process() -> Self {
         let known = [ADDRESS, TOKEN, TOKEN_FILE, CONFIG_HOME, HOME];
         let variables = known
             .iter()
@@ -45,7 +43,7 @@ impl Surroundings {
         }
     }
 
-    /// A variable; an empty one counts as none.
+    /// Returns a variable, or `None` if it is empty.
     fn variable(&self, name: &str) -> Option<&str> {
         self.variables
             .get(name)
@@ -53,7 +51,7 @@ impl Surroundings {
             .filter(|value| !value.is_empty())
     }
 
-    /// The file of settings that is read when none is named.
+    /// Returns the default path of the settings file.
     fn settings_file(&self) -> Option<PathBuf> {
         let base = match (self.variable(CONFIG_HOME), self.variable(HOME)) {
             (Some(folder), _) => PathBuf::from(folder),
@@ -64,37 +62,37 @@ impl Surroundings {
     }
 }
 
-/// A coordinator, and who asks it.
+/// The address of a coordinator and the token for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Its admin listener.
-    pub address: Uri,
-    /// The bearer token; none was found otherwise.
-    pub token: Option<FoundToken>,
-    /// What people should know about these settings.
-    pub warnings: Vec<String>,
+pub(crate) struct Settings {
+    /// The address of the admin listener.
+    pub(crate) address: Uri,
+    /// The bearer token, if one was found.
+    pub(crate) token: Option<FoundToken>,
+    /// Warnings about the settings, for people.
+    pub(crate) warnings: Vec<String>,
 }
 
-/// A token, and where it was found.
+/// A token and its origin.
 #[derive(Clone, PartialEq, Eq)]
-pub struct FoundToken {
+pub(crate) struct FoundToken {
     /// The token.
-    pub secret: String,
-    /// Where it was found, for people.
-    pub origin: String,
+    pub(crate) secret: String,
+    /// The file or the variable of the token, for people.
+    pub(crate) origin: String,
 }
 
 impl std::fmt::Debug for FoundToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The secret itself has no place in diagnostics.
+        // Diagnostics must not contain the secret.
         write!(f, "FoundToken({})", self.origin)
     }
 }
 
-/// Why settings make no sense.
+/// Invalid settings.
 #[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// The address is no URL that can be called.
+pub(crate) enum SettingsError {
+    /// The address is not a URL of an admin listener.
     #[error("address `{0}`: write http://host:port{1}")]
     Address(String, &'static str),
     /// A file cannot be read.
@@ -102,33 +100,36 @@ pub enum SettingsError {
     Unreadable {
         /// The file.
         file: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         cause: std::io::Error,
     },
-    /// The file of settings has a mistake.
+    /// The settings file is invalid.
     #[error("{file}: {problem}", file = .file.display())]
     Malformed {
         /// The file.
         file: PathBuf,
-        /// What is wrong, and where.
+        /// The problem and its position.
         problem: String,
     },
-    /// A token that no header can carry.
-    #[error("{0}: there is no token in it, or it has characters that no token has")]
+    /// The token is empty, or has characters that are invalid in a header.
+    #[error("{0}: the token is empty or has invalid characters")]
     Token(String),
 }
 
 impl Settings {
-    /// Finds the settings, the first source that has one winning.
+    /// Finds the settings. The first source with a value applies.
     ///
     /// # Errors
-    /// When a source that is named cannot be read, or says what makes no sense.
-    pub fn find(flags: &ConnectionArgs, around: &Surroundings) -> Result<Self, SettingsError> {
-        let (file, warnings) = SettingsFile::find(flags.config.as_deref(), around)?;
+    /// If a file that the user named cannot be read, or a setting is invalid.
+    pub(crate) fn find(
+        flags: &ConnectionArgs,
+        environment: &Environment,
+    ) -> Result<Self, SettingsError> {
+        let (file, warnings) = SettingsFile::find(flags.config.as_deref(), environment)?;
         let address = flags
             .address
             .as_deref()
-            .or_else(|| around.variable(ADDRESS))
+            .or_else(|| environment.variable(ADDRESS))
             .or(file.address.as_deref());
         let address = parse_address(address.unwrap_or(DEFAULT_ADDRESS))?;
         let mut settings = Self {
@@ -136,42 +137,43 @@ impl Settings {
             token: None,
             warnings,
         };
-        settings.token = settings.find_token(flags, around, &file)?;
+        settings.token = settings.find_token(flags, environment, &file)?;
         Ok(settings)
     }
 
     fn find_token(
         &mut self,
         flags: &ConnectionArgs,
-        around: &Surroundings,
+        environment: &Environment,
         file: &SettingsFile,
     ) -> Result<Option<FoundToken>, SettingsError> {
         if let Some(path) = &flags.token_file {
             return read_token(path).map(Some);
         }
-        if let Some(secret) = around.variable(TOKEN) {
-            return found(secret, TOKEN.to_owned()).map(Some);
+        if let Some(secret) = environment.variable(TOKEN) {
+            return checked_token(secret, TOKEN.to_owned()).map(Some);
         }
-        if let Some(path) = around.variable(TOKEN_FILE) {
+        if let Some(path) = environment.variable(TOKEN_FILE) {
             return read_token(Path::new(path)).map(Some);
         }
         if let Some((secret, origin)) = &file.token {
-            return found(secret, origin.clone()).map(Some);
+            return checked_token(secret, origin.clone()).map(Some);
         }
         if let Some(path) = &file.token_file {
             return read_token(path).map(Some);
         }
-        Ok(self.default_token(&around.folder))
+        Ok(self.default_token(&environment.folder))
     }
 
-    /// The token of a coordinator that runs in the current folder. It is nobody else's, so it goes
-    /// to this host alone.
+    /// Returns the token of a coordinator that runs in the current folder. It is sent only to this
+    /// host.
     fn default_token(&mut self, folder: &Path) -> Option<FoundToken> {
         let path = folder.join(DEFAULT_TOKEN_FILE);
         if !is_this_host(&self.address) || !path.exists() {
             return None;
         }
-        // Nobody has named this file: where it is of no use, the call may still need no token.
+        // The user did not name this file, and the call may need no token: if the file cannot be
+        // read, this is only a warning.
         read_token(&path)
             .map_err(|e| self.warnings.push(e.to_string()))
             .ok()
@@ -187,21 +189,21 @@ fn is_this_host(address: &Uri) -> bool {
 }
 
 fn parse_address(text: &str) -> Result<Uri, SettingsError> {
-    let wrong = |why| SettingsError::Address(text.to_owned(), why);
+    let invalid = |why| SettingsError::Address(text.to_owned(), why);
     if text.starts_with("https:") {
-        return Err(wrong(
-            " (the admin listener has no TLS: keep it on loopback, and go through ssh -L)",
+        return Err(invalid(
+            " (the admin listener has no TLS; keep it on loopback and use ssh -L)",
         ));
     }
     if text.starts_with("unix:") {
-        return Err(wrong(" (sockets of the file system cannot be called)"));
+        return Err(invalid(" (Unix sockets are not supported)"));
     }
     let url = if text.contains("://") {
         text.to_owned()
     } else {
         format!("http://{text}")
     };
-    let uri: Uri = url.parse().map_err(|_| wrong(""))?;
+    let uri: Uri = url.parse().map_err(|_| invalid(""))?;
     let host = uri.host().is_some_and(|host| !host.is_empty());
     let plain = uri
         .authority()
@@ -210,7 +212,7 @@ fn parse_address(text: &str) -> Result<Uri, SettingsError> {
     if uri.scheme_str() == Some("http") && host && plain {
         Ok(uri)
     } else {
-        Err(wrong(""))
+        Err(invalid(""))
     }
 }
 
@@ -219,10 +221,10 @@ fn read_token(path: &Path) -> Result<FoundToken, SettingsError> {
         file: path.to_owned(),
         cause,
     })?;
-    found(text.trim(), path.display().to_string())
+    checked_token(text.trim(), path.display().to_string())
 }
 
-fn found(secret: &str, origin: String) -> Result<FoundToken, SettingsError> {
+fn checked_token(secret: &str, origin: String) -> Result<FoundToken, SettingsError> {
     if secret.is_empty() || !secret.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(SettingsError::Token(origin));
     }

@@ -1,4 +1,4 @@
-//! `app-proxyctl apps`.
+//! Arguments of `app-proxyctl apps`.
 
 use std::path::PathBuf;
 
@@ -9,10 +9,10 @@ use clap::{Args, Subcommand};
 
 use super::ListArgs;
 
-/// What can be done with apps.
+/// A command about apps.
 #[derive(Debug, Subcommand)]
-pub enum AppsCommand {
-    /// List the apps.
+pub(crate) enum AppsCommand {
+    /// List apps.
     #[command(
         visible_alias = "ls",
         after_help = "\
@@ -22,7 +22,7 @@ Examples:
   app-proxyctl apps list -o yaml > apps.yaml"
     )]
     List(ListArgs),
-    /// Show one app.
+    /// Show an app.
     #[command(
         visible_alias = "show",
         after_help = "\
@@ -31,9 +31,9 @@ Examples:
   app-proxyctl apps get notes -o yaml > notes.yaml"
     )]
     Get(AppChoice),
-    /// Store the apps of a file, each in the place of the one of its name.
+    /// Create or replace the apps of a file.
     Put(PutArgs),
-    /// Store an app that needs no file.
+    /// Create or replace an app without a file.
     Set(SetArgs),
     /// Delete apps.
     #[command(
@@ -42,65 +42,78 @@ Examples:
     )]
     Delete {
         /// Names of the apps.
-        #[arg(required = true, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+        #[arg(
+            required = true,
+            value_name = "NAME",
+            value_parser = NonEmptyStringValueParser::new()
+        )]
         names: Vec<String>,
     },
 }
 
-/// One app.
+/// The argument of commands about one app.
 #[derive(Debug, Args)]
-pub struct AppChoice {
+pub(crate) struct AppChoice {
     /// The app's name.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
-    pub name: String,
+    pub(crate) name: String,
 }
 
 /// Arguments of `apps put`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The file is YAML or JSON: one app, a list of apps, or a list under `apps:`. What `apps get` and `apps list` write with -o yaml or -o json
-can be put back. Nothing is stored unless every app of the file is valid.
+The file is YAML or JSON: one app, a list of apps, or a list under `apps:`. The output of `apps get`
+and `apps list` with -o yaml or -o json is a valid file. Nothing is stored unless every app of the
+file is valid.
 
 Examples:
   app-proxyctl apps put notes.yaml
   app-proxyctl apps get notes -o json | jq '.affinity = \"none\"' | app-proxyctl apps put -
   app-proxyctl apps put notes.yaml --if-match 12")]
-pub struct PutArgs {
+pub(crate) struct PutArgs {
     /// The file; `-` is standard input.
-    pub file: PathBuf,
-    /// Store the app only if it is still at this revision (`apps get` shows it).
+    pub(crate) file: PathBuf,
+    /// Store the app only if it is still at this revision (see `apps get`).
     #[arg(long, value_name = "REVISION")]
-    pub if_match: Option<u64>,
+    pub(crate) if_match: Option<u64>,
 }
 
 /// Arguments of `apps set`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The whole app is stored: what the flags do not say has its default, whatever the app of this name had before.
+The app is replaced as a whole: fields without a flag get their default.
 
 Examples:
   app-proxyctl apps set notes --endpoint 10.0.0.5:8888
   app-proxyctl apps set jupyter --endpoint 10.0.0.5:8888 --upstream-path keep
-  app-proxyctl apps set model --endpoint 10.0.0.5:9000 --endpoint 10.0.0.6:9000 --affinity none --pool zone=gpu-a")]
-pub struct SetArgs {
+  app-proxyctl apps set model --endpoint 10.0.0.5:9000 --endpoint 10.0.0.6:9000 --affinity none")]
+pub(crate) struct SetArgs {
     /// The app's name.
     #[arg(value_parser = name)]
-    pub name: String,
-    /// Where it listens, as the workers see it: HOST:PORT or unix:/path. Repeat it for more.
+    pub(crate) name: String,
+    /// An address of the app, as workers reach it: HOST:PORT or unix:/path. May be repeated.
     #[arg(short, long = "endpoint", value_name = "HOST:PORT", value_parser = address)]
-    pub endpoints: Vec<Address>,
-    /// What path it sees: without the matched prefix, or whole.
-    #[arg(long, default_value = "strip", value_parser = PossibleValuesParser::new(["strip", "keep"]).map(upstream_path))]
-    pub upstream_path: UpstreamPath,
-    /// Whether its clients have sessions.
-    #[arg(long, default_value = "session", value_parser = PossibleValuesParser::new(["session", "none"]).map(affinity))]
-    pub affinity: Affinity,
-    /// A label that its workers must have. Repeat it for more.
+    pub(crate) endpoints: Vec<Address>,
+    /// The path that the app receives: without the matched prefix, or whole.
+    #[arg(
+        long,
+        default_value = "strip",
+        value_parser = PossibleValuesParser::new(["strip", "keep"]).map(upstream_path)
+    )]
+    pub(crate) upstream_path: UpstreamPath,
+    /// Session affinity of the app's clients.
+    #[arg(
+        long,
+        default_value = "session",
+        value_parser = PossibleValuesParser::new(["session", "none"]).map(affinity)
+    )]
+    pub(crate) affinity: Affinity,
+    /// A label that the app's workers must have. May be repeated.
     #[arg(long = "pool", value_name = "LABEL=VALUE", value_parser = label)]
-    pub pool: Vec<(String, String)>,
-    /// Store the app only if it is still at this revision (`apps get` shows it).
+    pub(crate) pool: Vec<(String, String)>,
+    /// Store the app only if it is still at this revision (see `apps get`).
     #[arg(long, value_name = "REVISION")]
-    pub if_match: Option<u64>,
+    pub(crate) if_match: Option<u64>,
 }
 
 fn name(text: &str) -> Result<String, String> {

@@ -1,4 +1,4 @@
-//! `app-proxyctl sessions`.
+//! Arguments of `app-proxyctl sessions`.
 
 use app_proxy_api::units::Period;
 use clap::builder::NonEmptyStringValueParser;
@@ -6,10 +6,10 @@ use clap::{Args, Subcommand};
 
 use super::{ListArgs, period};
 
-/// What can be done with sessions.
+/// A command about sessions.
 #[derive(Debug, Subcommand)]
-pub enum SessionsCommand {
-    /// List the sessions of this coordinator.
+pub(crate) enum SessionsCommand {
+    /// List the sessions of the coordinator.
     #[command(
         visible_alias = "ls",
         after_help = "\
@@ -19,7 +19,7 @@ Examples:
   app-proxyctl sessions list --idle-for 2h -o json | jq -r '.[].id'"
     )]
     List(SessionFilter),
-    /// Show one session.
+    /// Show a session.
     #[command(
         visible_alias = "show",
         after_help = "Examples:\n  app-proxyctl sessions get OV3uBXZyJgUD-cVsKDQgeQ"
@@ -41,19 +41,19 @@ Examples:
     },
 }
 
-/// Which sessions are listed.
+/// A filter for sessions.
 #[derive(Debug, Args)]
-pub struct SessionFilter {
-    /// Of this app.
+pub(crate) struct SessionFilter {
+    /// Only sessions of this app.
     #[arg(long)]
-    pub app: Option<String>,
-    /// Pinned to this worker.
+    pub(crate) app: Option<String>,
+    /// Only sessions pinned to this worker.
     #[arg(long)]
-    pub worker: Option<String>,
-    /// Without activity for at least so long.
+    pub(crate) worker: Option<String>,
+    /// Only sessions that were inactive for at least this long.
     #[arg(long, value_name = "PERIOD", value_parser = period)]
-    pub idle_for: Option<Period>,
-    /// How many.
+    pub(crate) idle_for: Option<Period>,
+    /// The length of the list.
     #[command(flatten)]
-    pub list: ListArgs,
+    pub(crate) list: ListArgs,
 }

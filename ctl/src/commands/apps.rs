@@ -1,4 +1,4 @@
-//! `app-proxyctl apps`.
+//! `app-proxyctl apps`: list, show, store and delete apps.
 
 mod file;
 
@@ -7,10 +7,10 @@ use app_proxy_api::client::Call;
 use app_proxy_api::table::StoredApp;
 use http::{HeaderValue, Method, StatusCode, header};
 
-use super::Several;
+use super::Batch;
 use crate::api::{Api, Object, path, read};
 use crate::cli::{AppsCommand, PutArgs, SetArgs};
-use crate::failure::CtlError;
+use crate::error::CtlError;
 use crate::output::Printer;
 use file::AppsFile;
 
@@ -41,26 +41,26 @@ async fn put(args: &PutArgs, api: &Api, printer: &mut Printer<'_>) -> Result<(),
     let file = AppsFile::read(&args.file).map_err(|e| CtlError::Failed(e.to_string()))?;
     if args.if_match.is_some() && file.apps.len() > 1 {
         return Err(CtlError::Usage(
-            "--if-match is for a file with one app".to_owned(),
+            "--if-match needs a file with one app".to_owned(),
         ));
     }
-    let (mut several, mut stored) = (Several::default(), Vec::new());
+    let (mut batch, mut stored) = (Batch::default(), Vec::new());
     for app in &file.apps {
         match store(app, args.if_match, api, printer).await {
-            Err(failure @ CtlError::Unavailable(_)) => {
-                // What was stored before is a result all the same.
+            Err(error @ CtlError::Unavailable(_)) => {
+                // The apps that were stored before are a result.
                 show_stored(stored, file.is_list, printer)?;
-                return Err(failure);
+                return Err(error);
             }
-            result => stored.extend(several.note(&app.name, result, printer)?),
+            result => stored.extend(batch.record(&app.name, result, printer)?),
         }
     }
     show_stored(stored, file.is_list, printer)?;
-    several.end()
+    batch.finish()
 }
 
-/// For programs: what was stored, as the file has it: one app, or a list. People have been told
-/// with each app.
+/// Prints the stored apps for programs: one app or a list, like the file. For people, each app was
+/// printed when it was stored.
 fn show_stored(
     mut stored: Vec<Object>,
     is_list: bool,
@@ -101,7 +101,7 @@ async fn set(args: &SetArgs, api: &Api, printer: &mut Printer<'_>) -> Result<(),
     show_stored(vec![stored], false, printer)
 }
 
-/// Stores an app, and says so.
+/// Stores an app and prints the result.
 async fn store(
     app: &App,
     if_match: Option<u64>,
@@ -116,27 +116,27 @@ async fn store(
             .map_err(|e| CtlError::Failed(e.to_string()))?;
         call = call.header(header::IF_MATCH, tag);
     }
-    let answer = api.call(call).await?;
-    let stored = api.object(&answer)?;
-    let what = if answer.status == StatusCode::CREATED {
+    let reply = api.call(call).await?;
+    let stored = api.object(&reply)?;
+    let action = if reply.status == StatusCode::CREATED {
         "created"
     } else {
         "stored"
     };
     let revision = read::<StoredApp>(&stored)?.revision;
-    printer.done(&format!("{} {what}, revision {revision}", app.name))?;
+    printer.done(&format!("{} {action}, revision {revision}", app.name))?;
     Ok(stored)
 }
 
 async fn delete(names: &[String], api: &Api, printer: &mut Printer<'_>) -> Result<(), CtlError> {
-    let mut several = Several::default();
+    let mut batch = Batch::default();
     for name in names {
         let result = api
             .call(Call::new(Method::DELETE, path(&["apps", name])))
             .await;
-        if several.note(name, result, printer)?.is_some() {
+        if batch.record(name, result, printer)?.is_some() {
             printer.done(&format!("{name} deleted"))?;
         }
     }
-    several.end()
+    batch.finish()
 }

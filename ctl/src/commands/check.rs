@@ -1,4 +1,4 @@
-//! `app-proxyctl check`: what is wrong, one line a finding.
+//! `app-proxyctl check`: findings about a coordinator, its workers and its apps.
 
 mod apps;
 mod metrics;
@@ -12,13 +12,13 @@ use tokio::time::{Duration, Instant, sleep};
 
 use crate::api::{Api, path, read};
 use crate::cli::CheckArgs;
-use crate::failure::CtlError;
+use crate::error::CtlError;
 use crate::output::{Printer, plain};
 
-/// How often workers are asked again which table they hold.
+/// Interval of reading the workers' table revisions.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 enum Level {
@@ -37,11 +37,11 @@ impl Level {
     }
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Finding {
     level: Level,
-    /// What it is about: `alive`, `workers` and the like.
+    /// The subject, such as `alive` or `workers`.
     subject: &'static str,
     text: String,
 }
@@ -62,7 +62,7 @@ pub(super) async fn run(
     printer: &mut Printer<'_>,
 ) -> Result<(), CtlError> {
     let mut findings = Vec::new();
-    look(args, api, &mut findings).await;
+    collect(args, api, &mut findings).await;
     if printer.is_for_people() {
         for Finding {
             level,
@@ -80,10 +80,14 @@ pub(super) async fn run(
         printer.object(&findings)?;
     }
     let failed = findings.iter().any(|finding| finding.level == Level::Fail);
-    if failed { Err(CtlError::Told) } else { Ok(()) }
+    if failed {
+        Err(CtlError::Reported)
+    } else {
+        Ok(())
+    }
 }
 
-async fn look(args: &CheckArgs, api: &Api, findings: &mut Vec<Finding>) {
+async fn collect(args: &CheckArgs, api: &Api, findings: &mut Vec<Finding>) {
     let alive = alive(api).await;
     let reached = alive.level == Level::Ok;
     findings.push(alive);
@@ -91,8 +95,8 @@ async fn look(args: &CheckArgs, api: &Api, findings: &mut Vec<Finding>) {
         return;
     }
     findings.push(ready(api).await);
-    if let Ok(answer) = api.try_call(Call::get("/metrics")).await {
-        findings.extend(metrics::findings(&String::from_utf8_lossy(&answer.body)));
+    if let Ok(reply) = api.try_call(Call::get("/metrics")).await {
+        findings.extend(metrics::findings(&String::from_utf8_lossy(&reply.body)));
     }
     match tables(args, api).await {
         Ok((list, apps, views)) => {
@@ -100,13 +104,13 @@ async fn look(args: &CheckArgs, api: &Api, findings: &mut Vec<Finding>) {
             findings.extend(workers::findings(&list, &views));
             findings.extend(apps::findings(&apps, &views));
         }
-        Err(failure) => {
-            let subject = if matches!(failure, CtlError::Unavailable(_)) {
+        Err(error) => {
+            let subject = if matches!(error, CtlError::Unavailable(_)) {
                 "token"
             } else {
                 "api"
             };
-            findings.push(Finding::new(Level::Fail, subject, failure.to_string()));
+            findings.push(Finding::new(Level::Fail, subject, error.to_string()));
         }
     }
 }
@@ -114,7 +118,7 @@ async fn look(args: &CheckArgs, api: &Api, findings: &mut Vec<Finding>) {
 async fn alive(api: &Api) -> Finding {
     match api.try_call(Call::get("/healthz")).await {
         Ok(_) => Finding::new(Level::Ok, "alive", format!("{} answers", api.name())),
-        Err(e) => Finding::new(Level::Fail, "alive", api.failure(e).to_string()),
+        Err(e) => Finding::new(Level::Fail, "alive", api.error(e).to_string()),
     }
 }
 
@@ -126,12 +130,12 @@ async fn ready(api: &Api) -> Finding {
             "ready",
             format!("is not ready: {}", problem.detail),
         ),
-        Err(e) => Finding::new(Level::Fail, "ready", api.failure(e).to_string()),
+        Err(e) => Finding::new(Level::Fail, "ready", api.error(e).to_string()),
     }
 }
 
-/// The app table's state, the apps, and the workers: once they hold that table, or have had the
-/// time to.
+/// Returns the state of the app table, the apps, and the workers, once all workers hold the table,
+/// or the patience is over.
 async fn tables(
     args: &CheckArgs,
     api: &Api,
@@ -143,8 +147,8 @@ async fn tables(
     loop {
         let objects = api.list(&path(&["workers"]), &[], None).await?;
         let views: Vec<WorkerView> = objects.iter().map(read).collect::<Result<_, _>>()?;
-        // They say what they hold when they renew their registration, so a change a moment ago is
-        // no finding.
+        // Workers report their revision when they renew their registration, so that they lag behind
+        // a recent change.
         if Instant::now() >= until || !views.iter().any(|worker| workers::lags(&list, worker)) {
             return Ok((list, apps, views));
         }

@@ -1,4 +1,4 @@
-//! `app-proxyctl completion`.
+//! `app-proxyctl completion`: the completion script of a shell.
 
 use std::io::Write;
 
@@ -6,15 +6,15 @@ use clap::CommandFactory;
 use clap_complete::{Shell, generate};
 
 use crate::cli::{Cli, CompletionArgs};
-use crate::failure::CtlError;
+use crate::error::CtlError;
 
 /// Prints the completion script of a shell.
 ///
 /// # Errors
-/// When it cannot be written.
-pub fn run(args: &CompletionArgs, out: &mut dyn Write) -> Result<(), CtlError> {
+/// If the script cannot be written.
+pub(crate) fn run(args: &CompletionArgs, out: &mut dyn Write) -> Result<(), CtlError> {
     let mut command = Cli::command();
-    // The generator does not expect that what it writes to can fail, as a pipe can.
+    // The generator panics if writing fails, as it can on a pipe.
     let mut script = Vec::new();
     generate(
         Shell::from(args.shell),

@@ -1,4 +1,4 @@
-//! `app-proxyctl drain`: a worker out of service, and how that goes on.
+//! `app-proxyctl drain`: drain a worker and wait for the end.
 
 mod progress;
 
@@ -11,14 +11,14 @@ use tokio::time::{Instant, sleep};
 
 use crate::api::{Api, Object, is_missing, path, read};
 use crate::cli::DrainArgs;
-use crate::failure::CtlError;
+use crate::error::CtlError;
 use crate::output::Printer;
 use progress::{Progress, Step};
 
-/// How often a drain is looked at.
+/// Interval of reading the worker's state.
 const INTERVAL: Duration = Duration::from_millis(500);
-/// How long a coordinator may be away while its drain is looked at, as it is when it restarts.
-const ABSENCE: Duration = Duration::from_secs(15);
+/// How long the coordinator may be unreachable while the command waits, such as for a restart.
+const MAX_ABSENCE: Duration = Duration::from_secs(15);
 
 pub(super) async fn run(
     args: &DrainArgs,
@@ -41,28 +41,30 @@ pub(super) async fn run(
         return printer.one::<WorkerView>(&worker);
     }
     let view: WorkerView = read(&worker)?;
-    let told = progress::in_words(&view, printer.now());
-    printer.done(&format!("{id}: {told}"))
+    let text = progress::describe(&view, printer.now());
+    printer.done(&format!("{id}: {text}"))
 }
 
-/// Waits until nothing is left, or the deadline has passed.
+/// Waits until no request and no stream is left, or the deadline has passed.
 async fn wait(id: &str, api: &Api, printer: &mut Printer<'_>) -> Result<(), CtlError> {
     let (mut progress, mut last_object) = (Progress::default(), None::<Object>);
     let mut last_seen = Instant::now();
     let step = loop {
         let step = match api.try_call(Call::get(path(&["workers", id]))).await {
-            Ok(answer) => {
+            Ok(reply) => {
                 last_seen = Instant::now();
-                let object = api.object(&answer)?;
+                let object = api.object(&reply)?;
                 let view: WorkerView = read(&object)?;
-                let step = progress.seen(&view, server_time(&answer, printer));
+                let step = progress.update(&view, server_time(&reply, printer));
                 last_object = Some(object);
                 step
             }
             Err(e) if is_missing(&e) => progress.gone(),
-            // The drain goes on without us; one failed look says nothing about it.
-            Err(ClientError::Unreachable(_)) if last_seen.elapsed() < ABSENCE => Step::Unchanged,
-            Err(e) => return Err(api.failure(e).about(id)),
+            // The drain continues in the meantime.
+            Err(ClientError::Unreachable(_)) if last_seen.elapsed() < MAX_ABSENCE => {
+                Step::Unchanged
+            }
+            Err(e) => return Err(api.error(e).about(id)),
         };
         match step {
             Step::Unchanged => {}
@@ -75,19 +77,19 @@ async fn wait(id: &str, api: &Api, printer: &mut Printer<'_>) -> Result<(), CtlE
         printer.one::<WorkerView>(object)?;
     }
     match step {
-        Step::Left(text) => Err(CtlError::Left(format!("{id}: {text}"))),
+        Step::Incomplete(text) => Err(CtlError::DrainIncomplete(format!("{id}: {text}"))),
         Step::Undrained => Err(CtlError::Failed(format!(
-            "{id}: somebody has ended the drain"
+            "{id}: the drain was ended by another command"
         ))),
         Step::Done(text) => printer.done(&format!("{id}: {text}")),
         Step::Unchanged | Step::Changed(_) => Ok(()),
     }
 }
 
-/// The time at the coordinator, which its deadline is to be compared with: clocks of two hosts may
+/// Returns the coordinator's time, which the deadline is compared with: the clocks of two hosts may
 /// differ.
-fn server_time(answer: &Reply, printer: &Printer<'_>) -> chrono::DateTime<chrono::Utc> {
-    let date = answer
+fn server_time(reply: &Reply, printer: &Printer<'_>) -> chrono::DateTime<chrono::Utc> {
+    let date = reply
         .headers
         .get(http::header::DATE)
         .and_then(|date| date.to_str().ok());

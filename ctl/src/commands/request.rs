@@ -1,12 +1,12 @@
-//! `app-proxyctl request`: the story of one request, as both tiers tell it.
+//! `app-proxyctl request`: the events of one request at both tiers.
 
-mod story;
+mod trace;
 
 use crate::api::{Api, path, read};
 use crate::cli::RequestArgs;
-use crate::failure::CtlError;
+use crate::error::CtlError;
 use crate::output::Printer;
-use story::Story;
+use trace::Trace;
 
 pub(super) async fn run(
     args: &RequestArgs,
@@ -14,25 +14,25 @@ pub(super) async fn run(
     printer: &mut Printer<'_>,
 ) -> Result<(), CtlError> {
     let object = api.get(path(&["requests", &args.id])).await?;
-    let story: Story = read(&object)?;
+    let trace: Trace = read(&object)?;
     if printer.is_for_people() {
-        if let Some(text) = story.in_words() {
+        if let Some(text) = trace.to_text() {
             printer.text(&text)?;
         }
     } else {
         printer.object(&object)?;
     }
-    for failed in &story.workers_failed {
+    for failed in &trace.workers_failed {
         printer.note(&format!(
-            "worker {} could not be asked: {}",
+            "worker {} could not be queried: {}",
             failed.worker, failed.error
         ))?;
     }
-    if story.events.is_empty() {
+    if trace.events.is_empty() {
         return Err(CtlError::Failed(format!(
             "{}: {}",
             args.id,
-            story.why_nothing()
+            trace.empty_reason()
         )));
     }
     Ok(())

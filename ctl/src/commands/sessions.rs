@@ -1,13 +1,13 @@
-//! `app-proxyctl sessions`.
+//! `app-proxyctl sessions`: list, show and delete sessions.
 
 use app_proxy_api::client::Call;
 use app_proxy_api::sessions::SessionView;
 use http::Method;
 
-use super::Several;
+use super::Batch;
 use crate::api::{Api, path};
 use crate::cli::{SessionFilter, SessionsCommand};
-use crate::failure::CtlError;
+use crate::error::CtlError;
 use crate::output::Printer;
 
 pub(super) async fn run(
@@ -46,14 +46,14 @@ async fn list(
 }
 
 async fn delete(ids: &[String], api: &Api, printer: &mut Printer<'_>) -> Result<(), CtlError> {
-    let mut several = Several::default();
+    let mut batch = Batch::default();
     for id in ids {
         let result = api
             .call(Call::new(Method::DELETE, path(&["sessions", id])))
             .await;
-        if several.note(id, result, printer)?.is_some() {
+        if batch.record(id, result, printer)?.is_some() {
             printer.done(&format!("{id} deleted"))?;
         }
     }
-    several.end()
+    batch.finish()
 }

@@ -1,4 +1,4 @@
-//! `app-proxyctl workers`.
+//! `app-proxyctl workers`: list, show, drain and remove workers.
 
 use app_proxy_api::client::Call;
 use app_proxy_api::workers::WorkerView;
@@ -7,7 +7,7 @@ use http::Method;
 use super::drain;
 use crate::api::{Api, path};
 use crate::cli::WorkersCommand;
-use crate::failure::CtlError;
+use crate::error::CtlError;
 use crate::output::Printer;
 
 pub(super) async fn run(
@@ -45,7 +45,7 @@ async fn undrain(id: &str, api: &Api, printer: &mut Printer<'_>) -> Result<(), C
         .await
         .map_err(about)?;
     if printer.is_for_people() {
-        return printer.done(&format!("{id} takes new sessions again"));
+        return printer.done(&format!("{id} gets new sessions again"));
     }
     printer.one::<WorkerView>(&api.get(path(&["workers", id])).await.map_err(about)?)
 }

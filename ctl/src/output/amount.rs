@@ -1,11 +1,9 @@
-//! Times, periods and sizes as people read them.
+//! Times, periods and sizes for people.
 
 use chrono::{DateTime, Utc};
 
-/// How long ago a time (RFC 3339) was, or in how long it will be; a text that is no time stays as
-/// it is.
-#[must_use]
-pub fn ago(time: &str, now: DateTime<Utc>) -> String {
+/// Formats an RFC 3339 time relative to `now`. Returns an invalid time unchanged.
+pub(crate) fn ago(time: &str, now: DateTime<Utc>) -> String {
     let Ok(time) = DateTime::parse_from_rfc3339(time) else {
         return time.to_owned();
     };
@@ -16,7 +14,7 @@ pub fn ago(time: &str, now: DateTime<Utc>) -> String {
     }
 }
 
-/// A number of seconds, in the unit that says most.
+/// Formats a number of seconds in the largest unit.
 fn span(seconds: u64) -> String {
     const MINUTE: u64 = 60;
     const HOUR: u64 = 60 * MINUTE;
@@ -29,9 +27,8 @@ fn span(seconds: u64) -> String {
     }
 }
 
-/// A number of milliseconds.
-#[must_use]
-pub fn milliseconds(ms: f64) -> String {
+/// Formats a number of milliseconds.
+pub(crate) fn milliseconds(ms: f64) -> String {
     const SECOND: f64 = 1000.0;
     const MINUTE: f64 = 60.0 * SECOND;
     match ms {
@@ -44,9 +41,8 @@ pub fn milliseconds(ms: f64) -> String {
     }
 }
 
-/// A number of bytes.
-#[must_use]
-pub fn bytes(number: u64) -> String {
+/// Formats a number of bytes.
+pub(crate) fn bytes(number: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if number < 1024 {
         return format!("{number} B");
@@ -54,7 +50,7 @@ pub fn bytes(number: u64) -> String {
     let mut amount = number as f64;
     let mut unit = "B";
     for next in UNITS {
-        // 1023.96 would be shown as 1024.0.
+        // 1023.96 would be rounded to 1024.0.
         if amount < 1023.95 {
             break;
         }

@@ -1,15 +1,15 @@
-//! Apps, for people.
+//! Apps as rows and details.
 
 use app_proxy_api::apps::{Affinity, App, Labels, UpstreamPath};
 use app_proxy_api::table::{AppSource, StoredApp};
 use chrono::{DateTime, Utc};
 
-use super::{Column, Shown, ago};
+use super::{Column, Tabular, ago};
 
-/// Endpoints that a list shows of an app.
+/// Maximum number of endpoints of an app in a list.
 const SHOWN_ENDPOINTS: usize = 2;
 
-impl Shown for StoredApp {
+impl Tabular for StoredApp {
     const COLUMNS: &'static [Column] = &[
         Column::text("NAME"),
         Column::text("MATCH"),
@@ -29,7 +29,7 @@ impl Shown for StoredApp {
         vec![
             app.name.clone(),
             rules(app),
-            endpoints_in_short(app),
+            endpoint_summary(app),
             affinity(app).to_owned(),
             source(self.source).to_owned(),
             self.revision.to_string(),
@@ -118,7 +118,7 @@ fn rules(app: &App) -> String {
     app.rules.iter().map(rule).collect::<Vec<_>>().join(", ")
 }
 
-fn endpoints_in_short(app: &App) -> String {
+fn endpoint_summary(app: &App) -> String {
     let shown = app
         .endpoints
         .iter()
@@ -156,7 +156,7 @@ const fn source(source: AppSource) -> &'static str {
     }
 }
 
-/// Labels as flags write them.
+/// Formats labels as for `--pool`.
 pub(super) fn labels(labels: &Labels) -> String {
     labels
         .iter()

@@ -1,11 +1,11 @@
-//! Sessions, for people.
+//! Sessions as rows and details.
 
 use app_proxy_api::sessions::SessionView;
 use chrono::{DateTime, Utc};
 
-use super::{Column, Shown, ago, bytes};
+use super::{Column, Tabular, ago, bytes};
 
-impl Shown for SessionView {
+impl Tabular for SessionView {
     const COLUMNS: &'static [Column] = &[
         Column::text("ID"),
         Column::text("APP"),

@@ -7,19 +7,18 @@ use comfy_table::{Cell, CellAlignment};
 
 /// A column of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Column {
-    /// Its title.
-    pub title: &'static str,
-    /// Whether it is shown with `-o wide` alone.
-    pub wide: bool,
-    /// Whether it has numbers, which stand at its right side.
-    pub number: bool,
+pub(crate) struct Column {
+    /// The title.
+    pub(crate) title: &'static str,
+    /// True if the column is shown only with `-o wide`.
+    pub(crate) wide: bool,
+    /// True if the cells are numbers, which are aligned right.
+    pub(crate) number: bool,
 }
 
 impl Column {
-    /// A column of text.
-    #[must_use]
-    pub const fn text(title: &'static str) -> Self {
+    /// Creates a column of text.
+    pub(crate) const fn text(title: &'static str) -> Self {
         Self {
             title,
             wide: false,
@@ -27,9 +26,8 @@ impl Column {
         }
     }
 
-    /// A column of numbers.
-    #[must_use]
-    pub const fn number(title: &'static str) -> Self {
+    /// Creates a column of numbers.
+    pub(crate) const fn number(title: &'static str) -> Self {
         Self {
             title,
             wide: false,
@@ -37,24 +35,22 @@ impl Column {
         }
     }
 
-    /// The column, shown with `-o wide` alone.
-    #[must_use]
-    pub const fn wide(self) -> Self {
+    /// Shows the column only with `-o wide`.
+    pub(crate) const fn wide(self) -> Self {
         Self { wide: true, ..self }
     }
 }
 
-/// Rows below their columns' titles.
-pub struct Table {
+/// A table of rows below a header.
+pub(crate) struct Table {
     columns: &'static [Column],
     wide: bool,
     inner: comfy_table::Table,
 }
 
 impl Table {
-    /// A table without rows.
-    #[must_use]
-    pub fn new(columns: &'static [Column], wide: bool) -> Self {
+    /// Creates a table without rows.
+    pub(crate) fn new(columns: &'static [Column], wide: bool) -> Self {
         let mut table = Self {
             columns,
             wide,
@@ -69,12 +65,12 @@ impl Table {
         table
     }
 
-    /// Adds a row, with a cell for each column, the wide ones too.
-    pub fn row(&mut self, cells: Vec<String>) {
+    /// Adds a row. `cells` has a cell for each column, also for wide columns.
+    pub(crate) fn row(&mut self, cells: Vec<String>) {
         debug_assert_eq!(
             cells.len(),
             self.columns.len(),
-            "a row has another number of cells than there are columns"
+            "the row has a cell for each column"
         );
         let cells = self.shown(cells);
         self.inner.add_row(cells);
@@ -92,7 +88,7 @@ impl Table {
             } else {
                 CellAlignment::Left
             };
-            // An empty cell would make its neighbours hard to tell apart, for people and for awk.
+            // Empty cells would be ambiguous, for people and for awk.
             let text = if text.is_empty() {
                 "-".to_owned()
             } else {
@@ -110,12 +106,11 @@ impl fmt::Display for Table {
     }
 }
 
-/// Titles with what there is to say under each; what is empty is left out.
-#[must_use]
-pub fn details(details: &[(&'static str, String)]) -> String {
+/// Formats details with their titles, and omits empty details.
+pub(crate) fn details(details: &[(&'static str, String)]) -> String {
     let mut table = bare();
     for (title, text) in details.iter().filter(|(_, text)| !text.is_empty()) {
-        // Several lines may belong to one title.
+        // The title of several lines is on the first.
         let title = if title.is_empty() {
             String::new()
         } else {
@@ -139,10 +134,9 @@ fn spaced(mut table: comfy_table::Table) -> String {
     table.trim_fmt()
 }
 
-/// A text without control characters: names and paths come from others, and a terminal would obey
-/// them.
-#[must_use]
-pub fn plain(text: &str) -> String {
+/// Escapes control characters: names and paths come from clients, and a terminal would obey control
+/// characters in them.
+pub(crate) fn plain(text: &str) -> String {
     if !text.contains(is_unsafe) {
         return text.to_owned();
     }
@@ -157,7 +151,7 @@ pub fn plain(text: &str) -> String {
         .collect()
 }
 
-/// Control characters, and those that turn the direction of what follows.
+/// Returns whether a character is a control character or changes the direction of text.
 fn is_unsafe(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -173,7 +167,7 @@ mod tests {
     ];
 
     #[test]
-    fn columns_are_aligned_and_lines_have_no_blanks_at_their_end() {
+    fn columns_are_aligned_without_trailing_blanks() {
         let mut table = Table::new(COLUMNS, false);
         table.row(vec!["a".into(), "1".into(), "hidden".into()]);
         table.row(vec!["longer \u{e4}".into(), "1000".into(), String::new()]);
@@ -191,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_move_the_cursor_is_shown_instead() {
+    fn control_characters_are_escaped() {
         assert_eq!(plain("a\u{1b}[2Jb\nc\u{202e}"), "a\\u{1b}[2Jb\\nc\\u{202e}");
         assert_eq!(plain("caf\u{e9}"), "caf\u{e9}");
     }

@@ -1,12 +1,12 @@
-//! Workers, for people.
+//! Workers as rows and details.
 
 use app_proxy_api::workers::{WorkerSource, WorkerView};
 use chrono::{DateTime, Utc};
 
 use super::app::labels;
-use super::{Column, Shown, ago};
+use super::{Column, Tabular, ago};
 
-impl Shown for WorkerView {
+impl Tabular for WorkerView {
     const COLUMNS: &'static [Column] = &[
         Column::text("ID"),
         Column::text("ADDRESS"),
@@ -100,7 +100,7 @@ impl Shown for WorkerView {
     }
 }
 
-/// What a worker is up to, in a word.
+/// Returns the state of a worker.
 fn state(worker: &WorkerView) -> &'static str {
     match (worker.healthy, &worker.drain, worker.draining) {
         (_, Some(drain), _) if drain.done => "drained",

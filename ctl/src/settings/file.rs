@@ -1,4 +1,4 @@
-//! The file of settings: `~/.config/app-proxy/ctl.yaml`.
+//! The settings file: `~/.config/app-proxy/ctl.yaml`.
 
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{SettingsError, Surroundings};
+use super::{Environment, SettingsError};
 
-/// The file as it is written.
+/// The file as written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RawFile {
@@ -17,29 +17,31 @@ struct RawFile {
     token_file: Option<PathBuf>,
 }
 
-/// What the file says.
+/// The content of the file.
 #[derive(Debug, Default)]
 pub(super) struct SettingsFile {
-    /// The admin listener.
+    /// The address of the admin listener.
     pub(super) address: Option<String>,
-    /// The token, and where it stands.
+    /// The token and its origin.
     pub(super) token: Option<(String, String)>,
-    /// The token's file.
+    /// The path of the token file.
     pub(super) token_file: Option<PathBuf>,
 }
 
 impl SettingsFile {
-    /// Reads the file that is named, which has to be there, or else the usual one, which may be
-    /// absent; with warnings.
+    /// Reads the named file, or the default file, which may be absent. Returns warnings as well.
     pub(super) fn find(
         named: Option<&Path>,
-        around: &Surroundings,
+        environment: &Environment,
     ) -> Result<(Self, Vec<String>), SettingsError> {
-        let Some(path) = named.map(Path::to_owned).or_else(|| around.settings_file()) else {
+        let Some(path) = named
+            .map(Path::to_owned)
+            .or_else(|| environment.settings_file())
+        else {
             return Ok((Self::default(), Vec::new()));
         };
         match read(&path) {
-            Ok((text, mode)) => Self::parse(&text, mode, &path, around),
+            Ok((text, mode)) => Self::parse(&text, mode, &path, environment),
             Err(e) if named.is_none() && is_absent(&e) => Ok((Self::default(), Vec::new())),
             Err(cause) => Err(SettingsError::Unreadable { file: path, cause }),
         }
@@ -49,7 +51,7 @@ impl SettingsFile {
         text: &str,
         mode: u32,
         path: &Path,
-        around: &Surroundings,
+        environment: &Environment,
     ) -> Result<(Self, Vec<String>), SettingsError> {
         let malformed = |problem: String| SettingsError::Malformed {
             file: path.to_owned(),
@@ -59,7 +61,9 @@ impl SettingsFile {
             serde_yaml::from_str(text).map_err(|e| malformed(e.to_string()))?;
         let raw = raw.unwrap_or_default();
         if raw.token.is_some() && raw.token_file.is_some() {
-            return Err(malformed("token and token_file: one of them".to_owned()));
+            return Err(malformed(
+                "token and token_file: set only one of them".to_owned(),
+            ));
         }
         let mut warnings = Vec::new();
         if raw.token.is_some() && mode & 0o077 != 0 {
@@ -69,10 +73,10 @@ impl SettingsFile {
             ));
         }
         let token = raw.token.map(|token| (token, path.display().to_string()));
-        // The file means the same wherever the command is run.
+        // Relative paths must not depend on the current folder.
         let token_file = raw
             .token_file
-            .map(|file| beside(path, &expand(file, around)));
+            .map(|file| beside(path, &expand(file, environment)));
         Ok((
             Self {
                 address: raw.address,
@@ -104,9 +108,9 @@ fn beside(file: &Path, path: &Path) -> PathBuf {
         .map_or_else(|| path.to_owned(), |folder| folder.join(path))
 }
 
-/// A path with `~/` for the home folder.
-fn expand(path: PathBuf, around: &Surroundings) -> PathBuf {
-    match (path.strip_prefix("~"), around.variable(super::HOME)) {
+/// Replaces `~/` at the start of a path by the home folder.
+fn expand(path: PathBuf, environment: &Environment) -> PathBuf {
+    match (path.strip_prefix("~"), environment.variable(super::HOME)) {
         (Ok(rest), Some(home)) => Path::new(home).join(rest),
         _ => path,
     }

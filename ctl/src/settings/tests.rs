@@ -1,4 +1,4 @@
-//! Which setting wins.
+//! Tests of the order of settings, and of their validation.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -7,18 +7,21 @@ use super::*;
 
 struct Place {
     folder: tempfile::TempDir,
-    around: Surroundings,
+    environment: Environment,
 }
 
 impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let variables = BTreeMap::from([(HOME.to_owned(), folder.path().display().to_string())]);
-        let around = Surroundings {
+        let environment = Environment {
             variables,
             folder: folder.path().to_owned(),
         };
-        Self { folder, around }
+        Self {
+            folder,
+            environment,
+        }
     }
 
     fn with_file(self, path: &str, text: &str) -> Self {
@@ -30,7 +33,7 @@ impl Place {
     }
 
     fn with_variable(mut self, name: &str, value: &str) -> Self {
-        self.around
+        self.environment
             .variables
             .insert(name.to_owned(), value.to_owned());
         self
@@ -41,7 +44,7 @@ impl Place {
     }
 
     fn find(&self, flags: &ConnectionArgs) -> Result<Settings, SettingsError> {
-        Settings::find(flags, &self.around)
+        Settings::find(flags, &self.environment)
     }
 
     fn found(&self, flags: &ConnectionArgs) -> (String, Option<String>) {
@@ -64,7 +67,7 @@ fn result(address: &str, token: &str) -> (String, Option<String>) {
 }
 
 #[test]
-fn without_any_setting_it_is_this_host_and_no_token() {
+fn the_default_is_this_host_without_a_token() {
     assert_eq!(
         Place::new().found(&none()),
         ("http://127.0.0.1:8081/".to_owned(), None)
@@ -72,7 +75,7 @@ fn without_any_setting_it_is_this_host_and_no_token() {
 }
 
 #[test]
-fn flags_win_over_the_environment_over_the_file_over_the_defaults() {
+fn flags_precede_the_environment_the_file_and_the_defaults() {
     let place = Place::new().with_file("run/admin.token", "of-the-folder\n");
     assert_eq!(
         place.found(&none()),
@@ -109,7 +112,7 @@ fn flags_win_over_the_environment_over_the_file_over_the_defaults() {
 }
 
 #[test]
-fn an_empty_variable_counts_as_none() {
+fn empty_variables_are_ignored() {
     let place = Place::new()
         .with_variable(ADDRESS, "")
         .with_variable(TOKEN, "")
@@ -118,7 +121,7 @@ fn an_empty_variable_counts_as_none() {
 }
 
 #[test]
-fn the_folders_token_goes_to_this_host_alone() {
+fn the_folders_token_is_sent_to_this_host_only() {
     let place = Place::new().with_file("run/admin.token", "of-the-folder");
     for (address, goes) in [
         ("http://localhost:1", true),
@@ -136,7 +139,7 @@ fn the_folders_token_goes_to_this_host_alone() {
 }
 
 #[test]
-fn the_folder_of_settings_may_be_elsewhere() {
+fn xdg_config_home_moves_the_settings_file() {
     let place = Place::new().with_file("elsewhere/app-proxy/ctl.yaml", "address: http://h:1");
     let elsewhere = place.path("elsewhere").display().to_string();
     let place = place.with_variable(CONFIG_HOME, &elsewhere);
@@ -144,7 +147,7 @@ fn the_folder_of_settings_may_be_elsewhere() {
 }
 
 #[test]
-fn a_file_that_is_named_has_to_be_there() {
+fn a_named_file_must_exist() {
     let place = Place::new();
     let flags = ConnectionArgs {
         config: Some(place.path("nothing.yaml")),
@@ -171,7 +174,7 @@ fn a_file_that_is_named_has_to_be_there() {
 }
 
 #[test]
-fn a_misspelt_key_is_refused_with_its_line() {
+fn unknown_keys_are_rejected_with_their_line() {
     let place = Place::new().with_file(FILE, "address: http://h:1\ntokenfile: x\n");
     let text = place.find(&none()).unwrap_err().to_string();
     assert!(
@@ -181,7 +184,7 @@ fn a_misspelt_key_is_refused_with_its_line() {
 }
 
 #[test]
-fn an_empty_file_says_nothing_and_two_tokens_are_too_many() {
+fn an_empty_file_is_valid_and_two_tokens_are_not() {
     let place = Place::new().with_file(FILE, "# nothing yet\n");
     assert_eq!(place.found(&none()).1, None);
     let place = place.with_file(FILE, "token: a\ntoken_file: b\n");
@@ -189,7 +192,7 @@ fn an_empty_file_says_nothing_and_two_tokens_are_too_many() {
 }
 
 #[test]
-fn a_token_that_others_can_read_is_warned_of() {
+fn a_token_readable_by_others_is_a_warning() {
     let place = Place::new().with_file(FILE, "token: secret");
     assert!(place.find(&none()).unwrap().warnings.is_empty());
     std::fs::set_permissions(place.path(FILE), Permissions::from_mode(0o640)).unwrap();
@@ -206,7 +209,7 @@ fn a_token_that_others_can_read_is_warned_of() {
 }
 
 #[test]
-fn a_home_folder_may_be_written_short() {
+fn a_tilde_is_the_home_folder() {
     let place = Place::new()
         .with_file("tokens/admin", "mine")
         .with_file(FILE, "token_file: ~/tokens/admin");
@@ -214,7 +217,7 @@ fn a_home_folder_may_be_written_short() {
 }
 
 #[test]
-fn addresses_that_cannot_be_called_are_refused() {
+fn invalid_addresses_are_rejected() {
     for bad in [
         "https://h:1",
         "unix:/run/x",
@@ -234,7 +237,7 @@ fn addresses_that_cannot_be_called_are_refused() {
 }
 
 #[test]
-fn what_is_no_token_is_refused() {
+fn invalid_tokens_are_rejected() {
     for bad in ["", "\n", "two words", "caf\u{e9}"] {
         let place = Place::new().with_file("t", bad);
         let flags = ConnectionArgs {

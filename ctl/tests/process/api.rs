@@ -1,4 +1,4 @@
-//! An admin API that answers what a test wants, and remembers what it was asked.
+//! A fake admin API that records its requests.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 
-/// A call that has come.
+/// A received request.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) method: String,
@@ -31,7 +31,7 @@ impl Asked {
             .map(|(_, value)| value.as_str())
     }
 
-    /// A value of the query, as it stands there.
+    /// Returns a value of the query, still encoded.
     pub(crate) fn query(&self, name: &str) -> Option<&str> {
         let query = self.target.split_once('?')?.1;
         query
@@ -42,7 +42,7 @@ impl Asked {
     }
 }
 
-/// An answer.
+/// A response.
 pub(crate) struct Reply(u16, String);
 
 impl Reply {
@@ -70,7 +70,7 @@ impl Reply {
     }
 }
 
-/// The API; it ends when it is dropped.
+/// The fake API; it stops when dropped.
 pub(crate) struct FakeApi {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
@@ -79,7 +79,7 @@ pub(crate) struct FakeApi {
 }
 
 impl FakeApi {
-    /// Answers each call with what `reply` says.
+    /// Starts an API that answers each request with `reply`.
     pub(crate) fn start(mut reply: impl FnMut(&Asked) -> Reply + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -101,7 +101,7 @@ impl FakeApi {
                     "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
                     body.len()
                 );
-                // A client that has seen enough may be gone.
+                // The client may have closed the connection.
                 let _ = stream.write_all(format!("{head}{body}").as_bytes());
             }
         });
@@ -121,7 +121,7 @@ impl FakeApi {
         self.asked.lock().unwrap().clone()
     }
 
-    /// Methods and targets of all calls.
+    /// Returns the methods and targets of all requests.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.asked().iter().map(Asked::line).collect()
     }

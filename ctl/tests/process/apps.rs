@@ -1,4 +1,4 @@
-//! `app-proxyctl apps`.
+//! Tests of `app-proxyctl apps`.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ fn stored(app: &Value, revision: u64) -> Value {
     stored
 }
 
-/// Stores every app, but for those that are called `refused`.
+/// Starts an API that stores every app except apps named `refused`.
 fn storing() -> FakeApi {
     FakeApi::start(
         |asked: &Asked| match (asked.method.as_str(), asked.target.rsplit('/').next()) {
@@ -65,7 +65,7 @@ fn put_reads_standard_input_and_guards_with_a_revision() {
 }
 
 #[test]
-fn put_goes_on_behind_a_refused_app_and_fails_in_the_end() {
+fn put_continues_after_a_rejected_app_and_fails() {
     let api = storing();
     let ran = Place::of(&api).run_with_input(
         &["apps", "put", "-", "-o", "json"],
@@ -80,12 +80,13 @@ fn put_goes_on_behind_a_refused_app_and_fails_in_the_end() {
         .map(|app| app["name"].clone())
         .collect();
     assert_eq!(names, ["a", "b"]);
-    let expected = "app-proxyctl: refused: This app is in the configuration file. (app_in_file), request ID the-request\n";
+    let expected = "app-proxyctl: refused: This app is in the configuration file. (app_in_file), \
+                    request ID the-request\n";
     assert_eq!(ran.err, expected);
 }
 
 #[test]
-fn nothing_is_stored_of_a_file_with_a_mistake() {
+fn put_stores_nothing_of_an_invalid_file() {
     let api = storing();
     let place = Place::of(&api);
     for text in [
@@ -135,13 +136,16 @@ fn set_stores_a_whole_app() {
     );
     let expected = json!({
         "name": "model", "upstream_path": "keep", "affinity": "none", "pool": {"zone": "gpu-a"},
-        "endpoints": [{"address": "10.0.0.5:9000", "weight": 1}, {"address": "[::1]:9000", "weight": 1}],
+        "endpoints": [
+            {"address": "10.0.0.5:9000", "weight": 1},
+            {"address": "[::1]:9000", "weight": 1},
+        ],
     });
     assert_eq!(api.asked()[0].body, expected);
 }
 
 #[test]
-fn what_set_would_be_refused_for_is_wrong_usage() {
+fn invalid_arguments_of_set_are_usage_errors() {
     let api = storing();
     for args in [
         &["apps", "set", "Model"][..],
@@ -154,7 +158,7 @@ fn what_set_would_be_refused_for_is_wrong_usage() {
 }
 
 #[test]
-fn delete_goes_on_behind_a_refused_one() {
+fn delete_continues_after_a_rejected_app() {
     let api = storing();
     let ran = Place::of(&api).run(&["apps", "delete", "a", "refused", "b/../c?d"]);
     assert_eq!(
@@ -167,19 +171,21 @@ fn delete_goes_on_behind_a_refused_one() {
 }
 
 #[test]
-fn what_the_api_says_of_a_missing_app_is_told() {
+fn errors_of_the_api_are_printed() {
     let ran = Place::of(&storing()).run(&["apps", "get", "nothing"]);
     assert_eq!((ran.code, ran.out.as_str()), (1, ""));
-    let expected = "app-proxyctl: nothing: There is no app of this name. (app_not_found), request ID the-request\n";
+    let expected = "app-proxyctl: nothing: There is no app of this name. (app_not_found), \
+                    request ID the-request\n";
     assert_eq!(ran.err, expected);
 }
 
 #[test]
-fn the_field_of_a_refusal_is_told() {
+fn errors_name_the_field() {
     let api = FakeApi::start(|_| {
         Reply::status(
             422,
-            json!({"code": "bad_request", "detail": "no such host", "field": "endpoints[0].address"}),
+            json!({"code": "bad_request", "detail": "no such host",
+                "field": "endpoints[0].address"}),
         )
     });
     let ran = Place::of(&api).run(&["apps", "set", "a"]);
@@ -193,7 +199,7 @@ fn the_field_of_a_refusal_is_told() {
 }
 
 #[test]
-fn keys_that_the_program_does_not_know_are_kept_for_programs() {
+fn unknown_keys_are_kept_in_json() {
     let api = FakeApi::start(|_| {
         Reply::text(
             200,

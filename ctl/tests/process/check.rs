@@ -1,4 +1,4 @@
-//! `app-proxyctl check`.
+//! Tests of `app-proxyctl check`.
 
 use serde_json::{Value, json};
 
@@ -6,11 +6,12 @@ use crate::api::{Asked, FakeApi, Reply};
 use crate::run::{NOBODY, Place};
 
 fn worker(revision: u64) -> Value {
-    json!({"id": "w1", "address": "127.0.0.1:7080", "weight": 1, "labels": {}, "healthy": true, "draining": false,
-        "source": "api", "in_flight": 0, "open_streams": 0, "held": {"epoch": "e", "revision": revision}})
+    json!({"id": "w1", "address": "127.0.0.1:7080", "weight": 1, "labels": {}, "healthy": true,
+        "draining": false, "source": "api", "in_flight": 0, "open_streams": 0,
+        "held": {"epoch": "e", "revision": revision}})
 }
 
-/// A coordinator at revision 4 whose worker holds one revision more with each look.
+/// Starts a coordinator at revision 4. Each response has a higher revision of its worker's table.
 fn coordinator(mut held: u64, dropped: u64) -> FakeApi {
     FakeApi::start(
         move |asked: &Asked| match asked.target.split('?').next().unwrap() {
@@ -22,9 +23,8 @@ fn coordinator(mut held: u64, dropped: u64) -> FakeApi {
             ),
             "/api/v1/apps" => {
                 let app = json!({"name": "notes", "revision": 4, "source": "api", "endpoints": []});
-                Reply::json(
-                    json!({"items": [app], "next_cursor": null, "revision": 4, "epoch": "e", "complete": true}),
-                )
+                Reply::json(json!({"items": [app], "next_cursor": null, "revision": 4,
+                    "epoch": "e", "complete": true}))
             }
             "/api/v1/workers" => {
                 held += 1;
@@ -36,7 +36,7 @@ fn coordinator(mut held: u64, dropped: u64) -> FakeApi {
 }
 
 #[test]
-fn warnings_alone_end_with_0_and_a_worker_has_time_to_follow() {
+fn warnings_exit_with_0_and_check_waits_for_workers() {
     let api = coordinator(2, 3);
     let ran = Place::of(&api).run(&["check"]);
     let expected = format!(
@@ -55,7 +55,7 @@ WARN  apps      1 without an endpoint: notes
 }
 
 #[test]
-fn a_worker_that_does_not_follow_is_warned_of() {
+fn a_worker_that_lags_is_a_warning() {
     let api = coordinator(0, 0);
     let ran = Place::of(&api).run(&["check", "--patience", "0s", "-o", "json"]);
     let expected = json!({"level": "WARN", "subject": "workers",
@@ -67,7 +67,7 @@ fn a_worker_that_does_not_follow_is_warned_of() {
 }
 
 #[test]
-fn a_coordinator_that_is_not_ready_fails_with_its_reason() {
+fn a_coordinator_that_is_not_ready_is_a_failure() {
     let api = FakeApi::start(|asked: &Asked| match asked.target.as_str() {
         "/healthz" => Reply::json(json!({"status": "alive"})),
         "/readyz" => Reply::status(
@@ -91,7 +91,7 @@ fn a_coordinator_that_is_not_ready_fails_with_its_reason() {
 }
 
 #[test]
-fn a_coordinator_that_does_not_answer_fails() {
+fn an_unreachable_coordinator_is_a_failure() {
     let ran = Place::bare().run(&["check", "-a", NOBODY]);
     assert!(
         ran.code == 1

@@ -1,4 +1,4 @@
-//! Where the coordinator is, who asks, and what happens when it does not answer.
+//! Tests of addresses, tokens and unreachable coordinators.
 
 use serde_json::json;
 
@@ -15,7 +15,7 @@ fn guarded() -> FakeApi {
 const LIST: [&str; 4] = ["workers", "list", "-o", "json"];
 
 #[test]
-fn a_token_that_is_refused_ends_with_4_and_says_whose_it_was() {
+fn a_rejected_token_exits_with_4_and_names_its_file() {
     let api = guarded();
     let place = Place::bare();
     place.file("wrong.token", "guess\n");
@@ -27,7 +27,7 @@ fn a_token_that_is_refused_ends_with_4_and_says_whose_it_was() {
         .concat(),
     );
     let expected = format!(
-        "app-proxyctl: {} does not take the token of wrong.token\n",
+        "app-proxyctl: {} rejects the token of wrong.token\n",
         api.url()
     );
     assert_eq!((ran.code, ran.err), (4, expected));
@@ -41,7 +41,7 @@ fn a_token_that_is_refused_ends_with_4_and_says_whose_it_was() {
 }
 
 #[test]
-fn a_coordinator_that_does_not_answer_ends_with_4() {
+fn an_unreachable_coordinator_exits_with_4() {
     let address = NOBODY;
     let ran = Place::bare().run(&["apps", "list", "-a", address]);
     assert_eq!(ran.code, 4);
@@ -55,23 +55,23 @@ fn a_coordinator_that_does_not_answer_ends_with_4() {
 }
 
 #[test]
-fn something_that_is_no_coordinator_ends_with_1() {
+fn another_server_exits_with_1() {
     let page = FakeApi::start(|_| Reply::text(404, "<html>nothing here</html>"));
     let ran = Place::of(&page).run(&["apps", "list"]);
     assert_eq!(ran.code, 1);
     assert!(
         ran.err
-            .contains("answers 404 Not Found, and not as an admin listener does"),
+            .contains("answers 404 Not Found, but not as an admin listener does"),
         "{ran:?}"
     );
     let other = FakeApi::start(|_| Reply::text(200, "<html>hello</html>"));
     let ran = Place::of(&other).run(&["apps", "list"]);
     assert_eq!(ran.code, 1);
-    assert!(ran.err.contains("answers what cannot be read"), "{ran:?}");
+    assert!(ran.err.contains("sent an unreadable response"), "{ran:?}");
 }
 
 #[test]
-fn the_file_of_settings_and_the_folders_token_are_used() {
+fn the_settings_file_and_the_folders_token_are_used() {
     let api = guarded();
     let place = Place::bare();
     place.file(
@@ -83,7 +83,7 @@ fn the_file_of_settings_and_the_folders_token_are_used() {
 }
 
 #[test]
-fn settings_that_make_no_sense_are_wrong_usage() {
+fn invalid_settings_are_usage_errors() {
     let place = Place::bare();
     place.file("wrong.yaml", "adress: http://h:1\n");
     for args in [
@@ -100,7 +100,7 @@ fn settings_that_make_no_sense_are_wrong_usage() {
 }
 
 #[test]
-fn a_token_that_others_can_read_is_warned_of() {
+fn a_token_readable_by_others_is_a_warning() {
     use std::os::unix::fs::PermissionsExt;
     let api = guarded();
     let place = Place::bare();

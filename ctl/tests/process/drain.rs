@@ -1,4 +1,4 @@
-//! `app-proxyctl drain`.
+//! Tests of `app-proxyctl drain`.
 
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -10,23 +10,23 @@ const LATER: &str = "2199-01-01T00:00:00Z";
 const BEFORE: &str = "2001-01-01T00:00:00Z";
 
 fn worker(streams: u64, deadline: &str, done: bool) -> Value {
-    json!({"id": "w1", "address": "127.0.0.1:7080", "weight": 1, "labels": {}, "healthy": true, "draining": true,
-        "source": "file", "in_flight": streams, "open_streams": streams,
+    json!({"id": "w1", "address": "127.0.0.1:7080", "weight": 1, "labels": {}, "healthy": true,
+        "draining": true, "source": "file", "in_flight": streams, "open_streams": streams,
         "drain": {"since": BEFORE, "deadline": deadline, "done": done}})
 }
 
-/// Shows the worker as it is look by look; the last of them stays.
-fn draining(looks: Vec<Value>) -> FakeApi {
-    let mut looks = looks.into_iter().rev().collect::<Vec<_>>();
+/// Starts an API that returns one state of the worker after the other, and then the last one.
+fn draining(states: Vec<Value>) -> FakeApi {
+    let mut states = states.into_iter().rev().collect::<Vec<_>>();
     FakeApi::start(move |asked: &Asked| match asked.method.as_str() {
         "POST" => Reply::status(202, json!({})),
-        _ if looks.len() > 1 => looks.pop().map(Reply::json).unwrap(),
-        _ => Reply::json(looks[0].clone()),
+        _ if states.len() > 1 => states.pop().map(Reply::json).unwrap(),
+        _ => Reply::json(states[0].clone()),
     })
 }
 
 #[test]
-fn a_drain_says_what_is_left() {
+fn a_drain_prints_the_load() {
     let api = draining(vec![worker(2, LATER, false)]);
     let ran = Place::of(&api).run(&["drain", "w1", "--deadline", "10m"]);
     assert!(
@@ -44,7 +44,7 @@ fn a_drain_says_what_is_left() {
 }
 
 #[test]
-fn waiting_ends_with_0_when_everything_has_ended_by_itself() {
+fn waiting_exits_with_0_if_all_streams_end() {
     let api = draining(vec![
         worker(2, LATER, false),
         worker(1, LATER, false),
@@ -63,7 +63,7 @@ fn waiting_ends_with_0_when_everything_has_ended_by_itself() {
 }
 
 #[test]
-fn waiting_ends_with_3_when_something_was_cut_off_at_the_deadline() {
+fn waiting_exits_with_3_if_streams_are_cut_off() {
     let deadline = Utc::now() + TimeDelta::milliseconds(1200);
     let api = FakeApi::start(move |asked: &Asked| match asked.method.as_str() {
         "POST" => Reply::empty(),
@@ -84,7 +84,7 @@ fn waiting_ends_with_3_when_something_was_cut_off_at_the_deadline() {
 }
 
 #[test]
-fn waiting_ends_with_3_when_something_outlives_the_deadline() {
+fn waiting_exits_with_3_if_streams_outlive_the_deadline() {
     let api = draining(vec![worker(2, BEFORE, false)]);
     let ran = Place::of(&api).run(&["drain", "w1", "--wait", "-o", "json"]);
     assert_eq!(
@@ -100,11 +100,11 @@ fn waiting_ends_with_3_when_something_outlives_the_deadline() {
 }
 
 #[test]
-fn a_worker_that_leaves_the_pool_with_streams_has_left_something() {
-    let mut looks = 0;
+fn waiting_exits_with_3_if_the_worker_leaves_with_streams() {
+    let mut states = 0;
     let api = FakeApi::start(move |asked: &Asked| {
-        looks += u32::from(asked.method == "GET");
-        match (asked.method.as_str(), looks) {
+        states += u32::from(asked.method == "GET");
+        match (asked.method.as_str(), states) {
             ("POST", _) => Reply::empty(),
             (_, 1) => Reply::json(worker(1, LATER, false)),
             _ => Reply::problem(
@@ -122,18 +122,18 @@ fn a_worker_that_leaves_the_pool_with_streams_has_left_something() {
 }
 
 #[test]
-fn a_drain_that_somebody_ends_is_a_failure() {
+fn a_drain_ended_by_another_command_is_a_failure() {
     let mut undrained = worker(1, LATER, false);
     undrained.as_object_mut().unwrap().remove("drain");
     let ran = Place::of(&draining(vec![undrained])).run(&["drain", "w1", "--wait"]);
     assert!(
-        ran.code == 1 && ran.err.contains("somebody has ended the drain"),
+        ran.code == 1 && ran.err.contains("the drain was ended by another command"),
         "{ran:?}"
     );
 }
 
 #[test]
-fn an_unknown_worker_is_refused() {
+fn an_unknown_worker_is_a_failure() {
     let api = FakeApi::start(|_| {
         Reply::problem(
             404,
@@ -156,12 +156,12 @@ fn an_unknown_worker_is_refused() {
 }
 
 #[test]
-fn undrain_and_remove_say_what_they_did() {
+fn undrain_and_remove_print_their_result() {
     let api = draining(vec![worker(0, LATER, false)]);
     let place = Place::of(&api);
     assert_eq!(
         place.run(&["workers", "undrain", "w1"]).out,
-        "w1 takes new sessions again\n"
+        "w1 gets new sessions again\n"
     );
     assert_eq!(
         place

@@ -1,4 +1,4 @@
-//! Lists: pages, limits, filters, and how they look.
+//! Lists: pages, limits, filters, and output formats.
 
 use std::io::Read;
 
@@ -12,13 +12,13 @@ fn app(number: usize) -> Value {
         "endpoints": [{"address": "10.0.0.5:8888", "weight": 1}]})
 }
 
-/// A list of apps, in pages of at most `most`.
-fn apps(count: usize, most: usize) -> FakeApi {
+/// Starts an API with a list of apps, in pages of at max `max` items.
+fn apps(count: usize, max: usize) -> FakeApi {
     FakeApi::start(move |asked: &Asked| {
         let limit = asked
             .query("limit")
             .map_or(100, |limit| limit.parse().unwrap())
-            .min(most);
+            .min(max);
         let begin = asked
             .query("cursor")
             .map_or(0, |cursor| cursor.parse::<usize>().unwrap());
@@ -26,7 +26,8 @@ fn apps(count: usize, most: usize) -> FakeApi {
         let next = (end < count).then(|| end.to_string());
         let items: Vec<_> = (begin..end).map(app).collect();
         Reply::json(
-            json!({"items": items, "next_cursor": next, "revision": 9, "epoch": "e", "complete": true}),
+            json!({"items": items, "next_cursor": next, "revision": 9, "epoch": "e",
+            "complete": true}),
         )
     })
 }
@@ -52,7 +53,7 @@ fn all_pages_of_a_list_are_one_array() {
 }
 
 #[test]
-fn a_limit_asks_for_no_more_than_it_shows() {
+fn a_limit_requests_only_the_items_it_shows() {
     let api = apps(2500, 1000);
     let ran = Place::of(&api).run(&["apps", "list", "--limit", "1003", "-o", "json"]);
     assert_eq!(ran.json().as_array().unwrap().len(), 1003);
@@ -66,15 +67,15 @@ fn a_limit_asks_for_no_more_than_it_shows() {
 }
 
 #[test]
-fn a_list_that_never_ends_is_a_failure() {
+fn an_endless_list_is_a_failure() {
     let api = FakeApi::start(|_| Reply::json(json!({"items": [app(1)], "next_cursor": "again"})));
     let ran = Place::of(&api).run(&["apps", "list"]);
     assert_eq!(ran.code, 1);
-    assert!(ran.err.contains("the same page for ever"), "{ran:?}");
+    assert!(ran.err.contains("the same page again and again"), "{ran:?}");
 }
 
 #[test]
-fn people_get_aligned_columns() {
+fn tables_have_aligned_columns() {
     let api = FakeApi::start(|_| {
         let mut many = app(7);
         many["name"] = "many".into();
@@ -109,7 +110,7 @@ none  /apps/none             none                 session   file          12  -
 }
 
 #[test]
-fn an_empty_list_is_an_empty_array_and_a_word_for_people() {
+fn an_empty_list_is_an_empty_array_or_a_note() {
     let api = FakeApi::start(|_| Reply::json(json!({"items": [], "next_cursor": null})));
     let place = Place::of(&api);
     assert_eq!(
@@ -119,7 +120,7 @@ fn an_empty_list_is_an_empty_array_and_a_word_for_people() {
     let ran = place.run(&["workers", "list"]);
     assert_eq!(
         (ran.code, ran.out.as_str(), ran.err.as_str()),
-        (0, "", "app-proxyctl: there are none\n")
+        (0, "", "app-proxyctl: no items\n")
     );
 }
 
@@ -150,13 +151,14 @@ ID    APP    WORKER  CLIENT    REQUESTS  STREAMS  LAST ACTIVE           CREATED
 }
 
 fn session() -> Value {
-    json!({"id": "-s1_", "app": "notes", "worker": "w1", "moves": 0, "origin_request_id": "r1", "last_request_id": "r2",
-        "client": "10.0.0.9", "created_at": "some day", "last_active_at": "some time ago, maybe", "requests": 12,
-        "open_streams": 1, "bytes_in": 2048, "bytes_out": 0})
+    json!({"id": "-s1_", "app": "notes", "worker": "w1", "moves": 0, "origin_request_id": "r1",
+        "last_request_id": "r2", "client": "10.0.0.9", "created_at": "some day",
+        "last_active_at": "some time ago, maybe", "requests": 12, "open_streams": 1,
+        "bytes_in": 2048, "bytes_out": 0})
 }
 
 #[test]
-fn a_session_whose_identifier_begins_with_a_hyphen_can_be_named() {
+fn identifiers_may_begin_with_a_hyphen() {
     let api = FakeApi::start(|asked| {
         if asked.method == "GET" {
             Reply::json(session())
@@ -176,7 +178,7 @@ fn a_session_whose_identifier_begins_with_a_hyphen_can_be_named() {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_failure() {
+fn a_closed_pipe_is_not_a_failure() {
     let api = apps(20_000, 1000);
     let mut child = Place::of(&api)
         .command(&["apps", "list", "-o", "json"])
@@ -184,7 +186,7 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
         .unwrap();
     let mut begin = [0; 10];
     child.stdout.take().unwrap().read_exact(&mut begin).unwrap();
-    // The pipe is closed by now, with most of the list not written.
+    // The pipe is closed by now, before most of the list is written.
     let output = child.wait_with_output().unwrap();
     assert_eq!(
         (

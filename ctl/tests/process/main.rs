@@ -1,6 +1,6 @@
-//! The program as people run it, against an API that the test plays.
+//! Tests of the program against a fake API.
 
-// A test says what went wrong by panicking.
+// Tests fail by panicking.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod api;

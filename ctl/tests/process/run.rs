@@ -1,4 +1,4 @@
-//! Runs the program, in a folder of its own and without the environment of whoever runs the test.
+//! Runs the program in its own folder, with its own environment.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,16 +8,16 @@ use serde_json::Value;
 
 use crate::api::FakeApi;
 
-/// An address where nobody listens. (A free port might be another test's a moment later.)
+/// An address without a listener. (Another test could get a free port.)
 pub(crate) const NOBODY: &str = "127.0.0.1:1";
 
-/// A folder to run the program in, and what is in its environment.
+/// A folder and an environment to run the program in.
 pub(crate) struct Place {
     folder: tempfile::TempDir,
     variables: Vec<(String, String)>,
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: i32,
@@ -33,7 +33,7 @@ impl Ran {
 }
 
 impl Place {
-    /// A place where nothing is set.
+    /// Creates a place without settings.
     pub(crate) fn bare() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
@@ -41,7 +41,7 @@ impl Place {
         }
     }
 
-    /// A place whose environment names an API, and a token.
+    /// Creates a place whose environment has an API's address and a token.
     pub(crate) fn of(api: &FakeApi) -> Self {
         Self::bare()
             .with("APP_PROXY_ADDRESS", &api.url())

@@ -1,4 +1,4 @@
-//! Files with apps: YAML or JSON; one app, a list, or a list under `apps:`.
+//! Files with apps, in YAML or JSON: one app, a list, or a list under `apps:`.
 
 use std::collections::HashSet;
 use std::io::{self, Read};
@@ -9,20 +9,20 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_yaml::Value;
 
-/// Keys that the API adds to an app. They are passed over, so that what `apps get` wrote can be put
-/// back.
+/// Keys that the API adds to an app. They are ignored, so that the output of `apps get` is a valid
+/// file.
 const ADDED: [&str; 3] = ["revision", "source", "updated_at"];
 
-/// What a file has.
+/// The content of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct AppsFile {
-    /// Its apps: one at least, all valid, with different names.
+    /// The apps: at least one, all valid, with different names.
     pub(super) apps: Vec<App>,
-    /// Whether the file has a list, be it of one.
+    /// True if the file has a list, even of one app.
     pub(super) is_list: bool,
 }
 
-/// Why there are no apps in a file.
+/// An invalid file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileError {
     #[error("{0}: cannot be read: {1}")]
@@ -59,9 +59,9 @@ impl AppsFile {
     fn parse(text: &str) -> Result<Self, String> {
         let mut value: Value = parse(text)?;
         let is_list = value.is_sequence() || value.get("apps").is_some();
-        let read_back = remove_added(&mut value);
-        // Errors have a line only when they come from the text.
-        let apps = match (is_list, read_back) {
+        let from_api = remove_added(&mut value);
+        // Only errors of parsing the text have a line.
+        let apps = match (is_list, from_api) {
             (true, false) if value.is_sequence() => parse::<Vec<App>>(text)?,
             (true, false) => parse::<Many>(text)?.apps,
             (true, true) if value.is_sequence() => from_value::<Vec<App>>(value)?,
@@ -71,8 +71,8 @@ impl AppsFile {
         };
         let mut names = HashSet::new();
         match apps.iter().find(|app| !names.insert(&app.name)) {
-            Some(twice) => Err(format!("{} is there twice", twice.name)),
-            None if apps.is_empty() => Err("there is no app in it".to_owned()),
+            Some(twice) => Err(format!("{} is listed twice", twice.name)),
+            None if apps.is_empty() => Err("the file has no app".to_owned()),
             None => Ok(Self { apps, is_list }),
         }
     }
@@ -90,7 +90,7 @@ fn from_stdin() -> io::Result<String> {
     Ok(text)
 }
 
-/// JSON is YAML, but for tabs in its indentation.
+/// Parses YAML or JSON. JSON is tried first: indented with tabs, it is not YAML.
 fn parse<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     match serde_json::from_str(text) {
         Ok(value) => Ok(value),
@@ -102,7 +102,7 @@ fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, String> {
     serde_yaml::from_value(value).map_err(|e| e.to_string())
 }
 
-/// Takes out what the API has added; says whether there was anything.
+/// Removes the keys that the API adds, and returns whether there were any.
 fn remove_added(value: &mut Value) -> bool {
     match value {
         Value::Sequence(apps) => apps
@@ -130,12 +130,12 @@ mod tests {
         )
     }
 
-    fn complaint(text: &str) -> String {
+    fn error_of(text: &str) -> String {
         AppsFile::parse(text).unwrap_err()
     }
 
     #[test]
-    fn one_app_a_list_and_a_list_under_apps_are_read() {
+    fn one_app_a_list_and_a_list_under_apps_are_valid() {
         let both = vec!["a".to_owned(), "b".to_owned()];
         assert_eq!(
             names("name: a\nendpoints: [{address: 'h:1'}]"),
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_api_shows_can_be_put_back() {
+    fn output_of_the_api_is_a_valid_file() {
         let added = "revision: 3\nsource: api\nupdated_at: 2026-11-23T04:21:24Z\n";
         assert_eq!(
             names(&format!("name: a\n{added}")),
@@ -167,37 +167,37 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_key_is_refused_with_its_line() {
+    fn unknown_keys_are_rejected_with_their_line() {
         for text in [
             "name: a\nendpoint: []\n",
             "- name: a\n  endpoint: []\n",
             "apps:\n- name: a\n  endpoint: []\n",
         ] {
-            let problem = complaint(text);
+            let problem = error_of(text);
             assert!(
                 problem.contains("unknown field `endpoint`") && problem.contains("line"),
                 "{problem}"
             );
         }
         assert!(
-            complaint("name: a\nrevision: 3\nendpoint: []\n").contains("unknown field `endpoint`")
+            error_of("name: a\nrevision: 3\nendpoint: []\n").contains("unknown field `endpoint`")
         );
-        assert!(complaint("apps: []\nmore: 1\n").contains("unknown field `more`"));
+        assert!(error_of("apps: []\nmore: 1\n").contains("unknown field `more`"));
     }
 
     #[test]
-    fn files_without_apps_and_with_an_app_twice_are_refused() {
+    fn files_need_an_app_and_unique_names() {
         for text in ["[]", "apps: []"] {
-            assert_eq!(complaint(text), "there is no app in it");
+            assert_eq!(error_of(text), "the file has no app");
         }
         for text in ["", "just text", "name: A", "12"] {
             assert!(AppsFile::parse(text).is_err(), "{text}");
         }
-        assert_eq!(complaint("- name: a\n- name: a\n"), "a is there twice");
+        assert_eq!(error_of("- name: a\n- name: a\n"), "a is listed twice");
     }
 
     #[test]
-    fn what_is_not_valid_is_named() {
+    fn errors_name_the_file_the_app_and_the_field() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("apps.yaml");
         std::fs::write(

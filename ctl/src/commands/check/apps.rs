@@ -1,4 +1,4 @@
-//! Findings about apps: whether there is somewhere for their requests to go.
+//! Findings about apps: endpoints and workers for their requests.
 
 use app_proxy_api::table::StoredApp;
 use app_proxy_api::workers::WorkerView;
@@ -6,11 +6,11 @@ use app_proxy_api::workers::WorkerView;
 use super::{Finding, Level};
 
 const SUBJECT: &str = "apps";
-/// Names that a line has.
-const MOST_NAMES: usize = 10;
+/// Maximum number of names on a line.
+const MAX_NAMES: usize = 10;
 
 pub(super) fn findings(apps: &[StoredApp], workers: &[WorkerView]) -> Vec<Finding> {
-    // An app that is woken when a request comes may have none meanwhile.
+    // An app with a `wake` policy starts when a request arrives.
     let without_endpoint =
         |app: &&StoredApp| app.app.endpoints.is_empty() && app.app.wake.is_none();
     let without_worker =
@@ -40,22 +40,22 @@ fn serves(worker: &WorkerView, app: &StoredApp) -> bool {
             .all(|(name, value)| worker.labels.get(name) == Some(value))
 }
 
-fn warning<'a>(what: &str, apps: impl Iterator<Item = &'a StoredApp>) -> Option<Finding> {
+fn warning<'a>(problem: &str, apps: impl Iterator<Item = &'a StoredApp>) -> Option<Finding> {
     let names: Vec<_> = apps.map(|app| app.app.name.as_str()).collect();
     let mut shown = names
         .iter()
-        .take(MOST_NAMES)
+        .take(MAX_NAMES)
         .copied()
         .collect::<Vec<_>>()
         .join(", ");
-    if let Some(more @ 1..) = names.len().checked_sub(MOST_NAMES) {
+    if let Some(more @ 1..) = names.len().checked_sub(MAX_NAMES) {
         shown.push_str(&format!(" and {more} more"));
     }
     (!names.is_empty()).then(|| {
         Finding::new(
             Level::Warn,
             SUBJECT,
-            format!("{} {what}: {shown}", names.len()),
+            format!("{} {problem}: {shown}", names.len()),
         )
     })
 }
@@ -67,7 +67,8 @@ mod tests {
     use super::*;
 
     fn app(name: &str, more: Value) -> StoredApp {
-        let mut app = json!({"name": name, "revision": 1, "source": "api", "endpoints": [{"address": "h:1"}]});
+        let mut app = json!({"name": name, "revision": 1, "source": "api",
+            "endpoints": [{"address": "h:1"}]});
         app.as_object_mut()
             .unwrap()
             .extend(more.as_object().unwrap().clone());
@@ -76,8 +77,8 @@ mod tests {
 
     fn worker(healthy: bool) -> WorkerView {
         serde_json::from_value(json!({
-            "id": "w1", "address": "h:1", "weight": 1, "labels": {"zone": "a"}, "healthy": healthy, "draining": false,
-            "source": "api", "in_flight": 0, "open_streams": 0,
+            "id": "w1", "address": "h:1", "weight": 1, "labels": {"zone": "a"}, "healthy": healthy,
+            "draining": false, "source": "api", "in_flight": 0, "open_streams": 0,
         }))
         .unwrap()
     }
@@ -90,12 +91,12 @@ mod tests {
     }
 
     #[test]
-    fn apps_without_an_endpoint_are_warned_of_unless_something_wakes_them() {
+    fn apps_without_endpoint_and_wake_policy_are_warnings() {
         let none = json!({"endpoints": []});
-        let woken = json!({"endpoints": [], "wake": {"notify": "http://h/"}});
+        let with_wake = json!({"endpoints": [], "wake": {"notify": "http://h/"}});
         let apps = [
             app("a", none.clone()),
-            app("b", woken),
+            app("b", with_wake),
             app("c", none),
             app("d", json!({})),
         ];
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn apps_whose_labels_no_healthy_worker_has_are_warned_of() {
+    fn apps_without_a_matching_healthy_worker_are_warnings() {
         let apps = [
             app("a", json!({"pool": {"zone": "a"}})),
             app("b", json!({"pool": {"zone": "b"}})),

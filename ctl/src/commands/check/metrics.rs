@@ -1,10 +1,10 @@
-//! Findings from the coordinator's counters.
+//! Findings from the coordinator's metrics.
 
 use super::{Finding, Level};
 
 const SUBJECT: &str = "metrics";
 
-/// Counters that are 0 while all is well, and what it means when they are not.
+/// Counters that should be 0, each with the meaning of other values.
 const WATCHED: [(&str, &str); 2] = [
     (
         "app_proxy_access_log_dropped_total",
@@ -12,7 +12,7 @@ const WATCHED: [(&str, &str); 2] = [
     ),
     (
         "app_proxy_request_id_missing_total",
-        "requests came without a valid request ID from the tier before",
+        "requests arrived without a valid request ID from the previous tier",
     ),
 ];
 
@@ -38,11 +38,11 @@ pub(super) fn findings(text: &str) -> Vec<Finding> {
     grown
 }
 
-/// The sum of a metric's series, in Prometheus' text format.
+/// Returns the sum of a metric's series in the Prometheus text format.
 fn total(text: &str, name: &str) -> Option<f64> {
     let values = text.lines().filter_map(|line| {
         let rest = line.strip_prefix(name)?;
-        // A longer name is another metric.
+        // The name of another metric may begin with this name.
         let value = match rest.strip_prefix('{') {
             Some(labelled) => labelled.rsplit_once('}')?.1,
             None => rest.strip_prefix(' ')?,
@@ -75,7 +75,7 @@ plain 4 1700000000
     }
 
     #[test]
-    fn counters_that_have_grown_are_warned_of() {
+    fn counters_above_zero_are_warnings() {
         let text = findings(TEXT);
         assert_eq!((text.len(), text[0].level), (1, Level::Warn));
         assert!(text[0].text.starts_with("15 lines"), "{}", text[0].text);

@@ -1,4 +1,4 @@
-//! Findings about workers: health, drains, and whether they follow the app table.
+//! Findings about workers: health, drains, and the revisions of their app tables.
 
 use app_proxy_api::table::AppList;
 use app_proxy_api::workers::WorkerView;
@@ -7,7 +7,7 @@ use super::{Finding, Level};
 
 const SUBJECT: &str = "workers";
 
-/// Whether a worker says that it holds another table than the coordinator's newest.
+/// Returns whether a worker reports an older app table than the coordinator's.
 pub(super) fn lags(list: &AppList, worker: &WorkerView) -> bool {
     worker
         .held
@@ -41,7 +41,7 @@ fn of_one(list: &AppList, worker: &WorkerView) -> Vec<Finding> {
         )));
     } else if worker.draining {
         findings.push(warning(
-            "takes no new sessions: another coordinator drains it".to_owned(),
+            "gets no new sessions: another coordinator drains it".to_owned(),
         ));
     }
     if let (true, Some(held)) = (lags(list, worker), &worker.held) {
@@ -68,8 +68,9 @@ mod tests {
 
     fn worker(changes: Value) -> WorkerView {
         let mut view = json!({
-            "id": "w1", "address": "127.0.0.1:7080", "weight": 1, "labels": {}, "healthy": true, "draining": false,
-            "source": "api", "held": {"epoch": "e", "revision": 7}, "in_flight": 3, "open_streams": 0,
+            "id": "w1", "address": "127.0.0.1:7080", "weight": 1, "labels": {}, "healthy": true,
+            "draining": false, "source": "api", "held": {"epoch": "e", "revision": 7},
+            "in_flight": 3, "open_streams": 0,
         });
         view.as_object_mut()
             .unwrap()
@@ -78,7 +79,8 @@ mod tests {
     }
 
     fn lines(workers: &[WorkerView]) -> Vec<String> {
-        let list = json!({"items": [], "next_cursor": null, "revision": 7, "epoch": "e", "complete": true});
+        let list = json!({"items": [], "next_cursor": null, "revision": 7, "epoch": "e",
+            "complete": true});
         let list: AppList = serde_json::from_value(list).unwrap();
         findings(&list, workers)
             .iter()
@@ -87,12 +89,12 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_is_well_has_no_line_of_its_own() {
+    fn healthy_workers_have_no_line_of_their_own() {
         assert_eq!(lines(&[worker(json!({}))]), ["OK 1 of 1 healthy"]);
     }
 
     #[test]
-    fn without_a_healthy_worker_it_fails() {
+    fn no_healthy_worker_is_a_failure() {
         assert_eq!(lines(&[]), ["FAIL there are none"]);
         let all = lines(&[worker(json!({"healthy": false}))]);
         assert_eq!(
@@ -105,8 +107,9 @@ mod tests {
     }
 
     #[test]
-    fn drains_and_old_tables_are_warned_of() {
-        let drain = json!({"since": "2026-11-23T12:00:00Z", "deadline": "2026-11-23T12:05:00Z", "done": false});
+    fn drains_and_old_tables_are_warnings() {
+        let drain = json!({"since": "2026-11-23T12:00:00Z", "deadline": "2026-11-23T12:05:00Z",
+            "done": false});
         let drained = worker(json!({"draining": true, "drain": drain}));
         assert_eq!(
             lines(&[drained])[1],
@@ -115,7 +118,7 @@ mod tests {
         let elsewhere = worker(json!({"draining": true}));
         assert_eq!(
             lines(&[elsewhere])[1],
-            "WARN w1 takes no new sessions: another coordinator drains it"
+            "WARN w1 gets no new sessions: another coordinator drains it"
         );
         let old = worker(json!({"held": {"epoch": "e", "revision": 6}}));
         assert_eq!(

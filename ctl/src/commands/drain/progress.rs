@@ -1,80 +1,82 @@
-//! How far a drain is, and what became of what was at the worker.
+//! The progress of a drain.
 
 use app_proxy_api::units::Period;
 use app_proxy_api::workers::{DrainView, WorkerView};
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// How much clocks may differ before the other's time is believed: a `Date` has whole seconds.
-const AGREEMENT: TimeDelta = TimeDelta::seconds(2);
-/// How long closing may take after the deadline before what is left counts as left.
-const CLOSING: TimeDelta = TimeDelta::seconds(10);
+/// Maximum difference of two clocks that count as equal; the header `Date` has whole seconds.
+const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(2);
+/// How long after the deadline streams may take to close.
+const CLOSE_TIMEOUT: TimeDelta = TimeDelta::seconds(10);
 
-/// What one look at the worker shows.
+/// The result of reading the worker's state once.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Nothing new.
+    /// No change.
     Unchanged,
-    /// Other numbers than before.
+    /// The numbers changed.
     Changed(String),
-    /// Everything has ended by itself.
+    /// All requests and streams ended by themselves.
     Done(String),
-    /// Something was cut off, or is there still.
-    Left(String),
-    /// The worker is in service again.
+    /// Requests or streams were cut off, or are left.
+    Incomplete(String),
+    /// The drain was ended.
     Undrained,
 }
 
-/// What has been seen of a drain.
+/// The last state of a drain.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    last: Option<Left>,
+    last: Option<Remaining>,
 }
 
-/// What is at a worker.
+/// The load of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Left {
+struct Remaining {
     in_flight: u64,
     open_streams: u64,
     sessions: Option<u64>,
 }
 
 impl Progress {
-    /// The worker as it is at `now`, the coordinator's time.
-    pub(super) fn seen(&mut self, worker: &WorkerView, now: DateTime<Utc>) -> Step {
+    /// Adds the worker's state at `now`, in the coordinator's time.
+    pub(super) fn update(&mut self, worker: &WorkerView, now: DateTime<Utc>) -> Step {
         let Some(drain) = &worker.drain else {
             return Step::Undrained;
         };
-        let before = self.last.replace(Left::of(worker));
+        let before = self.last.replace(Remaining::of(worker));
         let overdue = deadline(drain).map(|deadline| now - deadline);
         let past = overdue.is_some_and(|overdue| overdue >= TimeDelta::zero());
         match (drain.done, before) {
-            // What was there at the last look before the deadline was closed at it.
-            (true, Some(before)) if past && before.in_flight > 0 => Step::Left(format!(
+            // The load of the last state before the deadline was cut off at the deadline.
+            (true, Some(before)) if past && before.in_flight > 0 => Step::Incomplete(format!(
                 "the deadline has passed; {} cut off",
                 before.busy()
             )),
             (true, _) => Step::Done("nothing is left".to_owned()),
-            (false, _) if overdue.is_some_and(|overdue| overdue >= CLOSING) => Step::Left(format!(
-                "the deadline has passed; {} still there",
-                Left::of(worker).busy()
-            )),
+            (false, _) if overdue.is_some_and(|overdue| overdue >= CLOSE_TIMEOUT) => {
+                Step::Incomplete(format!(
+                    "the deadline has passed; {} still there",
+                    Remaining::of(worker).busy()
+                ))
+            }
             (false, before) if before == self.last => Step::Unchanged,
-            (false, _) => Step::Changed(in_words(worker, now)),
+            (false, _) => Step::Changed(describe(worker, now)),
         }
     }
 
-    /// The worker is not in the pool any more.
+    /// Records that the worker left the pool.
     pub(super) fn gone(&self) -> Step {
         match self.last {
             Some(left) if left.in_flight > 0 => {
-                Step::Left(format!("has left the pool, with {}", left.busy()))
+                Step::Incomplete(format!("has left the pool, with {}", left.busy()))
             }
             _ => Step::Done("has left the pool, and nothing was left".to_owned()),
         }
     }
 }
 
-impl Left {
+impl Remaining {
     fn of(worker: &WorkerView) -> Self {
         Self {
             in_flight: worker.in_flight,
@@ -98,20 +100,20 @@ impl Left {
     }
 }
 
-fn count(number: u64, what: &str) -> String {
+fn count(number: u64, noun: &str) -> String {
     if number == 1 {
-        format!("1 {what}")
+        format!("1 {noun}")
     } else {
-        format!("{number} {what}s")
+        format!("{number} {noun}s")
     }
 }
 
-/// What is left at a worker that is drained, and until when.
-pub(super) fn in_words(worker: &WorkerView, now: DateTime<Utc>) -> String {
+/// Describes a drained worker's load and deadline.
+pub(super) fn describe(worker: &WorkerView, now: DateTime<Utc>) -> String {
     if worker.drain.as_ref().is_some_and(|drain| drain.done) {
         return "drained, nothing is left".to_owned();
     }
-    let left = Left::of(worker);
+    let left = Remaining::of(worker);
     let sessions = left
         .sessions
         .map(|number| format!(", {}", count(number, "session")))
@@ -139,13 +141,14 @@ fn deadline(drain: &DrainView) -> Option<DateTime<Utc>> {
         .map(|time| time.to_utc())
 }
 
-/// The coordinator's time: this host's, unless its `Date` says clearly otherwise.
+/// Returns the time in the response's `Date` if it clearly differs from this host's time, and this
+/// host's time otherwise.
 pub(super) fn server_time(date: Option<&str>, here: DateTime<Utc>) -> DateTime<Utc> {
     let there = date
         .and_then(|date| DateTime::parse_from_rfc2822(date).ok())
         .map(|time| time.to_utc());
     there
-        .filter(|there| (*there - here).abs() > AGREEMENT)
+        .filter(|there| (*there - here).abs() > CLOCK_TOLERANCE)
         .unwrap_or(here)
 }
 
@@ -161,82 +164,83 @@ mod tests {
 
     fn worker(in_flight: u64, open_streams: u64, done: bool) -> WorkerView {
         serde_json::from_value(serde_json::json!({
-            "id": "w1", "address": "127.0.0.1:7080", "weight": 1, "labels": {}, "healthy": true, "draining": true,
-            "source": "file", "in_flight": in_flight, "open_streams": open_streams, "sessions": 4,
-            "drain": {"since": "2026-11-23T12:00:00Z", "deadline": "2026-11-23T12:10:00Z", "done": done},
+            "id": "w1", "address": "127.0.0.1:7080", "weight": 1, "labels": {}, "healthy": true,
+            "draining": true, "source": "file", "in_flight": in_flight,
+            "open_streams": open_streams, "sessions": 4, "drain": {"since": "2026-11-23T12:00:00Z",
+            "deadline": "2026-11-23T12:10:00Z", "done": done},
         }))
         .unwrap()
     }
 
     #[test]
-    fn what_is_left_is_told_when_it_changes() {
+    fn changes_of_the_load_are_reported_once() {
         let mut progress = Progress::default();
         let text =
             "draining, 2 requests and 1 stream left, 4 sessions; the rest is closed in 9m59s";
         assert_eq!(
-            progress.seen(&worker(3, 1, false), at("12:00:01")),
+            progress.update(&worker(3, 1, false), at("12:00:01")),
             Step::Changed(text.to_owned())
         );
         assert_eq!(
-            progress.seen(&worker(3, 1, false), at("12:00:02")),
+            progress.update(&worker(3, 1, false), at("12:00:02")),
             Step::Unchanged
         );
         assert!(matches!(
-            progress.seen(&worker(1, 1, false), at("12:00:03")),
+            progress.update(&worker(1, 1, false), at("12:00:03")),
             Step::Changed(_)
         ));
         assert!(matches!(
-            progress.seen(&worker(0, 0, true), at("12:00:04")),
+            progress.update(&worker(0, 0, true), at("12:00:04")),
             Step::Done(_)
         ));
     }
 
     #[test]
-    fn what_was_there_until_the_deadline_was_cut_off() {
+    fn streams_open_at_the_deadline_are_cut_off() {
         let mut progress = Progress::default();
-        progress.seen(&worker(2, 2, false), at("12:09:59"));
+        progress.update(&worker(2, 2, false), at("12:09:59"));
         let text = "the deadline has passed; 2 streams cut off";
         assert_eq!(
-            progress.seen(&worker(0, 0, true), at("12:10:00.4")),
-            Step::Left(text.to_owned())
+            progress.update(&worker(0, 0, true), at("12:10:00.4")),
+            Step::Incomplete(text.to_owned())
         );
     }
 
     #[test]
-    fn what_outlives_the_deadline_is_left() {
+    fn requests_after_the_deadline_are_left() {
         let mut progress = Progress::default();
-        progress.seen(&worker(1, 0, false), at("12:09:59"));
+        progress.update(&worker(1, 0, false), at("12:09:59"));
         assert_eq!(
-            progress.seen(&worker(1, 0, false), at("12:10:05")),
+            progress.update(&worker(1, 0, false), at("12:10:05")),
             Step::Unchanged
         );
         assert!(matches!(
-            progress.seen(&worker(1, 0, false), at("12:10:10")),
-            Step::Left(_)
+            progress.update(&worker(1, 0, false), at("12:10:10")),
+            Step::Incomplete(_)
         ));
     }
 
     #[test]
-    fn a_worker_that_leaves_with_work_has_left_something() {
+    fn a_worker_that_leaves_under_load_is_incomplete() {
         let mut progress = Progress::default();
-        progress.seen(&worker(0, 0, false), at("12:00:01"));
+        progress.update(&worker(0, 0, false), at("12:00:01"));
         assert!(matches!(progress.gone(), Step::Done(_)));
-        progress.seen(&worker(1, 0, false), at("12:00:02"));
-        assert!(matches!(progress.gone(), Step::Left(_)));
+        progress.update(&worker(1, 0, false), at("12:00:02"));
+        assert!(matches!(progress.gone(), Step::Incomplete(_)));
     }
 
     #[test]
-    fn a_drain_that_somebody_ends_is_over() {
+    fn an_ended_drain_is_reported() {
         let mut undrained = worker(1, 0, false);
         undrained.drain = None;
         assert_eq!(
-            Progress::default().seen(&undrained, at("12:00:01")),
+            Progress::default().update(&undrained, at("12:00:01")),
             Step::Undrained
         );
     }
 
     #[test]
-    fn the_coordinators_clock_counts_where_clocks_differ() {
+    fn the_coordinators_time_is_used_if_clocks_differ() {
         let here = at("12:00:00");
         assert_eq!(
             server_time(Some("Mon, 23 Nov 2026 12:00:01 GMT"), here),

@@ -1,4 +1,4 @@
-//! What both tiers know of a request, as a timeline.
+//! The trace of a request as a timeline of both tiers.
 
 use serde::Deserialize;
 
@@ -17,12 +17,12 @@ const COLUMNS: &[Column] = &[
     Column::text("MORE"),
 ];
 
-/// The answer of `GET /api/v1/requests/{id}`.
+/// The response of `GET /api/v1/requests/{id}`.
 #[derive(Debug, Deserialize)]
-pub(super) struct Story {
+pub(super) struct Trace {
     #[serde(default)]
     request_id: String,
-    /// Lines of both tiers' access logs, the oldest first.
+    /// Access-log events of both tiers, the oldest first.
     #[serde(default)]
     pub(super) events: Vec<Event>,
     #[serde(default)]
@@ -31,7 +31,7 @@ pub(super) struct Story {
     pub(super) workers_failed: Vec<FailedWorker>,
 }
 
-/// A worker that could not be asked.
+/// A worker that could not be queried.
 #[derive(Debug, Deserialize)]
 pub(super) struct FailedWorker {
     pub(super) worker: String,
@@ -39,7 +39,7 @@ pub(super) struct FailedWorker {
     pub(super) error: String,
 }
 
-/// A line of an access log, as far as it is shown.
+/// The fields of an access-log event that are shown.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Event {
@@ -77,10 +77,10 @@ pub(super) struct Event {
     connection_reused: Option<bool>,
 }
 
-impl Story {
-    /// The story for people; none when there is nothing to tell.
-    pub(super) fn in_words(&self) -> Option<String> {
-        // The coordinator sees what the client sent.
+impl Trace {
+    /// Formats the trace for people, or returns `None` if it has no events.
+    pub(super) fn to_text(&self) -> Option<String> {
+        // The coordinator's event has the client's request line.
         let first = self
             .events
             .iter()
@@ -98,16 +98,16 @@ impl Story {
         Some(format!("{}\n\n{table}", details(&facts)))
     }
 
-    /// Why there may be nothing to tell.
-    pub(super) fn why_nothing(&self) -> String {
+    /// Explains a trace without events.
+    pub(super) fn empty_reason(&self) -> String {
         let asked = match self.workers_asked.as_slice() {
             [] => "no worker was asked".to_owned(),
             workers => format!("workers asked: {}", workers.join(", ")),
         };
-        format!("neither tier knows this request, or it is still going on ({asked})")
+        format!("neither tier has events of this request, or it is still in progress ({asked})")
     }
 
-    /// The day of all events, when it is the same.
+    /// Returns the day of the events, if all have the same.
     fn common_day(&self) -> Option<&str> {
         let day = self.events.first()?.ts.split_once('T')?.0;
         self.events
@@ -122,7 +122,7 @@ fn text(value: &Option<String>) -> String {
 }
 
 impl Event {
-    /// What is the same in all events of a request.
+    /// Returns the facts that all events of a request share.
     fn facts(&self) -> Vec<(&'static str, String)> {
         let spaced = [&self.method, &self.host, &self.path].map(text).join(" ");
         let kind = [&self.kind, &self.protocol].map(text).join(", ");
@@ -166,13 +166,13 @@ impl Event {
     }
 
     fn more(&self) -> String {
-        let counted = |number: Option<u64>, what: &str| {
-            number.filter(|n| *n > 0).map(|n| format!("{n} {what}"))
+        let counted = |number: Option<u64>, noun: &str| {
+            number.filter(|n| *n > 0).map(|n| format!("{n} {noun}"))
         };
-        let sized = |number: Option<u64>, what: &str| {
+        let sized = |number: Option<u64>, direction: &str| {
             number
                 .filter(|n| *n > 0)
-                .map(|n| format!("{} {what}", bytes(n)))
+                .map(|n| format!("{} {direction}", bytes(n)))
         };
         let message = self
             .message_id
@@ -201,8 +201,8 @@ impl Event {
 
     fn closed(&self) -> Option<String> {
         match (&self.closed_by, self.close_code) {
-            (Some(who), Some(code)) => Some(format!("closed by {who} with {code}")),
-            (Some(who), None) => Some(format!("closed by {who}")),
+            (Some(closer), Some(code)) => Some(format!("closed by {closer} with {code}")),
+            (Some(closer), None) => Some(format!("closed by {closer}")),
             (None, Some(code)) => Some(format!("closed with {code}")),
             (None, None) => None,
         }
@@ -215,35 +215,35 @@ mod tests {
 
     use super::*;
 
-    fn told(events: Value) -> Option<String> {
-        let story = json!({"request_id": "r1", "events": events, "workers_asked": ["w1"], "workers_failed": []});
-        serde_json::from_value::<Story>(story).unwrap().in_words()
+    fn text_of(events: Value) -> Option<String> {
+        let trace = json!({"request_id": "r1", "events": events, "workers_asked": ["w1"],
+            "workers_failed": []});
+        serde_json::from_value::<Trace>(trace).unwrap().to_text()
     }
 
     #[test]
-    fn the_story_of_a_websocket_is_a_timeline_of_both_tiers() {
-        let both = json!({"request_id": "r1", "app": "notes", "worker": "w1", "client": "10.0.0.9", "method": "GET",
-            "host": "h", "protocol": "HTTP/1.1", "kind": "websocket", "status": 101, "session_id": "s1"});
-        let event = |more: Value| {
+    fn the_trace_of_a_websocket_has_events_of_both_tiers() {
+        let both = json!({"request_id": "r1", "app": "notes", "worker": "w1", "client": "10.0.0.9",
+            "method": "GET", "host": "h", "protocol": "HTTP/1.1", "kind": "websocket",
+            "status": 101, "session_id": "s1"});
+        let events = [
+            json!({"ts": "2026-11-23T04:22:08.496Z", "tier": "worker", "event": "stream_open",
+                "endpoint": "127.0.0.1:8890", "path": "/proxy/notes/ws", "connect_ms": 0.155,
+                "ttfb_ms": 1.328}),
+            json!({"ts": "2026-11-23T04:22:08.497Z", "tier": "coordinator",
+                "event": "stream_open", "path": "/apps/notes/ws", "origin_request_id": "r0",
+                "connection_reused": true, "ttfb_ms": 2.9}),
+            json!({"ts": "2026-11-23T04:23:11.000Z", "tier": "coordinator",
+                "event": "stream_close", "path": "/apps/notes/ws", "duration_ms": 62504.0,
+                "closed_by": "client", "close_code": 1001, "messages_in": 3, "messages_out": 0,
+                "bytes_in": 2048, "bytes_out": 0, "error": "client_gone"}),
+        ];
+        let events = events.map(|own| {
             let mut event = both.as_object().unwrap().clone();
-            event.extend(more.as_object().unwrap().clone());
+            event.extend(own.as_object().unwrap().clone());
             Value::Object(event)
-        };
-        let text = told(json!([
-            event(
-                json!({"ts": "2026-11-23T04:22:08.496Z", "tier": "worker", "event": "stream_open",
-                "endpoint": "127.0.0.1:8890", "path": "/proxy/notes/ws", "connect_ms": 0.155, "ttfb_ms": 1.328})
-            ),
-            event(
-                json!({"ts": "2026-11-23T04:22:08.497Z", "tier": "coordinator", "event": "stream_open",
-                "path": "/apps/notes/ws", "origin_request_id": "r0", "connection_reused": true, "ttfb_ms": 2.9})
-            ),
-            event(
-                json!({"ts": "2026-11-23T04:23:11.000Z", "tier": "coordinator", "event": "stream_close",
-                "path": "/apps/notes/ws", "duration_ms": 62504.0, "closed_by": "client", "close_code": 1001,
-                "messages_in": 3, "messages_out": 0, "bytes_in": 2048, "bytes_out": 0, "error": "client_gone"})
-            ),
-        ]));
+        });
+        let text = text_of(json!(events));
         let expected = "\
 Request:             r1
 Client asked:        GET h /apps/notes/ws
@@ -255,17 +255,20 @@ Session began with:  r0
 Day:                 2026-11-23
 Asked:               w1
 
-TIME          TIER         EVENT         STATUS  WORKER  ENDPOINT        CONNECT  FIRST BYTE   TOOK  MORE
-04:22:08.496  worker       stream_open   101     w1      127.0.0.1:8890    0.2ms       1.3ms      -  -
-04:22:08.497  coordinator  stream_open   101     w1      -                reused       2.9ms      -  -
-04:23:11.000  coordinator  stream_close  101     w1      -                     -           -  1m03s  \
-error client_gone, closed by client with 1001, 3 messages in, 2.0 KiB in";
+TIME          TIER         EVENT         STATUS  WORKER  ENDPOINT        CONNECT  \
+FIRST BYTE   TOOK  MORE
+04:22:08.496  worker       stream_open   101     w1      127.0.0.1:8890    0.2ms       \
+1.3ms      -  -
+04:22:08.497  coordinator  stream_open   101     w1      -                reused       \
+2.9ms      -  -
+04:23:11.000  coordinator  stream_close  101     w1      -                     -           \
+-  1m03s  error client_gone, closed by client with 1001, 3 messages in, 2.0 KiB in";
         assert_eq!(text.as_deref(), Some(expected));
     }
 
     #[test]
-    fn a_request_over_midnight_has_whole_times() {
-        let text = told(json!([
+    fn events_of_two_days_have_dates() {
+        let text = text_of(json!([
             {"ts": "2026-11-23T23:59:59.999Z", "tier": "worker", "event": "request"},
             {"ts": "2026-11-24T00:00:00.000Z", "tier": "coordinator", "event": "request"},
         ]));
@@ -276,13 +279,13 @@ error client_gone, closed by client with 1001, 3 messages in, 2.0 KiB in";
     }
 
     #[test]
-    fn nothing_is_told_of_an_unknown_request() {
-        assert_eq!(told(json!([])), None);
+    fn an_unknown_request_has_no_trace() {
+        assert_eq!(text_of(json!([])), None);
     }
 
     #[test]
-    fn what_a_client_sent_does_not_reach_the_terminal_as_it_is() {
-        let text = told(
+    fn control_characters_are_escaped() {
+        let text = text_of(
             json!([{"ts": "t", "tier": "coordinator", "event": "request", "path": "/\u{1b}[2J"}]),
         )
         .unwrap();
