@@ -50,7 +50,7 @@ impl RoutedApp {
 
     /// Returns whether the app has no endpoint and a scheduler that can start it.
     #[must_use]
-    pub(crate) fn is_asleep(&self) -> bool {
+    pub(crate) fn needs_activation(&self) -> bool {
         self.stored.app.endpoints.is_empty() && self.stored.app.wake.is_some()
     }
 

@@ -202,7 +202,7 @@ pub async fn write_error(
     response.insert_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")?;
     match failure {
         ProxyError::BadHandshake(_) => {
-            response.insert_header(header::SEC_WEBSOCKET_VERSION, "13")?
+            response.insert_header(header::SEC_WEBSOCKET_VERSION, "13")?;
         }
         ProxyError::MethodNotAllowed => {
             response.insert_header(

@@ -137,7 +137,7 @@ fn route(request: &RequestHeader, host: &str, snapshot: &Snapshot) -> Verdict {
     }
     let query = request.uri.query();
     match snapshot.router.lookup(host, path) {
-        Lookup::Found(found) if found.value.is_asleep() => {
+        Lookup::Found(found) if found.value.needs_activation() => {
             Verdict::Activate(Arc::clone(found.value))
         }
         Lookup::Found(found) => {

@@ -31,6 +31,7 @@ pub(super) async fn enter(
     let host = identify(coordinator, session, ctx);
     match admit(coordinator, session.req_header(), host) {
         Verdict::Forward(route) => {
+            begin_use(ctx, &route);
             open_session(coordinator, session.req_header(), ctx, &route);
             ctx.state.route = Some(route);
             return Ok(Entry::Forward);
@@ -78,7 +79,7 @@ fn identify<'s>(
     host
 }
 
-/// Decides what becomes of a request.
+/// Decides whether a request is forwarded, answered or refused.
 fn admit(
     coordinator: &Coordinator,
     request: &RequestHeader,
@@ -88,19 +89,23 @@ fn admit(
     judge(request, host, &coordinator.apps.load(), largest_body)
 }
 
-/// Notes that the app is in use, and finds or creates the session if the app has sessions.
+/// Keeps the app in use for as long as the request is in flight.
+fn begin_use(ctx: &mut RequestContext, route: &Route) {
+    ctx.exchange.facts.app = Some(Arc::clone(&route.app.name));
+    ctx.state.in_use = Some(route.app.usage.begin());
+}
+
+/// Finds or creates the session of the request, if the app has sessions.
 fn open_session(
     coordinator: &Coordinator,
     request: &RequestHeader,
     ctx: &mut RequestContext,
     route: &Route,
 ) {
-    let facts = &mut ctx.exchange.facts;
-    facts.app = Some(Arc::clone(&route.app.name));
-    ctx.state.in_use = Some(route.app.usage.begin());
     if route.app.stored.app.affinity != Affinity::Session {
         return;
     }
+    let facts = &mut ctx.exchange.facts;
     let origin = &ctx.state.origin;
     let session = coordinator.sessions.resolve(
         &route.app,

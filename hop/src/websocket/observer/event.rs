@@ -7,8 +7,8 @@ pub enum FrameEvent {
     Message(Message),
     /// A whole control frame has passed.
     Control(Control),
-    /// The bytes cannot be followed as WebSocket frames; nothing more is reported. The bytes still
-    /// pass, and the endpoints decide what to do about them.
+    /// The bytes cannot be followed as WebSocket frames; nothing more is reported. They still pass,
+    /// and both ends judge them themselves.
     Lost(LostReason),
 }
 
