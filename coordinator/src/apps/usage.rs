@@ -1,7 +1,7 @@
 //! The last use of an app: what its requests record while data flows (several phases), and what the
 //! idle watch, the journal and the API read.
 //!
-//! A request sets a flag, unless it is set, and reads no clock. A reader clears the flag and records
+//! A request sets a flag, unless it is set, and reads no clock. A reader clears it and records
 //! its own time as the time of the last use, so that this time is as exact as reads are frequent.
 //! The flag is written once between two reads, so that threads do not contend for its cache line.
 //!

@@ -10,7 +10,7 @@ use super::Pool;
 use super::registry::durable;
 
 impl Pool {
-    /// Restores the workers of the store: leases begin anew, drains continue.
+    /// Restores the workers of the store: leases restart, drains continue.
     pub(crate) async fn restore(&self, workers: Vec<StoredWorker>) {
         for worker in workers {
             self.apply_stored(worker).await;

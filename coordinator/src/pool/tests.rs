@@ -281,7 +281,7 @@ async fn a_draining_worker_gets_no_requests_and_reports_its_load() {
         .unwrap();
     assert!(select(&pool, b"k").is_none());
     assert!(matches!(
-        pool.drain("nobody", Duration::ZERO).await,
+        pool.drain("unknown", Duration::ZERO).await,
         Err(PoolError::Unknown)
     ));
 }

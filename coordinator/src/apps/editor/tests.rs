@@ -154,12 +154,12 @@ async fn the_idle_period_restarts_when_endpoints_change_but_not_on_a_failed_chan
         .batch(vec![put(app("a", at(1)))])
         .await;
     let usage = Arc::clone(&apps.load().get("a").unwrap().usage);
-    let told = || {
+    let mark_notified = || {
         let now = Moment::now();
         usage.mark_notified(usage.status(now));
         usage.status(now).notified
     };
-    assert!(told());
+    assert!(mark_notified());
     let mut broken = editor(&apps, broken_store()).await;
     assert!(broken.batch(vec![put(app("a", at(2)))]).await[0].is_err());
     assert!(usage.status(Moment::now()).notified, "nothing has changed");
@@ -185,16 +185,16 @@ async fn a_scheduler_that_the_file_changes_is_asked_again() {
     let store = SqliteStore::in_memory().unwrap();
     let apps = apps_of(&store).await;
     let mut editor = editor(&apps, Arc::new(store)).await;
-    let asks = |apps: &Apps| {
+    let claims = |apps: &Apps| {
         let app = Arc::clone(apps.load().get("a").unwrap());
         app.usage.claim_activation(app.stored.revision)
     };
     for notify in ["http://127.0.0.1:1/wrong", "http://127.0.0.1:1/right"] {
         let file = vec![app("a", json!({"wake": {"notify": notify}}))];
         editor.batch(vec![Edit::File(file.clone())]).await;
-        assert_eq!((asks(&apps), asks(&apps)), (true, false), "{notify}");
+        assert_eq!((claims(&apps), claims(&apps)), (true, false), "{notify}");
         editor.batch(vec![Edit::File(file)]).await;
-        assert!(!asks(&apps), "nothing has changed");
+        assert!(!claims(&apps), "nothing has changed");
     }
 }
 

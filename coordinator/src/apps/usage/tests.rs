@@ -69,7 +69,7 @@ fn a_notification_holds_until_the_app_is_used_again() {
     assert!(!usage.status(after(start, 3)).notified);
 }
 
-/// Keeps out: an app was used while its scheduler was being notified, and its next idle period
+/// Regression: an app was used while its scheduler was being notified, and its next idle period
 /// counted as notified.
 #[test]
 fn a_notification_counts_for_its_own_idle_period() {
@@ -82,7 +82,7 @@ fn a_notification_counts_for_its_own_idle_period() {
     assert!(!usage.status(after(start, 2)).notified);
 }
 
-/// Keeps out: a change of endpoints was not stored, so that the app counted as notified, or as idle
+/// Regression: a change of endpoints was not stored, so that the app counted as notified, or as idle
 /// for long, after a restart.
 #[test]
 fn a_new_idle_period_is_restored_after_a_restart() {
@@ -148,7 +148,7 @@ fn stored_activity_is_restored_after_a_restart() {
     );
 }
 
-/// Keeps out: activity of this process counted as saved when another process had stored later
+/// Regression: activity of this process counted as saved when another process had stored later
 /// activity.
 #[test]
 fn own_activity_is_saved_after_a_merge_of_later_activity() {
