@@ -41,8 +41,8 @@ impl EditorTask {
         Ok(())
     }
 
-    /// Waits until other processes serve the same table as this one, up to a timeout in case one has
-    /// died.
+    /// Waits until other processes serve the same table as this one, up to a timeout in case one
+    /// has died.
     pub(super) async fn wait_for_others(&mut self) {
         let wanted = self.served();
         let limit = if self.serving.timed_out {

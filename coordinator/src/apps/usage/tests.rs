@@ -82,8 +82,8 @@ fn a_notification_counts_for_its_own_idle_period() {
     assert!(!usage.status(after(start, 2)).notified);
 }
 
-/// Regression: a change of endpoints was not stored, so that the app counted as notified, or as idle
-/// for long, after a restart.
+/// Regression: a change of endpoints was not stored, so that the app counted as notified, or as
+/// idle for long, after a restart.
 #[test]
 fn a_new_idle_period_is_restored_after_a_restart() {
     let start = Moment::now();
