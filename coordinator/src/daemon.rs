@@ -1,4 +1,7 @@
-//! Puts the coordinator together: from a configuration to services that run.
+//! Assembles the coordinator: from the configuration to services that run.
+
+mod listeners;
+mod secrets;
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -6,163 +9,114 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use app_proxy_engine::Protocols;
-use app_proxy_hop::downstream::Downstream;
 use app_proxy_hop::error::Tier;
 use app_proxy_hop::exchange::HopServices;
-use app_proxy_runtime::admin::{AdminService, Token};
 use app_proxy_runtime::config::ConfigError;
-use app_proxy_runtime::daemon::{
-    Daemon, Flags, ListenAddress, Logging, check_files, read_or_create, reserve,
-};
+use app_proxy_runtime::daemon::{Daemon, Flags, Logging, check_files};
+use app_proxy_store::{DeferredStore, Store};
 use arc_swap::ArcSwap;
-use http::HeaderValue;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
-use pingora::server::configuration::ServerConf;
-use pingora::services::ServiceHandle;
 use pingora::services::background::background_service;
-use pingora::services::listening::Service;
 
 use crate::activation::activator::Activator;
 use crate::activation::idle::IdleWatch;
-use crate::admin::{self, AdminState};
-use crate::apps::Apps;
-use crate::apps::editor::Editor;
+use crate::apps::{Apps, Snapshot};
 use crate::config::{Config, Networks};
 use crate::pool::{Pool, Sweep};
 use crate::reload::CoordinatorReload;
-use crate::request::proxy::CoordinatorProxy;
 use crate::request::services::Coordinator;
-use crate::sessions::cookie::SessionKey;
 use crate::sessions::{SessionTable, Sessions};
 use crate::state::service::{StateService, StoreLocation};
 use crate::state::startup::{self, load_state, restore, state_tasks};
-use crate::webhooks::{Outbox, SigningKey};
-use app_proxy_store::DeferredStore;
-use app_proxy_store::Store;
+use crate::webhooks::Outbox;
 
-/// Runs the coordinator that the flags ask for; returns only when it does not start.
+use listeners::listen;
+use secrets::{Secrets, header_value};
+
+/// Runs the coordinator; returns only if startup fails.
 ///
 /// # Errors
-/// One line that says why it does not start.
+/// One line with the cause.
 pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     let config = Config::load(&flags.conf)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let pool = Pool::new(
+        &config.workers,
+        config.health_check,
+        config.registration,
+        &config.timeouts,
+    );
     let (pool, health) = runtime
-        .block_on(Pool::new(
-            &config.workers,
-            config.health_check,
-            config.registration,
-            &config.timeouts,
-        ))
+        .block_on(pool)
         .map_err(|e| config.file.fault_of("workers", "workers", e))?;
-    let place = StoreLocation::of(&config.store);
+    let location = StoreLocation::of(&config.store);
     if flags.test {
         check(&config)?;
-        load_state(&config, &place, flags.upgrade)?;
+        load_state(&config, &location, flags.upgrade)?;
         flags.end_check(&config.file);
     }
     logging.set_level(&config.log_level);
-    let (snapshot, mut contents) = load_state(&config, &place, flags.upgrade)?;
+    let (snapshot, mut state) = load_state(&config, &location, flags.upgrade)?;
     let secrets = Secrets::load(&config)?;
-    let hop = HopServices::open(
-        Tier::Coordinator,
-        &config.request_id,
-        &config.access_log,
-        &config.timeouts,
-        &config.limits,
-        config.websocket,
-    )
-    .map_err(|e| config.file.fault_of("access_log", "access_log", e))?;
+    let hop = open_hop(&config)?;
     let mut daemon = Daemon::new(flags, &config.file, &hop, config.drain)?;
-    let table = SessionTable::new(config.sessions.max, config.sessions.ttl.0);
-    let (store, opened) = DeferredStore::new();
+    let (store, ready) = DeferredStore::new();
     let store: Arc<dyn Store> = Arc::new(store);
-    let webhooks = std::mem::take(&mut contents.webhooks);
-    let id_header = hop.identity.header().clone();
     let (outbox, delivery) = Outbox::new(
         Arc::clone(&store),
         secrets.webhook_key.clone(),
-        id_header,
-        webhooks,
+        hop.identity.header().clone(),
+        std::mem::take(&mut state.webhooks),
     );
-    let cookie = &config.sessions.cookie;
-    let sessions = Sessions::new(
-        secrets.session_key.clone(),
-        cookie,
-        config.session_header.clone(),
-        table.clone(),
-    );
-    let coordinator = Arc::new(Coordinator {
-        hop,
-        apps: Arc::new(Apps::new(snapshot)),
-        sessions: Arc::new(sessions),
-        pool,
-        activator: Activator::new(outbox.clone(), table.clone()),
-        trusted_proxies: ArcSwap::from_pointee(Networks::new(&config.trusted_proxies)),
-        worker_token: header_value(&config, &secrets.worker_token)?,
-        connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(
-            &daemon.conf(),
-        ))),
-    });
-    runtime.block_on(restore(&coordinator, &mut contents));
-    let (apps, pool) = (&coordinator.apps, &coordinator.pool);
-    let idle = IdleWatch::new(apps, &table, outbox, &store, &coordinator.hop.drain);
-    // As long as its own file says, at least: it may be another one by now.
+    let connector = ConnectorOptions::from_server_conf(&daemon.conf());
+    let connector = TransportConnector::new(Some(connector));
+    let coordinator = services(&config, &secrets, hop, (snapshot, pool), &outbox, connector)?;
+    runtime.block_on(restore(&coordinator, &mut state));
+    // The predecessor's file may have had another value; this process knows only its own.
     let predecessor = flags.upgrade.then(|| config.drain.longest());
-    let kept = (config.apps.clone(), config.sessions.max);
-    let (mut tasks, editor) = state_tasks(&coordinator, &store, contents.cursor, kept, predecessor);
+    let file = (config.apps.clone(), config.sessions.max);
+    let (mut tasks, editor) = state_tasks(&coordinator, &store, state.cursor, file, predecessor);
+    let (shared, upgrade) = ((&editor, &store), flags.upgrade);
     let listeners = listen(
         &mut daemon,
         &config,
         &coordinator,
         &secrets,
-        (&editor, &store),
-        flags.upgrade,
+        shared,
+        upgrade,
     )?;
     if !flags.upgrade {
-        // Not before its addresses are found free: a process that has them may be at work with the
-        // store.
-        runtime.block_on(startup::apply_file(&config, &place, &mut tasks.editor))?;
+        // After the addresses are reserved: a process that listens on them may use the store.
+        runtime.block_on(startup::apply_file(&config, &location, &mut tasks.editor))?;
     }
-    // The daemon may fork from here on: nothing may run that it would leave behind.
+    // The daemon may fork from here on, and threads do not survive a fork.
     drop(runtime);
-    let keeper = daemon.server.add_service(background_service(
-        "store",
-        StateService::new(place, opened, tasks),
-    ));
-    // A successor serves no request before it knows what its predecessor has acknowledged.
+    let state_service = StateService::new(location, ready, tasks);
+    let state_service = background_service("store", state_service);
+    let state_service = daemon.server.add_service(state_service);
+    // A successor must know all that its predecessor has acknowledged before it serves.
     listeners
         .iter()
-        .for_each(|listener| listener.add_dependency(&keeper));
-    // What workers say reaches the predecessor as well, for some time.
-    let patience = if flags.upgrade {
-        startup::PREDECESSOR
-    } else {
-        Duration::ZERO
-    };
-    let server = &mut daemon.server;
-    server.add_service(background_service(
-        "workers",
-        Sweep::new(pool, &coordinator.hop.drain, patience),
-    ));
-    server.add_service(health);
-    server.add_service(background_service("sessions", table));
-    server.add_service(background_service("webhooks", delivery));
-    server.add_service(background_service("idle", idle));
-    daemon.on_reload(Arc::new(CoordinatorReload::new(
+        .for_each(|listener| listener.add_dependency(&state_service));
+    add_background_services(&mut daemon, &coordinator, &store, outbox, flags.upgrade);
+    daemon.server.add_service(health);
+    daemon
+        .server
+        .add_service(background_service("webhooks", delivery));
+    let reload = CoordinatorReload::new(
         flags.conf.clone(),
         config,
         coordinator,
         editor,
         logging.clone(),
-    )));
+    );
+    daemon.on_reload(Arc::new(reload));
     daemon.run()
 }
 
-/// Checks the files that a start would need, without making any (flag `-t`).
+/// Checks the files that a start needs, without creating any (flag `-t`).
 fn check(config: &Config) -> Result<()> {
     let secrets: [&Path; 4] = [
         &config.admin_token_file,
@@ -177,102 +131,65 @@ fn check(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// What the secret files hold.
-struct Secrets {
-    admin_token: String,
-    worker_token: String,
-    session_key: SessionKey,
-    webhook_key: SigningKey,
+fn open_hop(config: &Config) -> Result<Arc<HopServices>> {
+    let hop = HopServices::open(
+        Tier::Coordinator,
+        &config.request_id,
+        &config.access_log,
+        &config.timeouts,
+        &config.limits,
+        config.websocket,
+    );
+    Ok(hop.map_err(|e| config.file.fault_of("access_log", "access_log", e))?)
 }
 
-impl Secrets {
-    /// Reads the secret files, and makes those that do not exist.
-    fn load(config: &Config) -> Result<Self, ConfigError> {
-        let secret = |key: &str, path: &Path| read_or_create(&config.file, key, path);
-        let session_secret = secret("secret_file", &config.sessions.secret_file)?;
-        let webhook_secret = secret("secret_file", &config.webhooks.secret_file)?;
-        Ok(Self {
-            admin_token: secret("token_file", &config.admin_token_file)?,
-            worker_token: secret("worker_token_file", &config.worker_token_file)?,
-            session_key: SessionKey::new(session_secret.as_bytes())
-                .map_err(|e| config.file.fault_of("secret_file", "secret_file", e))?,
-            webhook_key: SigningKey::new(&webhook_secret)
-                .map_err(|e| config.file.fault_of("secret_file", "secret_file", e))?,
-        })
-    }
-}
-
-/// Returns the token between the tiers as a header value, marked as sensitive.
-fn header_value(config: &Config, worker_token: &str) -> Result<HeaderValue, ConfigError> {
-    let mut value = HeaderValue::from_str(worker_token).map_err(|e| {
-        config
-            .file
-            .fault_of("worker_token_file", "worker_token_file", e)
-    })?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-/// Gives the daemon its public listeners and its admin listener.
-fn listen(
-    daemon: &mut Daemon,
+/// Creates the services that every request shares.
+fn services(
     config: &Config,
-    coordinator: &Arc<Coordinator>,
     secrets: &Secrets,
-    (editor, store): (&Editor, &Arc<dyn Store>),
-    inherited: bool,
-) -> Result<Vec<ServiceHandle>, ConfigError> {
-    let mut services = Vec::new();
-    let file = &config.file;
-    for listener in &config.listeners {
-        let name = if listener.h2c { "public h2c" } else { "public" };
-        let address = reserve(file, "listeners", &listener.address, name, inherited)?;
-        services.push(daemon.server.add_service(public_service(
-            coordinator,
-            &daemon.conf(),
-            &address,
-            listener.h2c,
-        )));
-        daemon.expect_listener(address);
-    }
-    let address = reserve(file, "admin", &config.admin, "admin", inherited)?;
-    let state = AdminState {
-        editor: editor.clone(),
-        store: Arc::clone(store),
-        lists: admin::ListCache::default(),
-        apps: Arc::clone(&coordinator.apps),
-        pool: Arc::clone(&coordinator.pool),
-        sessions: Arc::clone(&coordinator.sessions),
-        drain: coordinator.hop.drain.clone(),
-        log: coordinator.hop.log.clone(),
-        worker_token: coordinator.worker_token.clone(),
-    };
-    let tokens = (
-        Token::new(&secrets.admin_token),
-        Token::new(&secrets.worker_token),
+    hop: Arc<HopServices>,
+    (snapshot, pool): (Snapshot, Arc<Pool>),
+    outbox: &Outbox,
+    connector: TransportConnector,
+) -> Result<Arc<Coordinator>, ConfigError> {
+    let table = SessionTable::new(config.sessions.max, config.sessions.ttl.0);
+    let activator = Activator::new(outbox.clone(), table.clone());
+    let sessions = Sessions::new(
+        secrets.session_key.clone(),
+        &config.sessions.cookie,
+        config.session_header.clone(),
+        table,
     );
-    let router = admin::router(state, &coordinator.hop, tokens.0, tokens.1);
-    services.push(
-        daemon
-            .server
-            .add_service(AdminService::new(&address, router)),
-    );
-    daemon.expect_listener(address);
-    Ok(services)
+    Ok(Arc::new(Coordinator {
+        hop,
+        trusted_proxies: ArcSwap::from_pointee(Networks::new(&config.trusted_proxies)),
+        apps: Arc::new(Apps::new(snapshot)),
+        activator,
+        sessions: Arc::new(sessions),
+        pool,
+        worker_token: header_value(config, &secrets.worker_token)?,
+        connector,
+    }))
 }
 
-/// The service of one public listener.
-fn public_service(
-    coordinator: &Arc<Coordinator>,
-    conf: &Arc<ServerConf>,
-    address: &ListenAddress,
-    h2c: bool,
-) -> Service<Downstream<pingora_proxy::HttpProxy<CoordinatorProxy>>> {
-    let phases = CoordinatorProxy::new(coordinator);
-    let protocols = Protocols {
-        h2c,
-        h2_idle: Some(coordinator.hop.timeouts().keepalive.0),
+/// Adds the services that remove silent workers and expired sessions and report idle apps.
+fn add_background_services(
+    daemon: &mut Daemon,
+    coordinator: &Coordinator,
+    store: &Arc<dyn Store>,
+    outbox: Outbox,
+    upgrade: bool,
+) {
+    let (drain, table) = (&coordinator.hop.drain, coordinator.sessions.table());
+    // For some time, the registrations of workers reach the predecessor as well.
+    let patience = match upgrade {
+        true => startup::PREDECESSOR,
+        false => Duration::ZERO,
     };
-    let proxy = app_proxy_engine::proxy(conf, phases, protocols);
-    address.service(Downstream::new(proxy, &coordinator.hop))
+    let sweep = Sweep::new(&coordinator.pool, drain, patience);
+    let idle = IdleWatch::new(&coordinator.apps, table, outbox, store, drain);
+    let server = &mut daemon.server;
+    server.add_service(background_service("workers", sweep));
+    server.add_service(background_service("sessions", table.clone()));
+    server.add_service(background_service("idle", idle));
 }

@@ -1,7 +1,7 @@
-//! The coordinator: routes requests at the edge and keeps session mappings.
+//! The coordinator: routes requests at the edge and keeps sessions.
 //!
-//! The modules are listed in the order in which a request meets them; `request` has Pingora's
-//! phases.
+//! An embedder calls [`daemon::run`]. The modules are listed in the order in which a request meets
+//! them; `request` has Pingora's phases.
 
 pub(crate) mod clock;
 pub mod config;

@@ -1,12 +1,12 @@
-//! `app-proxy-coordinator`.
+//! The daemon `app-proxy-coordinator`.
 
 use std::process::ExitCode;
 
 use app_proxy_coordinator::daemon;
 use app_proxy_runtime::daemon::{Flags, Logging};
 
-/// Half the instructions of the system's allocator for what a request allocates, and memory goes
-/// back when streams end.
+/// For a request's allocations mimalloc executes half the instructions of the system's allocator, and
+/// it returns memory when streams end.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

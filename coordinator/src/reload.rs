@@ -1,5 +1,5 @@
-//! SIGHUP: the coordinator's file is read again. Apps, fixed workers, timeouts, the log level and
-//! trusted proxies change at once; the rest waits for a restart. A file that is not good changes
+//! SIGHUP: the coordinator reads its file again. Apps, fixed workers, timeouts, the log level and
+//! trusted proxies are applied at once; other keys require a restart. An invalid file changes
 //! nothing.
 
 use std::sync::Arc;
@@ -16,35 +16,35 @@ use crate::config::{Config, Networks};
 use crate::pool::{PoolError, ResolvedWorkers};
 use crate::request::services::Coordinator;
 
-/// Reloads a coordinator.
+/// Reloads the configuration of a coordinator.
 pub(crate) struct CoordinatorReload {
     file: ConfigPath,
-    /// The file as the coordinator was started with it, with what reloads have applied since.
+    /// The configuration of the start, with the keys that reloads have applied since.
     running: Mutex<Config>,
     coordinator: Arc<Coordinator>,
     editor: Editor,
     logging: Logging,
 }
 
-/// Why nothing was reloaded.
+/// The cause of a rejected reload.
 #[derive(Debug, thiserror::Error)]
 enum ReloadError {
-    /// The file is not good.
+    /// The file is invalid.
     #[error(transparent)]
     File(#[from] ConfigError),
-    /// A fault of ours.
+    /// Reading the file panicked.
     #[error("{0}")]
-    Broken(String),
-    /// Its apps do not go with those of the API, or cannot be stored.
+    Internal(String),
+    /// The apps conflict with those of the API, or cannot be stored.
     #[error("apps: {0}")]
     Apps(#[from] EditError),
-    /// A fixed worker has no address.
+    /// The address of a fixed worker cannot be resolved, or conflicts.
     #[error("workers: {0}")]
     Workers(#[from] PoolError),
 }
 
 impl CoordinatorReload {
-    /// Reloads `file`, of which `running` was read at the start.
+    /// Creates a reload of `file`, of which `running` was read at startup.
     #[must_use]
     pub(crate) fn new(
         file: ConfigPath,
@@ -65,7 +65,7 @@ impl CoordinatorReload {
     async fn try_reload(&self) -> Result<(), ReloadError> {
         let file = self.file.clone();
         let read = tokio::task::spawn_blocking(move || Config::load(&file)).await;
-        let read = read.map_err(|e| ReloadError::Broken(e.to_string()))??;
+        let read = read.map_err(|e| ReloadError::Internal(e.to_string()))??;
         let mut running = self.running.lock().await;
         let Coordinator {
             hop,
@@ -74,7 +74,7 @@ impl CoordinatorReload {
             ..
         } = &*self.coordinator;
         let mut changes = compare(&running, &read);
-        // What may be refused comes first, so that a file that is refused has changed nothing.
+        // Steps that may fail come first, so that a rejected file changes nothing.
         let workers = if changes.applies("workers", &running.workers, &read.workers) {
             Some(ResolvedWorkers::resolve(&read.workers).await?)
         } else {
@@ -85,7 +85,7 @@ impl CoordinatorReload {
             None => Vec::new(),
         };
         changes.applies("apps", &running.apps, &read.apps);
-        // Also when the file says what it said: the table may not have it, or not any more.
+        // Also for unchanged apps: the table may have lost them, or never have had them.
         if let Err(e) = self.editor.edit(Edit::File(read.apps.clone()), None).await {
             pool.remove_fixed(&added).await?;
             return Err(e.into());
@@ -130,7 +130,7 @@ impl Reload for CoordinatorReload {
     }
 }
 
-/// Compares what only a restart applies.
+/// Compares the keys that only a restart applies.
 fn compare(running: &Config, read: &Config) -> ConfigDiff {
     let mut changes = ConfigDiff::default();
     changes.needs_restart("listeners", &running.listeners, &read.listeners);
