@@ -1,5 +1,5 @@
-//! The admin API: apps, workers, sessions and requests. Its OpenAPI description is generated from the
-//! handlers.
+//! The admin API: apps, workers, sessions and requests. Its OpenAPI description is generated from
+//! the handlers.
 
 mod apps;
 mod input;
@@ -59,8 +59,8 @@ pub(crate) struct AdminState {
     pub(crate) worker_token: HeaderValue,
 }
 
-/// Creates the router of the admin listener. `admin` is the token of all calls; `worker` is accepted
-/// too for the calls that workers make.
+/// Creates the router of the admin listener. `admin` is the token of all calls; `worker` is
+/// accepted too for the calls that workers make.
 pub(crate) fn router(
     state: AdminState,
     hop: &Arc<HopServices>,

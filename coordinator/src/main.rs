@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use app_proxy_coordinator::daemon;
 use app_proxy_runtime::daemon::{Flags, Logging};
 
-/// For a request's allocations mimalloc executes half the instructions of the system's allocator, and
-/// it returns memory when streams end.
+/// For a request's allocations mimalloc executes half the instructions of the system's allocator,
+/// and it returns memory when streams end.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

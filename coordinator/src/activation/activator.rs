@@ -1,6 +1,6 @@
-//! Requests for apps without endpoints whose schedulers can start them (phase `request_filter`): the
-//! scheduler gets one wake event, and the client gets an error with `Retry-After`, or a page that
-//! reloads itself.
+//! Requests for apps without endpoints whose schedulers can start them (phase `request_filter`):
+//! the scheduler gets one wake event, and the client gets an error with `Retry-After`, or a page
+//! that reloads itself.
 
 mod page;
 

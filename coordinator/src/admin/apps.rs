@@ -1,4 +1,5 @@
-//! `/api/v1/apps`: lists apps, with a long poll for changes, and creates, replaces and deletes them.
+//! `/api/v1/apps`: lists apps, with a long poll for changes, and creates, replaces and deletes
+//! them.
 
 mod body;
 mod cache;
@@ -56,8 +57,8 @@ pub(super) struct ListQuery {
 
 /// List apps or changes
 ///
-/// With `since` and `wait` the call is a long poll: it returns as soon as an app changes, or without
-/// items after `wait`. Workers follow the table with this call; it accepts their token too.
+/// With `since` and `wait` the call is a long poll: it returns as soon as an app changes, or
+/// without items after `wait`. Workers follow the table with this call; it accepts their token too.
 #[utoipa::path(get, path = "/api/v1/apps", operation_id = "list_apps", tag = "apps",
     params(ListQuery),
     responses(
@@ -129,8 +130,8 @@ pub(super) async fn get(
 
 /// Create or replace an app
 ///
-/// Idempotent: the same app again changes nothing and returns 200. When the call returns, the app is
-/// stored, and the next request uses it, through any worker.
+/// Idempotent: the same app again changes nothing and returns 200. When the call returns, the app
+/// is stored, and the next request uses it, through any worker.
 #[utoipa::path(put, path = "/api/v1/apps/{name}", operation_id = "put_app", tag = "apps",
     params(
         ("name" = AppName, Path, description = "The app's name."),

@@ -1,5 +1,5 @@
-//! Extractors for the query and the body of a call. Malformed input becomes a problem that names the
-//! field.
+//! Extractors for the query and the body of a call. Malformed input becomes a problem that names
+//! the field.
 
 use std::error::Error;
 use std::iter::successors;

@@ -81,8 +81,8 @@ mod tests {
     use super::*;
     use crate::admin::{calls, calls_of_workers};
 
-    /// The file is a contract; `UPDATE_GOLDEN=1 cargo test -p app-proxy-coordinator openapi` updates
-    /// it.
+    /// The file is a contract; `UPDATE_GOLDEN=1 cargo test -p app-proxy-coordinator openapi`
+    /// updates it.
     #[test]
     fn the_description_is_the_golden_file() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");

@@ -49,7 +49,8 @@ problems! {
         (`worker_owned_by_file`), another worker has the address (`address_taken`), or a later \
         process of the worker has registered (`superseded`).";
     /// The file defines the worker.
-    WorkerOwnedByFile = "409", "The configuration file defines the worker (`worker_owned_by_file`).";
+    WorkerOwnedByFile = "409", "The configuration file defines the worker \
+        (`worker_owned_by_file`).";
     /// The precondition does not hold.
     PreconditionFailed = "412", "The app does not meet `If-Match` or `If-None-Match` \
         (`precondition_failed`).";

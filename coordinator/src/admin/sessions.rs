@@ -109,7 +109,8 @@ pub(super) async fn get(
 ///
 /// Its streams end within a second, WebSockets with close code 1008. A client that still sends its
 /// cookie gets a new session.
-#[utoipa::path(delete, path = "/api/v1/sessions/{id}", operation_id = "delete_session", tag = "sessions",
+#[utoipa::path(delete, path = "/api/v1/sessions/{id}", operation_id = "delete_session",
+    tag = "sessions",
     params(("id" = String, Path, description = "The session's identifier.")),
     responses(
         (status = 204, description = "The session is deleted."),

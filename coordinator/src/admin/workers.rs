@@ -116,8 +116,9 @@ pub(super) async fn put(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct LeaveQuery {
-    /// The process that deregisters. If another process of the worker has registered since, the call
-    /// changes nothing. Without `instance`, the worker is removed whichever process registered.
+    /// The process that deregisters. If another process of the worker has registered since, the
+    /// call changes nothing. Without `instance`, the worker is removed whichever process
+    /// registered.
     #[param(value_type = Option<String>)]
     instance: Option<InstanceId>,
 }
@@ -126,7 +127,8 @@ pub(super) struct LeaveQuery {
 ///
 /// A worker that still runs registers again: drain or stop it instead. Workers make this call
 /// themselves when they stop, with their own token.
-#[utoipa::path(delete, path = "/api/v1/workers/{id}", operation_id = "delete_worker", tag = "workers",
+#[utoipa::path(delete, path = "/api/v1/workers/{id}", operation_id = "delete_worker",
+    tag = "workers",
     params(("id" = WorkerId, Path, description = "The worker's identifier."), LeaveQuery),
     responses(
         (status = 204, description = "The worker, or this process of it, is not registered."),
@@ -153,7 +155,8 @@ pub(super) async fn delete(
 ///
 /// The worker gets no new sessions, its sessions move with their next request, and its streams are
 /// closed at the deadline. Draining it again sets another deadline.
-#[utoipa::path(post, path = "/api/v1/workers/{id}/drain", operation_id = "drain_worker", tag = "workers",
+#[utoipa::path(post, path = "/api/v1/workers/{id}/drain", operation_id = "drain_worker",
+    tag = "workers",
     params(("id" = WorkerId, Path, description = "The worker's identifier.")),
     request_body(content = Option<DrainRequest>,
         description = "The time until the deadline; 5 minutes without a body."),
@@ -195,7 +198,8 @@ pub(super) async fn drain(
 /// End a drain
 ///
 /// The worker gets new sessions again. A worker that is not draining stays as it is.
-#[utoipa::path(post, path = "/api/v1/workers/{id}/undrain", operation_id = "undrain_worker", tag = "workers",
+#[utoipa::path(post, path = "/api/v1/workers/{id}/undrain", operation_id = "undrain_worker",
+    tag = "workers",
     params(("id" = WorkerId, Path, description = "The worker's identifier.")),
     responses(
         (status = 200, description = "The worker is not draining.", body = WorkerView),

@@ -20,8 +20,8 @@ use crate::state::reconciliation::Reconciler;
 use crate::state::service::{StateTasks, StoreLocation};
 use app_proxy_store::{Cursor, State, Store};
 
-/// How long after its start a successor assumes that its predecessor accepts connections. The
-/// predecessor does so for about 5 s after the upgrade, which is some seconds after the start.
+/// The time after its start in which a successor assumes that its predecessor accepts connections.
+/// The predecessor does so for about 5 s after the upgrade, which is some seconds after the start.
 pub(crate) const PREDECESSOR: Duration = Duration::from_secs(30);
 
 /// Loads the app table and the other state from the store, and checks that the apps of the file can

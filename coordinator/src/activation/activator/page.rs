@@ -11,8 +11,8 @@ const TEMPLATE: &str = include_str!("page.html");
 /// A rendered page.
 pub(super) struct Page {
     pub(super) body: String,
-    /// The value of `Content-Security-Policy`. It has no `frame-ancestors`: consoles frame apps, and
-    /// the page has nothing to click.
+    /// The value of `Content-Security-Policy`. It has no `frame-ancestors`: consoles frame apps,
+    /// and the page has nothing to click.
     pub(super) policy: String,
 }
 

@@ -84,8 +84,8 @@ fn header(description: &str, kind: Type, example: &str) -> Header {
         .build()
 }
 
-/// Merges the schema of an app into that of a stored app: as `allOf`, each would exclude the members
-/// of the other.
+/// Merges the schema of an app into that of a stored app: as `allOf`, each would exclude the
+/// members of the other.
 fn join(stored: &mut RefOr<Schema>, app: &Object) {
     let RefOr::T(Schema::AllOf(AllOf {
         items, description, ..

@@ -1,5 +1,5 @@
-//! The client that reads the log lines of a request from a worker. It connects to the worker's proxy
-//! listener, which a coordinator can always reach.
+//! The client that reads the log lines of a request from a worker. It connects to the worker's
+//! proxy listener, which a coordinator can always reach.
 
 use std::time::Duration;
 
