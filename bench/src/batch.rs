@@ -10,10 +10,10 @@ use crate::stats::Spread;
 use crate::validity::{Conditions, Limits};
 use crate::workload::{Pace, Saturated, Workload};
 
-/// What chains are compared with.
+/// The chain that the others are compared with.
 pub const BASELINE: &str = "nginx";
 
-/// What the baseline is compared with, to see whether the comparison is sound.
+/// The chain that the baseline is compared with, as a check of the comparison.
 const CONTROL: &str = "haproxy";
 
 /// A chain whose failures are its own: its samples are left out, and the others' count.
@@ -33,13 +33,13 @@ pub struct Batch {
     pub attempt: usize,
     /// Why it does not count; empty where it does.
     pub void: Vec<String>,
-    /// What it is judged by.
+    /// The criteria for the batch.
     pub conditions: Conditions,
     /// The samples.
     pub rounds: Vec<Round>,
 }
 
-/// What is around a batch.
+/// The surroundings of a batch.
 #[derive(Debug)]
 pub struct Surroundings<'a> {
     /// The chains, for the control.

@@ -37,12 +37,12 @@ pub trait Chain {
     /// The version of the program.
     fn version(&self, site: &Site) -> Option<String>;
 
-    /// Whether both tiers pass a request ID on, log it, and answer with it.
+    /// True if both tiers forward a request ID, log it, and return it.
     fn request_id(&self) -> bool {
         true
     }
 
-    /// Whether it gives out session cookies.
+    /// True if it sets session cookies.
     fn sessions(&self) -> bool {
         false
     }

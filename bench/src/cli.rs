@@ -11,12 +11,12 @@ use crate::validity::Limits;
 #[derive(Debug, Parser)]
 #[command(name = "app-proxy-bench", version)]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// A command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Measure, print the table, and write result.json and chart.svg

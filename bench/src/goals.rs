@@ -1,4 +1,4 @@
-//! What App-Proxy is to reach.
+//! The goals of App-Proxy.
 
 use crate::metric::Metric;
 use crate::stats::Spread;
@@ -19,13 +19,13 @@ pub enum Figure {
 pub struct Goal {
     /// The workload.
     pub workload: &'static str,
-    /// What is measured.
+    /// The measured metric.
     pub metric: Metric,
     /// Which figure of it.
     pub figure: Figure,
-    /// What it must not exceed.
+    /// The value that it must not exceed.
     pub at_least: f64,
-    /// What it should not exceed.
+    /// The value that it should not exceed.
     pub goal: f64,
 }
 

@@ -1,4 +1,4 @@
-//! What it was measured on and with.
+//! The machine and the versions of a measurement.
 
 use std::collections::BTreeMap;
 use std::fs;

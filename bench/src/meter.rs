@@ -26,7 +26,7 @@ pub struct Timing {
     pub slice: Duration,
 }
 
-/// What the clients of a slice share.
+/// The state that the clients of a slice share.
 #[derive(Debug, Default)]
 pub struct Meter {
     counting: Cell<bool>,
@@ -37,7 +37,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Whether the clients go on.
+    /// True while the clients continue.
     #[must_use]
     pub fn goes_on(&self) -> bool {
         !self.stopped.get()

@@ -1,4 +1,4 @@
-//! What is measured.
+//! The metrics.
 
 use std::collections::BTreeMap;
 

@@ -23,10 +23,10 @@ pub struct Process {
     said: PathBuf,
 }
 
-/// What to start.
+/// The command of a process.
 #[derive(Debug)]
 pub struct Program<'a> {
-    /// What messages call it; its output goes to `NAME.out` and `NAME.err`.
+    /// The name in messages; output is written to `NAME.out` and `NAME.err`.
     pub name: &'a str,
     /// The folder that it runs in.
     pub folder: &'a Path,
@@ -92,7 +92,7 @@ impl Process {
         self.said.with_extension("out")
     }
 
-    /// What it is called, and the end of what it said.
+    /// Returns the name and the end of the output.
     #[must_use]
     pub fn last_words(&self) -> String {
         let said = fs::read_to_string(&self.said).unwrap_or_default();

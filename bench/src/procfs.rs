@@ -1,4 +1,4 @@
-//! What the kernel says about processes and the machine, read from /proc.
+//! Counters of processes and the machine, read from /proc.
 
 use std::collections::HashMap;
 use std::fs;
@@ -126,7 +126,7 @@ pub fn reset_peak_memory(pids: &[Pid]) {
     }
 }
 
-/// What all CPUs together have done since the machine started.
+/// The time of all CPUs together since the machine started.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct MachineCpu {
     /// Work: processes, kernel, interrupts.

@@ -1,4 +1,4 @@
-//! What comes out: a table for people, JSON, and a chart.
+//! The report: a table for people, JSON, and a chart.
 
 mod chart;
 mod summary;

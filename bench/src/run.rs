@@ -228,7 +228,8 @@ fn say(plan: &Plan, workload: &dyn Workload, batch: &Batch, elapsed: Duration) {
         .control
         .map_or_else(String::new, |control| format!(", control {control:.2}"));
     eprintln!(
-        "[{:>2}:{:02}] restart {}/{}, {:<16} {outcome}{ratio}{control}, foreign {:.1} %, stolen {:.1} %",
+        "[{:>2}:{:02}] restart {}/{}, {:<16} {outcome}{ratio}{control}, foreign {:.1} %, \
+         stolen {:.1} %",
         seconds / 60,
         seconds % 60,
         batch.restart,

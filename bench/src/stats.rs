@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// What a series of figures looks like.
+/// A summary of a series of figures.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
     /// The one in the middle.

@@ -15,7 +15,7 @@ pub struct Limits {
     pub stolen_percent: f64,
 }
 
-/// What a batch is judged by.
+/// The criteria for a batch.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Conditions {
     /// CPU a request of haproxy, as a ratio to nginx, measured with the batch. Nothing where they

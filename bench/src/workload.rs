@@ -1,4 +1,4 @@
-//! What the clients do: each workload is a file with one struct.
+//! The workloads of the clients: each is a file with one struct.
 
 mod bulk;
 mod closed_loop;
@@ -58,10 +58,10 @@ pub trait Workload {
     /// Its name on the command line and in the JSON.
     fn name(&self) -> &'static str;
 
-    /// What it is, for people.
+    /// The description, for people.
     fn title(&self) -> &'static str;
 
-    /// What is counted.
+    /// The counted unit.
     fn unit(&self) -> &'static str;
 
     /// The figures that its table shows.
@@ -72,12 +72,12 @@ pub trait Workload {
         pace.rounds
     }
 
-    /// Whether its units can fill the chain's core: then it is worth a word when they do not.
+    /// True if its units can saturate the chain's core, so that it is reported if they do not.
     fn saturates(&self) -> bool {
         false
     }
 
-    /// Whether it comes before all others, to find the processes as they have started.
+    /// True if it runs before all others, on processes that have just started.
     fn comes_first(&self) -> bool {
         false
     }
@@ -88,7 +88,7 @@ pub trait Workload {
         Ok(Vec::new())
     }
 
-    /// Whether it has contestants of its own.
+    /// True if it has contestants of its own.
     fn has_variants(&self) -> bool {
         false
     }

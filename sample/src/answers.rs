@@ -1,4 +1,4 @@
-//! Answers without a page: what arrived, a chosen status, a late answer, a long one.
+//! Responses without a page: the request as it arrived, a chosen status, a delay, a long body.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::arrival::Arrival;
 
-/// The largest piece of a long answer.
+/// The maximum size of a chunk.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// What `/api/echo` tells about a request.
+/// The response of `/api/echo`.
 #[derive(Debug, Serialize)]
 pub struct Echo {
     request_id: Option<String>,
@@ -30,11 +30,11 @@ pub struct Echo {
     body_bytes: u64,
 }
 
-/// Tells what arrived.
+/// Returns the request as it arrived.
 pub async fn echo(arrival: Arrival, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let Some(body_bytes) = count(body).await else {
-        return (StatusCode::BAD_REQUEST, "400 the body broke off\n").into_response();
+        return (StatusCode::BAD_REQUEST, "400 the body is incomplete\n").into_response();
     };
     Json(Echo {
         request_id: arrival.request_id().map(str::to_owned),
@@ -47,7 +47,7 @@ pub async fn echo(arrival: Arrival, request: Request) -> Response {
     .into_response()
 }
 
-/// Reads a body to its end and counts its bytes; `None` when it breaks off.
+/// Counts the bytes of a body, or returns `None` if the body is incomplete.
 async fn count(body: Body) -> Option<u64> {
     let mut chunks = body.into_data_stream();
     let mut bytes = 0;
@@ -66,7 +66,7 @@ fn values_by_name(headers: &HeaderMap) -> BTreeMap<String, Vec<String>> {
     by_name
 }
 
-/// How long `/slow` waits.
+/// The query of `/slow`.
 #[derive(Debug, Deserialize)]
 pub struct Slow {
     #[serde(default = "one_second")]
@@ -77,13 +77,13 @@ fn one_second() -> u64 {
     1000
 }
 
-/// Answers after `ms` milliseconds.
+/// Responds after `ms` milliseconds.
 pub async fn slow(arrival: Arrival, Query(Slow { ms }): Query<Slow>) -> String {
     tokio::time::sleep(Duration::from_millis(ms)).await;
     format!("after {ms} ms (request ID {arrival})\n")
 }
 
-/// Answers with the status that the path names. Only final ones: 1xx is not an answer.
+/// Responds with the status in the path, which must be a final status.
 pub async fn status(arrival: Arrival, Path(code): Path<u16>) -> (StatusCode, String) {
     match StatusCode::from_u16(code) {
         Ok(status) if (200..600).contains(&code) => {
@@ -91,12 +91,12 @@ pub async fn status(arrival: Arrival, Path(code): Path<u16>) -> (StatusCode, Str
         }
         _ => (
             StatusCode::BAD_REQUEST,
-            format!("400 a status is 200 to 599 (request ID {arrival})\n"),
+            format!("400 the status must be 200 to 599 (request ID {arrival})\n"),
         ),
     }
 }
 
-/// How long the answer of `/big` is.
+/// The query of `/big`.
 #[derive(Debug, Deserialize)]
 pub struct Big {
     #[serde(default = "one_mebibyte")]
@@ -107,8 +107,7 @@ fn one_mebibyte() -> u64 {
     1024 * 1024
 }
 
-/// Streams `bytes` bytes, made as they are sent: a long answer takes no more memory than a short
-/// one.
+/// Streams `bytes` bytes in constant memory.
 pub async fn big(Query(Big { bytes }): Query<Big>) -> Response {
     let chunk = Bytes::from_static(&[b'.'; CHUNK_BYTES]);
     let chunks = stream::unfold(bytes, move |left| {

@@ -1,4 +1,4 @@
-//! How a request arrived: its identifier, and its line in the log.
+//! The request ID of a request, and the log line with it.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -10,21 +10,20 @@ use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
 
-/// The header in which App-Proxy gives an application the request ID.
+/// The header with the request ID, which App-Proxy adds.
 pub const REQUEST_ID: &str = "x-backend-request-id";
 
-/// The identifier with which a request arrived; absent when nobody in front of the application gave
-/// it one.
+/// The request ID of a request, if a proxy in front of the application added one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Arrival(Option<String>);
 
 impl Arrival {
-    /// Takes the identifier from the headers of a request.
+    /// Reads the request ID from the headers of a request.
     pub fn of(headers: &HeaderMap) -> Self {
         Self(header(headers, REQUEST_ID))
     }
 
-    /// The identifier, if there is one.
+    /// Returns the request ID, if there is one.
     pub fn request_id(&self) -> Option<&str> {
         self.0.as_deref()
     }
@@ -44,7 +43,7 @@ impl<S: Sync> FromRequestParts<S> for Arrival {
     }
 }
 
-/// The text of a header, with whatever is not ASCII made visible as `?`.
+/// Returns the text of a header, with `?` for characters that are not printable ASCII.
 pub fn header(headers: &HeaderMap, name: &str) -> Option<String> {
     let value = headers.get(name)?;
     Some(value.as_bytes().iter().map(|&b| visible(b)).collect())
@@ -58,7 +57,7 @@ fn visible(byte: u8) -> char {
     }
 }
 
-/// Logs each request once its answer has begun, with its identifier.
+/// Logs each request with its ID when the response begins.
 pub async fn log_request(request: Request, next: Next) -> Response {
     let arrival = Arrival::of(request.headers());
     let line = format!("{} {}", request.method(), request.uri().path());

@@ -1,4 +1,4 @@
-//! The sample application's process: reads the flags, listens, serves until it is ended.
+//! The program `app-proxy-sample`.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -12,8 +12,8 @@ use tokio::net::TcpListener;
 #[derive(Parser)]
 #[command(name = "app-proxy-sample", version)]
 struct Flags {
-    /// The address to listen on; port 0 takes a free one, which the line "listening on ..." on
-    /// standard output names.
+    /// The address to listen on. With port 0 the system chooses a free port, which is printed as
+    /// "listening on ...".
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8890")]
     listen: SocketAddr,
 }
@@ -29,8 +29,7 @@ async fn main() -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}", flags.listen))?;
     writeln!(io::stdout(), "listening on {}", listener.local_addr()?)?;
-    // No handler for SIGTERM: nothing here is worth finishing, and an event stream would never
-    // finish.
+    // No handler for SIGTERM: an event stream would never finish.
     axum::serve(listener, app_proxy_sample::routes::router()).await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The pages for a person: the index, the login with its cookie and redirect, the greeting.
+//! HTML pages: the index, the login with its cookie and redirect, the greeting.
 //!
 //! Links in the pages are relative, as is good practice; redirects and the cookie's path are
 //! absolute, as they are in most applications. Under `upstream_path: strip` the proxy rewrites
@@ -18,10 +18,10 @@ const INDEX: &str = include_str!("pages/index.html");
 const HELLO: &str = include_str!("pages/hello.html");
 const STYLE: &str = include_str!("pages/style.css");
 
-/// The cookie that `/login` sets and `/hello` greets by.
+/// The cookie that `/login` sets and `/hello` reads.
 const COOKIE: &str = "sample_user";
 
-/// The headers that the index page shows beside the request ID: what a proxy tells an application.
+/// The headers from the proxy that the index page shows, beside the request ID.
 const SHOWN: [&str; 6] = [
     "host",
     "x-backend-session-id",
@@ -31,7 +31,7 @@ const SHOWN: [&str; 6] = [
     "x-forwarded-proto",
 ];
 
-/// The index page: what arrived with this request, and something to try of everything.
+/// Returns the index page: headers of this request, and links to everything.
 pub async fn index(arrival: Arrival, headers: HeaderMap) -> Html<String> {
     let rows: String = SHOWN
         .iter()
@@ -44,17 +44,16 @@ pub async fn index(arrival: Arrival, headers: HeaderMap) -> Html<String> {
     page(INDEX, &arrival, &[("{{headers}}", &rows)])
 }
 
-/// Who logs in.
+/// The form of `/login`.
 #[derive(Debug, Deserialize)]
 pub struct Login {
     #[serde(default)]
     user: String,
 }
 
-/// Remembers the name in a cookie for the whole application, and sends the browser to `/hello`.
+/// Stores the name in a cookie for the whole application, and redirects to `/hello`.
 pub async fn login(request: Request) -> Response {
-    // `Form` reads the query of a GET and the body of a POST; a POST without a form has no name in
-    // it either.
+    // `Form` reads the query of a GET and the body of a POST. A POST without a form has no name.
     let user = match Form::<Login>::from_request(request, &()).await {
         Ok(Form(login)) if !login.user.is_empty() => login.user,
         Ok(_) | Err(FormRejection::InvalidFormContentType(_)) => "guest".to_owned(),
@@ -64,7 +63,7 @@ pub async fn login(request: Request) -> Response {
     redirect("/hello", format!("{COOKIE}={user}; Path=/; HttpOnly"))
 }
 
-/// Forgets the name, and sends the browser to the index page.
+/// Deletes the cookie, and redirects to the index page.
 pub async fn logout() -> Response {
     redirect("/", format!("{COOKIE}=; Path=/; Max-Age=0"))
 }
@@ -80,7 +79,7 @@ fn redirect(to: &'static str, cookie: String) -> Response {
         .into_response()
 }
 
-/// Greets by the cookie.
+/// Returns a greeting with the name in the cookie.
 pub async fn hello(arrival: Arrival, headers: HeaderMap) -> Html<String> {
     let greeting = user(&headers).map_or_else(
         || "Hello, stranger".to_owned(),
@@ -89,7 +88,7 @@ pub async fn hello(arrival: Arrival, headers: HeaderMap) -> Html<String> {
     page(HELLO, &arrival, &[("{{greeting}}", &greeting)])
 }
 
-/// The name in the cookie.
+/// Returns the name in the cookie.
 fn user(headers: &HeaderMap) -> Option<String> {
     headers
         .get_all(header::COOKIE)
@@ -101,7 +100,7 @@ fn user(headers: &HeaderMap) -> Option<String> {
         .map(|(_, value)| percent_decode_str(value).decode_utf8_lossy().into_owned())
 }
 
-/// Fills a template. The values of `more` are HTML already.
+/// Fills a template. The values of `more` must be HTML.
 fn page(template: &str, arrival: &Arrival, more: &[(&str, &str)]) -> Html<String> {
     let mut html = template
         .replace("{{style}}", STYLE)

@@ -1,4 +1,4 @@
-//! Which path is answered by which function.
+//! The routes of the application.
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -8,7 +8,7 @@ use axum::routing::{any, get};
 use crate::arrival::{self, Arrival};
 use crate::{answers, pages, streams};
 
-/// The whole application, to be served on a listener.
+/// Returns the router of the application.
 pub fn router() -> Router {
     Router::new()
         .route("/", get(pages::index))

@@ -1,4 +1,4 @@
-//! What stays open: the event stream and the WebSocket. Both begin with the request ID of the
+//! Streams: the event stream and the WebSocket. Both begin with the request ID of the
 //! request that opened them.
 
 use std::convert::Infallible;
@@ -14,10 +14,10 @@ use serde_json::json;
 
 use crate::arrival::Arrival;
 
-/// The largest message that `/ws` sends back.
+/// The maximum length of a message of `/ws`.
 const LARGEST_MESSAGE_BYTES: usize = 256 * 1024 * 1024;
 
-/// How fast `/events` goes.
+/// The query of `/events`.
 #[derive(Debug, Deserialize)]
 pub struct Pace {
     /// Milliseconds from one event to the next.
@@ -29,7 +29,7 @@ fn one_second() -> u64 {
     1000
 }
 
-/// Logs the end of a stream when the server lets go of it, whoever ended it.
+/// Logs the end of a stream when dropped, whichever side closed the stream.
 struct Closing {
     arrival: Arrival,
     what: &'static str,
@@ -58,7 +58,7 @@ impl Drop for Closing {
     }
 }
 
-/// An event a second, the first at once, until the client goes away.
+/// Sends an event each `ms` milliseconds, the first immediately, until the client disconnects.
 pub async fn events(
     arrival: Arrival,
     Query(Pace { ms }): Query<Pace>,
@@ -77,7 +77,7 @@ pub async fn events(
     }))
 }
 
-/// A WebSocket that first says its request ID and then sends back whatever it gets.
+/// Sends the request ID on a WebSocket, and then echoes each message.
 pub async fn websocket(arrival: Arrival, upgrade: WebSocketUpgrade) -> Response {
     upgrade
         .max_message_size(LARGEST_MESSAGE_BYTES)
@@ -106,8 +106,8 @@ async fn echo(mut socket: WebSocket, arrival: Arrival) {
     }
 }
 
-/// The next text or binary message. Pings and the closing handshake are answered below this, while
-/// it waits.
+/// Returns the next text or binary message. The library answers pings and the closing handshake
+/// meanwhile.
 async fn next_message(socket: &mut WebSocket) -> Option<Result<Message, axum::Error>> {
     loop {
         match socket.recv().await? {

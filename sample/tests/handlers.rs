@@ -1,4 +1,4 @@
-//! The sample application as its clients see it, on a free port, without the proxy.
+//! Tests of the sample application on a free port, without the proxy.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

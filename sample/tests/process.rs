@@ -1,4 +1,4 @@
-//! The sample application as a process: what it says on standard output, and its log.
+//! Tests of the sample application's process: standard output and log.
 #![allow(
     clippy::unwrap_used,
     reason = "a test may stop at what it did not expect"
@@ -13,7 +13,7 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::timeout;
 
 struct Sample {
-    // Ended when it is dropped.
+    // Killed when dropped.
     _process: Child,
     address: String,
     log: Lines<BufReader<ChildStderr>>,

@@ -1,4 +1,4 @@
-//! What the application answers.
+//! The responses of the application.
 
 use std::io;
 use std::time::Duration;
@@ -82,8 +82,11 @@ async fn answer(stream: &mut TcpStream, request: &Request) -> io::Result<()> {
 }
 
 fn head(status: &str, length: u64) -> Vec<u8> {
-    format!("HTTP/1.1 {status}\r\nContent-Type: application/octet-stream\r\nContent-Length: {length}\r\n\r\n")
-        .into_bytes()
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/octet-stream\r\n\
+         Content-Length: {length}\r\n\r\n"
+    )
+    .into_bytes()
 }
 
 async fn body(stream: &mut TcpStream, status: &str, body: &[u8]) -> io::Result<()> {
@@ -140,7 +143,8 @@ async fn some(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
 
 /// Sends events until the client goes away.
 async fn events(stream: &mut TcpStream) -> io::Result<()> {
-    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\
+                Transfer-Encoding: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).await?;
     // Streams that are opened together do not send together.
     let phase =

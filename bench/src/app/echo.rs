@@ -12,7 +12,8 @@ use super::request::Request;
 pub(super) async fn serve(stream: &mut TcpStream, request: &Request) -> io::Result<()> {
     let accept = derive_accept_key(request.key.as_deref().unwrap_or_default().as_bytes());
     let head = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await?;
     let mut buffer = vec![0; 1 << 10];

@@ -2,16 +2,16 @@
 
 use crate::REQUEST_ID;
 
-/// What the application needs of a request.
+/// The parts of a request that the application needs.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Request {
     /// The path, without `/apps/NAME`.
     pub(super) path: String,
     /// The length of the body.
     pub(super) length: u64,
-    /// Whether the body is chunked, of unknown length.
+    /// True if the body is chunked, of unknown length.
     pub(super) chunked: bool,
-    /// Whether the connection ends with the answer.
+    /// True if the connection closes after the response.
     pub(super) close: bool,
     /// The request ID.
     pub(super) id: Option<String>,
@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn what_the_application_needs_is_found() {
-        let bytes = b"POST /apps/a/upload HTTP/1.1\r\nhost: x\r\nContent-Length: 12\r\nConnection: Close\r\n\
+        let bytes = b"POST /apps/a/upload HTTP/1.1\r\nhost: x\r\nContent-Length: 12\r\n\
+            Connection: Close\r\n\
             x-backend-request-id: i\r\n\r\nbody";
         let (length, request) = parse(bytes).unwrap().unwrap();
         assert_eq!(&bytes[length..], b"body");

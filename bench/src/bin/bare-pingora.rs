@@ -90,7 +90,8 @@ impl ProxyHttp for Bare {
         ctx: &mut Self::CTX,
     ) {
         let line = format!(
-            "{{\"ts\":\"{}\",\"request_id\":\"{}\",\"client\":\"{}\",\"method\":\"{}\",\"path\":\"{}\",\"status\":{},\"bytes_out\":{},\
+            "{{\"ts\":\"{}\",\"request_id\":\"{}\",\"client\":\"{}\",\"method\":\"{}\",\
+             \"path\":\"{}\",\"status\":{},\"bytes_out\":{},\
              \"duration_ms\":{:.3},\"upstream\":\"{}\"}}\n",
             chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
             ctx.id.to_str().unwrap_or_default(),

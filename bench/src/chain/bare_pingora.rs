@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::{Chain, Site, Started, start_pair};
 use crate::process::{Process, Program};
 
-/// What the framework costs by itself.
+/// Pingora without App-Proxy: the cost of the framework.
 #[derive(Debug)]
 pub(super) struct BarePingora;
 

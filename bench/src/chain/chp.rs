@@ -10,7 +10,7 @@ use anyhow::Result;
 use super::{Chain, Site, Started, find, first_line};
 use crate::process::{Process, Program};
 
-/// What many platforms for notebooks have today.
+/// The proxy that many notebook platforms use today.
 #[derive(Debug)]
 pub(super) struct Chp;
 

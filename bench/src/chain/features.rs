@@ -1,4 +1,4 @@
-//! Whether a chain has what the comparison is about: a request ID from the first tier to the
+//! The features that a chain needs for the comparison: a request ID from the first tier to the
 //! application and back, and in both access logs.
 
 use std::fs;

@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::{Chain, Site, Started, find, first_line, start_pair};
 use crate::process::{Process, Program};
 
-/// What the others are compared with.
+/// The baseline of the comparison.
 #[derive(Debug)]
 pub(super) struct Nginx;
 

@@ -17,7 +17,7 @@ use crate::procfs::{Pid, with_descendants};
 /// How long a chain may take until it serves.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What workloads need of a chain.
+/// The properties of a chain that workloads need.
 #[derive(Debug)]
 pub struct Target {
     /// Its name in the report.
@@ -26,9 +26,9 @@ pub struct Target {
     pub entry: SocketAddr,
     /// All its processes.
     pub pids: Vec<Pid>,
-    /// Who asks. Never empty.
+    /// The visitors. Never empty.
     pub visitors: Vec<Visitor>,
-    /// Whether every response must have a request ID.
+    /// True if every response must have a request ID.
     pub request_id: bool,
 }
 
@@ -49,7 +49,7 @@ impl Target {
 /// A chain that serves until it is dropped.
 #[derive(Debug)]
 pub struct Running {
-    /// What workloads need of it.
+    /// Returns the properties that workloads need.
     pub target: Target,
     processes: Vec<Process>,
     logs: Vec<PathBuf>,

@@ -1,4 +1,4 @@
-//! Who asks: apps and session cookies, got before anything is measured.
+//! Visitors: apps and session cookies, obtained before the measurement.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;

@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 
-/// What comes next in the coded bytes.
+/// The next element of the chunked coding.
 #[derive(Clone, Copy, Debug)]
 enum State {
     /// A chunk's size, so far.

@@ -8,12 +8,12 @@ use tokio::net::TcpStream;
 use super::failure::Failure;
 use crate::REQUEST_ID;
 
-/// What an answer must be.
+/// The requirements for a response.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected {
     /// The length of its body.
     pub length: u64,
-    /// Whether it must have a request ID.
+    /// True if it must have a request ID.
     pub request_id: bool,
 }
 
@@ -24,9 +24,9 @@ pub struct Head {
     pub status: u16,
     /// `Content-Length`.
     pub length: Option<u64>,
-    /// Whether the body is chunked.
+    /// True if the body is chunked.
     pub chunked: bool,
-    /// Whether there is a request ID.
+    /// True if there is a request ID.
     pub request_id: bool,
 }
 

@@ -20,15 +20,15 @@ pub enum Failure {
     /// Not as long as it has to be.
     #[error("{found} bytes instead of {expected}")]
     Length {
-        /// What should have come.
+        /// The expected value.
         expected: u64,
-        /// What came.
+        /// The received value.
         found: u64,
     },
     /// The response has no request ID.
     #[error("no request ID in the response")]
     NoRequestId,
-    /// What was sent did not come back.
+    /// The echoed data differs from the sent data.
     #[error("the echo is not what was sent")]
     Echo,
     /// It did not end in time.

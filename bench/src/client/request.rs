@@ -2,7 +2,7 @@
 
 use crate::REQUEST_ID;
 
-/// Who asks: the app's path and the session cookie.
+/// A visitor: the app's path and the session cookie.
 #[derive(Clone, Debug)]
 pub struct Visitor {
     /// Where the app is: `/apps/NAME`.
@@ -54,7 +54,7 @@ impl Request {
         self.header(REQUEST_ID, id)
     }
 
-    /// What is written.
+    /// Returns the bytes of the request.
     #[must_use]
     pub fn into_bytes(mut self) -> Vec<u8> {
         self.text.push_str("\r\n");

@@ -19,7 +19,7 @@ const SIZE: (u32, u32) = (1200, 560);
 /// Space around the plot: left, right, top, bottom.
 const MARGINS: (i32, i32, i32, i32) = (60, 20, 90, 60);
 
-/// Whose bars are drawn, in which colour.
+/// The contestants with bars, and their colours.
 const SERIES: [(&str, RGBColor); 3] = [
     ("app-proxy", RGBColor(33, 102, 172)),
     ("haproxy", RGBColor(146, 197, 222)),
@@ -79,7 +79,7 @@ fn draw(area: &Area<'_>, report: &Report) -> Drawn {
     Ok(())
 }
 
-/// Whether a workload's figure is the CPU time beside nginx's.
+/// Returns whether a workload's figure is the CPU time relative to nginx.
 fn belongs(summary: &Summary) -> bool {
     summary.baseline == BASELINE && matches!(summary.main_metric(), Metric::Cpu | Metric::CpuGib)
 }
@@ -186,7 +186,7 @@ fn group(plot: &Plot<'_>, left: f64, summary: &Summary) -> Drawn {
     Ok(())
 }
 
-/// What App-Proxy is to reach, across its bar.
+/// The goal of App-Proxy, across its bar.
 fn marks(plot: &Plot<'_>, x: f64, summary: &Summary) -> Drawn {
     let metric = summary.main_metric();
     for goal in GOALS

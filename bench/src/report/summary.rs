@@ -27,7 +27,7 @@ pub(super) struct Summary {
     pub(super) failures: Vec<String>,
     pub(super) rows: Vec<Row>,
     pub(super) verdicts: Vec<Verdict>,
-    /// Whether the clients are to fill the proxies' core.
+    /// True if the clients should saturate the proxies' core.
     pub(super) saturates: bool,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Row {
     pub(super) ratios: BTreeMap<Metric, Spread>,
 }
 
-/// Whether a goal is met.
+/// The result of a goal.
 #[derive(Debug, Serialize)]
 pub(super) struct Verdict {
     pub(super) contestant: String,

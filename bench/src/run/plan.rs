@@ -1,4 +1,4 @@
-//! What a run does.
+//! The plan of a run.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::workload::{self, Pace, Workload};
 /// Chains that cannot run here, and why.
 type Skipped = Vec<(String, String)>;
 
-/// What is measured, how often, and how long it may take.
+/// The measurements, how often they are repeated, and how long they may take.
 pub struct Plan {
     /// The chains that run here.
     pub chains: Vec<Box<dyn Chain>>,
@@ -78,7 +78,7 @@ impl Plan {
             .collect()
     }
 
-    /// Whether there is time for a batch to be measured again, when what is to come takes as long
+    /// Returns whether there is time to repeat a batch, if the remaining batches take as long
     /// as what was.
     pub(super) fn allows_another(
         &self,

@@ -55,7 +55,8 @@ impl Api {
         body: &str,
     ) -> Result<Answer, Failure> {
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: bench.test\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nHost: bench.test\r\nAuthorization: Bearer {}\r\n\
+             Content-Length: {}\r\n\r\n{body}",
             self.token,
             body.len()
         );
@@ -114,7 +115,11 @@ mod tests {
 
     #[test]
     fn the_state_of_a_list_is_read_from_its_end() {
-        let body = br#"me":"a","revision":3}],"next_cursor":null,"revision":17,"epoch":"e-1","deleted":["b"],"complete":false}"#;
+        let body = concat!(
+            r#"me":"a","revision":3}],"next_cursor":null,"revision":17,"#,
+            r#""epoch":"e-1","deleted":["b"],"complete":false}"#,
+        )
+        .as_bytes();
         let answer = Answer {
             status: 200,
             length: 1 << 20,

@@ -28,7 +28,7 @@ pub(super) struct Followers {
     _tasks: JoinSet<()>,
 }
 
-/// What the followers hold.
+/// The state that the followers hold.
 struct Progress {
     /// The revision of each of them, and since when.
     held: RefCell<Vec<(u64, Instant)>>,

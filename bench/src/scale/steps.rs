@@ -1,4 +1,4 @@
-//! What is measured, step by step.
+//! The steps of the measurement.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! What was measured, as a table of two columns.
+//! The results as a table of two columns.
 
 use std::fs;
 use std::io::{Write, stdout};

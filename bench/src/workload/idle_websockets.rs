@@ -20,7 +20,7 @@ const AT_ONCE: usize = 50;
 /// 2,000 WebSockets, opened and closed, in four rounds.
 #[derive(Debug, Default)]
 pub(super) struct IdleWebSockets {
-    /// What each contestant had before its first round, in KiB, by its processes.
+    /// The memory of each contestant before its first round, in KiB, by process.
     before: RefCell<HashMap<Vec<u32>, f64>>,
 }
 
