@@ -1,4 +1,4 @@
-//! The application behind every chain: small, so that the proxies are what is busy.
+//! The application behind every chain: small, so that the proxies have most of the load.
 //!
 //! | path | answer |
 //! |---|---|

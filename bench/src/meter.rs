@@ -1,4 +1,4 @@
-//! Counts what the clients of one slice do, while it is measured, and tells them when to stop.
+//! Counts the work of the clients of one slice, and stops them at its end.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
@@ -14,7 +14,7 @@ use crate::metric::{Metric, Sample};
 use crate::procfs::CpuReading;
 use crate::stats::percentile;
 
-/// How long clients may take to finish what they are at.
+/// How long clients may take to finish their current unit.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a slice is.

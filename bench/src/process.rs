@@ -112,7 +112,7 @@ impl Process {
     /// Fails when it has ended.
     ///
     /// # Errors
-    /// Which process, how it ended, and what it said last.
+    /// The process, its exit status, and the end of its output.
     pub fn check(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
             bail!(
@@ -157,7 +157,7 @@ pub fn stay_on(core: usize) -> Result<()> {
     sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("cannot run on core {core}"))
 }
 
-/// Raises the limit of open files as far as it goes, for this process and those that it starts.
+/// Raises the limit of open files to its maximum, for this process and its children.
 ///
 /// # Errors
 /// It is too low for the WebSockets.

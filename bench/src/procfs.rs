@@ -117,7 +117,7 @@ pub fn memory_kib(pids: &[Pid], field: &str) -> u64 {
     pids.iter().filter_map(of).sum()
 }
 
-/// Makes the processes' peak of memory (`VmHWM`) what they have now.
+/// Resets the processes' peak of memory (`VmHWM`) to the current value.
 pub fn reset_peak_memory(pids: &[Pid]) {
     for pid in pids {
         // Where the kernel refuses, the peak stays that of the process's life, which is no better

@@ -1,4 +1,4 @@
-//! A run: restarts, batches, and what is done with void ones.
+//! A run: restarts, batches, and repeated batches.
 
 mod plan;
 
@@ -22,7 +22,7 @@ pub use plan::Plan;
 /// Sessions of a chain's clients: more than any of them has connections with requests.
 const VISITS: Visits = Visits { apps: 1, each: 64 };
 
-/// Measures what the arguments ask for, and reports it.
+/// Runs the measurements of the arguments, and reports the results.
 ///
 /// # Errors
 /// A chain does not start, one of its processes has ended, or the result cannot be written.

@@ -31,7 +31,7 @@ const IDLE: Duration = Duration::from_secs(5);
 /// Measures, and prints the table.
 ///
 /// # Errors
-/// A daemon does not start, has ended, or does not do what it has to.
+/// A daemon that does not start, exits, or fails.
 pub async fn run(args: &ScaleArgs) -> Result<()> {
     process::raise_file_limit()?;
     process::stay_on(args.client_core)?;

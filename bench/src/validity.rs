@@ -1,4 +1,4 @@
-//! When a batch counts. What does not count is measured again, and said.
+//! The validity of a batch. Invalid batches are reported and repeated.
 
 use serde::Serialize;
 

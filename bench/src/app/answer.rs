@@ -20,7 +20,7 @@ const BLOCK: usize = 256 << 10;
 
 /// Serves one connection to its end.
 pub(super) async fn connection(mut stream: TcpStream) {
-    // Whoever is at the other end sees that it broke.
+    // The peer sees the closed connection.
     let _ = serve(&mut stream).await;
 }
 
@@ -141,7 +141,7 @@ async fn some(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// Sends events until the client goes away.
+/// Sends events until the client disconnects.
 async fn events(stream: &mut TcpStream) -> io::Result<()> {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\
                 Transfer-Encoding: chunked\r\n\r\n";

@@ -32,7 +32,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(usize, Request)>, httparse::
     };
     for header in parsed.headers.iter() {
         let value = || std::str::from_utf8(header.value).unwrap_or_default();
-        // Most headers are told apart by their length.
+        // Most headers differ in length.
         match header.name.len() {
             10 if header.name.eq_ignore_ascii_case("connection") => {
                 request.close = header.value.eq_ignore_ascii_case(b"close");
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_application_needs_is_found() {
+    fn requests_are_parsed() {
         let bytes = b"POST /apps/a/upload HTTP/1.1\r\nhost: x\r\nContent-Length: 12\r\n\
             Connection: Close\r\n\
             x-backend-request-id: i\r\n\r\nbody";

@@ -1,4 +1,4 @@
-//! No proxy: what the client and the application need by themselves.
+//! No proxy: the cost of the client and the application alone.
 
 use anyhow::Result;
 

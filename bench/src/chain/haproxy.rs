@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::{Chain, Site, Started, find, first_line, start_pair};
 use crate::process::{Process, Program};
 
-/// The control: what it costs beside nginx is known.
+/// The control: its cost relative to nginx is known.
 #[derive(Debug)]
 pub(super) struct Haproxy;
 

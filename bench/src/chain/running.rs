@@ -60,7 +60,7 @@ impl Running {
     /// features.
     ///
     /// # Errors
-    /// Which process is at fault, and the end of what it said.
+    /// Returns the process at fault, and the end of its output.
     pub async fn ready(
         started: Started,
         chain: &dyn Chain,
@@ -116,7 +116,7 @@ impl Running {
     /// Fails when one of its processes has ended.
     ///
     /// # Errors
-    /// Which one, and the end of what it said.
+    /// The process, and the end of its output.
     pub fn check(&mut self) -> Result<()> {
         self.processes.iter_mut().try_for_each(Process::check)
     }
@@ -170,7 +170,7 @@ async fn ask(entry: SocketAddr) -> Result<(), Failure> {
         .await
 }
 
-/// Waits for what a process does when it starts.
+/// Waits until a process has started.
 pub(super) fn wait_until(
     processes: &mut [Process],
     what: &str,

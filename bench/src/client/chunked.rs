@@ -30,7 +30,7 @@ impl Default for Chunked {
 }
 
 impl Chunked {
-    /// Appends what the bytes hold to `out`. False when the last chunk has come.
+    /// Appends the decoded bytes to `out`. Returns false after the last chunk.
     ///
     /// # Errors
     /// The bytes are not chunked.
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_chunked_is_refused() {
+    fn invalid_chunks_are_rejected() {
         assert!(
             Chunked::default()
                 .decode(b"data: 1\n\n", &mut Vec::new())

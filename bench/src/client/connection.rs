@@ -190,7 +190,7 @@ impl Connection {
         self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// Reads more behind what is there.
+    /// Reads more bytes, after the bytes already read.
     async fn fill(&mut self) -> Result<(), Failure> {
         if self.end == self.buffer.len() {
             self.buffer.copy_within(self.start..self.end, 0);

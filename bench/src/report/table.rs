@@ -126,7 +126,7 @@ fn line(out: &mut String, summary: &Summary, row: &Row, main: Metric) -> std::fm
     writeln!(out)
 }
 
-/// A figure with as many digits as it is worth.
+/// Formats a figure with its significant digits.
 fn number(metric: Metric, value: f64, unit: &str) -> String {
     match metric {
         Metric::Cpu | Metric::Peak | Metric::Open | Metric::Left => format!("{value:.1}"),

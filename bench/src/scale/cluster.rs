@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// All of it; ends with the value, and its folder goes.
+/// The cluster; dropping it ends the daemons and removes the folder.
 pub(super) struct Cluster {
     pub(super) coordinator: Process,
     pub(super) worker: Process,
@@ -189,7 +189,7 @@ impl Cluster {
         self.app_process.check()
     }
 
-    /// The end of what the daemons said.
+    /// Returns the end of the daemons' output.
     pub(super) fn last_words(&self) -> String {
         format!(
             "{}\n{}",
@@ -208,7 +208,7 @@ impl Drop for Cluster {
         ] {
             process.ask_to_end();
         }
-        // What it was for is on standard output.
+        // The results are on standard output.
         let _ = fs::remove_dir_all(&self.place.folder);
     }
 }

@@ -137,7 +137,7 @@ impl Progress {
     }
 }
 
-/// Does something at once for each, and gives back what comes of it in their order.
+/// Runs an action for all items concurrently, and returns the results in order.
 async fn all<T: 'static, F: Future<Output = Result<T, Failure>> + 'static>(
     each: impl Iterator<Item = F>,
 ) -> Result<Vec<T>> {

@@ -94,7 +94,7 @@ impl Workload for FixedRate {
             async move {
                 let outcome = due.release(&meter).await;
                 meter.check(outcome);
-                // Whoever waits for a request sees that there is none.
+                // Wakes the clients that wait for a request.
                 due.ready.close();
             }
         });
@@ -136,7 +136,7 @@ impl Due {
         }
     }
 
-    /// Waits for the next request, and says when it was due.
+    /// Waits for the next request, and returns when it was due.
     async fn next(&self) -> Option<u64> {
         self.ready.acquire().await.ok()?.forget();
         let index = self.taken.get();
