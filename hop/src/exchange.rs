@@ -18,7 +18,7 @@ use crate::error::{ErrorCode, ProxyError, Tier};
 use crate::header::TRACEPARENT;
 use crate::identity::{EstablishedId, IdentityPolicy, RequestId};
 use crate::observe::access_log::{
-    AccessLog, ClosedBy, Kind, LogEvent, LogLine, OpenError, RequestFacts, RequestOutcome,
+    AccessLog, ClosedBy, Kind, LogEvent, LogLine, AccessLogError, RequestFacts, RequestOutcome,
 };
 use crate::observe::metrics::Metrics;
 use crate::streams::{StreamHandle, StreamRegistration, Streams};
@@ -49,7 +49,7 @@ pub struct HopServices {
 pub enum ServicesError {
     /// The access log cannot be opened.
     #[error(transparent)]
-    AccessLog(#[from] OpenError),
+    AccessLog(#[from] AccessLogError),
     /// Two metrics have one name, which a test rules out.
     #[error(transparent)]
     Metrics(#[from] prometheus::Error),

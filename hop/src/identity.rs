@@ -284,8 +284,8 @@ impl IdentityPolicy {
         &self.aliases
     }
 
-    /// Reads the identifier from the main header, or else from the first alias that is present (rules
-    /// 4 and 5).
+    /// Reads the identifier from the main header, or else from the first alias that is present
+    /// (rules 4 and 5).
     #[must_use]
     pub fn read(&self, headers: &HeaderMap) -> InboundId {
         for name in std::iter::once(&self.header).chain(self.aliases.iter()) {

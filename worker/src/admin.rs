@@ -45,6 +45,6 @@ async fn request(
 pub(crate) async fn events(hop: &HopServices, id: RequestId) -> RequestEvents {
     RequestEvents {
         request_id: id.to_string(),
-        events: hop.log.recent(id).await,
+        events: hop.log.find(id).await,
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use app_proxy_api::requests::{RequestTrace, WorkerFailure};
-use app_proxy_hop::observe::access_log::join_lines;
+use app_proxy_hop::observe::access_log::merge_lines;
 use app_proxy_runtime::admin::{Name, Problem, request_id_of};
 use axum::Json;
 use axum::extract::State;
@@ -38,7 +38,7 @@ pub(super) async fn get(
     Name(id): Name,
 ) -> Result<Json<RequestTrace>, Problem> {
     let id = request_id_of(&id)?;
-    let own = state.log.recent(id.clone()).await;
+    let own = state.log.find(id.clone()).await;
     let mut trace = RequestTrace {
         request_id: id.to_string(),
         events: own,
@@ -60,7 +60,7 @@ pub(super) async fn get(
         match answer {
             Ok(events) => {
                 // Daemons of one host may share a log file, and each returns its lines.
-                join_lines(&mut trace.events, events);
+                merge_lines(&mut trace.events, events);
                 trace.workers_asked.push(worker);
             }
             Err(error) => trace.workers_failed.push(WorkerFailure { worker, error }),

@@ -1,8 +1,7 @@
-//! The access log: one JSON object a line, written by a thread of its own (phase `logging`, and the
-//! tunnel's end).
+//! The access log: one JSON object a line (phase `logging`, and the end of a tunnel).
 //!
-//! Logging never blocks a request: a line is handed over through a bounded queue, and when the disk
-//! stalls, lines are dropped and counted.
+//! Logging never blocks a request: a thread of its own writes lines from a bounded queue. When the
+//! disk stalls, lines are dropped and counted.
 
 mod fields;
 mod line;
@@ -11,13 +10,13 @@ mod tail;
 mod writer;
 
 pub use line::{ClosedBy, Kind, LogEvent, LogLine, RequestFacts, RequestOutcome, timestamp};
-pub use writer::{AccessLog, OpenError};
+pub use writer::{AccessLog, AccessLogError};
 
 use serde_json::Value;
 
-/// Joins lines of several places to those of one request, the oldest first; a line that is there
-/// already is the same line. Of one millisecond those that were there come first.
-pub fn join_lines(lines: &mut Vec<Value>, mut others: Vec<Value>) {
+/// Merges lines about one request from two sources, the oldest first, without duplicates. Lines of
+/// the same millisecond keep their order, those of `lines` first.
+pub fn merge_lines(lines: &mut Vec<Value>, mut others: Vec<Value>) {
     others.retain(|line| !lines.contains(line));
     lines.append(&mut others);
     lines.sort_by(|one, other| one["ts"].as_str().cmp(&other["ts"].as_str()));

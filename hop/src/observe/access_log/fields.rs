@@ -1,22 +1,25 @@
-//! Writes the fields of a line as JSON. Names and nearly all values need no escape and go in as
-//! they are; a value that needs one is left to `serde_json`.
+//! A JSON writer for the fields of a line. Names and nearly all values need no escapes and are
+//! copied; `serde_json` writes the others.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::header::ip_value;
 
-/// A JSON object that is being written.
+/// A JSON object under construction.
 pub(super) struct Fields<'b> {
     buffer: &'b mut Vec<u8>,
-    any: bool,
+    has_fields: bool,
 }
 
 impl<'b> Fields<'b> {
     /// Begins an object.
     pub(super) fn new(buffer: &'b mut Vec<u8>) -> Self {
         buffer.push(b'{');
-        Self { buffer, any: false }
+        Self {
+            buffer,
+            has_fields: false,
+        }
     }
 
     /// Ends the object.
@@ -24,44 +27,44 @@ impl<'b> Fields<'b> {
         self.buffer.push(b'}');
     }
 
-    /// A text.
+    /// Writes a text.
     pub(super) fn text(&mut self, name: &'static str, value: &str) {
         self.name(name);
-        // Without a way out of the loop, so that it is done for many bytes at once.
+        // Without an early exit, so that the loop is vectorized.
         let needs_escape = value.bytes().fold(false, |any, byte| {
             any | (byte < 0x20) | (byte == b'"') | (byte == b'\\')
         });
         if needs_escape {
-            // Writing a text into memory does not fail.
+            // Writing to memory does not fail.
             let _ = serde_json::to_writer(&mut *self.buffer, value);
         } else {
             self.quoted(value.as_bytes());
         }
     }
 
-    /// A text, if it is known.
+    /// Writes a text, if it is known.
     pub(super) fn text_if(&mut self, name: &'static str, value: Option<&str>) {
         if let Some(value) = value {
             self.text(name, value);
         }
     }
 
-    /// A whole number.
+    /// Writes a whole number.
     pub(super) fn number(&mut self, name: &'static str, value: impl itoa::Integer) {
         self.name(name);
         self.buffer
             .extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     }
 
-    /// A whole number, if it is known.
+    /// Writes a whole number, if it is known.
     pub(super) fn number_if(&mut self, name: &'static str, value: Option<impl itoa::Integer>) {
         if let Some(value) = value {
             self.number(name, value);
         }
     }
 
-    /// A truth value, if it is known.
-    pub(super) fn truth_if(&mut self, name: &'static str, value: Option<bool>) {
+    /// Writes a Boolean, if it is known.
+    pub(super) fn bool_if(&mut self, name: &'static str, value: Option<bool>) {
         if let Some(value) = value {
             self.name(name);
             self.buffer
@@ -69,7 +72,7 @@ impl<'b> Fields<'b> {
         }
     }
 
-    /// Milliseconds with three decimals, if they are known.
+    /// Writes milliseconds with three decimals, if they are known.
     pub(super) fn millis_if(&mut self, name: &'static str, value: Option<Duration>) {
         let Some(value) = value else { return };
         let micros = value.as_micros();
@@ -79,7 +82,7 @@ impl<'b> Fields<'b> {
         self.buffer.extend_from_slice(&decimals);
     }
 
-    /// An address, if it is known.
+    /// Writes an address, if it is known.
     pub(super) fn address_if(&mut self, name: &'static str, value: Option<IpAddr>) {
         self.text_if(
             name,
@@ -91,7 +94,7 @@ impl<'b> Fields<'b> {
     }
 
     fn name(&mut self, name: &'static str) {
-        if std::mem::replace(&mut self.any, true) {
+        if std::mem::replace(&mut self.has_fields, true) {
             self.buffer.push(b',');
         }
         self.quoted(name.as_bytes());
@@ -106,7 +109,7 @@ impl<'b> Fields<'b> {
     }
 }
 
-/// The last four decimal digits of a number.
+/// Returns the last four decimal digits of a number.
 fn digits(number: u32) -> [u8; 4] {
     [1000, 100, 10, 1].map(|unit| b'0' + u8::try_from(number / unit % 10).unwrap_or(0))
 }

@@ -1,4 +1,4 @@
-//! What a line says.
+//! The content of a line.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use crate::identity::RequestId;
 use crate::observe::access_log::fields::Fields;
 use crate::tunnel::Direction;
 
-/// What happened.
+/// The event that a line reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogEvent {
-    /// A request that is no stream has ended.
+    /// A request that is not a stream ended.
     Request,
-    /// A stream has opened.
+    /// A stream opened.
     StreamOpen,
-    /// A stream has ended.
+    /// A stream ended.
     StreamClose,
-    /// A WebSocket message has passed.
+    /// A WebSocket message was forwarded.
     Message,
 }
 
@@ -36,7 +36,7 @@ impl LogEvent {
     }
 }
 
-/// What kind of exchange a request is.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
     /// One request, one response.
@@ -85,7 +85,7 @@ impl ClosedBy {
     }
 }
 
-/// The name of a direction in `direction`, and its letter in a message's identifier
+/// Returns a direction's value of `direction`, and its letter in a message's identifier
 /// (docs/reference/request-id.md, rule 16).
 const fn direction_name(direction: Direction) -> (&'static str, char) {
     match direction {
@@ -94,12 +94,12 @@ const fn direction_name(direction: Direction) -> (&'static str, char) {
     }
 }
 
-/// What is known of a request from its beginning on: the same in each of its lines.
+/// Facts about a request that are the same in each of its lines.
 #[derive(Clone, Debug)]
 pub struct RequestFacts {
     /// `request_id`.
     pub request_id: RequestId,
-    /// `client_request_id`: a valid one that was refused.
+    /// `client_request_id`: the client's valid identifier, if it was not accepted.
     pub client_request_id: Option<RequestId>,
     /// `session_id`.
     pub session_id: Option<HeaderValue>,
@@ -111,13 +111,13 @@ pub struct RequestFacts {
     pub worker: Option<Arc<str>>,
     /// `endpoint`: the application's address.
     pub endpoint: Option<Arc<str>>,
-    /// `client`: where the request came from, as far as it is believed.
+    /// `client`: the client's address, according to trusted proxies.
     pub client: Option<IpAddr>,
     /// `method`.
     pub method: Method,
     /// `host`.
     pub host: Option<HeaderValue>,
-    /// `path`; its query is written only where the configuration asks for it.
+    /// `path`; with the query string only if `access_log.query` is set.
     pub uri: Uri,
     /// `protocol`.
     pub version: Version,
@@ -128,7 +128,7 @@ pub struct RequestFacts {
 }
 
 impl RequestFacts {
-    /// What is known before a request has been looked at: nothing.
+    /// Returns the facts before a request was read.
     #[must_use]
     pub fn unknown() -> Self {
         Self {
@@ -148,11 +148,9 @@ impl RequestFacts {
             trace_id: None,
         }
     }
-}
 
-impl RequestFacts {
-    /// Lets go of the buffer of the request that brought them: a stream that has opened may live
-    /// for days.
+    /// Copies the header values, whose originals keep the request's whole header buffer alive: an
+    /// open stream may live for days.
     pub fn detach(&mut self) {
         for value in [&mut self.host, &mut self.session_id].into_iter().flatten() {
             *value = HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
@@ -160,7 +158,7 @@ impl RequestFacts {
     }
 }
 
-/// What has become of a request by the time of a line; what is not known is absent.
+/// Results of a request at the time of a line. Unknown ones are absent from the line.
 #[derive(Clone, Debug, Default)]
 pub struct RequestOutcome {
     /// `status`.
@@ -181,34 +179,33 @@ pub struct RequestOutcome {
     pub closed_by: Option<ClosedBy>,
     /// `duration_ms`.
     pub duration: Option<Duration>,
-    /// `connect_ms`: how long the connection to the next hop took, when it was made for this
-    /// request.
+    /// `connect_ms`: time to connect to the next hop, if this request opened the connection.
     pub connect: Option<Duration>,
-    /// `ttfb_ms`: until the response header.
+    /// `ttfb_ms`: time until the response header.
     pub first_byte: Option<Duration>,
-    /// `connection_reused`: whether the connection to the next hop was.
+    /// `connection_reused`: the connection to the next hop was open before.
     pub reused: Option<bool>,
-    /// `direction` and the number in `message_id`.
+    /// `direction`, and the number in `message_id`.
     pub message: Option<(Direction, u64)>,
 }
 
 /// One line.
 #[derive(Clone, Debug)]
 pub struct LogLine {
-    /// `ts`: when it happened.
+    /// `ts`: time of the event.
     pub time: SystemTime,
     /// `tier`.
     pub tier: Tier,
     /// `event`.
     pub event: LogEvent,
-    /// What the request is.
+    /// Facts about the request.
     pub facts: RequestFacts,
-    /// What has become of it.
+    /// Results of the request.
     pub outcome: RequestOutcome,
 }
 
 impl LogLine {
-    /// Writes the line with its end into `buffer`.
+    /// Appends the line and a line feed to `buffer`.
     pub(super) fn write(&self, buffer: &mut Vec<u8>, with_query: bool) {
         self.fields(Fields::new(buffer), with_query);
         buffer.push(b'\n');
@@ -283,18 +280,18 @@ impl LogLine {
         fields.millis_if("duration_ms", outcome.duration);
         fields.millis_if("connect_ms", outcome.connect);
         fields.millis_if("ttfb_ms", outcome.first_byte);
-        fields.truth_if("connection_reused", outcome.reused);
+        fields.bool_if("connection_reused", outcome.reused);
         fields.end();
     }
 }
 
-/// A header value as text; bytes outside printable ASCII make it unreadable, and the log must stay
-/// valid UTF-8.
+/// Returns a header value as text. A value with bytes outside printable ASCII is replaced: the log
+/// must be valid UTF-8.
 fn text(value: &HeaderValue) -> &str {
     value.to_str().unwrap_or("(unprintable)")
 }
 
-/// A time as logs and the API write it: RFC 3339, UTC, with milliseconds.
+/// Formats a time as logs and the API have it: RFC 3339, UTC, with milliseconds.
 #[must_use]
 pub fn timestamp(time: SystemTime) -> String {
     DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Millis, true)
@@ -359,30 +356,32 @@ mod tests {
         String::from_utf8(buffer).unwrap()
     }
 
-    /// The names and their order are a contract: whoever changes them changes this file and
-    /// docs/reference/access-log.md.
+    /// The names and their order are a contract with docs/reference/access-log.md.
     #[test]
-    fn the_fields_are_the_golden_ones() {
+    fn field_names_and_their_order_are_golden() {
         let golden = concat!(
-            r#"{"ts":"1970-01-01T00:00:01.500Z","tier":"worker","event":"stream_close","request_id":"id-1","#,
-            r#""client_request_id":"theirs","session_id":"s","origin_request_id":"id-0","app":"app","worker":"w1","#,
-            r#""endpoint":"127.0.0.1:1","client":"192.0.2.1","method":"GET","host":"h\"ost","path":"/a","#,
-            r#""protocol":"HTTP/1.1","kind":"websocket","trace_id":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","status":101,"#,
-            r#""error":"client_gone","attempts":2,"bytes_in":3,"bytes_out":4,"messages_in":1,"messages_out":2,"#,
-            r#""close_code":1000,"closed_by":"client","duration_ms":1.500,"connect_ms":0.250,"ttfb_ms":1.000,"connection_reused":false}"#,
+            r#"{"ts":"1970-01-01T00:00:01.500Z","tier":"worker","event":"stream_close","#,
+            r#""request_id":"id-1","client_request_id":"theirs","session_id":"s","#,
+            r#""origin_request_id":"id-0","app":"app","worker":"w1","endpoint":"127.0.0.1:1","#,
+            r#""client":"192.0.2.1","method":"GET","host":"h\"ost","path":"/a","#,
+            r#""protocol":"HTTP/1.1","kind":"websocket","#,
+            r#""trace_id":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","status":101,"#,
+            r#""error":"client_gone","attempts":2,"bytes_in":3,"bytes_out":4,"#,
+            r#""messages_in":1,"messages_out":2,"close_code":1000,"closed_by":"client","#,
+            r#""duration_ms":1.500,"connect_ms":0.250,"ttfb_ms":1.000,"connection_reused":false}"#,
             "\n"
         );
         assert_eq!(written(&line(), false), golden);
     }
 
     #[test]
-    fn the_query_is_written_only_when_asked_for() {
+    fn the_query_is_written_only_if_configured() {
         assert!(!written(&line(), false).contains("secret"));
         assert!(written(&line(), true).contains(r#""path":"/a?secret=1""#));
     }
 
     #[test]
-    fn rule_16_a_message_has_its_number_and_direction_in_its_identifier() {
+    fn rule_16_a_message_identifier_has_the_number_and_the_direction() {
         let mut line = line();
         line.event = LogEvent::Message;
         line.outcome.message = Some((Direction::FromServer, 7));

@@ -1,8 +1,7 @@
-//! The lines that were written last, kept in memory so that one request can be looked up without
-//! reading files.
+//! The latest lines in memory, for lookups of one request.
 //!
-//! What is kept is the writer's own buffers: handed over when they are full, and taken back when
-//! there are too many. Lines are not copied, and requests have nothing to do with it.
+//! The writer's own buffers are kept once they are full, and reused beyond the limit. Lines are not
+//! copied, and requests have no part in it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,35 +10,35 @@ use serde_json::Value;
 
 use crate::identity::RequestId;
 
-/// What every member that holds an identifier of a request ends with, and begins its value with.
+/// The end of the name of each member with a request identifier, and the begin of its value.
 const MEMBER: &str = "request_id\":\"";
-/// What stands before that where the request itself is meant; before `origin_request_id` stands
-/// something else.
+/// The text before [`MEMBER`] if the member identifies the request of the line:
+/// `origin_request_id` does not.
 const OWN: [&str; 2] = ["\"", "\"client_"];
 
 /// Blocks of lines, the oldest first.
-pub(super) struct Recent {
-    /// Bytes that may be kept, those in the writer's hand included; 0 keeps nothing.
+pub(super) struct RecentLines {
+    /// Bytes to keep, including the writer's current block; 0 keeps nothing.
     limit: usize,
-    /// Bytes after which a block is full.
-    block: usize,
-    /// Room of a new block.
+    /// Size at which a block is full, in bytes.
+    block_bytes: usize,
+    /// Capacity of a new block, in bytes.
     capacity: usize,
-    held: Mutex<Held>,
+    blocks: Mutex<Blocks>,
 }
 
 #[derive(Default)]
-struct Held {
+struct Blocks {
     blocks: VecDeque<Arc<Vec<u8>>>,
     bytes: usize,
 }
 
-impl Recent {
-    /// Keeps up to `limit` bytes, in blocks that are full at `largest` bytes or less, with `room`
-    /// for the line that fills one.
+impl RecentLines {
+    /// Keeps up to `limit` bytes, in blocks that are full at `largest` bytes or fewer, with `room`
+    /// for the line that fills a block.
     pub(super) fn new(limit: u64, largest: usize, room: usize) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        // Some blocks at least, so that not all is forgotten at once.
+        // Several blocks, so that not all lines are dropped at once.
         let block = if limit == 0 {
             largest
         } else {
@@ -47,51 +46,50 @@ impl Recent {
         };
         Self {
             limit,
-            block,
+            block_bytes: block,
             capacity: block + room.min(block),
-            held: Mutex::default(),
+            blocks: Mutex::default(),
         }
     }
 
-    /// A block to begin with.
+    /// Returns an empty block.
     pub(super) fn empty_block(&self) -> Vec<u8> {
         Vec::with_capacity(self.capacity)
     }
 
-    /// Whether anything is kept at all.
-    pub(super) const fn is_on(&self) -> bool {
+    /// Returns whether lines are kept.
+    pub(super) const fn is_enabled(&self) -> bool {
         self.limit > 0
     }
 
-    /// Bytes after which a block is to be handed over.
-    pub(super) const fn block(&self) -> usize {
-        self.block
+    /// Size at which a block is full, in bytes.
+    pub(super) const fn block_bytes(&self) -> usize {
+        self.block_bytes
     }
 
-    /// Takes a block over, and forgets the oldest ones that it leaves no room for. Gives back an
-    /// empty one.
-    pub(super) fn hand_over(&self, mut block: Vec<u8>) -> Vec<u8> {
-        if !self.is_on() || block.is_empty() {
+    /// Keeps a block, and drops the oldest blocks beyond the limit. Returns an empty block.
+    pub(super) fn push(&self, mut block: Vec<u8>) -> Vec<u8> {
+        if !self.is_enabled() || block.is_empty() {
             block.clear();
             return block;
         }
-        if block.len() < self.block {
-            // One that is handed over before it is full, for a lookup: memory is what is bounded.
+        if block.len() < self.block_bytes {
+            // Pushed before it is full, for a lookup. The limit is one of memory.
             block.shrink_to_fit();
         }
-        let mut held = self.lock();
-        held.bytes += block.capacity();
-        held.blocks.push_back(Arc::new(block));
+        let mut kept = self.lock();
+        kept.bytes += block.capacity();
+        kept.blocks.push_back(Arc::new(block));
         let mut freed = None;
-        while held.bytes + self.capacity > self.limit {
-            let Some(oldest) = held.blocks.pop_front() else {
+        while kept.bytes + self.capacity > self.limit {
+            let Some(oldest) = kept.blocks.pop_front() else {
                 break;
             };
-            held.bytes -= oldest.capacity();
+            kept.bytes -= oldest.capacity();
             freed = Some(oldest);
         }
-        drop(held);
-        // A lookup may be reading it still.
+        drop(kept);
+        // A lookup may still read the block.
         let freed = freed
             .and_then(Arc::into_inner)
             .filter(|block| block.capacity() >= self.capacity);
@@ -100,31 +98,28 @@ impl Recent {
         empty
     }
 
-    /// The lines of a request, the oldest first: those under its identifier, and those of a client
-    /// that asked for this identifier and was given another one.
-    pub(super) fn lines_of(&self, id: &RequestId) -> Vec<Value> {
+    /// Returns the lines of a request, the oldest first: lines with its identifier, and lines of a
+    /// request whose client sent this identifier but got another one.
+    pub(super) fn find(&self, id: &RequestId) -> Vec<Value> {
         let blocks: Vec<_> = self.lock().blocks.iter().cloned().collect();
-        blocks
-            .iter()
-            .flat_map(|block| lines_in(block, id))
-            .collect()
+        blocks.iter().flat_map(|block| find_in(block, id)).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Blocks> {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The lines of a request within a block.
-pub(super) fn lines_in(block: &[u8], id: &RequestId) -> Vec<Value> {
-    // Lines are JSON, and so UTF-8.
+/// Returns the lines of a request within a block.
+pub(super) fn find_in(block: &[u8], id: &RequestId) -> Vec<Value> {
+    // Lines are JSON, which is UTF-8.
     let text = std::str::from_utf8(block).unwrap_or_default();
     let mut found = Vec::new();
-    let mut looked_at = 0;
-    // An identifier needs no escape, and a quote within a value has one: what is found is a member.
+    let mut searched = 0;
+    // Every match is a member: an identifier needs no escapes, and a quote within a value has one.
     for (at, needle) in text.match_indices(&format!("{MEMBER}{id}\"")) {
         let (before, _) = text.split_at_checked(at).unwrap_or_default();
-        if at < looked_at || !OWN.iter().any(|own| before.ends_with(own)) {
+        if at < searched || !OWN.iter().any(|own| before.ends_with(own)) {
             continue;
         }
         let begin = before.rfind('\n').map_or(0, |end| end + 1);
@@ -132,7 +127,7 @@ pub(super) fn lines_in(block: &[u8], id: &RequestId) -> Vec<Value> {
             .get(at..)
             .and_then(|rest| rest.find('\n'))
             .map_or(text.len(), |length| at + length);
-        looked_at = end.max(at + needle.len());
+        searched = end.max(at + needle.len());
         found.extend(
             text.get(begin..end)
                 .and_then(|line| serde_json::from_str::<Value>(line).ok()),
@@ -155,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_request_s_own_lines_are_found_and_no_others() {
-        let recent = Recent::new(1 << 20, 1 << 16, 1 << 12);
+        let recent = RecentLines::new(1 << 20, 1 << 16, 1 << 12);
         let text = [
             line("a", 1),
             line("aa", 2),
@@ -166,46 +161,46 @@ mod tests {
                 .to_owned(),
             line("a", 6),
         ];
-        recent.hand_over(text.concat().into_bytes());
-        recent.hand_over(line("a", 7).into_bytes());
+        recent.push(text.concat().into_bytes());
+        recent.push(line("a", 7).into_bytes());
         let numbers: Vec<_> = recent
-            .lines_of(&id("a"))
+            .find(&id("a"))
             .iter()
             .map(|line| line["attempts"].as_u64().unwrap())
             .collect();
         assert_eq!(numbers, [1, 4, 6, 7]);
-        assert!(recent.lines_of(&id("nobody")).is_empty());
+        assert!(recent.find(&id("nobody")).is_empty());
     }
 
     #[test]
-    fn the_oldest_go_first_and_the_bound_holds() {
-        let recent = Recent::new(4096, 1 << 16, 1 << 12);
+    fn the_oldest_blocks_are_dropped_at_the_limit() {
+        let recent = RecentLines::new(4096, 1 << 16, 1 << 12);
         let mut block = recent.empty_block();
         for number in 0..1000 {
             block.extend_from_slice(line(&format!("id-{number}"), number).as_bytes());
-            if block.len() >= recent.block() || number % 7 == 0 {
-                block = recent.hand_over(block);
-                assert!(block.is_empty() && block.capacity() >= recent.block());
-                let held = recent.lock();
+            if block.len() >= recent.block_bytes() || number % 7 == 0 {
+                block = recent.push(block);
+                assert!(block.is_empty() && block.capacity() >= recent.block_bytes());
+                let kept = recent.lock();
                 assert_eq!(
-                    held.bytes,
-                    held.blocks
+                    kept.bytes,
+                    kept.blocks
                         .iter()
                         .map(|block| block.capacity())
                         .sum::<usize>()
                 );
-                assert!(held.bytes <= 4096, "{}", held.bytes);
+                assert!(kept.bytes <= 4096, "{}", kept.bytes);
             }
         }
-        recent.hand_over(block);
-        assert!(recent.lines_of(&id("id-0")).is_empty());
-        assert_eq!(recent.lines_of(&id("id-999")).len(), 1);
+        recent.push(block);
+        assert!(recent.find(&id("id-0")).is_empty());
+        assert_eq!(recent.find(&id("id-999")).len(), 1);
     }
 
     #[test]
-    fn a_line_larger_than_the_bound_is_not_kept() {
-        let recent = Recent::new(100, 1 << 16, 1 << 12);
-        recent.hand_over(vec![b'x'; 1000]);
+    fn a_line_larger_than_the_limit_is_not_kept() {
+        let recent = RecentLines::new(100, 1 << 16, 1 << 12);
+        recent.push(vec![b'x'; 1000]);
         assert_eq!(recent.lock().bytes, 0);
     }
 }

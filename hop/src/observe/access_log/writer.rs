@@ -1,4 +1,4 @@
-//! The thread that writes.
+//! The access log's handle, and the thread that writes.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -14,32 +14,32 @@ use serde_json::Value;
 
 use crate::config::AccessLogSection;
 use crate::identity::RequestId;
-use crate::observe::access_log::join_lines;
 use crate::observe::access_log::line::LogLine;
-use crate::observe::access_log::recent::Recent;
+use crate::observe::access_log::merge_lines;
+use crate::observe::access_log::recent::RecentLines;
 use crate::observe::access_log::tail::Tail;
 
-/// Lines that wait for the writer before further ones are dropped.
+/// Capacity of the queue, in lines; further lines are dropped.
 const QUEUE_LINES: usize = 16_384;
-/// Bytes after which a batch is written.
+/// Size at which a batch is written, in bytes.
 const BATCH_BYTES: usize = 64 * 1024;
-/// How long the writer gathers lines: a system call for a batch costs less than one for each line.
+/// Time for which the writer gathers lines: one system call for a batch is cheaper than one a line.
 const GATHER: Duration = Duration::from_millis(10);
-/// Room in a block for the line that fills it.
+/// Room in a block for the line that fills it, in bytes.
 const LAST_LINE: usize = 4 * 1024;
-/// How long a lookup waits for the lines that are queued.
-const LOOKUP: Duration = Duration::from_secs(1);
+/// Time for which a lookup waits for queued lines.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The log file cannot be opened.
+/// The access log's file cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("access log {path}: {cause}", path = .path.display())]
-pub struct OpenError {
+#[error("cannot open access log {path}: {cause}", path = .path.display())]
+pub struct AccessLogError {
     path: PathBuf,
     cause: io::Error,
 }
 
 enum Job {
-    LogLine(Box<LogLine>),
+    Write(Box<LogLine>),
     Flush(SyncSender<()>),
 }
 
@@ -48,30 +48,31 @@ enum Job {
 pub struct AccessLog {
     jobs: SyncSender<Job>,
     dropped: IntCounter,
-    recent: Arc<Recent>,
+    recent: Arc<RecentLines>,
     tail: Option<Arc<Tail>>,
-    idle: Arc<Mutex<Option<Writer>>>,
+    /// The writer, until its thread starts.
+    unstarted: Arc<Mutex<Option<Writer>>>,
 }
 
 impl AccessLog {
-    /// Opens the log. Nothing is written before [`AccessLog::start`], because a thread would not
-    /// survive the fork of `-d`; lines wait in the queue until then.
+    /// Opens the log. Lines wait in the queue until [`AccessLog::start`]: a thread would not
+    /// survive the fork of `-d`.
     ///
     /// # Errors
-    /// When the file cannot be opened for appending.
-    pub fn open(section: &AccessLogSection, dropped: IntCounter) -> Result<Self, OpenError> {
+    /// If the file cannot be opened for appending.
+    pub fn open(section: &AccessLogSection, dropped: IntCounter) -> Result<Self, AccessLogError> {
         let sink = match section.file() {
             None => Sink::Stdout(io::stdout()),
             Some(path) => {
                 let opened = OpenOptions::new().append(true).create(true).open(path);
-                Sink::File(opened.map_err(|cause| OpenError {
+                Sink::File(opened.map_err(|cause| AccessLogError {
                     path: path.to_owned(),
                     cause,
                 })?)
             }
         };
         let (jobs, queue) = sync_channel(QUEUE_LINES);
-        let recent = Arc::new(Recent::new(section.recent.0, BATCH_BYTES, LAST_LINE));
+        let recent = Arc::new(RecentLines::new(section.recent.0, BATCH_BYTES, LAST_LINE));
         let writer = Writer {
             queue,
             sink,
@@ -84,21 +85,21 @@ impl AccessLog {
         };
         let tail = section
             .file()
-            .and_then(|path| Tail::of(path, section.recent.0))
+            .and_then(|path| Tail::open(path, section.recent.0))
             .map(Arc::new);
         Ok(Self {
             jobs,
             dropped,
             recent,
             tail,
-            idle: Arc::new(Mutex::new(Some(writer))),
+            unstarted: Arc::new(Mutex::new(Some(writer))),
         })
     }
 
     /// Starts the writer's thread. A second call does nothing.
     pub fn start(&self) {
         let Some(writer) = self
-            .idle
+            .unstarted
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()
@@ -109,65 +110,62 @@ impl AccessLog {
             .name("access-log".to_owned())
             .spawn(move || writer.run())
         {
-            error!("the access log has no thread, nothing will be logged: {e}");
+            error!("access log: cannot start its thread; requests are not logged: {e}");
         }
     }
 
-    /// Hands a line to the writer. Never blocks: a line that finds the queue full is dropped and
-    /// counted.
+    /// Queues a line. Never blocks: a line is dropped and counted if the queue is full.
     pub fn write(&self, line: LogLine) {
-        if self.jobs.try_send(Job::LogLine(Box::new(line))).is_err() {
+        if self.jobs.try_send(Job::Write(Box::new(line))).is_err() {
             self.dropped.inc();
         }
     }
 
-    /// The lines of a request that are still kept in memory or are in the end of the file, the
-    /// oldest first, those that could not be written among them. What is queued is written out
-    /// first.
-    pub async fn recent(&self, id: RequestId) -> Vec<Value> {
-        if !self.recent.is_on() {
+    /// Returns the lines of a request in memory and in the end of the file, the oldest first, after
+    /// writing the queued lines. Lines that could not be written are included.
+    pub async fn find(&self, id: RequestId) -> Vec<Value> {
+        if !self.recent.is_enabled() {
             return Vec::new();
         }
         let log = self.clone();
-        // Waiting and searching block.
         let found = tokio::task::spawn_blocking(move || {
-            log.flush(LOOKUP);
-            log.lines_of(&id)
+            log.flush(LOOKUP_TIMEOUT);
+            log.search(&id)
         });
         found.await.unwrap_or_default()
     }
 
-    fn lines_of(&self, id: &RequestId) -> Vec<Value> {
-        let kept = self.recent.lines_of(id);
+    fn search(&self, id: &RequestId) -> Vec<Value> {
+        let kept = self.recent.find(id);
         let written = self
             .tail
             .as_ref()
-            .map_or(Ok(Vec::new()), |tail| tail.lines_of(id));
+            .map_or(Ok(Vec::new()), |tail| tail.find(id));
         let mut lines = written.unwrap_or_else(|e| {
-            warn!("the access log cannot be read, a request is looked up in memory alone: {e}");
+            warn!("access log: cannot read the file; only memory is searched: {e}");
             Vec::new()
         });
-        // What is in memory alone is not written, or in a file that was put aside.
-        join_lines(&mut lines, kept);
+        // Lines only in memory were not written, or are in a file that was rotated away.
+        merge_lines(&mut lines, kept);
         lines
     }
 
-    /// Waits until all that was handed over is written, or `limit` has passed.
+    /// Waits until all queued lines are written, for `limit` at most.
     pub fn flush(&self, limit: Duration) {
         let latest = Instant::now() + limit;
         let (done, written) = sync_channel(1);
         let mut job = Job::Flush(done);
-        // A queue that is full is being written; there is room in it soon.
+        // The writer makes room in a full queue.
         while let Err(TrySendError::Full(again)) = self.jobs.try_send(job) {
             if Instant::now() >= latest {
-                return warn!("the access log was not written out within {limit:?}");
+                return warn!("access log: not flushed within {limit:?}");
             }
             job = again;
             thread::park_timeout(GATHER);
         }
         let left = latest.saturating_duration_since(Instant::now());
         if written.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
-            warn!("the access log was not written out within {limit:?}");
+            warn!("access log: not flushed within {limit:?}");
         }
     }
 }
@@ -181,15 +179,15 @@ struct Writer {
     queue: Receiver<Job>,
     sink: Sink,
     with_query: bool,
-    /// Lines; those before `written` have been written, and stay for those who look a request up.
+    /// Lines. Those before `written` are written, and stay for lookups.
     block: Vec<u8>,
     written: usize,
-    recent: Arc<Recent>,
+    recent: Arc<RecentLines>,
     failing: bool,
     dropped: IntCounter,
 }
 
-/// Writes all of `bytes`, counting in `done` what has been written before an error.
+/// Writes `bytes` from `done` on, and counts the written bytes in `done`, also before an error.
 fn write_from(to: &mut impl Write, bytes: &[u8], done: &mut usize) -> io::Result<()> {
     while let Some(rest) = bytes.get(*done..).filter(|rest| !rest.is_empty()) {
         match to.write(rest) {
@@ -210,7 +208,7 @@ impl Writer {
             let mut next = Some(first);
             while let Some(job) = next {
                 match job {
-                    Job::LogLine(line) => {
+                    Job::Write(line) => {
                         line.write(&mut self.block, self.with_query);
                         lines += 1;
                     }
@@ -223,9 +221,9 @@ impl Writer {
                 };
             }
             let ran_empty = self.has_room();
-            self.put(lines, !flushed.is_empty());
+            self.write_block(lines, !flushed.is_empty());
             for done in &flushed {
-                // Whoever asked may have stopped waiting.
+                // The waiting thread may have timed out.
                 let _ = done.try_send(());
             }
             if flushed.is_empty() && ran_empty {
@@ -235,24 +233,24 @@ impl Writer {
     }
 
     fn has_room(&self) -> bool {
-        self.block.len() < self.recent.block()
+        self.block.len() < self.recent.block_bytes()
     }
 
-    /// Writes what has not been written. A block that is full, or that somebody waits for, is
-    /// handed over.
-    fn put(&mut self, lines: u64, awaited: bool) {
+    /// Writes the unwritten part of the block, which has `lines` lines. A block that is full, or
+    /// that a lookup waits for (`awaited`), is kept in memory.
+    fn write_block(&mut self, lines: u64, awaited: bool) {
         let mut done = self.written;
         let written = match &mut self.sink {
             Sink::Stdout(out) => write_from(out, &self.block, &mut done).and_then(|()| out.flush()),
             Sink::File(file) => write_from(file, &self.block, &mut done),
         };
-        let torn = written.is_err() && done > self.written;
-        if awaited || !self.has_room() || !self.recent.is_on() {
-            self.block = self.recent.hand_over(std::mem::take(&mut self.block));
+        let partial = written.is_err() && done > self.written;
+        if awaited || !self.has_room() || !self.recent.is_enabled() {
+            self.block = self.recent.push(std::mem::take(&mut self.block));
         }
         self.written = self.block.len();
-        if torn {
-            // Whatever was torn ends here, so that the next line is one.
+        if partial {
+            // The partial line ends here, so that the next line is whole.
             self.block.push(b'\n');
         }
         match written {
@@ -260,7 +258,7 @@ impl Writer {
             Err(e) => {
                 self.dropped.inc_by(lines);
                 if !std::mem::replace(&mut self.failing, true) {
-                    error!("the access log cannot be written, lines are lost until it can: {e}");
+                    error!("access log: cannot write; lines are dropped until it works again: {e}");
                 }
             }
         }
