@@ -21,7 +21,7 @@ pub struct RequestIdSection {
     #[serde(deserialize_with = "header_names")]
     pub aliases: Vec<HeaderName>,
     /// Peers whose identifiers are accepted. A worker ignores it, and accepts its coordinators'.
-    pub accept_from: Vec<IpNet>,
+    pub(crate) accept_from: Vec<IpNet>,
 }
 
 impl Default for RequestIdSection {
@@ -153,7 +153,7 @@ impl Default for DrainSection {
 /// The format of access-log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// One JSON object a line.
     #[default]
     Json,
@@ -164,14 +164,14 @@ pub enum LogFormat {
 #[serde(deny_unknown_fields, default)]
 pub struct AccessLogSection {
     /// A file, or `-` for standard output.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The format of a line.
-    pub format: LogFormat,
+    pub(crate) format: LogFormat,
     /// Adds the query string to `path`. It may contain secrets.
-    pub query: bool,
+    pub(crate) query: bool,
     /// Size of the latest lines that a lookup of one request searches, in memory and in the file; 0
     /// disables lookups.
-    pub recent: Size,
+    pub(crate) recent: Size,
 }
 
 impl Default for AccessLogSection {
@@ -198,9 +198,9 @@ impl AccessLogSection {
 #[serde(deny_unknown_fields, default)]
 pub struct WebSocketSection {
     /// Logs every message with an identifier of its own (docs/reference/request-id.md, rule 16).
-    pub message_ids: bool,
+    pub(crate) message_ids: bool,
     /// Time without a byte in either direction after which a WebSocket is closed.
-    pub idle: Period,
+    pub(crate) idle: Period,
 }
 
 impl Default for WebSocketSection {

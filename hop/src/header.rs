@@ -16,7 +16,7 @@ pub const ATTEMPT: HeaderName = HeaderName::from_static("x-app-proxy-attempt");
 /// The token that authenticates a coordinator to a worker.
 pub const TOKEN: HeaderName = HeaderName::from_static("x-app-proxy-token");
 /// Marks a worker's response that rejects the coordinator's token.
-pub const REFUSED: HeaderName = HeaderName::from_static("x-app-proxy-refused");
+pub(crate) const REFUSED: HeaderName = HeaderName::from_static("x-app-proxy-refused");
 /// The client's address as determined by the coordinator, if [`X_FORWARDED_FOR`] has more than one
 /// address.
 pub const CLIENT: HeaderName = HeaderName::from_static("x-app-proxy-client");
@@ -115,7 +115,7 @@ fn is_folded_forwarded(name: &str) -> bool {
 }
 
 /// Removes all lines of the matching names.
-pub fn remove_where(headers: &mut HeaderMap, matches: impl Fn(&HeaderName) -> bool) {
+pub(crate) fn remove_where(headers: &mut HeaderMap, matches: impl Fn(&HeaderName) -> bool) {
     // The map cannot change during the iteration. Most requests have no matching name, and collect
     // nothing.
     let names: Vec<HeaderName> = headers
@@ -156,7 +156,7 @@ pub fn set(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
 
 /// Returns whether a comma-separated header has a token, ignoring case (RFC 9110, section 5.6.1).
 #[must_use]
-pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     headers
         .get_all(name)
         .iter()
@@ -166,7 +166,7 @@ pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 
 /// Returns the names that `Connection` nominates as hop-by-hop (RFC 9110, section 7.6.1).
 #[must_use]
-pub fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+pub(crate) fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     let is_option = |item: &[u8]| {
         CONNECTION_OPTIONS
             .iter()
@@ -194,7 +194,7 @@ const CONNECTION_OPTIONS: [&[u8]; 3] = [b"keep-alive", b"close", b"upgrade"];
 /// Pingora frames the body by it.
 ///
 /// A request ID stays for [`put_request_id`], which replaces it unless it is the right one.
-pub fn remove_not_for_client(response: &mut ResponseHeader, policy: &IdentityPolicy) {
+pub(crate) fn remove_not_for_client(response: &mut ResponseHeader, policy: &IdentityPolicy) {
     let switches = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
     let nominated = nominated(&response.headers);
     let is_removed = |name: &&HeaderName| {
@@ -224,7 +224,11 @@ pub fn remove_not_for_client(response: &mut ResponseHeader, policy: &IdentityPol
 
 /// Sets the request ID of a final response: exactly one, whatever the application sent
 /// (docs/reference/request-id.md, rules 11 and 14).
-pub fn put_request_id(response: &mut ResponseHeader, policy: &IdentityPolicy, id: &RequestId) {
+pub(crate) fn put_request_id(
+    response: &mut ResponseHeader,
+    policy: &IdentityPolicy,
+    id: &RequestId,
+) {
     if !has_once(&response.headers, policy.header(), id) {
         let _ = response.insert_header(policy.spelled(), id.header_value());
     }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::config::RequestIdSection;
 
 /// Length of the longest valid identifier, in bytes (rule 1).
-pub const MAX_BYTES: usize = 128;
+pub(crate) const MAX_BYTES: usize = 128;
 
 /// A valid identifier. A clone shares its bytes.
 ///
@@ -87,7 +87,7 @@ pub enum InvalidId {
 
 impl InvalidId {
     /// Every reason, in the order of the metric's labels.
-    pub const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 4] = [
         Self::Multiple,
         Self::Empty,
         Self::Oversized,
@@ -274,7 +274,7 @@ impl IdentityPolicy {
 
     /// The header's name as responses spell it.
     #[must_use]
-    pub fn spelled(&self) -> Bytes {
+    pub(crate) fn spelled(&self) -> Bytes {
         self.spelled.clone()
     }
 
@@ -305,7 +305,7 @@ impl IdentityPolicy {
     /// Returns whether identifiers of this peer are accepted (rule 3). A peer without an address is
     /// connected by a Unix socket, and counts as loopback.
     #[must_use]
-    pub fn accepts(&self, peer: Option<IpAddr>) -> bool {
+    pub(crate) fn accepts(&self, peer: Option<IpAddr>) -> bool {
         if self.accepts_all {
             return true;
         }

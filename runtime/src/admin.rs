@@ -24,7 +24,7 @@ pub use service::AdminService;
 pub use token::{Token, require_token};
 
 /// Returns the reason why the daemon is not ready, or `Ok`.
-pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+pub(crate) type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// Routes of both tiers that need no token: `/healthz`, `/readyz` and `/metrics`.
 pub fn probes(hop: &Arc<HopServices>, ready: Readiness) -> Router {

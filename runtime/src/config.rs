@@ -177,7 +177,7 @@ impl ConfigFile {
 
     /// Logs a warning for each key under its old name. Parsing does not log: the log level is part
     /// of the configuration.
-    pub fn log_warnings(&self) {
+    pub(crate) fn log_warnings(&self) {
         for warning in &self.warnings {
             warn!("{warning}");
         }

@@ -9,8 +9,10 @@ mod recent;
 mod tail;
 mod writer;
 
-pub use line::{ClosedBy, Kind, LogEvent, LogLine, RequestFacts, RequestOutcome, timestamp};
+pub use line::{ClosedBy, Kind, RequestFacts, RequestOutcome, timestamp};
 pub use writer::{AccessLog, AccessLogError};
+
+pub(crate) use line::{LogEvent, LogLine};
 
 use serde_json::Value;
 

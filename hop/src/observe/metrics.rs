@@ -19,9 +19,9 @@ pub struct Metrics {
     pub request_id_missing: IntCounter,
     /// `app_proxy_unparsable_requests_total{tier}`: invalid header blocks, which Pingora answers
     /// itself (docs/reference/request-id.md, rule 13).
-    pub unparsable: IntCounter,
+    pub(crate) unparsable: IntCounter,
     /// `app_proxy_access_log_dropped_total{tier}`.
-    pub log_dropped: IntCounter,
+    pub(crate) log_dropped: IntCounter,
     /// `app_proxy_open_streams{tier}`.
     pub open_streams: IntGauge,
 }
@@ -31,7 +31,7 @@ impl Metrics {
     ///
     /// # Errors
     /// If two metrics have one name, which a test rules out.
-    pub fn new(tier: Tier) -> prometheus::Result<Self> {
+    pub(crate) fn new(tier: Tier) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let family = |name: &str, help: &str, label: &str| -> prometheus::Result<IntCounterVec> {
             let opts = Opts::new(name, help).const_label("tier", tier.as_str());
@@ -85,7 +85,7 @@ impl Metrics {
     }
 
     /// Counts a request that ended with `status`, or without a response (`None`).
-    pub fn count_request(&self, status: Option<u16>) {
+    pub(crate) fn count_request(&self, status: Option<u16>) {
         let class = usize::from(status.unwrap_or(0) / 100);
         if let Some(counter) = self.requests.get(class) {
             counter.inc();
@@ -93,7 +93,7 @@ impl Metrics {
     }
 
     /// Counts an identifier that was replaced (docs/reference/request-id.md, rule 4).
-    pub fn count_replaced(&self, reason: InvalidId) {
+    pub(crate) fn count_replaced(&self, reason: InvalidId) {
         let index = InvalidId::ALL.iter().position(|r| *r == reason);
         if let Some(counter) = index.and_then(|index| self.replaced.get(index)) {
             counter.inc();

@@ -25,27 +25,27 @@ pub struct ProblemBody {
     /// The kind of error: `urn:app-proxy:error:` and the code.
     #[schema(example = "urn:app-proxy:error:bad_request")]
     #[serde(rename = "type")]
-    pub kind: String,
+    pub(crate) kind: String,
     /// The meaning of the status.
     #[schema(example = "Bad Request")]
-    pub title: String,
+    pub(crate) title: String,
     /// The HTTP status.
     #[schema(minimum = 400, maximum = 599, example = 400)]
-    pub status: u16,
+    pub(crate) status: u16,
     /// Explanation for people.
     #[schema(example = "address `x`: write host:port or unix:/path")]
-    pub detail: String,
+    pub(crate) detail: String,
     /// Stable code for programs.
     #[schema(example = "bad_request")]
-    pub code: String,
+    pub(crate) code: String,
     /// The identifier of this request.
     #[schema(example = "01J9ZX3V5T8K2M4N6P8R0S2T4V")]
-    pub request_id: String,
+    pub(crate) request_id: String,
     /// The member of the body, parameter or header that is wrong: `endpoints[0].address`, `limit`,
     /// `If-Match`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "endpoints[0].address")]
-    pub field: Option<String>,
+    pub(crate) field: Option<String>,
 }
 
 impl Problem {

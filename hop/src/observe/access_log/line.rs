@@ -14,7 +14,7 @@ use crate::tunnel::Direction;
 
 /// The event that a line reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogEvent {
+pub(crate) enum LogEvent {
     /// A request that is not a stream ended.
     Request,
     /// A stream opened.
@@ -53,7 +53,7 @@ pub enum Kind {
 impl Kind {
     /// The value of `kind`.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::WebSocket => "websocket",
@@ -100,7 +100,7 @@ pub struct RequestFacts {
     /// `request_id`.
     pub request_id: RequestId,
     /// `client_request_id`: the client's valid identifier, if it was not accepted.
-    pub client_request_id: Option<RequestId>,
+    pub(crate) client_request_id: Option<RequestId>,
     /// `session_id`.
     pub session_id: Option<HeaderValue>,
     /// `origin_request_id`: the request that created the session.
@@ -112,17 +112,17 @@ pub struct RequestFacts {
     /// `endpoint`: the application's address.
     pub endpoint: Option<Arc<str>>,
     /// `client`: the client's address, according to trusted proxies.
-    pub client: Option<IpAddr>,
+    pub(crate) client: Option<IpAddr>,
     /// `method`.
-    pub method: Method,
+    pub(crate) method: Method,
     /// `host`.
-    pub host: Option<HeaderValue>,
+    pub(crate) host: Option<HeaderValue>,
     /// `path`; with the query string only if `access_log.query` is set.
-    pub uri: Uri,
+    pub(crate) uri: Uri,
     /// `protocol`.
-    pub version: Version,
+    pub(crate) version: Version,
     /// `kind`.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// `trace_id`, of a valid `traceparent`.
     pub trace_id: Option<[u8; 32]>,
 }
@@ -130,7 +130,7 @@ pub struct RequestFacts {
 impl RequestFacts {
     /// Returns the facts before a request was read.
     #[must_use]
-    pub fn unknown() -> Self {
+    pub(crate) fn unknown() -> Self {
         Self {
             request_id: RequestId::unset(),
             client_request_id: None,
@@ -151,7 +151,7 @@ impl RequestFacts {
 
     /// Copies the header values, whose originals keep the request's whole header buffer alive: an
     /// open stream may live for days.
-    pub fn detach(&mut self) {
+    pub(crate) fn detach(&mut self) {
         for value in [&mut self.host, &mut self.session_id].into_iter().flatten() {
             *value = HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
         }
@@ -162,9 +162,9 @@ impl RequestFacts {
 #[derive(Clone, Debug, Default)]
 pub struct RequestOutcome {
     /// `status`.
-    pub status: Option<u16>,
+    pub(crate) status: Option<u16>,
     /// `error`: the code of what went wrong.
-    pub error: Option<ErrorCode>,
+    pub(crate) error: Option<ErrorCode>,
     /// `attempts`: how many next hops were tried.
     pub attempts: u32,
     /// `bytes_in`: body bytes from the client.
@@ -172,36 +172,36 @@ pub struct RequestOutcome {
     /// `bytes_out`: body bytes to the client.
     pub bytes_out: u64,
     /// `messages_in` and `messages_out`.
-    pub messages: Option<(u64, u64)>,
+    pub(crate) messages: Option<(u64, u64)>,
     /// `close_code`: of the first close frame.
-    pub close_code: Option<u16>,
+    pub(crate) close_code: Option<u16>,
     /// `closed_by`: `client`, `upstream` or `proxy`.
-    pub closed_by: Option<ClosedBy>,
+    pub(crate) closed_by: Option<ClosedBy>,
     /// `duration_ms`.
-    pub duration: Option<Duration>,
+    pub(crate) duration: Option<Duration>,
     /// `connect_ms`: time to connect to the next hop, if this request opened the connection.
-    pub connect: Option<Duration>,
+    pub(crate) connect: Option<Duration>,
     /// `ttfb_ms`: time until the response header.
-    pub first_byte: Option<Duration>,
+    pub(crate) first_byte: Option<Duration>,
     /// `connection_reused`: the connection to the next hop was open before.
-    pub reused: Option<bool>,
+    pub(crate) reused: Option<bool>,
     /// `direction`, and the number in `message_id`.
-    pub message: Option<(Direction, u64)>,
+    pub(crate) message: Option<(Direction, u64)>,
 }
 
 /// One line.
 #[derive(Clone, Debug)]
-pub struct LogLine {
+pub(crate) struct LogLine {
     /// `ts`: time of the event.
-    pub time: SystemTime,
+    pub(crate) time: SystemTime,
     /// `tier`.
-    pub tier: Tier,
+    pub(crate) tier: Tier,
     /// `event`.
-    pub event: LogEvent,
+    pub(crate) event: LogEvent,
     /// Facts about the request.
-    pub facts: RequestFacts,
+    pub(crate) facts: RequestFacts,
     /// Results of the request.
-    pub outcome: RequestOutcome,
+    pub(crate) outcome: RequestOutcome,
 }
 
 impl LogLine {

@@ -60,7 +60,10 @@ impl AccessLog {
     ///
     /// # Errors
     /// If the file cannot be opened for appending.
-    pub fn open(section: &AccessLogSection, dropped: IntCounter) -> Result<Self, AccessLogError> {
+    pub(crate) fn open(
+        section: &AccessLogSection,
+        dropped: IntCounter,
+    ) -> Result<Self, AccessLogError> {
         let sink = match section.file() {
             None => Sink::Stdout(io::stdout()),
             Some(path) => {
@@ -115,7 +118,7 @@ impl AccessLog {
     }
 
     /// Queues a line. Never blocks: a line is dropped and counted if the queue is full.
-    pub fn write(&self, line: LogLine) {
+    pub(crate) fn write(&self, line: LogLine) {
         if self.jobs.try_send(Job::Write(Box::new(line))).is_err() {
             self.dropped.inc();
         }
