@@ -163,9 +163,9 @@ impl RequestFacts {
 pub struct RequestOutcome {
     /// `status`.
     pub(crate) status: Option<u16>,
-    /// `error`: the code of what went wrong.
+    /// `error`: the code of the failure.
     pub(crate) error: Option<ErrorCode>,
-    /// `attempts`: how many next hops were tried.
+    /// `attempts`: the number of next hops tried.
     pub attempts: u32,
     /// `bytes_in`: body bytes from the client.
     pub bytes_in: u64,
