@@ -18,7 +18,7 @@ use crate::error::{ErrorCode, ProxyError, Tier};
 use crate::header::TRACEPARENT;
 use crate::identity::{EstablishedId, IdentityPolicy, RequestId};
 use crate::observe::access_log::{
-    AccessLog, ClosedBy, Kind, LogEvent, LogLine, AccessLogError, RequestFacts, RequestOutcome,
+    AccessLog, AccessLogError, ClosedBy, Kind, LogEvent, LogLine, RequestFacts, RequestOutcome,
 };
 use crate::observe::metrics::Metrics;
 use crate::streams::{StreamHandle, StreamRegistration, Streams};
