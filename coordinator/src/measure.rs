@@ -61,7 +61,7 @@ fn apps(count: usize) {
         |_| find(&paths[0]),
     );
     report(&format!("each app of {count}, by path"), LOOKUPS, |n| {
-        find(&paths[n % count])
+        find(&paths[n % count]);
     });
 }
 
@@ -83,10 +83,10 @@ fn sessions(count: usize) {
         .collect();
     let find = |number: usize| drop(black_box(table.find(&ids[number]).unwrap()));
     report(&format!("the same session of {count}"), LOOKUPS, |_| {
-        find(0)
+        find(0);
     });
     report(&format!("each session of {count}"), LOOKUPS, |n| {
-        find(n % count)
+        find(n % count);
     });
     report(&format!("iteration over {count} sessions"), 3, |_| {
         black_box(table.live().count());

@@ -495,7 +495,7 @@ impl<'a> Call<'a> {
             }
             "whoami" => {
                 self.respond(&mut wire, 200, &[], self.state.address.as_bytes())
-                    .await?
+                    .await?;
             }
             "respond" => self.respond_as_asked(&mut wire).await?,
             "chunked" => self.chunked(&mut wire).await?,

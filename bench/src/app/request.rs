@@ -38,14 +38,14 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(usize, Request)>, httparse::
                 request.close = header.value.eq_ignore_ascii_case(b"close");
             }
             14 if header.name.eq_ignore_ascii_case("content-length") => {
-                request.length = value().parse().unwrap_or(0)
+                request.length = value().parse().unwrap_or(0);
             }
             17 if header.name.eq_ignore_ascii_case("transfer-encoding") => request.chunked = true,
             17 if header.name.eq_ignore_ascii_case("sec-websocket-key") => {
-                request.key = Some(value().to_owned())
+                request.key = Some(value().to_owned());
             }
             20 if header.name.eq_ignore_ascii_case(REQUEST_ID) => {
-                request.id = Some(value().to_owned())
+                request.id = Some(value().to_owned());
             }
             _ => {}
         }

@@ -54,7 +54,7 @@ impl Workload for Events {
             let (meter, entry, request_id) = (Rc::clone(&meter), target.entry, target.request_id);
             let request = Request::get(target.visitor(i), "/sse").into_bytes();
             clients.spawn_local(async move {
-                meter.check(client(&meter, entry, &request, request_id).await)
+                meter.check(client(&meter, entry, &request, request_id).await);
             });
         }
         // The streams take some time to be opened.

@@ -86,7 +86,7 @@ impl Workload for FixedRate {
                 request_id: target.request_id,
             };
             clients.spawn_local(async move {
-                meter.check(client(&meter, &due, connection, &request, expected).await)
+                meter.check(client(&meter, &due, connection, &request, expected).await);
             });
         }
         let clock = tokio::task::spawn_local({

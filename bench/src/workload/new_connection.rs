@@ -57,7 +57,7 @@ impl Workload for NewConnection {
                 request_id: target.request_id,
             };
             clients.spawn_local(async move {
-                meter.check(client(&meter, entry, &request, expected).await)
+                meter.check(client(&meter, entry, &request, expected).await);
             });
         }
         measure(&meter, target, pace.timing(400), clients).await

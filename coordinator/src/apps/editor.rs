@@ -351,7 +351,7 @@ fn log_outcome(request: &RequestId, edit: &Edit, outcome: &EditOutcome) {
             );
         }
         (Edit::Delete(name, _), EditOutcome::Deleted) => {
-            info!("request_id={request} app {name}: deleted")
+            info!("request_id={request} app {name}: deleted");
         }
         _ => {}
     }

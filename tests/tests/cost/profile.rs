@@ -53,7 +53,7 @@ impl Profile {
                         call = value
                             .split(' ')
                             .next()
-                            .and_then(|count| count.parse::<u64>().ok())
+                            .and_then(|count| count.parse::<u64>().ok());
                     }
                     _ => {}
                 }

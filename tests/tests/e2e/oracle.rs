@@ -90,7 +90,7 @@ impl Actor {
                 10 => self.plain("GET", "/apps/api/status/500", None, true).await,
                 11 => {
                     self.plain("GET", "/apps/notes/status/404", None, true)
-                        .await
+                        .await;
                 }
                 12 => self.plain("GET", "/apps/unknown/x", None, false).await,
                 13 => self.pipelined().await,
