@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::exchange::{Exchange, HopServices};
+use crate::identity::RequestId;
 use crate::placement::{NextHop, Placement};
 
 /// The state of one request: the part of both tiers, and the part `S` of its tier.
@@ -11,6 +12,9 @@ pub struct RequestContext<S, N: NextHop> {
     pub exchange: Exchange,
     /// The next hops that were selected.
     pub placement: Placement<N>,
+    /// The identifier of the WebSocket, captured when the next hop answered with 101
+    /// (docs/reference/request-id.md, rule 15).
+    pub websocket_id: Option<RequestId>,
     /// Body bytes that the client has sent in this attempt, for the limit.
     pub(crate) body_bytes: u64,
     /// The tier's own state.
@@ -23,6 +27,7 @@ impl<S, N: NextHop> RequestContext<S, N> {
         Self {
             exchange: Exchange::idle(hop),
             placement: Placement::default(),
+            websocket_id: None,
             body_bytes: 0,
             state,
         }

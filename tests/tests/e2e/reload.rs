@@ -125,6 +125,8 @@ async fn a_renamed_key_is_accepted_with_a_warning_at_start_and_at_a_reload() {
     .await;
     cluster.stop_worker(0).await;
     cluster.restart_worker(0).await;
+    // The coordinator may still count the worker that stopped as unhealthy.
+    cluster.wait_ready().await;
     let lines = cluster.worker_daemon(0).stderr();
     let warnings = lines.iter().filter(|line| line.contains(warning)).count();
     assert_eq!(warnings, 1, "{lines:?}");
