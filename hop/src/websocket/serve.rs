@@ -86,8 +86,8 @@ async fn connect<T: TierPolicy>(
     }
 }
 
-/// Captures the identifier of the WebSocket and registers its stream, and returns the observer of its tunnel. The
-/// next hop counts as busy for as long as the tunnel lives.
+/// Captures the identifier of the WebSocket, registers its stream, and returns the observer of its
+/// tunnel. The next hop counts as busy for as long as the tunnel lives.
 fn open<T: TierPolicy>(tier: &T, ctx: &mut Context<T>) -> AtNextHop<T> {
     ctx.websocket_id = Some(ctx.exchange.id().clone());
     if let Some(streams) = T::streams(&ctx.state) {
