@@ -1,12 +1,14 @@
 //! Reload on SIGHUP: a daemon applies the keys that it can, names those that need a restart, and
 //! continues to serve.
 
+use std::time::Instant;
+
 use app_proxy_tests::api::with_sessions;
 use app_proxy_tests::app::RecordingApp;
 use app_proxy_tests::cluster::{Cluster, free_address, own_address};
 use app_proxy_tests::daemon::{Daemon, Detached, Launch, Program, run_to_end};
 use app_proxy_tests::http1::Request;
-use app_proxy_tests::wait::eventually;
+use app_proxy_tests::wait::{DEADLINE, eventually};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -190,18 +192,15 @@ async fn the_log_level_changes_at_once() {
     refused(&cluster, "quiet").await;
     cluster.patch_worker_config(
         0,
-        &json!({"worker": {"log_level": "warn,app_proxy_runtime=info,app_proxy_worker=debug"}}),
+        &json!({"worker": {"log_level": "warn,app_proxy_runtime=info,app_proxy_hop=debug"}}),
     );
     reload(&mut cluster, "changed: log_level").await;
     // The line about the change is written just before: the new level would suppress it.
-    let mut loud = false;
-    while !loud {
+    let is_loud = |line: &String| line.contains("request_id=loud is refused");
+    let begin = Instant::now();
+    while !cluster.worker_daemon(0).stderr().iter().any(is_loud) {
+        assert!(begin.elapsed() < DEADLINE, "no line of a refused request");
         refused(&cluster, "loud").await;
-        loud = cluster
-            .worker_daemon(0)
-            .stderr()
-            .iter()
-            .any(|line| line.contains("request_id=loud is refused"));
     }
     let worker = cluster.worker_daemon(0);
     assert!(
@@ -449,7 +448,7 @@ async fn a_coordinator_s_timeouts_trusted_proxies_and_log_level_change_at_once()
     cluster.patch_coordinator_config(&json!({"coordinator": {
         "timeouts": {"upstream_read": "300ms"},
         "trusted_proxies": ["127.0.0.0/8"],
-        "log_level": "warn,app_proxy_runtime=info,app_proxy_coordinator=debug",
+        "log_level": "warn,app_proxy_runtime=info,app_proxy_hop=debug",
     }}));
     let line = reload_coordinator(&mut cluster, "reloaded; ").await;
     for changed in ["timeouts", "trusted_proxies", "log_level"] {
