@@ -207,12 +207,18 @@ pub(crate) struct LogLine {
 impl LogLine {
     /// Appends the line and a line feed to `buffer`.
     pub(super) fn write(&self, buffer: &mut Vec<u8>, with_query: bool) {
-        self.fields(Fields::new(buffer), with_query);
+        let mut fields = Fields::new(buffer);
+        self.write_facts(&mut fields, with_query);
+        match self.outcome.message {
+            Some((direction, number)) => self.write_message(&mut fields, direction, number),
+            None => self.write_outcome(&mut fields),
+        }
+        fields.end();
         buffer.push(b'\n');
     }
 
-    fn fields(&self, mut fields: Fields<'_>, with_query: bool) {
-        let Self { facts, outcome, .. } = self;
+    fn write_facts(&self, fields: &mut Fields<'_>, with_query: bool) {
+        let facts = &self.facts;
         fields.text("ts", &timestamp(self.time));
         fields.text("tier", self.tier.as_str());
         fields.text("event", self.event.as_str());
@@ -250,19 +256,23 @@ impl LogLine {
                 .as_ref()
                 .and_then(|id| std::str::from_utf8(id).ok()),
         );
-        if let Some((direction, number)) = outcome.message {
-            let (name, letter) = direction_name(direction);
-            fields.text(
-                "message_id",
-                &format!("{}#{letter}{number}", facts.request_id),
-            );
-            fields.text("direction", name);
-            match direction {
-                Direction::FromClient => fields.number("bytes_in", outcome.bytes_in),
-                Direction::FromServer => fields.number("bytes_out", outcome.bytes_out),
-            }
-            return fields.end();
+    }
+
+    fn write_message(&self, fields: &mut Fields<'_>, direction: Direction, number: u64) {
+        let (name, letter) = direction_name(direction);
+        fields.text(
+            "message_id",
+            &format!("{}#{letter}{number}", self.facts.request_id),
+        );
+        fields.text("direction", name);
+        match direction {
+            Direction::FromClient => fields.number("bytes_in", self.outcome.bytes_in),
+            Direction::FromServer => fields.number("bytes_out", self.outcome.bytes_out),
         }
+    }
+
+    fn write_outcome(&self, fields: &mut Fields<'_>) {
+        let outcome = &self.outcome;
         fields.number_if("status", outcome.status);
         fields.text_if("error", outcome.error.map(ErrorCode::as_str));
         fields.number_if(
@@ -281,7 +291,6 @@ impl LogLine {
         fields.millis_if("connect_ms", outcome.connect);
         fields.millis_if("ttfb_ms", outcome.first_byte);
         fields.bool_if("connection_reused", outcome.reused);
-        fields.end();
     }
 }
 
