@@ -146,8 +146,8 @@ mod tests {
             ("daemon:\n  sync:\n    fence: 2s\n", 3),
             ("daemon: {sync: {\"fence\": 2s}}\n", 1),
             (
-                "fence: fence\ndaemon:\n  # fence: 1s\n  labels: {sync: {fence: 1}}\n  name: fence\n\
-                 \x20 sync:\n    fence: fence # fence\n",
+                "fence: fence\ndaemon:\n  # fence: 1s\n  labels: {sync: {fence: 1}}\n\
+                 \x20 name: fence\n  sync:\n    fence: fence # fence\n",
                 7,
             ),
         ] {
