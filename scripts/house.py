@@ -32,7 +32,7 @@ sys.dont_write_bytecode = True
 import rust_source  # noqa: E402
 
 # False: `--check` prints what is beyond a limit, and succeeds all the same.
-ENFORCED = False
+ENFORCED = True
 
 LIBRARIES = ("api", "control", "hop", "engine", "store", "runtime", "coordinator", "worker", "ctl")
 QUESTIONS = re.compile(r"(?:What|Whether|Who|Whose)\b")

@@ -18,7 +18,8 @@ use crate::error::{ErrorCode, ProxyError, Tier};
 use crate::header::TRACEPARENT;
 use crate::identity::{EstablishedId, IdentityPolicy, RequestId};
 use crate::observe::access_log::{
-    AccessLog, AccessLogError, ClosedBy, Kind, LogEvent, LogLine, RequestFacts, RequestOutcome,
+    AccessLog, AccessLogError, ClosedBy, LogEvent, LogLine, RequestFacts, RequestKind,
+    RequestOutcome,
 };
 use crate::observe::metrics::Metrics;
 use crate::streams::{StreamHandle, StreamRegistration, Streams};
@@ -241,7 +242,7 @@ impl Exchange {
     }
 
     /// Turns the exchange into an open stream, and logs it.
-    pub(crate) fn open_stream(&mut self, kind: Kind) {
+    pub(crate) fn open_stream(&mut self, kind: RequestKind) {
         self.facts.kind = kind;
         if self.stage == Stage::Begun {
             self.stage = Stage::Open;

@@ -13,7 +13,7 @@ use pingora_proxy::Session as HttpSession;
 use crate::error::{ProxyError, Tier, raise, render};
 use crate::exchange::Exchange;
 use crate::header::{REFUSED, put_request_id, remove_not_for_client};
-use crate::observe::access_log::Kind;
+use crate::observe::access_log::RequestKind;
 use crate::streams::{Streams, notify_opened};
 use crate::tier::{Context, TierPolicy};
 use crate::websocket::is_websocket;
@@ -145,7 +145,7 @@ fn is_long_download(method: &Method, response: &ResponseHeader) -> bool {
 
 /// Returns the kind of stream that the media type of a response names; none if it is no stream
 /// (docs/reference/request-id.md, rule 17).
-fn stream_kind(response: &ResponseHeader) -> Option<Kind> {
+fn stream_kind(response: &ResponseHeader) -> Option<RequestKind> {
     let media = response.headers.get(header::CONTENT_TYPE)?.as_bytes();
     let media = media
         .split(|b| *b == b';')
@@ -154,13 +154,13 @@ fn stream_kind(response: &ResponseHeader) -> Option<Kind> {
         .trim_ascii();
     let is = |name: &str| media.eq_ignore_ascii_case(name.as_bytes());
     if is("text/event-stream") {
-        return Some(Kind::Sse);
+        return Some(RequestKind::Sse);
     }
     if media
         .get(..16)
         .is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc"))
     {
-        return Some(Kind::Grpc);
+        return Some(RequestKind::Grpc);
     }
     let streams = [
         "application/x-ndjson",
@@ -168,7 +168,10 @@ fn stream_kind(response: &ResponseHeader) -> Option<Kind> {
         "application/json-seq",
         "multipart/x-mixed-replace",
     ];
-    streams.iter().any(|name| is(name)).then_some(Kind::Http)
+    streams
+        .iter()
+        .any(|name| is(name))
+        .then_some(RequestKind::Http)
 }
 
 /// Answers with an error of this tier, under the request's identifier.
@@ -324,15 +327,15 @@ mod tests {
     fn streams_are_recognised_by_their_media_type() {
         assert_eq!(
             stream_kind(&typed("text/event-stream; charset=utf-8")),
-            Some(Kind::Sse)
+            Some(RequestKind::Sse)
         );
         assert_eq!(
             stream_kind(&typed("Application/gRPC+proto")),
-            Some(Kind::Grpc)
+            Some(RequestKind::Grpc)
         );
         assert_eq!(
             stream_kind(&typed("application/x-ndjson")),
-            Some(Kind::Http)
+            Some(RequestKind::Http)
         );
         assert_eq!(stream_kind(&typed("text/html")), None);
         assert_eq!(

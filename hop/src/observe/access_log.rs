@@ -9,7 +9,7 @@ mod recent;
 mod tail;
 mod writer;
 
-pub use line::{ClosedBy, Kind, RequestFacts, RequestOutcome, timestamp};
+pub use line::{ClosedBy, RequestFacts, RequestKind, RequestOutcome, timestamp};
 pub use writer::{AccessLog, AccessLogError};
 
 pub(crate) use line::{LogEvent, LogLine};

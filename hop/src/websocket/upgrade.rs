@@ -10,7 +10,7 @@ use pingora_proxy::Session as HttpSession;
 use tokio::io::AsyncWriteExt;
 
 use crate::exchange::Exchange;
-use crate::observe::access_log::Kind;
+use crate::observe::access_log::RequestKind;
 use crate::tunnel::{self, Direction, TunnelEnd, TunnelObserver};
 use crate::websocket::handshake::Upstream;
 use crate::websocket::observer::FrameObserver;
@@ -75,7 +75,7 @@ pub(super) async fn upgrade(
         protocol: FrameObserver::new(Direction::FromServer),
     };
 
-    exchange.open_stream(Kind::WebSocket);
+    exchange.open_stream(RequestKind::WebSocket);
     let exchange = exchange.take();
     let idle = exchange.hop().websocket.idle.0;
     tunnel::spawn(exchange, observer, idle, client, upstream);

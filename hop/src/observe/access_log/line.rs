@@ -38,7 +38,7 @@ impl LogEvent {
 
 /// The kind of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Kind {
+pub enum RequestKind {
     /// One request, one response.
     #[default]
     Http,
@@ -50,7 +50,7 @@ pub enum Kind {
     Grpc,
 }
 
-impl Kind {
+impl RequestKind {
     /// The value of `kind`.
     #[must_use]
     pub(crate) const fn as_str(self) -> &'static str {
@@ -122,7 +122,7 @@ pub struct RequestFacts {
     /// `protocol`.
     pub(crate) version: Version,
     /// `kind`.
-    pub(crate) kind: Kind,
+    pub(crate) kind: RequestKind,
     /// `trace_id`, of a valid `traceparent`.
     pub trace_id: Option<[u8; 32]>,
 }
@@ -144,7 +144,7 @@ impl RequestFacts {
             host: None,
             uri: Uri::default(),
             version: Version::HTTP_11,
-            kind: Kind::Http,
+            kind: RequestKind::Http,
             trace_id: None,
         }
     }
@@ -338,7 +338,7 @@ mod tests {
                 host: Some(HeaderValue::from_static("h\"ost")),
                 uri: Uri::from_static("/a?secret=1"),
                 version: Version::HTTP_11,
-                kind: Kind::WebSocket,
+                kind: RequestKind::WebSocket,
                 trace_id: Some([b'a'; 32]),
             },
             outcome: RequestOutcome {
