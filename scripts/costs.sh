@@ -4,6 +4,8 @@
 # `costs.sh build` builds the programs only.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/lib.sh
+. scripts/lib.sh
 
 # These two alone: each program is linked in one piece, which takes long.
 build=(cargo build --release --locked -p app-proxy-coordinator -p app-proxy-worker)
@@ -13,5 +15,8 @@ build=(env -u RUSTC_WORKSPACE_WRAPPER "${build[@]}")
 
 "${build[@]}"
 # By itself: other tests at the same time would make it slower, and waver more.
-cargo test --package app-proxy-tests --test cost --locked -- \
-    --ignored --exact --nocapture nothing_costs_more_than_recorded
+gate=nothing_costs_more_than_recorded
+cargo test --package app-proxy-tests --test cost --locked -- --ignored --exact --nocapture "$gate" |
+    tee "$TARGET/costs.log"
+# A gate of another name would run no test, and succeed.
+grep -q "^test result: ok. 1 passed" "$TARGET/costs.log" || die "the test $gate did not run"
