@@ -96,7 +96,7 @@ pub struct WorkerRegistration {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub instance: Option<InstanceId>,
-    /// How long the registration is valid unless it is renewed; at least `100ms`. Default: the
+    /// The validity of the registration unless it is renewed; at least `100ms`. Default: the
     /// coordinator's `registration.lease`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(
@@ -181,7 +181,7 @@ impl WorkerRegistration {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Registered)]
 pub struct RegistrationReply {
-    /// How long the registration is valid.
+    /// The validity of the registration.
     pub lease: Period,
     /// True if an operator drains the worker at this coordinator.
     pub drain: bool,
@@ -260,7 +260,7 @@ pub struct DrainView {
 #[serde(deny_unknown_fields, default)]
 #[schema(example = json!({"deadline": "10m"}))]
 pub struct DrainRequest {
-    /// How long streams may continue before they are closed; at most 30 days. Default: 5 minutes.
+    /// The time after which streams are closed; at most 30 days. Default: 5 minutes.
     pub deadline: Option<Period>,
 }
 

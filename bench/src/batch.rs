@@ -29,9 +29,9 @@ pub struct Batch {
     pub workload: String,
     /// After which start of all processes, from 1.
     pub restart: usize,
-    /// Which attempt at it, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: usize,
-    /// Why it does not count; empty where it does.
+    /// The reasons for which the batch is void; empty if it counts.
     pub void: Vec<String>,
     /// The criteria for the batch.
     pub conditions: Conditions,
@@ -46,9 +46,9 @@ pub struct Surroundings<'a> {
     pub chains: &'a [Running],
     /// The process of the application.
     pub app: Pid,
-    /// How much to do.
+    /// The amount of work.
     pub pace: Pace,
-    /// When it counts.
+    /// The limits within which the batch counts.
     pub limits: Limits,
 }
 

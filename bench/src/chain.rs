@@ -31,7 +31,7 @@ pub trait Chain {
     /// Its name on the command line, in the table and in the JSON.
     fn name(&self) -> &'static str;
 
-    /// Why it cannot run here, if it cannot.
+    /// The reason for which the chain cannot run here, if there is one.
     fn missing(&self, site: &Site) -> Option<String>;
 
     /// The version of the program.
@@ -54,14 +54,14 @@ pub trait Chain {
     fn start(&self, site: &mut Site, folder: &str) -> Result<Started>;
 }
 
-/// Where chains run.
+/// The folders, ports and cores that chains use.
 #[derive(Debug)]
 pub struct Site {
-    /// Where App-Proxy's programs are, and the bare Pingora proxy.
+    /// The folder of App-Proxy's programs and of the bare Pingora proxy.
     pub bin: PathBuf,
-    /// Where npm has put configurable-http-proxy.
+    /// The folder in which npm has installed configurable-http-proxy.
     pub npm: PathBuf,
-    /// Where everything of this restart is written.
+    /// The folder for all files of this restart.
     pub folder: PathBuf,
     /// Free ports.
     pub ports: Ports,
@@ -89,7 +89,7 @@ impl Site {
 /// A chain whose processes were started.
 #[derive(Debug)]
 pub struct Started {
-    /// Where clients connect.
+    /// The address to which clients connect.
     pub entry: SocketAddr,
     /// Its processes.
     pub processes: Vec<Process>,

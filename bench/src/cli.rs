@@ -33,7 +33,7 @@ pub enum Command {
     },
 }
 
-/// How to measure.
+/// The options of a measurement.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
     /// Less of everything, to see that it works: the figures mean little
@@ -48,10 +48,10 @@ pub struct RunArgs {
     /// Rounds of a batch [default: 4, with --quick 2]
     #[arg(long, value_name = "N")]
     pub rounds: Option<usize>,
-    /// How often all processes are started [default: 3, with --quick 1]
+    /// The number of times that all processes are started [default: 3, with --quick 1]
     #[arg(long, value_name = "N")]
     pub restarts: Option<usize>,
-    /// How often a void batch is measured again, while the time allows it [default: 2, with --quick
+    /// The number of repetitions of a void batch, if the time allows it [default: 2, with --quick
     /// 0]
     #[arg(long, value_name = "N")]
     pub retries: Option<usize>,
@@ -76,13 +76,13 @@ pub struct RunArgs {
     /// The most CPU that may be stolen, in % of all cores
     #[arg(long, value_name = "PERCENT", default_value_t = 2.0)]
     pub stolen: f64,
-    /// Where App-Proxy's programs are [default: beside this one]
+    /// Folder of App-Proxy's programs [default: that of this program]
     #[arg(long, value_name = "FOLDER")]
     pub bin: Option<PathBuf>,
-    /// Where npm has installed configurable-http-proxy
+    /// Folder in which npm has installed configurable-http-proxy
     #[arg(long, value_name = "FOLDER", default_value = "target/npm")]
     pub npm: PathBuf,
-    /// Where everything is written
+    /// Folder for all results
     #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
     pub out: PathBuf,
     /// Copy result.json and chart.svg to docs/performance/
@@ -90,7 +90,7 @@ pub struct RunArgs {
     pub publish: bool,
 }
 
-/// How many of everything.
+/// The sizes of a measurement of scale.
 #[derive(Clone, Debug, Args)]
 pub struct ScaleArgs {
     /// Apps
@@ -111,16 +111,16 @@ pub struct ScaleArgs {
     /// The core of the coordinator
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub coordinator_core: usize,
-    /// Where App-Proxy's programs are [default: beside this one]
+    /// Folder of App-Proxy's programs [default: that of this program]
     #[arg(long, value_name = "FOLDER")]
     pub bin: Option<PathBuf>,
-    /// Where the daemons run; nothing stays there
+    /// Working folder of the daemons; it is left empty
     #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
     pub out: PathBuf,
 }
 
 impl RunArgs {
-    /// When a batch counts.
+    /// The limits within which a batch counts.
     #[must_use]
     pub fn limits(&self) -> Limits {
         Limits {

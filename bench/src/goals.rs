@@ -3,7 +3,7 @@
 use crate::metric::Metric;
 use crate::stats::Spread;
 
-/// Which figure a goal is about.
+/// The figure that a goal limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Figure {
     /// The median of the ratios to the baseline.
@@ -21,7 +21,7 @@ pub struct Goal {
     pub workload: &'static str,
     /// The measured metric.
     pub metric: Metric,
-    /// Which figure of it.
+    /// The limited figure.
     pub figure: Figure,
     /// The value that it must not exceed.
     pub at_least: f64,

@@ -13,7 +13,7 @@ use crate::chain::{Chain, Site};
 pub struct Machine {
     /// The processor's name.
     pub cpu: String,
-    /// How many cores it has.
+    /// The number of cores.
     pub cores: usize,
     /// Memory in MiB.
     pub memory_mib: u64,
@@ -21,7 +21,7 @@ pub struct Machine {
     pub kernel: String,
     /// The commit that was built; with `-dirty` where files differ from it.
     pub commit: String,
-    /// When it was measured.
+    /// The date of the measurement.
     pub date: String,
     /// The version of each chain's program.
     pub versions: BTreeMap<String, String>,

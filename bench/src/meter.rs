@@ -14,10 +14,10 @@ use crate::metric::{Metric, Sample};
 use crate::procfs::CpuReading;
 use crate::stats::percentile;
 
-/// How long clients may take to finish their current unit.
+/// The maximum time in which clients finish their current unit.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a slice is.
+/// The duration of a slice.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
     /// Before it counts.

@@ -17,7 +17,7 @@ pub enum Metric {
     P99,
     /// Units a second.
     Rate,
-    /// How much of its core the chain used, in %.
+    /// The share of its core that the chain used, in %.
     Busy,
     /// The most memory that the chain's processes ever had at the same time, at most, in MiB.
     Peak,
@@ -70,11 +70,11 @@ impl Serialize for Metric {
 /// One slice of one contestant.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Sample {
-    /// How many units were done.
+    /// The number of completed units.
     pub count: u64,
-    /// How many failed.
+    /// The number of failed units.
     pub failed: u64,
-    /// How the first of them failed.
+    /// The failure of the first of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
     /// The figures.

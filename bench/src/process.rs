@@ -12,7 +12,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How long a process may take to end before it is killed.
+/// The maximum time until a process ends; then it is killed.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A process that runs until it is dropped.
@@ -124,7 +124,7 @@ impl Process {
         Ok(())
     }
 
-    /// Asks it to end, without waiting for that.
+    /// Sends SIGTERM, and does not wait for the end.
     pub fn ask_to_end(&mut self) {
         if let (Ok(None), Ok(pid)) = (self.child.try_wait(), i32::try_from(self.pid())) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);

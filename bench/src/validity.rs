@@ -27,12 +27,12 @@ pub struct Conditions {
     pub stolen_percent: f64,
     /// Units that failed.
     pub failed: u64,
-    /// How the first of each contestant failed.
+    /// The first failure of each contestant.
     pub failures: Vec<String>,
 }
 
 impl Limits {
-    /// Why a batch is void; nothing where it counts.
+    /// Returns the reasons for which a batch is void; empty if it counts.
     #[must_use]
     pub fn faults(&self, conditions: &Conditions) -> Vec<String> {
         let mut faults = Vec::new();

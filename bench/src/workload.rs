@@ -21,7 +21,7 @@ use crate::metric::{Metric, Sample};
 
 pub use saturated::Saturated;
 
-/// How long and how much, in a full and in a quick run.
+/// The duration and the amount of work, in a full and in a quick run.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// Less of everything: to see that it works.

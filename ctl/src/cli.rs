@@ -133,7 +133,7 @@ Examples:
   app-proxyctl check
   app-proxyctl check -o json")]
 pub(crate) struct CheckArgs {
-    /// How long to wait for workers to apply the newest app table.
+    /// Maximum wait for workers to apply the newest app table.
     #[arg(long, value_name = "PERIOD", default_value = "5s", value_parser = period)]
     pub(crate) patience: app_proxy_api::units::Period,
 }

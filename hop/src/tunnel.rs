@@ -31,8 +31,8 @@ use crate::tunnel::lane::{End, Lane};
 use crate::tunnel::observe::Reporter;
 use crate::tunnel::socket::Socket;
 
-/// How long one end may go on when the other one is gone for good: its connection broke, or it
-/// closed and hung up.
+/// The time that one end may continue when the other one is gone for good: its connection broke, or
+/// it closed and hung up.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// One end of a tunnel, and the direction that begins there.

@@ -64,7 +64,7 @@ pub struct SeenRequest {
     pub headers: Headers,
     /// The length of the body, once it has been read to its end.
     pub body_bytes: Option<u64>,
-    /// When the head had been read.
+    /// The time at which the head had been read.
     pub at: SystemTime,
 }
 
@@ -147,12 +147,12 @@ impl Manual {
 }
 
 #[derive(Debug)]
-struct Handover {
+struct ManualQueue {
     sender: UnboundedSender<Manual>,
     receiver: Arc<AsyncMutex<UnboundedReceiver<Manual>>>,
 }
 
-impl Default for Handover {
+impl Default for ManualQueue {
     fn default() -> Self {
         let (sender, receiver) = unbounded_channel();
         Self {
@@ -167,7 +167,7 @@ struct State {
     address: String,
     seen: Mutex<Vec<SeenRequest>>,
     gates: Mutex<HashMap<String, Arc<Semaphore>>>,
-    handovers: Mutex<HashMap<String, Handover>>,
+    manual: Mutex<HashMap<String, ManualQueue>>,
     connections: AtomicUsize,
 }
 
@@ -316,14 +316,14 @@ impl RecordingApp {
     /// Waits for the next connection at `/manual/<name>`.
     pub async fn accept(&self, name: &str) -> Manual {
         let receiver = {
-            let mut handovers = self.state.handovers.lock().expect("the handovers");
-            Arc::clone(&handovers.entry(name.to_owned()).or_default().receiver)
+            let mut queues = self.state.manual.lock().expect("the manual queues");
+            Arc::clone(&queues.entry(name.to_owned()).or_default().receiver)
         };
         let mut receiver = receiver.lock().await;
         let what = format!("a connection at /manual/{name}");
         within(&what, receiver.recv())
             .await
-            .expect("the handover stays open")
+            .expect("the queue stays open")
     }
 }
 
@@ -475,9 +475,9 @@ impl<'a> Call<'a> {
         match self.segment(0) {
             "manual" => {
                 let name = self.segment(1).to_owned();
-                let mut handovers = self.state.handovers.lock().expect("the handovers");
-                let handover = handovers.entry(name).or_default();
-                let _ = handover.sender.send(Manual {
+                let mut queues = self.state.manual.lock().expect("the manual queues");
+                let queue = queues.entry(name).or_default();
+                let _ = queue.sender.send(Manual {
                     head: self.head,
                     wire,
                 });

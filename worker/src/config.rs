@@ -95,11 +95,11 @@ struct HeadersSection {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct SyncSection {
-    /// How long a poll for changes stays open.
+    /// The maximum time that a poll for changes stays open.
     pub(crate) wait: Period,
     /// The pause after a failed poll.
     pub(crate) retry: Period,
-    /// How long a request waits for a newer table that its coordinator already has.
+    /// The maximum time that a request waits for a newer table that its coordinator already has.
     pub(crate) catch_up_timeout: Period,
 }
 
@@ -140,7 +140,7 @@ pub struct Config {
     pub(crate) token_file: PathBuf,
     /// The headers that carry the request identifier.
     pub(crate) request_id: RequestIdSection,
-    /// How the worker follows the app tables.
+    /// The settings with which the worker follows the app tables.
     pub(crate) sync: SyncSection,
     /// Timeouts.
     pub(crate) timeouts: TimeoutsSection,

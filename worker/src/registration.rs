@@ -23,7 +23,7 @@ use crate::sync::{Follower, Followers};
 
 /// The timeout of a deregistration.
 const DEREGISTRATION_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often the registrar checks for the listener at startup.
+/// The interval at which the registrar checks for the listener at startup.
 const LISTENER_INTERVAL: Duration = Duration::from_millis(5);
 /// The number of renewals within a lease.
 const RENEWALS_PER_LEASE: u32 = 3;

@@ -15,7 +15,7 @@ use crate::monotonic_ns;
 /// The time between two events of a stream.
 const EVERY: Duration = Duration::from_millis(100);
 
-/// How much of a large body is written or read at once.
+/// The bytes of a large body that are written or read at once.
 const BLOCK: usize = 256 << 10;
 
 /// Serves one connection to its end.

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::REQUEST_ID;
 use crate::client::{Connection, Request, Visitor};
 
-/// How long a line may take to be in the file.
+/// The maximum time until a line is in the file.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Sends a request without an ID and one with it, and follows both.

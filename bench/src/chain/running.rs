@@ -14,7 +14,7 @@ use crate::client::{Connection, Expected, Failure, Request, Visitor};
 use crate::process::Process;
 use crate::procfs::{Pid, with_descendants};
 
-/// How long a chain may take until it serves.
+/// The maximum time until a chain serves.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The properties of a chain that workloads need.
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Target {
     /// Its name in the report.
     pub name: String,
-    /// Where clients connect.
+    /// The address to which clients connect.
     pub entry: SocketAddr,
     /// All its processes.
     pub pids: Vec<Pid>,

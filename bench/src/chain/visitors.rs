@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::client::{Connection, Expected, Failure, Request, Visitor};
 
-/// How many apps are visited, and by how many sessions each.
+/// The numbers of apps and of sessions of each app.
 #[derive(Clone, Copy, Debug)]
 pub struct Visits {
     /// Apps.

@@ -1,8 +1,8 @@
-//! How a request fails.
+//! Failures of requests, messages and streams.
 
 use std::io;
 
-/// Why a request, a message or a stream failed. Any of them makes a batch void.
+/// The failure of a request, a message or a stream. Each of them makes a batch void.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The connection broke.

@@ -5,7 +5,7 @@ use crate::REQUEST_ID;
 /// A visitor: the app's path and the session cookie.
 #[derive(Clone, Debug)]
 pub struct Visitor {
-    /// Where the app is: `/apps/NAME`.
+    /// The path prefix of the app: `/apps/NAME`.
     pub base: String,
     /// The whole value of the `Cookie` header.
     pub cookie: String,

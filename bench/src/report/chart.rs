@@ -84,7 +84,7 @@ fn belongs(summary: &Summary) -> bool {
     summary.baseline == BASELINE && matches!(summary.main_metric(), Metric::Cpu | Metric::CpuGib)
 }
 
-/// Where the axis ends: above every bar and mark.
+/// Returns the end of the axis: above every bar and mark.
 fn scale(groups: &[&Summary]) -> f64 {
     let bars = groups.iter().flat_map(|summary| {
         let drawn = summary

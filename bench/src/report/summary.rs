@@ -18,10 +18,10 @@ pub(super) struct Summary {
     pub(super) unit: String,
     pub(super) metrics: Vec<Metric>,
     pub(super) baseline: String,
-    /// How many batches count, of how many restarts.
+    /// The number of batches that count, and the number of restarts.
     pub(super) valid: usize,
     pub(super) restarts: usize,
-    /// Why others do not, each once.
+    /// The reasons for which the other batches are void, each once.
     pub(super) void: Vec<String>,
     /// Failures of contestants whose samples are left out.
     pub(super) failures: Vec<String>,

@@ -20,13 +20,13 @@ pub struct Plan {
     pub skipped: Skipped,
     /// The workloads.
     pub workloads: Vec<Box<dyn Workload>>,
-    /// How much of each.
+    /// The amount of work of each batch.
     pub pace: Pace,
-    /// How often all processes are started.
+    /// The number of times that all processes are started.
     pub restarts: usize,
-    /// How often a batch is measured until it counts.
+    /// The maximum number of attempts until a batch counts.
     pub attempts: usize,
-    /// When a batch counts.
+    /// The limits within which a batch counts.
     pub limits: Limits,
     /// The core of the client and the application.
     pub client_core: usize,

@@ -17,9 +17,9 @@ use crate::client::Visitor;
 use crate::ports::Ports;
 use crate::process::{Process, Program};
 
-/// How long a daemon may take until it serves.
+/// The maximum time until a daemon serves.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often that is looked at.
+/// The interval of the checks.
 const LOOK: Duration = Duration::from_millis(2);
 
 /// The cluster; dropping it ends the daemons and removes the folder.
@@ -34,7 +34,7 @@ pub(super) struct Cluster {
     place: Place,
 }
 
-/// Where the daemons run, and their programs.
+/// The working folder of the daemons, and their programs.
 struct Place {
     folder: PathBuf,
     bin: PathBuf,

@@ -14,12 +14,12 @@ use tokio::time::{sleep, timeout};
 use super::api::Api;
 use crate::client::Failure;
 
-/// How long a poll waits for a change.
+/// The maximum time that a poll waits for a change.
 const WAIT: &str = "30s";
 /// For how long a registration holds, and how often a worker renews it.
 const LEASE: Duration = Duration::from_secs(30);
 const RENEW: Duration = Duration::from_secs(10);
-/// How long anything here may take.
+/// The maximum time of each step.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Followers at work, until this is dropped.
@@ -36,7 +36,7 @@ struct Progress {
     changed: Notify,
 }
 
-/// How long it took until the followers had all of it, each from when all began at once.
+/// The followers, and the time from the common start until each of them had the whole table.
 pub(super) struct Begun {
     pub(super) followers: Followers,
     pub(super) registrations: Duration,
@@ -102,7 +102,7 @@ impl Followers {
         })
     }
 
-    /// When each of them had a revision, once all have it.
+    /// Returns the time at which each follower had a revision, once all have it.
     pub(super) async fn at(&self, revision: u64) -> Result<Vec<Instant>> {
         let all_there = async {
             loop {

@@ -17,11 +17,11 @@ use crate::client::{Connection, Expected, Failure, Request, Visitor};
 const CALLERS: usize = 32;
 /// Apps that one caller registers first, one after the other.
 const ONE_BY_ONE: usize = 200;
-/// How often each call is made.
+/// The number of times that each call is made.
 const CALLS: usize = 20;
 /// For how long changes are made as fast as they can be.
 const STORM: Duration = Duration::from_secs(5);
-/// How long it may take to find the one worker that lives.
+/// The maximum time until the one live worker is found.
 const FOUND: Duration = Duration::from_secs(30);
 /// Sessions of an app.
 const SESSIONS_EACH: usize = 10;

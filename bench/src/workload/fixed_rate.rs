@@ -118,7 +118,7 @@ async fn client(
     Ok(())
 }
 
-/// When requests are due.
+/// The times at which requests are due.
 struct Due {
     start: u64,
     every: Duration,

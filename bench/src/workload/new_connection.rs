@@ -13,7 +13,7 @@ use crate::client::{Connection, Expected, Failure, Request};
 use crate::meter::{Meter, measure};
 use crate::metric::{Metric, Sample};
 
-/// How many at once.
+/// The number of concurrent clients.
 const CLIENTS: usize = 32;
 
 /// 32 clients that connect, ask, read the answer and the connection's end, and begin again.

@@ -31,11 +31,11 @@ use overlap::ServingState;
 const MAX_BATCH: usize = 256;
 /// Number of queued changes at which callers wait.
 const QUEUE: usize = 1024;
-/// How often the store is read for changes of other processes.
+/// The interval at which the store is read for changes of other processes.
 const FOLLOW: Duration = Duration::from_millis(50);
 /// Delay before the apps of the file are stored again after a failure.
 const FILE_RETRY: Duration = Duration::from_secs(5);
-/// How often a change is rebased on changes of another process.
+/// The maximum number of times that a change is rebased on changes of another process.
 const MAX_REBASES: usize = 10;
 
 /// Observes changes. The editor makes one call at a time.

@@ -86,7 +86,7 @@ pub(crate) struct SessionsSection {
     pub(crate) cookie: String,
     /// The header that replaces the cookie for clients without cookies.
     pub(crate) header: String,
-    /// How long an unused session is remembered.
+    /// The time after which an unused session is deleted.
     pub(crate) ttl: Period,
     /// The maximum number of sessions.
     pub(crate) max: u64,
@@ -176,7 +176,7 @@ const fn one() -> u16 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RegistrationSection {
-    /// How long a registration is valid without renewal, if the worker sends no lease.
+    /// The validity of a registration without renewal, if the worker sends no lease.
     pub(crate) lease: Period,
 }
 

@@ -23,7 +23,7 @@ use member::OrphanedDrain;
 
 pub(super) use member::{Lease, Member, durable};
 
-/// How long a departed instance is remembered at least, so that its late registrations are
+/// The minimum time that a departed instance is remembered, so that its late registrations are
 /// rejected.
 const DEPARTED_RETENTION: Duration = Duration::from_secs(60);
 

@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use super::Pool;
 use crate::clock::now_ms;
 
-/// How often streams are closed at a worker after the deadline of its drain: requests in flight may
+/// The interval at which a worker's streams are closed after its drain's deadline: requests may
 /// still become streams.
 const CLOSE_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the sweep sleeps if nothing is due.
+/// The maximum sleep of the sweep if nothing is due.
 const MAX_SLEEP: Duration = Duration::from_secs(3600);
 
 /// The background service that sweeps the pool.

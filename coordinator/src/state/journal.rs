@@ -29,7 +29,7 @@ pub(crate) struct Journal {
     drain: Drain,
     /// The maximum number of sessions in the store.
     max_sessions: u64,
-    /// How long the predecessor may run on; none when it has ended, or there was none.
+    /// The remaining time of the predecessor; none if it has ended, or there was none.
     predecessor: Option<Duration>,
     /// The use of apps that is not written yet, the latest of each app: bounded, however long the
     /// store fails.

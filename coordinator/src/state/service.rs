@@ -17,7 +17,7 @@ use crate::config::{StoreKind, StoreSection};
 use crate::state::journal::Journal;
 use app_proxy_store::{SqliteStore, State, Store, StoreError, StoreReady};
 
-/// Where the state is stored.
+/// The location of the state.
 pub(crate) enum StoreLocation {
     /// In memory, empty at first.
     Memory,

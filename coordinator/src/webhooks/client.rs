@@ -18,7 +18,7 @@ use crate::clock::now_ms;
 
 /// The time limit of an attempt, including connecting.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an idle connection is kept for the next webhook.
+/// The time that an idle connection is kept for the next webhook.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");

@@ -59,7 +59,7 @@ pub(crate) struct DrainArgs {
     /// The worker's identifier.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) id: String,
-    /// How long streams may continue before they are closed. Default: 5 minutes, set by the
+    /// Time after which streams are closed. Default: 5 minutes, set by the
     /// coordinator.
     #[arg(long, value_name = "PERIOD", value_parser = period)]
     pub(crate) deadline: Option<Period>,

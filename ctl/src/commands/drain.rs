@@ -17,7 +17,7 @@ use progress::{Progress, Step};
 
 /// Interval of reading the worker's state.
 const INTERVAL: Duration = Duration::from_millis(500);
-/// How long the coordinator may be unreachable while the command waits, such as for a restart.
+/// The maximum absence of the coordinator while the command waits, such as for a restart.
 const MAX_ABSENCE: Duration = Duration::from_secs(15);
 
 pub(super) async fn run(

@@ -13,7 +13,7 @@ use crate::error::ProxyError;
 use crate::exchange::HopServices;
 use crate::websocket::is_websocket;
 
-/// How long the rest of a refused request is read, so that its connection can be reused.
+/// The maximum time that the rest of a refused request is read, so that its connection is reused.
 const DRAIN_BODY: Duration = Duration::from_secs(5);
 
 /// Sets the time limits of a client's connection, which Pingora resets for each request, and

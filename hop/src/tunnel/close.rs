@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::ErrorCode;
 use crate::streams::CloseReason;
 
-/// How long both ends have to answer a close message before the connections are cut.
+/// The time in which both ends must answer a close message before the connections are cut.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
 /// The same when the stream is closed by an operator: after the deletion of a session or an app its
 /// streams must be gone soon, also one that is within a message, or whose receiver reads nothing.

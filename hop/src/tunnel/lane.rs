@@ -13,7 +13,7 @@ use crate::tunnel::socket::Socket;
 
 /// The size of the buffer that all tunnels of a thread share.
 const BUFFER_BYTES: usize = 64 * 1024;
-/// How often one direction is read before the other one is polled.
+/// The number of reads of one direction before the other one is polled.
 const READS_PER_TURN: usize = 8;
 
 thread_local! {
@@ -42,7 +42,7 @@ pub(super) struct Lane<P> {
     /// `true` once the tier has inserted a close message: later bytes of the sender are observed,
     /// and not passed on.
     closing: bool,
-    /// How the direction has ended, if it has.
+    /// The end of the direction, if it has ended.
     pub(super) end: Option<End>,
     /// `true` once the end was passed on to the receiver.
     shut: bool,

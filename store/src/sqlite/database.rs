@@ -19,7 +19,7 @@ const CACHE_KIB: i64 = 16 << 10;
 /// The number of prepared statements that a connection caches; more than the store has.
 const STATEMENTS: usize = 64;
 
-/// When a commit is on disk.
+/// The point at which a commit is on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Durability {
     /// Before it returns.

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::sqlite::fault::Fault;
 use crate::sqlite::schema::{self, APPLICATION_ID};
 
-/// How long a call waits for a lock that another process holds.
+/// The maximum time that a call waits for a lock that another process holds.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Makes a path absolute, so that SQLite reads it as a file name: `:memory:` and `file:…` would

@@ -71,7 +71,7 @@ impl Strace {
 pub(crate) struct Call {
     /// The kernel's number of the thread.
     pub(crate) thread: u32,
-    /// When it began.
+    /// The time at which the call began.
     pub(crate) at: Moment,
     /// Its name.
     pub(crate) name: String,

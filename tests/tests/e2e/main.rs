@@ -31,7 +31,6 @@ mod admin;
 mod apps;
 mod ctl;
 mod daemon;
-mod handover;
 mod hardening;
 mod oracle;
 mod read_your_writes;
@@ -39,6 +38,7 @@ mod reload;
 mod requests;
 mod scale;
 mod store;
+mod upgrade;
 
 use app_proxy_tests::app::RecordingApp;
 use app_proxy_tests::cluster::{Cluster, ClusterBuilder};

@@ -5,7 +5,7 @@ use app_proxy_tests::http1::Request;
 use app_proxy_tests::wait::eventually_async;
 use serde_json::{Value, json};
 
-use crate::handover::hand_over;
+use crate::upgrade::upgrade;
 use crate::{start, start_default};
 
 /// Asks the coordinator until `wanted` holds: a line is written a moment after its request has
@@ -178,7 +178,7 @@ async fn a_request_of_a_process_before_is_found_in_the_file() {
         .await;
     cluster.get("/apps/api/echo").id("known").send().await;
     trace(&cluster, "known", |answer| has(answer, 1, 1)).await;
-    let _old = hand_over(&mut cluster).await;
+    let _old = upgrade(&mut cluster).await;
     let found = trace(&cluster, "known", |answer| has(answer, 1, 1)).await;
     assert_eq!(found["workers_asked"], json!(["w1"]));
     // What the old process logs while it drains, too.

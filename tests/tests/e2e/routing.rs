@@ -25,7 +25,7 @@ async fn apps(all: &[(&str, Value)]) -> (Vec<RecordingApp>, Cluster) {
     (running, builder.start().await)
 }
 
-/// Which of `apps` a GET reaches; `None` with the status when it reaches none.
+/// Returns which of `apps` a GET reaches; `None` with the status when it reaches none.
 async fn reached(
     apps: &[RecordingApp],
     cluster: &Cluster,

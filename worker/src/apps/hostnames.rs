@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{Instant, timeout_at};
 
-/// How long a change of the tables waits for lookups. Endpoints with names that take longer are
+/// The time that a change of the tables waits for lookups. Endpoints with slower names are
 /// added once those are resolved.
 pub(crate) const LOOKUP_PATIENCE: Duration = Duration::from_millis(500);
 /// The maximum number of concurrent lookups. Each blocks a thread of the pool that changes of the

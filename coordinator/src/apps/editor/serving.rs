@@ -10,11 +10,11 @@ use super::EditorTask;
 use super::overlap::Overlap;
 use app_proxy_store::{ServedTable, StoreError};
 
-/// How long a caller waits for another process, which may have been killed.
+/// The maximum time that a caller waits for another process, which may have been killed.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// The timeout after the first timeout.
 const SHORT_TIMEOUT: Duration = Duration::from_millis(150);
-/// How often the progress of the other process is read.
+/// The interval at which the progress of the other process is read.
 const POLL: Duration = Duration::from_millis(5);
 
 impl EditorTask {

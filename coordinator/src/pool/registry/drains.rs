@@ -9,7 +9,7 @@ use super::Registry;
 use super::member::OrphanedDrain;
 use crate::clock::now_ms;
 
-/// How long the drain of a worker is kept after its registration expired; at least until the
+/// The time that the drain of a worker is kept after its registration expired; at least until the
 /// deadline of the drain.
 const ORPHANED_RETENTION: Duration = Duration::from_secs(24 * 3600);
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 /// Maximum difference of two clocks that count as equal; the header `Date` has whole seconds.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(2);
-/// How long after the deadline streams may take to close.
+/// The maximum time after the deadline until streams are closed.
 const CLOSE_TIMEOUT: TimeDelta = TimeDelta::seconds(10);
 
 /// The result of reading the worker's state once.

@@ -21,13 +21,13 @@ use crate::{number, session_id};
 
 /// Starts a successor and upgrades the coordinator; returns the old process once it accepts no
 /// connections any more.
-pub(crate) async fn hand_over(cluster: &mut Cluster) -> Daemon {
+pub(crate) async fn upgrade(cluster: &mut Cluster) -> Daemon {
     let successor = cluster.spawn_coordinator(&["-u"]);
-    hand_over_to(cluster, successor).await
+    upgrade_to(cluster, successor).await
 }
 
 /// The same with a successor that was started before.
-async fn hand_over_to(cluster: &mut Cluster, mut successor: Daemon) -> Daemon {
+async fn upgrade_to(cluster: &mut Cluster, mut successor: Daemon) -> Daemon {
     let mut old = cluster.take_coordinator();
     old.signal(Signal::SIGQUIT);
     successor.listener("public").await;
@@ -202,7 +202,7 @@ async fn changes_during_an_upgrade_are_seen_by_the_next_request_and_none_is_lost
     movers.go_on(40).await;
     let before = cluster.api().json("/api/v1/apps").await;
     for _ in 0..2 {
-        let mut old = hand_over(&mut cluster).await;
+        let mut old = upgrade(&mut cluster).await;
         movers.go_on(20).await;
         assert_eq!(
             old.ended().await.code(),
@@ -282,7 +282,7 @@ async fn streams_of_the_old_process_are_listed_and_closed_by_the_new_one() {
     let mut socket_moving = websocket(&app, &cluster, "kept", &moving, "ws-moving").await;
     let mut socket_dropped = websocket(&app, &cluster, "dropped", &dropped, "ws-dropped").await;
     let before = cluster.session(session_id(&filed)).await;
-    let mut old = hand_over(&mut cluster).await;
+    let mut old = upgrade(&mut cluster).await;
 
     // Nothing is forgotten, and the streams count on.
     assert_eq!(cluster.session(session_id(&filed)).await, before);
@@ -472,7 +472,7 @@ async fn a_failed_start_changes_nothing_for_the_running_coordinator() {
     socket.0.send_text("still there").await;
     assert_eq!(socket.1.frame().await.as_text(), "still there");
     // A successor adopts the apps of the file as well, for both processes.
-    let old = hand_over(&mut cluster).await;
+    let old = upgrade(&mut cluster).await;
     closes(&mut socket, 1001).await;
     drop(old);
     let apps = cluster.admin_json("/api/v1/apps").await;
@@ -502,7 +502,7 @@ async fn an_app_created_and_deleted_while_the_successor_starts_does_not_block_ch
         .await;
     cluster.put_app("short", &body).await;
     cluster.delete_app("short").await;
-    let mut old = hand_over_to(&mut cluster, successor).await;
+    let mut old = upgrade_to(&mut cluster, successor).await;
     assert_eq!(old.ended().await.code(), Some(0));
     cluster.put_app("later", &body).await;
     cluster.delete_app("first").await;
@@ -516,7 +516,7 @@ async fn streams_of_an_old_process_that_was_killed_are_forgotten_at_the_next_sta
     let mut cluster = Cluster::builder().app_at("notes", app.addr()).start().await;
     let session = new_session(&cluster, "notes").await;
     let _socket = websocket(&app, &cluster, "notes", &session, "ws").await;
-    let mut old = hand_over(&mut cluster).await;
+    let mut old = upgrade(&mut cluster).await;
     open_streams(&cluster, session_id(&session), 1).await;
     old.kill();
     cluster.kill_coordinator();
