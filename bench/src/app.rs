@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `/1k`, `/64k`, `/bytes/N` | so many bytes |
 //! | `/id` | the request ID that arrived |
-//! | `/upload` | takes a body, answers its length |
+//! | `/upload` | reads a body, answers with its length |
 //! | `/sse` | an event every 100 ms, with the time when it was sent |
 //! | `/ws` | a WebSocket that echoes |
 //!

@@ -1,5 +1,5 @@
 //! A batch: the rounds of one workload between two restarts. In a round each contestant has one
-//! slice; the next round goes through them the other way.
+//! slice; the next round has the reverse order.
 
 use serde::Serialize;
 
@@ -16,18 +16,18 @@ pub const BASELINE: &str = "nginx";
 /// The chain that the baseline is compared with, as a check of the comparison.
 const CONTROL: &str = "haproxy";
 
-/// A chain whose failures are its own: its samples are left out, and the others' count.
+/// The chain whose failures do not void a batch: only its own samples are left out.
 const ASIDE: &str = "chp";
 
 /// One round: a sample of each contestant.
 pub type Round = Vec<(String, Sample)>;
 
-/// A batch as it came out.
+/// The result of a batch.
 #[derive(Clone, Debug, Serialize)]
 pub struct Batch {
     /// The workload's name.
     pub workload: String,
-    /// After which start of all processes, from 1.
+    /// The number of the start of all processes, from 1.
     pub restart: usize,
     /// The number of the attempt, from 1.
     pub attempt: usize,

@@ -130,7 +130,7 @@ pub fn all() -> Vec<Box<dyn Chain>> {
     ]
 }
 
-/// A program of this name, in `PATH` or where Debian puts daemons.
+/// Finds a program of this name, in `PATH` or in Debian's folders for daemons.
 fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders =

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::validity::Limits;
 
-/// Measures App-Proxy beside other proxies. docs/benchmark.md says how.
+/// Measures App-Proxy and other proxies. docs/benchmark.md describes the method.
 #[derive(Debug, Parser)]
 #[command(name = "app-proxy-bench", version)]
 pub struct Cli {
@@ -42,7 +42,7 @@ pub struct RunArgs {
     /// Only these workloads (`list` names them)
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// Only these chains; one that is missing here is then an error
+    /// Only these chains; a chain that cannot run here is then an error
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub chains: Vec<String>,
     /// Rounds of a batch [default: 4, with --quick 2]
@@ -99,10 +99,10 @@ pub struct ScaleArgs {
     /// Sessions
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     pub sessions: usize,
-    /// Workers that are played, beside the one that serves
+    /// Simulated workers, in addition to the one that serves
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub workers: usize,
-    /// Changes that are followed until all workers know of them
+    /// Changes, each measured until all workers have applied it
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub changes: usize,
     /// The core of everything but the coordinator
@@ -114,7 +114,7 @@ pub struct ScaleArgs {
     /// Folder of App-Proxy's programs [default: that of this program]
     #[arg(long, value_name = "FOLDER")]
     pub bin: Option<PathBuf>,
-    /// Working folder of the daemons; it is left empty
+    /// Folder in which the daemons run; their files are deleted afterwards
     #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
     pub out: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! The load client: HTTP/1.1 and WebSockets by hand, so that it costs little beside what it
+//! The load client: HTTP/1.1 and WebSockets by hand, so that it costs little compared with what it
 //! measures.
 
 pub mod chunked;

@@ -1,6 +1,6 @@
 //! The benchmark of App-Proxy: chains of two proxies side by side, each in front of the same
-//! application, measured by the same client in the same run. docs/benchmark.md says how, and how to
-//! read what comes out.
+//! application, measured by the same client in the same run. docs/benchmark.md describes the method
+//! and the figures.
 
 pub mod app;
 pub mod batch;
@@ -21,7 +21,7 @@ pub mod stats;
 pub mod validity;
 pub mod workload;
 
-/// The header of the request ID, as App-Proxy has it by default; the other chains are told to use
+/// The header of the request ID: App-Proxy's default; the other chains are configured to use
 /// it too.
 pub const REQUEST_ID: &str = "X-Backend-Request-ID";
 

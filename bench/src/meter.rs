@@ -68,8 +68,8 @@ impl Meter {
     }
 }
 
-/// Lets the clients run for the time of a slice, and says what they and the chain's processes have
-/// done.
+/// Runs the clients for the time of a slice, and returns a sample of their work and of the
+/// chain's processes.
 pub async fn measure(
     meter: &Rc<Meter>,
     target: &Target,

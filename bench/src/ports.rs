@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::{Context, Result};
 
-/// Hands out ports below those that the kernel takes for outgoing connections, so that none of the
-/// client's many connections sits on one before its server has bound it.
+/// Allocates ports below those that the kernel uses for outgoing connections, so that none of the
+/// client's many connections occupies a port before its server has bound it.
 #[derive(Debug)]
 pub struct Ports {
     next: u16,

@@ -120,8 +120,8 @@ pub fn memory_kib(pids: &[Pid], field: &str) -> u64 {
 /// Resets the processes' peak of memory (`VmHWM`) to the current value.
 pub fn reset_peak_memory(pids: &[Pid]) {
     for pid in pids {
-        // Where the kernel refuses, the peak stays that of the process's life, which is no better
-        // for anybody.
+        // If the kernel refuses, the peak is that of the process's whole life, which favours
+        // no chain.
         let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
     }
 }
@@ -131,7 +131,7 @@ pub fn reset_peak_memory(pids: &[Pid]) {
 pub struct MachineCpu {
     /// Work: processes, kernel, interrupts.
     pub busy: Duration,
-    /// Time that the hypervisor gave to others.
+    /// Time that the hypervisor gave to other machines.
     pub stolen: Duration,
     /// All time, idle time included.
     pub total: Duration,
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_machines_time_is_told_apart() {
+    fn kinds_of_machine_time_are_distinguished() {
         let stat =
             parse_stat("cpu  345744 1 35663 270308 1627 2 1086 499 0 0\ncpu0 1 2 3\n").unwrap();
         assert_eq!(stat.busy, Duration::from_millis(3_824_960));

@@ -58,8 +58,8 @@ impl Report {
     }
 }
 
-/// Prints the table, writes `result.json` and `chart.svg`, and copies them to the documents if that
-/// is asked for.
+/// Prints the table, writes `result.json` and `chart.svg`, and copies them to the documents if the
+/// arguments request it.
 ///
 /// # Errors
 /// A file cannot be written.

@@ -102,7 +102,7 @@ impl Runner {
         Ok(())
     }
 
-    /// Lets every chain work for a second, which some need to get up to speed.
+    /// Loads every chain for a second, which some chains need to reach full speed.
     async fn warm_up(&self, chains: &[Running]) {
         for running in chains {
             Saturated::keepalive()

@@ -1,5 +1,5 @@
-//! Many apps, sessions and workers at once: what they cost a coordinator, how much memory, and how
-//! long it takes until all workers know of a change. docs/explanation/performance.md has the
+//! Many apps, sessions and workers at once: their costs at a coordinator in time and memory, and
+//! the time until all workers have applied a change. docs/explanation/performance.md has the
 //! figures.
 //!
 //! The coordinator has one core for itself. The client, the one worker that serves, the application
@@ -22,8 +22,8 @@ use crate::procfs::{CpuReading, Pid, memory_kib};
 use cluster::Cluster;
 use table::Table;
 
-/// For how long a daemon is left alone before its memory counts: what is written behind is written
-/// then.
+/// The time without requests before a daemon's memory is read: delayed writes are done
+/// by then.
 const SETTLE: Duration = Duration::from_secs(3);
 /// For how long the CPU of a daemon is watched that has nothing to do.
 const IDLE: Duration = Duration::from_secs(5);

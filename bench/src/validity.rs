@@ -11,7 +11,7 @@ pub struct Limits {
     pub control_max: f64,
     /// CPU time of processes that are not ours, in % of the time of the machine's cores.
     pub foreign_percent: f64,
-    /// CPU time that the hypervisor gave to others, in % of the time of the machine's cores.
+    /// CPU time that the hypervisor gave to other machines, in % of the time of all cores.
     pub stolen_percent: f64,
 }
 
@@ -23,7 +23,7 @@ pub struct Conditions {
     pub control: Option<f64>,
     /// CPU time of processes that are not ours, in % of the time of the machine's cores.
     pub foreign_percent: f64,
-    /// CPU time that the hypervisor gave to others, in % of the time of the machine's cores.
+    /// CPU time that the hypervisor gave to other machines, in % of the time of all cores.
     pub stolen_percent: f64,
     /// Units that failed.
     pub failed: u64,

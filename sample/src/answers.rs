@@ -25,7 +25,7 @@ pub struct Echo {
     method: String,
     path: String,
     query: Option<String>,
-    /// Every header, with all its values in the order in which they came.
+    /// Every header, with all its values in the order of their arrival.
     headers: BTreeMap<String, Vec<String>>,
     body_bytes: u64,
 }

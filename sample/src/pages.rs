@@ -21,7 +21,7 @@ const STYLE: &str = include_str!("pages/style.css");
 /// The cookie that `/login` sets and `/hello` reads.
 const COOKIE: &str = "sample_user";
 
-/// The headers from the proxy that the index page shows, beside the request ID.
+/// The headers from the proxy that the index page shows, in addition to the request ID.
 const SHOWN: [&str; 6] = [
     "host",
     "x-backend-session-id",

@@ -107,7 +107,7 @@ async fn links_in_pages_are_relative() {
 }
 
 #[tokio::test]
-async fn page_without_the_proxy_says_that_there_is_no_request_id() {
+async fn page_without_the_proxy_reports_the_missing_request_id() {
     let address = start().await;
     let request = Request::get("/").body(Body::empty()).unwrap();
     let answer = send(address, request).await;
@@ -185,7 +185,7 @@ async fn echo_tells_the_request_as_it_arrived() {
 }
 
 #[tokio::test]
-async fn status_is_the_one_asked_for() {
+async fn status_is_the_requested_one() {
     let address = start().await;
     for (asked, got) in [
         (204, 204),
@@ -201,7 +201,7 @@ async fn status_is_the_one_asked_for() {
 }
 
 #[tokio::test]
-async fn big_answer_has_the_length_asked_for() {
+async fn big_answer_has_the_requested_length() {
     let address = start().await;
     for bytes in [0, 1, 65536, 1_000_001] {
         let answer = get(address, &format!("/big?bytes={bytes}")).await;

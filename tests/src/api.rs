@@ -30,7 +30,7 @@ impl Api {
         Request::to(self.addr, method, target).header("Authorization", &self.authorization)
     }
 
-    /// Registers an app, or puts it in the place of the one of its name.
+    /// Creates an app, or replaces the app of the same name.
     pub async fn put_app(&self, name: &str, app: &Value) -> Response {
         self.call("PUT", &path_of(name))
             .body(app.to_string())
@@ -43,7 +43,7 @@ impl Api {
         self.call("DELETE", &path_of(name)).send().await
     }
 
-    /// Looks at an app.
+    /// Gets an app.
     pub async fn get_app(&self, name: &str) -> Response {
         self.call("GET", &path_of(name)).send().await
     }
@@ -76,7 +76,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Registers an app, or puts it in the place of the one of its name.
+    /// Creates an app, or replaces the app of the same name.
     ///
     /// # Errors
     /// When the connection fails before the answer.

@@ -1,4 +1,4 @@
-//! An application that records every request that reaches it and behaves as the path says.
+//! An application that records every request and behaves as the path specifies.
 //!
 //! | path | does |
 //! |---|---|
@@ -52,7 +52,7 @@ pub const SEEN_REQUEST_ID: &str = "X-Seen-Request-ID";
 pub struct SeenRequest {
     /// Its place among all requests of this application, from 0.
     pub index: usize,
-    /// The number of the connection on which it came.
+    /// The number of the connection on which the request arrived.
     pub connection: usize,
     /// The method.
     pub method: String,
@@ -203,7 +203,7 @@ impl State {
     }
 }
 
-/// The application. It ends with the value, and so do its connections.
+/// The application. It ends when the value is dropped, and so do its connections.
 #[derive(Debug)]
 pub struct RecordingApp {
     addr: SocketAddr,
@@ -354,7 +354,7 @@ async fn serve(mut wire: Wire, connection: usize, state: &State) -> io::Result<(
     Ok(())
 }
 
-/// The path of a response that the application gives when asked for it (`/respond`).
+/// The path at which the application sends this response (`/respond`).
 #[must_use]
 pub fn respond(status: u16, headers: &[(&str, &str)], body: &str) -> String {
     let mut path = format!("/respond?status={status}");
@@ -497,7 +497,7 @@ impl<'a> Call<'a> {
                 self.respond(&mut wire, 200, &[], self.state.address.as_bytes())
                     .await?;
             }
-            "respond" => self.respond_as_asked(&mut wire).await?,
+            "respond" => self.respond_as_requested(&mut wire).await?,
             "chunked" => self.chunked(&mut wire).await?,
             "bytes" => self.bytes(&mut wire).await?,
             "sse" => self.events(&mut wire).await?,
@@ -562,7 +562,7 @@ impl<'a> Call<'a> {
         wire.try_send(&bytes).await
     }
 
-    async fn respond_as_asked(&self, wire: &mut Wire) -> io::Result<()> {
+    async fn respond_as_requested(&self, wire: &mut Wire) -> io::Result<()> {
         let status = self
             .param("status")
             .and_then(|status| status.parse().ok())
@@ -686,7 +686,7 @@ async fn write_chunk(wire: &mut Wire, data: &[u8]) -> io::Result<()> {
     wire.try_send(&bytes).await
 }
 
-/// Sends each data frame back as it came (but unmasked), answers pings, and closes when the client
+/// Sends each data frame back unchanged (but unmasked), answers pings, and closes when the client
 /// does.
 async fn echo_frames(mut socket: WebSocket) -> io::Result<()> {
     while let Some(frame) = Frame::read(&mut socket.wire).await? {

@@ -1,4 +1,4 @@
-//! The programs under test as files: found beside the test, and rejected when they are older than
+//! The programs under test as files: found next to the test, and rejected when they are older than
 //! their sources.
 
 use std::collections::HashMap;
@@ -65,7 +65,7 @@ pub fn existing(folder: &Path, name: &str, build: &str) -> PathBuf {
 }
 
 /// Returns a source of the program that was changed or removed after the program was built. Cargo
-/// lists the sources in a file `NAME.d` beside the program; without that file nothing is compared.
+/// lists the sources in a file `NAME.d` next to the program; without that file nothing is compared.
 fn newer_source(program: &Path) -> Option<String> {
     let built = modified(program)?;
     let list = std::fs::read_to_string(program.with_extension("d")).ok()?;

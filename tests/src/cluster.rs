@@ -32,8 +32,8 @@ pub fn own_address() -> Ipv4Addr {
 const RESERVED_PORTS: std::ops::Range<u16> = 10_000..30_000;
 static NEXT_PORT: AtomicU32 = AtomicU32::new(0);
 
-/// A port of `ip` on which nothing listens. Nobody else takes it when `ip` is from [`own_address`]:
-/// not by chance either, as a daemon on port 0 would one that the system had given.
+/// A port of `ip` on which nothing listens. If `ip` is from [`own_address`], no other process binds
+/// it, not even a daemon that listens on port 0.
 #[must_use]
 pub fn free_address(ip: Ipv4Addr) -> SocketAddr {
     let count = u32::from(RESERVED_PORTS.end - RESERVED_PORTS.start);
@@ -66,7 +66,7 @@ pub fn merge(base: &mut Value, patch: &Value) {
     }
 }
 
-/// Says what a [`Cluster`] has to be like. Configurations are JSON, which is YAML.
+/// The description of a [`Cluster`]. Configurations are JSON, which is YAML.
 #[derive(Clone, Debug)]
 pub struct ClusterBuilder {
     apps: Vec<Value>,
@@ -176,7 +176,7 @@ impl ClusterBuilder {
         self
     }
 
-    /// Says how the daemons of `program` are started.
+    /// Sets the way in which the daemons of `program` are started.
     #[must_use]
     pub fn launch(mut self, program: Program, launch: Launch) -> Self {
         match program {
@@ -231,7 +231,7 @@ pub struct WorkerHandle {
     daemon: Daemon,
 }
 
-/// A coordinator, its workers and the folder in which they run. All of it ends with the value.
+/// A coordinator, its workers and their folder. All of them end when the value is dropped.
 #[derive(Debug)]
 pub struct Cluster {
     coordinator: Option<Daemon>,
@@ -571,7 +571,7 @@ impl Cluster {
         self.spawn_daemon(&self.workers[index].id, Program::Worker, args)
     }
 
-    /// Says how the coordinator is started from now on.
+    /// Sets the way in which the coordinator is started from now on.
     pub fn launch_coordinator(&mut self, launch: Launch) {
         self.plan.coordinator_launch = launch;
     }

@@ -19,12 +19,12 @@ pub struct Follower {
     admin: SocketAddr,
     token: String,
     client: Client,
-    /// The epoch and the revision of what it holds.
+    /// The epoch and the revision of the table that the follower holds.
     held: Option<(String, u64)>,
 }
 
 impl Follower {
-    /// One that holds nothing yet.
+    /// A follower that holds no table yet.
     pub async fn of(cluster: &Cluster) -> Self {
         let (admin, token) = (cluster.admin(), cluster.worker_token());
         Self {
@@ -74,12 +74,12 @@ impl Follower {
         self.take_over(&answer.json());
     }
 
-    /// Goes on over a connection of its own, with what it holds.
+    /// Continues over a new connection, with the table that the follower holds.
     pub async fn reconnect(&mut self) {
         self.client = Client::connect(self.admin).await;
     }
 
-    /// The revision of what it holds; 0 when it holds nothing.
+    /// The revision of the table that the follower holds; 0 when it holds none.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.held.as_ref().map_or(0, |(_, revision)| *revision)
@@ -98,7 +98,7 @@ impl Follower {
             let (held_epoch, held) = self
                 .held
                 .as_ref()
-                .expect("who holds nothing is told the whole table");
+                .expect("a follower without a table gets the whole table");
             assert!(
                 *held_epoch == epoch && *held <= revision,
                 "{held} of {held_epoch}, then {revision} of {epoch}"
@@ -106,7 +106,7 @@ impl Follower {
         }
         for name in list["deleted"].as_array().expect("names") {
             let name = text(name);
-            // One that came and went in between was never known here.
+            // An app that was created and deleted in between was never in this table.
             self.apps.remove(&name);
         }
         for app in list["items"].as_array().expect("apps") {

@@ -245,7 +245,7 @@ pub struct Response {
     pub headers: Headers,
     /// The body, without its framing.
     pub body: Vec<u8>,
-    /// 100, 103 and the like, that came before.
+    /// The interim responses (100, 103) that preceded the final response.
     pub interim: Vec<Head>,
     /// True if the body was truncated.
     pub truncated: bool,
@@ -514,13 +514,13 @@ impl<'a> Request<'a> {
         self.header("Cookie", &format!("{SESSION_COOKIE}={value}"))
     }
 
-    /// Says another `Host`.
+    /// Sends another `Host`.
     pub fn host(mut self, host: &str) -> Self {
         self.host = Some(host.to_owned());
         self
     }
 
-    /// Says no `Host`.
+    /// Sends no `Host`.
     pub fn without_host(mut self) -> Self {
         self.host = None;
         self
@@ -566,7 +566,7 @@ impl<'a> Request<'a> {
     /// Sends the request and reads the response.
     ///
     /// # Panics
-    /// When no response comes.
+    /// If no response arrives.
     pub async fn send(self) -> Response {
         let what = format!("{} {}", self.method, self.target);
         self.try_send()

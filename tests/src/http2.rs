@@ -61,7 +61,7 @@ impl H2Client {
     ) -> ResponseFuture {
         let mut sender = within("a free stream", self.sender.clone().ready())
             .await
-            .expect("the connection takes requests");
+            .expect("the connection accepts requests");
         let mut request = Request::builder()
             .method(Method::from_bytes(method.as_bytes()).expect("a method"))
             .version(Version::HTTP_2)
@@ -72,9 +72,9 @@ impl H2Client {
         let request = request.body(()).expect("a request");
         let (response, mut stream) = sender
             .send_request(request, body.is_none())
-            .expect("the request goes out");
+            .expect("the request is sent");
         if let Some(body) = body {
-            stream.send_data(body, true).expect("the body goes out");
+            stream.send_data(body, true).expect("the body is sent");
         }
         response
     }
@@ -82,7 +82,7 @@ impl H2Client {
     /// Sends a request and reads the whole response.
     ///
     /// # Panics
-    /// When no response comes.
+    /// If no response arrives.
     pub async fn send(
         &self,
         method: &str,
@@ -113,7 +113,7 @@ impl H2Client {
     }
 }
 
-/// Reads the whole response that `response` stands for.
+/// Reads the whole response of the future `response`.
 pub async fn read(response: ResponseFuture) -> Result<Response, h2::Error> {
     let (parts, mut stream) = response.await?.into_parts();
     let mut body = Vec::new();

@@ -1,5 +1,5 @@
-//! The harness of the end-to-end tests: it starts the real daemons in a folder of their own, stands
-//! in for the applications behind them and for the clients before them, and reads what the daemons
+//! The harness of the end-to-end tests: it starts the real daemons in a folder of their own, plays
+//! the applications behind them and the clients before them, and reads what the daemons
 //! logged.
 //!
 //! ```no_run
@@ -14,8 +14,8 @@
 //! ```
 //!
 //! Nothing here waits for a length of time: [`wait::eventually`] waits for a condition,
-//! [`app::RecordingApp::release`] lets an application go on, and every wait ends with a panic that
-//! names what did not happen.
+//! [`app::RecordingApp::release`] lets an application continue, and every wait ends with a panic
+//! that names what did not happen.
 
 // A harness reports what went wrong by panicking, and indexes JSON that it has just read.
 #![allow(
@@ -82,7 +82,7 @@ impl Default for Checksum {
 }
 
 impl Checksum {
-    /// Takes the next bytes in.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);

@@ -20,7 +20,7 @@ impl AccessLog {
         }
     }
 
-    /// The text as it is.
+    /// The unchanged text.
     #[must_use]
     pub fn text(&self) -> String {
         let bytes = std::fs::read(&self.path).unwrap_or_default();

@@ -17,7 +17,7 @@ use crate::http1::{BodyReader, Framing, Head};
 use crate::wait::eventually;
 use crate::wire::Wire;
 
-/// One webhook as it came.
+/// One received webhook.
 #[derive(Clone, Debug)]
 pub struct Hook {
     /// Its first line and its headers.
@@ -75,7 +75,7 @@ struct State {
     answers: Mutex<VecDeque<u16>>,
 }
 
-/// The scheduler. It ends with the value.
+/// The scheduler. It ends when the value is dropped.
 #[derive(Debug)]
 pub struct Scheduler {
     addr: SocketAddr,

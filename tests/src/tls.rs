@@ -73,7 +73,7 @@ async fn accept_all(listener: TcpListener, tls: TlsAcceptor, server: SocketAddr)
         while connections.try_join_next().is_some() {}
         let tls = tls.clone();
         connections.spawn(async move {
-            // Who does not trust the certificate ends the handshake.
+            // A client that does not trust the certificate ends the handshake.
             let Ok(mut client) = tls.accept(stream).await else {
                 return;
             };

@@ -9,7 +9,7 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 /// Awaits `future`.
 ///
 /// # Panics
-/// If it takes longer than [`DEADLINE`]; the message has `what`.
+/// If the future is not ready after [`DEADLINE`]; the message contains `what`.
 pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
     match tokio::time::timeout(DEADLINE, future).await {
         Ok(output) => output,

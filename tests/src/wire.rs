@@ -10,7 +10,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::wait::within;
 
-/// A connection and the bytes that arrived on it but were not asked for yet.
+/// A connection and the bytes that arrived on it but were not read yet.
 #[derive(Debug)]
 pub struct Wire {
     stream: TcpStream,
@@ -18,7 +18,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Takes over an accepted or connected stream.
+    /// Wraps an accepted or connected stream.
     #[must_use]
     pub fn new(stream: TcpStream) -> Self {
         let _ = stream.set_nodelay(true);
@@ -69,7 +69,7 @@ impl Wire {
         let bytes = bytes.as_ref();
         within("the peer to take the bytes", self.try_send(bytes))
             .await
-            .expect("the connection takes bytes");
+            .expect("the connection accepts bytes");
     }
 
     /// Reads once; `Ok(0)` is the end of the stream.
@@ -84,7 +84,7 @@ impl Wire {
         &self.buffer
     }
 
-    /// Takes up to `limit` of the bytes that arrived; reads when there are none. Empty at the end
+    /// Returns up to `limit` of the bytes that arrived; reads when there are none. Empty at the end
     /// of the stream.
     pub async fn take_some(&mut self, limit: usize) -> io::Result<BytesMut> {
         if self.buffer.is_empty() {
@@ -150,7 +150,7 @@ impl Wire {
         self.read_to_end().await.len()
     }
 
-    /// Sends a FIN; reading goes on.
+    /// Sends a FIN; reading continues.
     pub async fn finish(&mut self) {
         let _ = self.stream.shutdown().await;
     }

@@ -44,7 +44,7 @@ pub struct Frame {
     pub rsv: u8,
     /// The opcode.
     pub opcode: u8,
-    /// The masking key that was on the wire, or that goes there.
+    /// The masking key that was received, or is to be sent.
     pub mask: Option<[u8; 4]>,
     /// The payload, unmasked.
     pub payload: Vec<u8>,

@@ -87,7 +87,7 @@ impl Chain for AppProxy {
         });
         let config = worker_config(worker, worker_admin, admin, &json!({"path": "worker.log"}));
         let mut processes = vec![Self::daemon(site, &folder, "coordinator", &coordinator)?];
-        // It makes the token that both know each other by.
+        // The coordinator creates the token with which both tiers authenticate.
         super::running::wait_until(
             &mut processes,
             "the coordinator to write worker.token",

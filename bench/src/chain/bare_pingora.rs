@@ -1,5 +1,5 @@
-//! Pingora → Pingora: `src/bin/bare-pingora.rs`, which does nothing but what the chains have in
-//! common.
+//! Pingora → Pingora: `src/bin/bare-pingora.rs`, which has only the features that all chains
+//! share.
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -99,7 +99,7 @@ impl Running {
         answers(processes, entry).await?;
         let visitors = visitors::collect(entry, visits, chain.sessions()).await?;
         if chain.request_id() {
-            let visitor = visitors.first().context("nobody asks")?;
+            let visitor = visitors.first().context("there are no visitors")?;
             features::check(entry, visitor, logs).await?;
         }
         let roots: Vec<Pid> = processes.iter().map(Process::pid).collect();

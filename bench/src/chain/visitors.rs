@@ -39,8 +39,8 @@ pub(crate) fn app_name(index: usize) -> String {
     }
 }
 
-/// The visitors, each with a cookie; of a chain with sessions with one that it gave out and that
-/// has come back once.
+/// Returns the visitors, each with a cookie. A chain with sessions has issued the cookie and has
+/// received it once.
 pub(crate) async fn collect(
     entry: SocketAddr,
     visits: Visits,
@@ -68,7 +68,7 @@ pub(crate) async fn collect(
         .context("the cookies do not work")
 }
 
-/// Lets each visitor ask once, and keeps the cookie that it is given.
+/// Sends one request of each visitor, and stores the cookie that the response sets.
 async fn visit(entry: SocketAddr, visitors: Vec<Visitor>) -> Result<Vec<Visitor>, Failure> {
     let waiting = Rc::new(RefCell::new(visitors));
     let mut clients = JoinSet::new();

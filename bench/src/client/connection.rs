@@ -30,7 +30,7 @@ pub struct Head {
     pub request_id: bool,
 }
 
-/// A connection with a buffer for what was read and not yet used.
+/// A connection with a buffer for bytes that were read and not yet used.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
@@ -159,7 +159,7 @@ impl Connection {
     /// Reads to the end of the connection, where nothing more may come.
     ///
     /// # Errors
-    /// Something came.
+    /// The connection delivered bytes.
     pub async fn end(&mut self) -> Result<(), Failure> {
         if self.start == self.end && self.stream.read(&mut self.buffer).await? == 0 {
             return Ok(());

@@ -11,13 +11,13 @@ pub enum Failure {
     /// The other side closed the connection before its answer was complete.
     #[error("the connection was closed before the answer was complete")]
     Closed,
-    /// Not the status that was expected.
+    /// The status is not the expected one.
     #[error("status {0}")]
     Status(u16),
     /// The answer is not HTTP, not a WebSocket frame, or not of the expected form.
     #[error("malformed: {0}")]
     Malformed(&'static str),
-    /// Not as long as it has to be.
+    /// The length of the body is not the expected one.
     #[error("{found} bytes instead of {expected}")]
     Length {
         /// The expected value.
@@ -31,7 +31,7 @@ pub enum Failure {
     /// The echoed data differs from the sent data.
     #[error("the echo is not what was sent")]
     Echo,
-    /// It did not end in time.
+    /// The answer did not end in time.
     #[error("no answer in time")]
     Late,
 }

@@ -6,7 +6,7 @@ use super::connection::Connection;
 use super::failure::Failure;
 use super::request::{Request, Visitor};
 
-/// The mask of every frame. It hides nothing here, and a fixed one lets a frame be made once.
+/// The mask of every frame: fixed, so that a frame is built once.
 const MASK: [u8; 4] = [0x1d, 0xc4, 0x7a, 0x93];
 
 /// A key as clients send it; which one does not matter.

@@ -65,7 +65,7 @@ impl Summary {
             .copied()
             .filter(|batch| batch.void.is_empty())
             .collect();
-        // Where none counts, what the last attempts said is shown, and marked.
+        // If no batch counts, the last attempts are shown, and marked.
         let counted = if valid.is_empty() { &own } else { &valid };
         let rounds: Vec<Round> = counted
             .iter()

@@ -78,8 +78,8 @@ impl Plan {
             .collect()
     }
 
-    /// Returns whether there is time to repeat a batch, if the remaining batches take as long
-    /// as what was.
+    /// Returns whether there is time to repeat a batch, if the remaining batches last as long
+    /// as the previous ones.
     pub(super) fn allows_another(
         &self,
         elapsed: Duration,
@@ -94,7 +94,7 @@ impl Plan {
     }
 }
 
-/// The chains that can run here, and those that cannot, unless they were asked for.
+/// Returns the chains that can run here, and those that cannot, unless they were requested.
 fn chains(asked: &[String], site: &Site) -> Result<(Vec<Box<dyn Chain>>, Skipped)> {
     let (mut there, mut skipped) = (Vec::new(), Vec::new());
     for chain in named(chain::all(), asked, |chain| chain.name(), "chain")? {

@@ -32,7 +32,7 @@ impl Api {
         })
     }
 
-    /// Makes a call, and takes the answer that has to be a success.
+    /// Makes a call, and returns the answer, which must be a success.
     pub(super) async fn call(
         &mut self,
         method: &str,
@@ -84,7 +84,7 @@ impl Api {
 }
 
 impl Answer {
-    /// The revision and the epoch of an app list, which stand behind its items.
+    /// Returns the revision and the epoch of an app list, which follow its items.
     pub(super) fn state(&self) -> Result<(u64, String), Failure> {
         let text = str::from_utf8(&self.end)
             .or_else(|e| str::from_utf8(self.end.get(..e.valid_up_to()).unwrap_or_default()));

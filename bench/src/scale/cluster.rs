@@ -118,7 +118,7 @@ impl Cluster {
             &["app", "--listen", &app.to_string()],
         )?;
         let mut coordinator = place.coordinator()?;
-        // It makes the token that both know each other by.
+        // The coordinator creates the token with which both tiers authenticate.
         answers(&mut coordinator, admin, "/healthz").await?;
         let mut worker = place.worker()?;
         answers(&mut worker, worker_admin, "/readyz").await?;
@@ -235,7 +235,7 @@ fn coordinator(entry: SocketAddr, admin: SocketAddr, proxy: SocketAddr, args: &S
     })
 }
 
-/// Asks a daemon to end, and waits until it has.
+/// Sends SIGTERM to a daemon, and waits for its end.
 fn end(process: &mut Process) -> Result<()> {
     process.ask_to_end();
     let begun = Instant::now();

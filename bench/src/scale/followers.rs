@@ -1,5 +1,5 @@
-//! Workers that are only played: each registers, renews its registration and follows the app table
-//! by long poll. Nothing listens where they say that they do, so that no session comes to them.
+//! Simulated workers: each registers, renews its registration and follows the app table
+//! by long poll. Nothing listens at their addresses, so that no session is placed on them.
 
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,7 +16,7 @@ use crate::client::Failure;
 
 /// The maximum time that a poll waits for a change.
 const WAIT: &str = "30s";
-/// For how long a registration holds, and how often a worker renews it.
+/// The validity of a registration, and the interval of its renewals.
 const LEASE: Duration = Duration::from_secs(30);
 const RENEW: Duration = Duration::from_secs(10);
 /// The maximum time of each step.
@@ -30,7 +30,7 @@ pub(super) struct Followers {
 
 /// The state that the followers hold.
 struct Progress {
-    /// The revision of each of them, and since when.
+    /// The revision of each follower, and since when.
     held: RefCell<Vec<(u64, Instant)>>,
     fault: RefCell<Option<Failure>>,
     changed: Notify,
@@ -46,8 +46,8 @@ pub(super) struct Begun {
 }
 
 impl Followers {
-    /// Registers so many workers, all at once, and lets them take the table, all at once; they
-    /// follow it then.
+    /// Registers `count` workers, all at once, and lets them read the table, all at once; they
+    /// follow it afterwards.
     pub(super) async fn begin(admin: SocketAddr, token: &str, count: usize) -> Result<Begun> {
         let mut clients = Vec::new();
         for _ in 0..count {
@@ -69,7 +69,7 @@ impl Followers {
             let answer = api.call("GET", "/api/v1/apps", "").await?;
             Ok((now.elapsed(), answer.length, answer.state()?, api))
         }));
-        let synced = synced.await.context("the table cannot be taken")?;
+        let synced = synced.await.context("cannot read the table")?;
 
         let held = synced
             .iter()
@@ -118,8 +118,8 @@ impl Followers {
         };
         let times = timeout(PATIENCE, all_there)
             .await
-            .context("not all workers have learnt of a change")?;
-        times.context("a worker does not follow any more")
+            .context("not all workers have applied the change")?;
+        times.context("a worker no longer follows")
     }
 }
 

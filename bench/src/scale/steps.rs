@@ -19,7 +19,7 @@ const CALLERS: usize = 32;
 const ONE_BY_ONE: usize = 200;
 /// The number of times that each call is made.
 const CALLS: usize = 20;
-/// For how long changes are made as fast as they can be.
+/// The time for which changes are made as fast as possible.
 const STORM: Duration = Duration::from_secs(5);
 /// The maximum time until the one live worker is found.
 const FOUND: Duration = Duration::from_secs(30);
@@ -94,7 +94,7 @@ impl Scale {
         Ok(())
     }
 
-    /// Asks an app once, by both tiers.
+    /// Sends one request to an app, through both tiers.
     async fn serves(&self, number: usize) -> Result<()> {
         let visitor = Visitor {
             base: format!("/apps/{}", app_name(number)),
@@ -141,7 +141,7 @@ impl Scale {
         self.idle(&format!("idle, {when}")).await
     }
 
-    /// Lets the workers join, and take the table.
+    /// Registers the workers, and waits until they have read the table.
     pub(super) async fn workers(&mut self) -> Result<Followers> {
         let mut api = self.cluster.api().await?;
         let mut times = Vec::new();
@@ -172,7 +172,7 @@ impl Scale {
         Ok(begun.followers)
     }
 
-    /// Makes changes one after the other, each when all workers know of the one before.
+    /// Makes changes in sequence, each when all workers have applied the previous one.
     pub(super) async fn changes(&mut self, followers: &Followers) -> Result<()> {
         let endpoint = self.cluster.app.to_string();
         let mut api = self.cluster.api().await?;

@@ -15,7 +15,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// No row; notes what the machine does beside this.
+    /// Creates an empty table, and records the load of the machine.
     pub(super) fn begin() -> Self {
         Self {
             rows: Vec::new(),
@@ -23,7 +23,7 @@ impl Table {
         }
     }
 
-    /// A row, which is said at once as well: the whole takes some minutes.
+    /// Adds a row, and prints it at once: the whole measurement lasts some minutes.
     pub(super) fn add(&mut self, what: &str, figure: String) {
         eprintln!("{what}: {figure}");
         self.rows.push((what.to_owned(), figure));

@@ -1,4 +1,4 @@
-//! Server-sent events: how long each takes on its way.
+//! Server-sent events: the delay of each event.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -57,7 +57,7 @@ impl Workload for Events {
                 meter.check(client(&meter, entry, &request, request_id).await);
             });
         }
-        // The streams take some time to be opened.
+        // It lasts some time until all streams are open.
         let timing = Timing {
             warmup: Duration::from_millis(400),
             ..pace.timing(1_000)
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_says_when_it_was_sent() {
+    fn an_event_contains_its_send_time() {
         assert_eq!(event(b"data: {\"sent\":42}\n\ndata"), Some((19, Some(42))));
         assert_eq!(event(b"data: {\"sent\":42}\n"), None);
         assert_eq!(event(b"nonsense\n\n"), Some((10, None)));

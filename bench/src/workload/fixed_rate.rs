@@ -1,4 +1,4 @@
-//! GET over kept connections at a fixed rate, whatever the answers take: an open loop.
+//! GET over kept connections at a fixed rate, independent of the answers: an open loop.
 
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
@@ -144,7 +144,7 @@ impl Due {
         Some(self.start + index * u64::try_from(self.every.as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// Lets each request go when it is due. By the kernel's timer: the runtime's has steps of 1 ms.
+    /// Releases each request when it is due, by the kernel's timer: the runtime's steps are 1 ms.
     async fn release(&self, meter: &Meter) -> Result<(), Failure> {
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK)
             .map_err(std::io::Error::from)?;

@@ -1,4 +1,4 @@
-//! WebSockets that say nothing: what one costs in memory, and whether that is given back.
+//! Idle WebSockets: the memory of each, and the memory that is released after its end.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

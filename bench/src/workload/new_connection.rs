@@ -16,7 +16,7 @@ use crate::metric::{Metric, Sample};
 /// The number of concurrent clients.
 const CLIENTS: usize = 32;
 
-/// 32 clients that connect, ask, read the answer and the connection's end, and begin again.
+/// 32 clients that connect, send a request, read to the connection's end, and begin again.
 #[derive(Debug)]
 pub(super) struct NewConnection;
 

@@ -18,7 +18,7 @@ const SEED: &str = "1";
 /// The folder with the configuration, the hooks and the requirements.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schemathesis");
 
-/// The program in the virtual environment that scripts/venv.sh makes, beside the folder of this
+/// The program in the virtual environment that scripts/venv.sh creates, next to the folder of this
 /// test's profile.
 fn program() -> PathBuf {
     let test = std::env::current_exe().unwrap();

@@ -110,7 +110,7 @@ impl Browser {
         Some(text.as_str()?.trim().to_owned())
     }
 
-    /// Clicks on what matches the selector, as soon as the page lets it be clicked.
+    /// Clicks on the element that matches the selector, as soon as the page allows it.
     pub(crate) async fn click(&self, css: &str) {
         self.until(&format!("{css} to be clickable"), async || {
             let element = self.client.find(Locator::Css(css)).await.ok()?;
@@ -214,8 +214,8 @@ async fn connect(port: u16, profile: &Path) -> Client {
         .unwrap()
 }
 
-/// The driver's hold on its browser. When the value ends the driver ends the browser: without being
-/// asked to it would leave it behind, and a test that fails has no other chance to ask.
+/// The session of the driver with its browser. Dropping the value ends the browser, which the
+/// driver would otherwise leave running after a test that fails.
 struct Session {
     port: u16,
     id: String,
@@ -230,7 +230,7 @@ impl Drop for Session {
         if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", *port)) {
             let _ = stream.set_read_timeout(Some(Duration::from_secs(15)));
             let _ = stream.write_all(request.as_bytes());
-            // The answer comes when the browser has ended.
+            // The answer arrives when the browser has ended.
             let _ = stream.read(&mut [0; 512]);
         }
     }

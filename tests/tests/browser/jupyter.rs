@@ -71,7 +71,7 @@ impl Jupyter {
     }
 }
 
-/// The virtual environment that scripts/venv.sh makes, beside the folder of this test's profile.
+/// The virtual environment that scripts/venv.sh creates, next to the folder of this test's profile.
 fn environment() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     test.ancestors().nth(3).unwrap().join("jupyter")
@@ -124,7 +124,7 @@ fn empty_notebook() -> Value {
     })
 }
 
-/// Types a line into the first cell of the notebook, runs it, and reads what it prints.
+/// Types a line into the first cell of the notebook, runs it, and returns its output.
 async fn run_in_first_cell(browser: &Browser, code: &str) -> String {
     // The notebook's own sign of an idle kernel is there before there is a kernel, and a cell that
     // is run then stays without an answer (seen without the proxy, too).

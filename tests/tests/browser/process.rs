@@ -46,7 +46,7 @@ impl Process {
         eventually(&what, || self.lines().iter().find_map(|line| read(line))).await
     }
 
-    /// Asks it to end, and makes it end when it does not.
+    /// Sends SIGTERM, and kills the process if it does not end.
     pub(crate) fn end(&mut self) {
         let pid = Pid::from_raw(self.child.id().try_into().unwrap());
         if self.child.try_wait().unwrap().is_none() {

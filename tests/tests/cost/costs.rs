@@ -164,7 +164,7 @@ impl Costs {
         text
     }
 
-    /// The numbers that are not what they were, as a table; `None` when all are.
+    /// The numbers that have changed, as a table; `None` when none has.
     pub(crate) fn differences(&self, now: &Self) -> Option<String> {
         let mut table = String::new();
         for (row, is) in &now.rows {

@@ -1,5 +1,5 @@
 //! The cost of a request with many apps: the same requests on the same connection, before and after
-//! ten thousand apps were added to the one that serves them.
+//! ten thousand other apps were added.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ const MANY: usize = 10_000;
 /// The time limit for applying the apps: the daemon is some fifty times slower here.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Lets the coordinator's file have the other apps too, and waits until both tiers have them.
+/// Adds the other apps to the coordinator's file, and waits until both tiers have them.
 async fn add_apps(rig: &mut Rig) {
     let endpoints = json!([{"address": rig.app.addr().to_string()}]);
     let app = |name: String| json!({"name": name, "endpoints": endpoints});

@@ -20,11 +20,11 @@ const LIBC: [&str; 8] = [
 pub(crate) struct Profile {
     /// All instructions.
     pub(crate) total: u64,
-    /// Calls that asked the allocator for memory, from outside of the allocator.
+    /// Calls that allocate memory, from outside of the allocator.
     pub(crate) allocations: u64,
-    /// By function: those of the function itself, with what was inlined into it.
+    /// By function: its own instructions, with those of inlined functions.
     pub(crate) own: HashMap<String, u64>,
-    /// By function: with all that it called.
+    /// By function: with those of all callees.
     pub(crate) inclusive: HashMap<String, u64>,
     /// By source file, where the instruction was written, inlined or not.
     pub(crate) files: HashMap<String, u64>,

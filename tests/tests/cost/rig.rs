@@ -37,7 +37,7 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// Starts everything, the daemons as `coordinator` and `worker` say.
+    /// Starts everything, the daemons as `coordinator` and `worker` specify.
     pub(crate) async fn start(binaries: &Path, coordinator: Launch, worker: Launch) -> Self {
         let plain = Launch {
             folder: Some(binaries.to_owned()),

@@ -58,7 +58,7 @@ impl Scenario {
     }
 }
 
-/// The name of the gate that lets events go.
+/// The name of the gate that releases events.
 const GATE: &str = "cost";
 
 /// A client in the middle of a scenario.
@@ -77,7 +77,7 @@ enum Link {
 }
 
 impl<'a> Driver<'a> {
-    /// Gets a session, and opens what stays open.
+    /// Gets a session, and opens the streams that stay open.
     pub(crate) async fn open(
         scenario: Scenario,
         app: &'a RecordingApp,

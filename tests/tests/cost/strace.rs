@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use app_proxy_tests::daemon::Launch;
 
-/// Calls with which a thread waits or wakes another one that waits: how often that is needed is a
+/// Calls with which a thread waits, or wakes a waiting thread: their number is a
 /// matter of timing.
 const WAITING: [&str; 2] = ["epoll_wait", "futex"];
 
@@ -61,7 +61,7 @@ impl Strace {
 
     /// The calls that began between two moments, by thread and name.
     pub(crate) fn calls(&self) -> Vec<Call> {
-        let text = std::fs::read_to_string(&self.output).expect("what strace has written");
+        let text = std::fs::read_to_string(&self.output).expect("the output of strace");
         text.lines().filter_map(Call::parse).collect()
     }
 }
@@ -78,7 +78,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// `4711 1700000000.123456 epoll_wait(…`; what is resumed has been counted when it began.
+    /// `4711 1700000000.123456 epoll_wait(…`; a resumed call was counted at its begin.
     fn parse(line: &str) -> Option<Self> {
         let mut words = line.split_ascii_whitespace();
         let thread = words.next()?.parse().ok()?;

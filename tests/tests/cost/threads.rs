@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 /// Threads that work by the clock, so that what they do for one request depends on the speed of the
-/// machine: the writer of the access log, which gathers lines for some time, the one that moves
-/// Pingora's timers on every 10 ms, and those of the control plane: the admin listener with what
-/// workers renew there, registrations, and the store, which writes in batches and blocks in threads
-/// of its own.
+/// machine: the writer of the access log, which gathers lines for some time, the thread that
+/// advances Pingora's timers every 10 ms, and those of the control plane: the admin listener with
+/// the renewals of workers, registrations, and the store, which writes in batches and blocks in
+/// threads of its own.
 const BY_THE_CLOCK: [&str; 5] = [
     "access-log",
     "Timer thread",

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-/// Makes sure that both tools are there and may do what they have to.
+/// Checks that both tools are installed and have the permissions that they need.
 pub(crate) fn check() {
     let works = |command: &mut Command| {
         command

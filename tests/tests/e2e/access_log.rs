@@ -186,7 +186,7 @@ async fn lines_have_no_other_fields() {
 }
 
 #[tokio::test]
-async fn the_query_is_logged_where_it_is_asked_for() {
+async fn the_query_is_logged_if_enabled() {
     let query = json!({"access_log": {"query": true}});
     let (_app, cluster) = start(|builder| builder.coordinator(&query).worker(&query)).await;
     cluster
@@ -404,7 +404,7 @@ async fn a_log_that_does_not_take_lines_stops_no_request() {
     let pipes = tempfile_folder();
     let path = pipes.path().join("stalled.log");
     nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
-    // A reader that never reads: the pipe takes 64 KiB and then nothing more.
+    // A reader that never reads: the pipe buffers 64 KiB and then nothing more.
     let _reader = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
@@ -430,7 +430,7 @@ fn tempfile_folder() -> tempfile::TempDir {
 }
 
 #[tokio::test]
-async fn protocols_are_told_apart() {
+async fn protocols_are_distinguished() {
     let (_app, cluster) = start(app_proxy_tests::cluster::ClusterBuilder::h2c).await;
     cluster
         .get("/apps/api/echo")

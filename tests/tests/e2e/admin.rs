@@ -114,7 +114,7 @@ async fn the_app_table_is_listed_with_its_revision_and_epoch() {
 }
 
 #[tokio::test]
-async fn a_poll_for_changes_waits_and_then_says_that_there_are_none() {
+async fn a_poll_for_changes_waits_and_then_returns_no_change() {
     let (_app, cluster) = start_default().await;
     let list = cluster.admin_json("/api/v1/apps").await;
     let revision = number(&list, "revision");
@@ -326,7 +326,7 @@ async fn lists_are_paged() {
 }
 
 #[tokio::test]
-async fn no_secret_is_told() {
+async fn no_secret_is_returned() {
     let (_app, cluster) = start_default().await;
     let cookie = cluster
         .get("/apps/notes/echo")

@@ -43,7 +43,7 @@ fn names(list: &Value, field: &str) -> Vec<String> {
         .collect()
 }
 
-/// The whole table, as it is compared before and after what must not change it.
+/// The whole table, to compare before and after calls that must not change it.
 async fn table(api: &Api) -> Value {
     api.json("/api/v1/apps").await
 }
@@ -81,7 +81,7 @@ async fn an_app_is_created_read_and_deleted() {
         (found.status, found.json(), tag(&found)),
         (200, stored.clone(), tag(&created))
     );
-    // What was read can be written back, and is no change.
+    // The app that was read can be written back, and this is no change.
     let back = api.put_app("notes", &found.json()).await;
     assert_eq!((back.status, back.json()), (200, stored.clone()));
 
@@ -384,7 +384,7 @@ async fn a_match_belongs_to_one_app_and_the_other_one_is_named() {
         );
     }
     assert_eq!(table(&api).await, before);
-    // What its holder lets go of is free at once.
+    // A prefix is free as soon as its app no longer has it.
     cluster
         .put_app("holder", &at(json!([{"path": "/elsewhere"}])))
         .await;
@@ -494,7 +494,7 @@ async fn followers_receive_created_and_deleted_apps_at_once() {
         (names(&news, "items"), names(&news, "deleted")),
         (vec![], vec!["fresh".to_owned()])
     );
-    // Who was away for both hears of the last word alone.
+    // A follower that missed both changes receives only the last one.
     let missed = api.json(&format!("/api/v1/apps?since={before}")).await;
     assert_eq!(
         (names(&missed, "items"), names(&missed, "deleted")),
@@ -666,8 +666,8 @@ async fn deleting_an_app_closes_its_streams_and_deletes_its_sessions() {
     streams.end().await;
     drop(streams);
     for name in ["ws-notes", "sse-notes"] {
-        // Whichever tier is first says why; the other one may see the end of its connection before
-        // it hears of the change.
+        // The tier that is first logs the reason; the other one may see the end of its connection
+        // before it receives the change.
         let mut errors = Vec::new();
         for log in [cluster.coordinator_log(), cluster.worker_log(0)] {
             errors.push(log.event(name, "stream_close").await["error"].clone());
@@ -693,7 +693,7 @@ async fn deleting_an_app_closes_its_streams_and_deletes_its_sessions() {
     );
 }
 
-/// Ends the coordinator in order, so that all that it knows is in the store, and starts it again.
+/// Ends the coordinator in order, so that its whole state is in the store, and starts it again.
 async fn restart(cluster: &mut Cluster) {
     cluster.coordinator().signal(Signal::SIGTERM);
     assert_eq!(cluster.coordinator().ended().await.code(), Some(0));

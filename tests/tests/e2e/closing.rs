@@ -96,7 +96,7 @@ async fn events(
     (client, manual)
 }
 
-/// A download of a session whose client reads nothing, and the task that sends it: it ends when the
+/// A download of a session whose client reads nothing, and the task that sends it. It ends when the
 /// application can send no more.
 async fn download(
     app: &RecordingApp,
@@ -127,7 +127,7 @@ async fn download(
     (client, sender)
 }
 
-/// Waits until a download's bytes stand still: its client reads nothing.
+/// Waits until a download's count of bytes stays the same: its client reads nothing.
 async fn stalled(cluster: &Cluster, id: &str) {
     let mut last = 0;
     let mut still = 0;
@@ -272,7 +272,7 @@ async fn deleting_a_session_ends_its_quiet_event_stream() {
         (&"proxy".into(), &"session_deleted".into())
     );
     assert!(number(&close, "bytes_out") >= 8, "{close}");
-    // A stream of another session goes on.
+    // A stream of another session continues.
     other_server.send("8\r\ndata: 2\n\r\n0\r\n\r\n").await;
     within("an event", other.wire.take_through(b"data: 2"))
         .await
@@ -475,7 +475,7 @@ async fn open_streams_are_exact_however_a_stream_ends() {
             drop(sse_server);
             open_streams(&cluster, id, 1).await;
             sender.abort();
-            // What was on its way still has to be read before the end is seen.
+            // The bytes in flight must be read before the end is seen.
             let mut download = download;
             download.wire.read_to_end().await;
             open_streams(&cluster, id, 0).await;
@@ -555,7 +555,7 @@ async fn a_worker_closes_the_streams_of_an_app_that_is_gone() {
     let (app, mut cluster) = start_default().await;
     let worker = cluster.worker(0).address.parse().unwrap();
     let token = cluster.worker_token();
-    // As a coordinator of its own, which is not the one that goes away.
+    // As another coordinator, not the one that ends.
     let headers = [
         ("X-App-Proxy-Token", token.as_str()),
         ("X-Backend-Request-ID", "ws-gone"),

@@ -1,5 +1,5 @@
-//! `app-proxyctl` before real daemons: what it changes is so, and its exit codes tell programs how
-//! it went.
+//! `app-proxyctl` before real daemons: its changes take effect, and its exit codes tell programs
+//! the result.
 
 use std::process::{Output, Stdio};
 
@@ -83,7 +83,7 @@ async fn apps_are_put_changed_and_deleted() {
             .any(|app| app["name"] == "lab" && app["source"] == "api"),
         "{names:?}"
     );
-    // What is shown can be put back.
+    // The output can be used as input.
     let shown = done(&cluster, &["apps", "get", "lab", "-o", "yaml"]).await;
     assert_eq!(
         ctl(&cluster, &["apps", "put", "-"], &shown)

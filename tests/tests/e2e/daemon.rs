@@ -575,7 +575,7 @@ async fn a_request_that_never_ends_does_not_keep_the_daemon() {
 async fn a_daemon_that_detaches_serves_and_leaves_no_pid_file() {
     let app = RecordingApp::start().await;
     let cluster = Cluster::builder().app_at("notes", app.addr()).start().await;
-    // A coordinator beside the cluster's, which detaches itself, with nothing but relative paths.
+    // Another coordinator than the cluster's, which detaches itself, with only relative paths.
     let folder = folder();
     let (public, admin) = (free_address(own_address()), free_address(own_address()));
     let text =
@@ -715,9 +715,9 @@ impl Load {
     }
 }
 
-/// One request of the load. Says whether it was answered: a kept connection that the server closes
-/// while it is unused is not a failure (RFC 9112, section 9.5), any other silence is, and so is any
-/// status but 200.
+/// One request of the load. Returns whether it was answered: a kept connection that the server
+/// closes while it is unused is not a failure (RFC 9112, section 9.5); any other missing answer is,
+/// and so is any status but 200.
 async fn ask(
     addr: SocketAddr,
     target: &str,

@@ -1,4 +1,4 @@
-//! Error responses: their content, whose fault they name, and what they must not contain.
+//! Error responses: their content, the party at fault, and contents that they must not have.
 
 use app_proxy_tests::app::raw;
 use app_proxy_tests::cluster::{Cluster, free_address, own_address};

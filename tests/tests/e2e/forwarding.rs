@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{session_id, start, start_default};
 
-/// The response of the application behind `notes` that is asked for it.
+/// The response of the application behind `app` to a request for this response.
 async fn asked(cluster: &Cluster, app: &str, status: u16, headers: &[(&str, &str)]) -> Response {
     let target = format!("/apps/{app}{}", respond(status, headers, "body"));
     cluster.get(&target).send().await
@@ -253,7 +253,7 @@ async fn the_session_header_does_not_reach_the_application() {
 }
 
 #[tokio::test]
-async fn all_other_request_headers_pass_as_they_are() {
+async fn all_other_request_headers_pass_unchanged() {
     let (app, cluster) = start_default().await;
     let mut client = cluster.client().await;
     let head = format!(
@@ -302,7 +302,7 @@ async fn the_host_of_the_client_reaches_the_application() {
 }
 
 #[tokio::test]
-async fn all_response_headers_pass_as_they_are() {
+async fn all_response_headers_pass_unchanged() {
     let (_app, cluster) = start_default().await;
     let answer = asked(
         &cluster,

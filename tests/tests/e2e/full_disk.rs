@@ -59,14 +59,14 @@ impl SmallDisk {
         }
     }
 
-    /// A file on it, as it is seen from here.
+    /// The path of a file of the file system, as seen from this namespace.
     fn seen_from_here(&self, name: &str) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.keeper.id()));
         root.join(self.folder.path().strip_prefix("/").unwrap())
             .join(name)
     }
 
-    /// Takes the last byte of it.
+    /// Fills the file system to its last byte.
     fn fill(&self) {
         let mut ballast = std::fs::File::create(self.seen_from_here("ballast")).unwrap();
         for size in [4096, 1] {
@@ -108,7 +108,7 @@ fn bulky(endpoint: SocketAddr) -> Value {
     app
 }
 
-/// Creates apps until the disk is full; returns the acknowledged ones, and the one that was not.
+/// Creates apps until the disk is full; returns the acknowledged ones, and the rejected one.
 async fn put_until_full(api: &Api, app: &Value) -> (Vec<String>, String) {
     let mut acknowledged = Vec::new();
     for number in 0..10_000 {

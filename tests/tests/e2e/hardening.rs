@@ -365,7 +365,7 @@ async fn a_response_with_length_and_chunks_is_handled_safely() {
 
 #[tokio::test]
 async fn unsolicited_bytes_of_an_application_are_handled_safely() {
-    // It answers before it is asked: a connection with such bytes in it must not be used.
+    // The server sends an unsolicited response: a connection with such bytes must not be used.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let server = tokio::spawn(async move {
@@ -500,7 +500,7 @@ async fn a_health_check_that_hangs_takes_the_worker_out() {
 }
 
 /// Regression: the time limit of an HTTP/1.1 header block ended HTTP/2 connections, whose reads
-/// look like one that never ends.
+/// look like a header block that never ends.
 #[tokio::test]
 async fn an_http2_connection_outlives_the_time_limit_of_a_header_block() {
     let short = json!({"timeouts": {"client_read": "300ms"}});

@@ -176,7 +176,7 @@ async fn https_requires_a_certificate_that_the_machine_trusts() {
 #[tokio::test]
 async fn a_request_that_waits_for_its_answer_is_use_and_an_open_websocket_is_not() {
     let (app, scheduler, cluster) = idle_after_a_second().await;
-    // That they were never used has been told: what follows counts from here.
+    // The webhooks for apps that were never used have been sent: later ones count from here.
     scheduler.wait_for("notes", 1).await;
     scheduler.wait_for("other", 1).await;
     let mut waiting = cluster
@@ -255,7 +255,7 @@ async fn many_requests_for_an_app_without_endpoints_send_one_wake_webhook() {
         (&line["app"], &line["error"], &line["status"]),
         (&json!("notes"), &json!("app_starting"), &json!(503))
     );
-    // Whatever else was to come for `notes` would have come before what was asked for later.
+    // Another webhook for `notes` would have been sent before that of the later request.
     cluster.get("/apps/other/").send().await;
     scheduler.wait_for("other", 1).await;
     assert_eq!(scheduler.hooks_of("notes").len(), 1);

@@ -1,5 +1,5 @@
 //! End-to-end tests: the real daemons, on ports that the kernel chose, between clients and
-//! applications that record every byte. What is tested is the contract:
+//! applications that record every byte. The tests cover the contract:
 //! docs/reference/request-id.md, the access log, the admin API, the life of a daemon.
 
 // Tests report failures by panicking.
@@ -44,7 +44,7 @@ use app_proxy_tests::app::RecordingApp;
 use app_proxy_tests::cluster::{Cluster, ClusterBuilder};
 use serde_json::{Value, json};
 
-/// A cluster before one application, which it knows by three names: `notes` (paths stripped,
+/// A cluster before one application with three names: `notes` (paths stripped,
 /// sessions), `kept` (paths kept, sessions) and `api` (paths stripped, no sessions).
 async fn start(
     configure: impl FnOnce(ClusterBuilder) -> ClusterBuilder,

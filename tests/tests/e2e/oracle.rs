@@ -1,5 +1,5 @@
-//! The oracle of docs/reference/request-id.md: a mixed load, joined over what the clients, both
-//! tiers and the application know of it. Nothing may be missing, nothing twice, nothing under
+//! The oracle of docs/reference/request-id.md: a mixed load, joined over the records of clients,
+//! both tiers and of the application. Nothing may be missing, nothing twice, nothing under
 //! another identifier.
 
 use std::collections::{HashMap, HashSet};
@@ -24,12 +24,12 @@ use crate::{number, start};
 #[derive(Clone, Debug)]
 struct Outcome {
     id: String,
-    /// `None` when no answer came, because an earlier request of the same pipeline ended the
+    /// `None` when no answer arrived, because an earlier request of the same pipeline ended the
     /// connection.
     status: Option<u16>,
     /// The application answered, not one of our tiers.
     by_application: bool,
-    /// The request names an app that exists, so that a worker has to know of it.
+    /// The request names an app that exists, so that a worker must have logged it.
     routed: bool,
     /// It is logged with an opening and a close.
     stream: bool,

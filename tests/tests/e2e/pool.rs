@@ -51,7 +51,7 @@ async fn a_second_worker_is_tried_when_the_first_is_unreachable() {
         assert!(answer.session_cookie().is_some());
     }
     assert!(failed_over > 0, "the dead worker was never selected");
-    // The session has moved with its request: the next one goes to the living worker at once.
+    // The session has moved with its request: the next request is sent to the live worker at once.
     let cookie = cluster
         .get("/apps/notes/echo")
         .send()

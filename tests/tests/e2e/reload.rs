@@ -374,7 +374,7 @@ async fn a_coordinator_adopts_the_apps_of_the_file_and_keeps_those_of_the_api() 
 
 #[tokio::test]
 async fn a_coordinator_adds_and_removes_fixed_workers_on_reload() {
-    // Who is left out does not come back by itself.
+    // With `register: false`, a removed worker does not come back by itself.
     let (_app, mut cluster) =
         start(|builder| builder.workers(2).worker(&json!({"register": false}))).await;
     let list = |workers: &[usize], cluster: &Cluster| {
@@ -513,7 +513,7 @@ async fn a_coordinator_with_an_invalid_file_changes_nothing_and_logs_the_cause()
         .admin_call("POST", "/api/v1/workers/w1/drain", "")
         .await;
     let before = state(&cluster).await;
-    // Each has good changes beside the bad one, none of which may be made.
+    // Each file has valid changes besides the invalid one; none of them may be applied.
     let better = json!({"coordinator": {
         "timeouts": {"upstream_read": "1ms"},
         "trusted_proxies": ["127.0.0.0/8"],

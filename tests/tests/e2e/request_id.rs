@@ -149,7 +149,7 @@ async fn rule_03_identifiers_are_kept_only_from_accepted_addresses() {
 }
 
 #[tokio::test]
-async fn rule_03_an_empty_list_accepts_nobody() {
+async fn rule_03_an_empty_list_accepts_no_client() {
     let (app, cluster) =
         start(|builder| builder.coordinator(&json!({"request_id": {"accept_from": []}}))).await;
     let answer = cluster
@@ -236,7 +236,7 @@ async fn rule_05_an_alias_is_read_when_the_header_is_absent() {
 }
 
 #[tokio::test]
-async fn rule_05_the_alias_is_written_beside_the_header() {
+async fn rule_05_the_alias_is_written_with_the_header() {
     let (_app, cluster) = start_default().await;
     let answer = cluster.get("/apps/api/echo").id("main").send().await;
     assert_eq!(seen(&answer, "X-Request-ID"), ["main"]);

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use crate::upgrade::upgrade;
 use crate::{start, start_default};
 
-/// Asks the coordinator until `wanted` holds: a line is written a moment after its request has
+/// Polls the coordinator until `wanted` holds: a line is written a moment after its request has
 /// ended.
 async fn trace(cluster: &Cluster, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let wanted = &wanted;
-    eventually_async(&format!("what is wanted of {id}"), || async move {
+    eventually_async(&format!("the events of {id}"), || async move {
         let answer = cluster.admin_get(&format!("/api/v1/requests/{id}")).await;
         (answer.status == 200).then(|| answer.json()).filter(wanted)
     })
@@ -36,8 +36,8 @@ fn has(answer: &Value, coordinator: usize, worker: usize) -> bool {
     (count("coordinator"), count("worker")) == (coordinator, worker)
 }
 
-/// Asks a worker at one of its listeners.
-fn ask_worker<'r>(cluster: &Cluster, proxy: bool, id: &str, token: &str) -> Request<'r> {
+/// Builds a request to a worker at one of its listeners.
+fn request_to_worker<'r>(cluster: &Cluster, proxy: bool, id: &str, token: &str) -> Request<'r> {
     let worker = cluster.worker(0);
     if proxy {
         let address = worker.address.parse().unwrap();
@@ -267,7 +267,9 @@ async fn a_worker_returns_events_to_coordinators_only() {
     cluster.worker_log(0).request("known").await;
     let token = cluster.worker_token();
     for proxy in [false, true] {
-        let answer = ask_worker(&cluster, proxy, "known", &token).send().await;
+        let answer = request_to_worker(&cluster, proxy, "known", &token)
+            .send()
+            .await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         let answer = answer.json();
         assert_eq!(
@@ -275,19 +277,19 @@ async fn a_worker_returns_events_to_coordinators_only() {
             (&json!("known"), 1),
             "{answer}"
         );
-        let unknown = ask_worker(&cluster, proxy, "nobody", &token)
+        let unknown = request_to_worker(&cluster, proxy, "nobody", &token)
             .send()
             .await
             .json();
         assert_eq!(unknown, json!({"request_id": "nobody", "events": []}));
-        let refused = ask_worker(&cluster, proxy, "known", "not the token")
+        let refused = request_to_worker(&cluster, proxy, "known", "not the token")
             .send()
             .await;
         assert_eq!(refused.status, if proxy { 403 } else { 401 });
         assert!(!refused.text().contains("/echo"), "{}", refused.text());
     }
     assert_eq!(
-        ask_worker(&cluster, false, "a%20b", &token)
+        request_to_worker(&cluster, false, "a%20b", &token)
             .send()
             .await
             .status,

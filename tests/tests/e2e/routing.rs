@@ -299,7 +299,7 @@ async fn dot_segments_cannot_reach_another_app() {
         "/apps/open/a/../../secret/x",
     ] {
         let (found, status) = reached(&apps, &cluster, None, path).await;
-        // Whoever is reached must be the one that the normalised path names, and never `open`.
+        // The reached app must be the one that the normalised path names, and never `open`.
         assert_ne!(found, Some(0), "{path} ({status})");
         assert!(
             found == Some(1) || matches!(status, 400 | 404),

@@ -26,7 +26,7 @@ const WAIT: &str = "10s";
 /// The last app: a follower that has it has all earlier ones.
 const LAST: &str = "last";
 
-/// A change: an app's name, and its weight unless it goes.
+/// A change: an app's name, and its weight unless it is deleted.
 type Change = (String, Option<u64>);
 
 /// Puts and deletions of apps, the same ones each time.
@@ -48,7 +48,7 @@ fn random_changes(seed: u64) -> Vec<Change> {
     (0..CHANGES).map(change).collect()
 }
 
-/// Makes changes over some connections at once; in which order they are made is for chance to say.
+/// Makes changes over several connections at once, in no fixed order.
 async fn make(cluster: &Cluster, changes: Vec<Change>) {
     let (changes, next) = (Arc::new(changes), Arc::new(AtomicUsize::new(0)));
     let mut callers = JoinSet::new();

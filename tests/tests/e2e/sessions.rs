@@ -181,7 +181,7 @@ async fn an_app_without_affinity_has_neither_cookie_nor_session() {
 }
 
 #[tokio::test]
-async fn the_sessions_cookie_stands_beside_the_applications() {
+async fn the_session_cookie_leaves_the_applications_cookies() {
     let (_app, cluster) = start_default().await;
     let target = app_proxy_tests::app::respond(
         200,
@@ -325,8 +325,8 @@ async fn only_data_that_flowed_is_activity() {
         assert_eq!(socket.frame().await.as_text(), "activity");
         after = cluster.session(id).await["last_active_at"].clone();
     }
-    // What is on the way of the last message has been counted when its echo is here and the numbers
-    // stand still.
+    // The last message has been counted in full when its echo has arrived and the numbers
+    // stay the same.
     let settled = |record: &Value| record["last_active_at"].clone();
     let mut last = settled(&cluster.session(id).await);
     loop {

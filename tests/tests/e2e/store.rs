@@ -1,5 +1,5 @@
-//! The store: what was acknowledged survives a killed coordinator, a full disk and a locked file; a
-//! damaged file is left alone.
+//! The store: acknowledged changes survive a killed coordinator, a full disk and a locked file; a
+//! damaged file is not changed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ async fn stop(cluster: &mut Cluster) {
     assert_eq!(cluster.coordinator().ended().await.code(), Some(0));
 }
 
-/// A sequence that looks like chance and is the same each time.
+/// A pseudo-random sequence that is the same each time.
 #[derive(Clone)]
 struct Dice(u64);
 
@@ -60,7 +60,7 @@ struct Known {
     asked: Option<Option<u64>>,
 }
 
-/// A scheduler that changes apps of its own and keeps book of what was acknowledged.
+/// A scheduler that changes apps of its own and records the acknowledged changes.
 struct Storm {
     api: Api,
     dice: Dice,
@@ -101,7 +101,7 @@ impl Storm {
             match answer.status {
                 200 | 201 => self.revision = self.revision.max(number(&answer.json(), "revision")),
                 204 => {}
-                // Nobody has ever heard of it.
+                // The app never existed.
                 404 if wanted.is_none() && known.acknowledged.is_none() => {}
                 _ => panic!("{name}: {} {}", answer.status, answer.text()),
             }
@@ -217,7 +217,7 @@ async fn notes() -> (RecordingApp, Cluster) {
 }
 
 #[tokio::test]
-async fn sessions_survive_a_kill_and_a_stop_as_they_are() {
+async fn sessions_survive_a_kill_and_a_stop_unchanged() {
     let (_app, mut cluster) = notes().await;
     let mut sessions = Vec::new();
     for (number, app) in ["notes", "notes", "notes", "filed", "filed", "filed"]
@@ -391,7 +391,7 @@ fn does_not_start(cluster: &Cluster, parts: &[&str]) {
     }
 }
 
-/// Writes a store over the one that is there, without anything beside it.
+/// Replaces a store file, and removes its -wal, -shm and -journal files.
 fn replace(path: &Path, bytes: &[u8]) {
     for beside in ["-wal", "-shm", "-journal"] {
         let _ = std::fs::remove_file(format!("{}{beside}", path.display()));

@@ -59,8 +59,8 @@ struct Mover {
 }
 
 impl Mover {
-    /// Asks on the connection that is kept, or on one that is not; what a kept one that was closed
-    /// in the meantime does not answer was never asked (RFC 9112, section 9.5).
+    /// Sends a request on the kept connection or on a new one. A request without an answer on
+    /// a kept connection that was closed meanwhile is sent again (RFC 9112, section 9.5).
     async fn ask(&mut self, keep: bool) -> Option<Response> {
         let target = format!("/apps/{}/whoami", self.app);
         if keep && let Some(mut client) = self.kept.take() {
@@ -81,7 +81,7 @@ impl Mover {
         Some(answer)
     }
 
-    /// Puts the app somewhere. A call whose connection was closed is made again, which changes
+    /// Moves the app to `endpoint`. A call whose connection was closed is repeated, which changes
     /// nothing if it was carried out.
     async fn put(&mut self, endpoint: SocketAddr) -> bool {
         let body = stateless(&[endpoint]);
@@ -169,7 +169,7 @@ impl Movers {
         }
     }
 
-    /// Waits until `more` further changes were made and asked after.
+    /// Waits until `more` further changes were made and checked.
     async fn go_on(&self, more: usize) {
         let target = self.changes.load(Ordering::Relaxed) + more;
         eventually("changes to go on", || {
@@ -332,7 +332,7 @@ async fn streams_of_the_old_process_are_listed_and_closed_by_the_new_one() {
         ("ws-dropped", "app_deleted"),
     ] {
         let close = cluster.coordinator_log().event(id, "stream_close").await;
-        // The worker hears of a deleted app too, and may be first.
+        // The worker receives the deletion of an app too, and may be first.
         assert_eq!(close["error"], reason, "{close}");
     }
     assert_eq!(
@@ -355,7 +355,7 @@ async fn streams_of_the_old_process_are_listed_and_closed_by_the_new_one() {
         session_id(&ended)
     );
 
-    // The other one goes on, until its client has had enough; then the old process ends.
+    // The other stream continues until its client ends it; then the old process ends.
     socket_moving.0.send_text("still there").await;
     assert_eq!(socket_moving.1.frame().await.as_text(), "still there");
     assert!(
@@ -428,7 +428,7 @@ async fn the_new_process_has_the_last_changes_that_the_old_one_acknowledged() {
     }
 }
 
-/// Regression: a start took the apps of the file over into the store before it had the listeners,
+/// Regression: a start stored the apps of the file before it had the listeners,
 /// and the running coordinator followed.
 #[tokio::test]
 async fn a_failed_start_changes_nothing_for_the_running_coordinator() {
@@ -486,7 +486,7 @@ async fn a_failed_start_changes_nothing_for_the_running_coordinator() {
     assert_eq!(cluster.get("/apps/comes/echo").send().await.status, 200);
 }
 
-/// Regression: a process that took over and had missed an app which came and went could not take
+/// Regression: a successor that had missed an app, created and deleted meanwhile, could not apply
 /// changes any more.
 #[tokio::test]
 async fn an_app_created_and_deleted_while_the_successor_starts_does_not_block_changes() {

@@ -291,7 +291,7 @@ async fn all_headers_of_the_101_reach_the_client() {
 }
 
 #[tokio::test]
-async fn the_refusal_of_the_application_is_relayed_as_it_is() {
+async fn the_refusal_of_the_application_is_relayed_unchanged() {
     let (_app, cluster) = start_default().await;
     for status in [400, 401, 403, 404, 503] {
         let target = format!("/apps/notes/ws/refuse/{status}");
@@ -416,7 +416,7 @@ async fn bytes_right_behind_the_handshake_reach_the_application() {
     }
 }
 
-/// Frames of every kind that a client may send, and one that it may not.
+/// Frames of every kind that a client may send, and an invalid one.
 fn zoo() -> Vec<Frame> {
     vec![
         Frame::text("one"),
@@ -476,7 +476,7 @@ async fn frames_pass_byte_for_byte_both_ways() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_frames_pass_as_they_are() {
+async fn bytes_that_are_no_frames_pass_unchanged() {
     let (app, cluster) = start_default().await;
     let (mut client, mut server) = pair(&cluster, &app, "noise").await;
     let noise = pattern(100_000);
@@ -787,7 +787,7 @@ async fn rule_15_a_generated_identifier_lives_as_long_as_the_websocket() {
     let id = only_request_id(101, &socket.head.headers);
     assert!(is_generated_id(&id));
     assert_eq!(app.last().request_id(), id);
-    // Headers within frames are payload, whatever they say.
+    // Headers within frames are payload, whatever their content.
     socket
         .send_text("X-Backend-Request-ID: other\r\n\r\n")
         .await;
@@ -878,7 +878,7 @@ async fn rule_16_messages_have_the_same_identifiers_at_both_tiers() {
 }
 
 #[tokio::test]
-async fn rule_16_messages_are_not_logged_unless_asked_for() {
+async fn rule_16_messages_are_not_logged_unless_enabled() {
     let (_app, cluster) = start_default().await;
     let mut socket = cluster
         .websocket("/apps/notes/ws/echo", &[(REQUEST_ID, "quiet")])
@@ -981,7 +981,7 @@ async fn a_close_frame_of_the_drain_is_not_put_into_the_middle_of_a_message() {
     let drain = json!({"drain": {"streams": "200ms"}});
     let (app, mut cluster) = start(|builder| builder.coordinator(&drain)).await;
     let (mut client, mut server) = pair(&cluster, &app, "unfinished").await;
-    // The application has sent the head and a part of a frame when the drain comes.
+    // The application has sent the head and a part of a frame when the drain begins.
     let frame = Frame::new(BINARY, pattern(1000)).encode();
     server.wire.send(&frame[..500]).await;
     within("the first half", client.wire.take(500))
@@ -1025,7 +1025,7 @@ async fn a_client_that_does_not_read_stops_the_application() {
             stream
         }
     });
-    // It is stopped when the count stands still; what fits into the kernel's buffers is far less
+    // The sender is stopped when the count stays the same; the kernel's buffers hold far less
     // than the total.
     let (mut last, mut still) = (0, 0);
     eventually("the application to be stopped", || {

@@ -515,7 +515,7 @@ fn one_app(name: &str, app: &RecordingApp) -> Value {
     json!([{"name": name, "affinity": "none", "endpoints": [{"address": app.addr().to_string()}]}])
 }
 
-/// A cluster without workers of its own beside a second coordinator, and a worker that follows
+/// A cluster without workers of its own, a second coordinator, and a worker that follows
 /// both.
 async fn start_two() -> (RecordingApp, RecordingApp, Cluster, Second) {
     let (first, other) = (RecordingApp::start().await, RecordingApp::start().await);
