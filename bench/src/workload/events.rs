@@ -57,7 +57,7 @@ impl Workload for Events {
                 meter.check(client(&meter, entry, &request, request_id).await);
             });
         }
-        // It lasts some time until all streams are open.
+        // Opening all streams takes some time.
         let timing = Timing {
             warmup: Duration::from_millis(400),
             ..pace.timing(1_000)

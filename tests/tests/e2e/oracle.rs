@@ -1,5 +1,5 @@
 //! The oracle of docs/reference/request-id.md: a mixed load, joined over the records of clients,
-//! both tiers and of the application. Nothing may be missing, nothing twice, nothing under
+//! both tiers and the application. Nothing may be missing, nothing twice, nothing under
 //! another identifier.
 
 use std::collections::{HashMap, HashSet};
