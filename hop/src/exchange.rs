@@ -109,7 +109,7 @@ enum Stage {
 ///
 /// However a request ends (answered, failed, client gone, a panic in a filter), its exchange writes
 /// exactly one `request` line, or one `stream_open` and one `stream_close`: an exchange that is
-/// dropped without [`Exchange::end`] writes the line then.
+/// dropped without `Exchange::end` writes the line then.
 pub struct Exchange {
     hop: Arc<HopServices>,
     stage: Stage,

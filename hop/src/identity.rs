@@ -77,7 +77,7 @@ pub enum InvalidId {
     /// No bytes.
     #[error("empty")]
     Empty,
-    /// More than [`MAX_BYTES`].
+    /// More than `MAX_BYTES`.
     #[error("oversized")]
     Oversized,
     /// An invalid byte, or a first byte that is not a letter or digit.

@@ -112,7 +112,7 @@ impl ConfigFile {
 
     /// Parses Pingora's keys, and the section `section` as `D`, whose only field is that section.
     /// Keys of the section in `renamed` are accepted under their old name; see
-    /// [`ConfigFile::log_warnings`].
+    /// `ConfigFile::log_warnings`.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`] for invalid YAML, keys that neither Pingora nor the daemon knows,
