@@ -105,7 +105,8 @@ impl SqliteStore {
     /// # async fn main() -> Result<(), StoreError> {
     /// let ours = SqliteStore::in_memory()?;
     /// let theirs = ours.another()?;
-    /// let commit = AppCommit { epoch: "e1".to_owned().into(), revision: 1, ..AppCommit::default() };
+    /// let epoch = "e1".to_owned().into();
+    /// let commit = AppCommit { epoch, revision: 1, ..AppCommit::default() };
     /// ours.commit_apps(commit.clone()).await?;
     ///
     /// // The other process has not seen the first commit.
