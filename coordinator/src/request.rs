@@ -1,5 +1,8 @@
 //! The way of a request through the coordinator, one file for each decision, in the order of
 //! Pingora's phases. [`proxy`] is the table of contents.
+//!
+//! A WebSocket leaves Pingora's loop after `enter`; `hop::websocket` then calls `place`, `prepare`,
+//! `finish` and `observe` itself.
 
 pub(crate) mod proxy;
 

@@ -25,7 +25,7 @@ Exit codes:
   1  failure; the coordinator's error is on standard error, with its code and request ID
   2  invalid arguments or settings
   3  a drain ended with requests or streams left or cut off
-  4  the coordinator cannot be reached, or rejects the token
+  4  the coordinator cannot be reached, or rejects the token (check: 1)
 
 Examples:
   app-proxyctl check

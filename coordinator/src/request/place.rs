@@ -12,7 +12,7 @@ use crate::request::context::RequestContext;
 use crate::request::services::Coordinator;
 
 /// Selects the worker of the next attempt: that of the session, or one by the weights of the pool.
-/// Pins the session to it.
+/// Pins the session to it. Called again for each attempt, with one more worker that failed.
 pub(super) fn place(
     coordinator: &Coordinator,
     ctx: &mut RequestContext,

@@ -44,18 +44,22 @@ impl TierPolicy for Coordinator {
         RequestState::default()
     }
 
+    // request_filter
     async fn enter(&self, session: &mut HttpSession, ctx: &mut RequestContext) -> Result<Entry> {
         enter::enter(self, session, ctx).await
     }
 
+    // upstream_peer, once for each attempt
     fn place(&self, ctx: &mut RequestContext) -> Result<LoadGuard, ProxyError> {
         place::place(self, ctx)
     }
 
+    // upstream_request_filter
     fn prepare(&self, request: &mut RequestHeader, ctx: &RequestContext) -> Result<()> {
         prepare::prepare(self, request, ctx)
     }
 
+    // response_filter
     fn finish(&self, response: &mut ResponseHeader, ctx: &RequestContext) {
         finish::finish(&self.sessions, response, &ctx.state);
     }
@@ -76,6 +80,7 @@ impl TierPolicy for Coordinator {
         observe::tunnel(&mut ctx.state)
     }
 
+    // logging
     fn observe_end(&self, ctx: &mut RequestContext) {
         observe::end(&mut ctx.state);
     }

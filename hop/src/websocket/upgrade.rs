@@ -1,6 +1,5 @@
 //! The answer to a WebSocket request: the application's refusal, or its 101 and the tunnel.
 
-use bytes::Bytes;
 use futures::FutureExt;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
@@ -58,8 +57,8 @@ pub(super) async fn upgrade(
     session
         .write_response_header(Box::new(response), false)
         .await?;
-    let from_client = read_early_client(session).await?;
-    let from_upstream = read_early_upstream(&mut upstream).await?;
+    let from_client = read_early_client(session);
+    let from_upstream = read_early_upstream(&mut upstream);
     let client = TunnelEnd {
         stream: take_client(session)?,
         early: from_client,
@@ -82,8 +81,9 @@ pub(super) async fn upgrade(
     Ok(())
 }
 
-/// Reads the bytes that the client sent right behind its handshake.
-async fn read_early_client(session: &mut HttpSession) -> Result<Vec<u8>> {
+/// Reads the bytes that the client sent right behind its handshake. A connection that has failed
+/// meanwhile ends the tunnel, which logs its end.
+fn read_early_client(session: &mut HttpSession) -> Vec<u8> {
     let mut early = Vec::new();
     // Each read empties one layer of buffers; the last one reads the socket, and finds nothing.
     while let Some(read) = session
@@ -91,25 +91,24 @@ async fn read_early_client(session: &mut HttpSession) -> Result<Vec<u8>> {
         .read_request_body()
         .now_or_never()
     {
-        match read? {
-            Some(bytes) if !bytes.is_empty() => early.extend_from_slice(&bytes),
+        match read {
+            Ok(Some(bytes)) if !bytes.is_empty() => early.extend_from_slice(&bytes),
             _ => break,
         }
     }
-    Ok(early)
+    early
 }
 
-/// Reads the bytes that the application sent right behind its 101.
-async fn read_early_upstream(upstream: &mut UpstreamSession) -> Result<Vec<u8>> {
+/// Reads the bytes that the application sent right behind its 101, as [`read_early_client`].
+fn read_early_upstream(upstream: &mut UpstreamSession) -> Vec<u8> {
     let mut early = Vec::new();
     while let Some(read) = upstream.read_body_bytes().now_or_never() {
-        let bytes: Option<Bytes> = read.map_err(Error::into_up)?;
-        match bytes {
-            Some(bytes) if !bytes.is_empty() => early.extend_from_slice(&bytes),
+        match read {
+            Ok(Some(bytes)) if !bytes.is_empty() => early.extend_from_slice(&bytes),
             _ => break,
         }
     }
-    Ok(early)
+    early
 }
 
 /// Takes the client's connection out of the session, and leaves an empty one there.

@@ -649,6 +649,8 @@ async fn the_applications_end_is_passed_on_while_the_client_goes_on() {
         .await;
 }
 
+/// Regression: a reset right behind the 101 was logged as a failure of the proxy, without an
+/// opening and a close.
 #[tokio::test]
 async fn a_client_that_vanishes_ends_the_tunnel_once() {
     let (app, cluster) = start_default().await;

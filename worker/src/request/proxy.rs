@@ -42,19 +42,23 @@ impl TierPolicy for Worker {
         RequestState::default()
     }
 
+    // request_filter
     async fn enter(&self, session: &mut HttpSession, ctx: &mut RequestContext) -> Result<Entry> {
         enter::enter(self, session, ctx).await
     }
 
+    // upstream_peer, once for each attempt
     fn place(&self, ctx: &mut RequestContext) -> Result<LoadGuard, ProxyError> {
         place::place(ctx)
     }
 
+    // upstream_request_filter
     fn prepare(&self, request: &mut RequestHeader, ctx: &RequestContext) -> Result<()> {
         prepare::prepare(&self.hop.identity, request, ctx)
     }
 
     /// The coordinator makes the response fit for the client.
+    // response_filter
     fn finish(&self, _response: &mut ResponseHeader, _ctx: &RequestContext) {}
 
     fn streams(state: &RequestState) -> Option<&Streams> {
@@ -70,5 +74,6 @@ impl TierPolicy for Worker {
         Unobserved
     }
 
+    // logging
     fn observe_end(&self, _ctx: &mut RequestContext) {}
 }
