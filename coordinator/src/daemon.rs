@@ -24,7 +24,7 @@ use crate::apps::{Apps, Snapshot};
 use crate::config::{Config, Networks};
 use crate::pool::{Pool, Sweep};
 use crate::reload::CoordinatorReload;
-use crate::request::services::Coordinator;
+use crate::request::services::Services;
 use crate::sessions::{SessionTable, Sessions};
 use crate::state::service::{StateService, StoreLocation};
 use crate::state::startup::{self, load_state, restore, state_tasks};
@@ -72,21 +72,14 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     );
     let connector = ConnectorOptions::from_server_conf(&daemon.conf());
     let connector = TransportConnector::new(Some(connector));
-    let coordinator = services(&config, &secrets, hop, (snapshot, pool), &outbox, connector)?;
-    runtime.block_on(restore(&coordinator, &mut state));
+    let services = services(&config, &secrets, hop, (snapshot, pool), &outbox, connector)?;
+    runtime.block_on(restore(&services, &mut state));
     // The predecessor's file may have had another value; this process knows only its own.
     let predecessor = flags.upgrade.then(|| config.drain.longest());
     let file = (config.apps.clone(), config.sessions.max);
-    let (mut tasks, editor) = state_tasks(&coordinator, &store, state.cursor, file, predecessor);
+    let (mut tasks, editor) = state_tasks(&services, &store, state.cursor, file, predecessor);
     let (shared, upgrade) = ((&editor, &store), flags.upgrade);
-    let listeners = listen(
-        &mut daemon,
-        &config,
-        &coordinator,
-        &secrets,
-        shared,
-        upgrade,
-    )?;
+    let listeners = listen(&mut daemon, &config, &services, &secrets, shared, upgrade)?;
     if !flags.upgrade {
         // After the addresses are reserved: a process that listens on them may use the store.
         runtime.block_on(startup::apply_file(&config, &location, &mut tasks.editor))?;
@@ -100,7 +93,7 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     listeners
         .iter()
         .for_each(|listener| listener.add_dependency(&state_service));
-    add_background_services(&mut daemon, &coordinator, &store, outbox, flags.upgrade);
+    add_background_services(&mut daemon, &services, &store, outbox, flags.upgrade);
     daemon.server.add_service(health);
     daemon
         .server
@@ -108,7 +101,7 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
     let reload = CoordinatorReload::new(
         flags.conf.clone(),
         config,
-        coordinator,
+        services,
         editor,
         logging.clone(),
     );
@@ -151,7 +144,7 @@ fn services(
     (snapshot, pool): (Snapshot, Arc<Pool>),
     outbox: &Outbox,
     connector: TransportConnector,
-) -> Result<Arc<Coordinator>, ConfigError> {
+) -> Result<Arc<Services>, ConfigError> {
     let table = SessionTable::new(config.sessions.max, config.sessions.ttl.0);
     let activator = Activator::new(outbox.clone(), table.clone());
     let sessions = Sessions::new(
@@ -160,7 +153,7 @@ fn services(
         config.session_header.clone(),
         table,
     );
-    Ok(Arc::new(Coordinator {
+    Ok(Arc::new(Services {
         hop,
         trusted_proxies: ArcSwap::from_pointee(Networks::new(&config.trusted_proxies)),
         apps: Arc::new(Apps::new(snapshot)),
@@ -175,19 +168,19 @@ fn services(
 /// Adds the services that remove silent workers and expired sessions and report idle apps.
 fn add_background_services(
     daemon: &mut Daemon,
-    coordinator: &Coordinator,
+    services: &Services,
     store: &Arc<dyn Store>,
     outbox: Outbox,
     upgrade: bool,
 ) {
-    let (drain, table) = (&coordinator.hop.drain, coordinator.sessions.table());
+    let (drain, table) = (&services.hop.drain, services.sessions.table());
     // For some time, the registrations of workers reach the predecessor as well.
     let patience = match upgrade {
         true => startup::PREDECESSOR,
         false => Duration::ZERO,
     };
-    let sweep = Sweep::new(&coordinator.pool, drain, patience);
-    let idle = IdleWatch::new(&coordinator.apps, table, outbox, store, drain);
+    let sweep = Sweep::new(&services.pool, drain, patience);
+    let idle = IdleWatch::new(&services.apps, table, outbox, store, drain);
     let server = &mut daemon.server;
     server.add_service(background_service("workers", sweep));
     server.add_service(background_service("sessions", table.clone()));

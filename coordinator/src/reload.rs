@@ -14,14 +14,14 @@ use crate::apps::edit::{Edit, EditError};
 use crate::apps::editor::Editor;
 use crate::config::{Config, Networks};
 use crate::pool::{PoolError, ResolvedWorkers};
-use crate::request::services::Coordinator;
+use crate::request::services::Services;
 
 /// Reloads the configuration of a coordinator.
 pub(crate) struct CoordinatorReload {
     file: ConfigPath,
     /// The configuration of the start, with the keys that reloads have applied since.
     running: Mutex<Config>,
-    coordinator: Arc<Coordinator>,
+    services: Arc<Services>,
     editor: Editor,
     logging: Logging,
 }
@@ -49,14 +49,14 @@ impl CoordinatorReload {
     pub(crate) fn new(
         file: ConfigPath,
         running: Config,
-        coordinator: Arc<Coordinator>,
+        services: Arc<Services>,
         editor: Editor,
         logging: Logging,
     ) -> Self {
         Self {
             file,
             running: Mutex::new(running),
-            coordinator,
+            services,
             editor,
             logging,
         }
@@ -67,12 +67,12 @@ impl CoordinatorReload {
         let read = tokio::task::spawn_blocking(move || Config::load(&file)).await;
         let read = read.map_err(|e| ReloadError::Internal(e.to_string()))??;
         let mut running = self.running.lock().await;
-        let Coordinator {
+        let Services {
             hop,
             pool,
             trusted_proxies,
             ..
-        } = &*self.coordinator;
+        } = &*self.services;
         let mut changes = compare(&running, &read);
         // Steps that may fail come first, so that a rejected file changes nothing.
         let workers = if changes.applies("workers", &running.workers, &read.workers) {

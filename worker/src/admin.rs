@@ -11,11 +11,11 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use axum::{Json, Router};
 
-use crate::request::services::Worker;
+use crate::request::services::Services;
 
 /// Returns the router of the admin listener. Its token is that between the tiers.
-pub(crate) fn router(worker: &Arc<Worker>) -> Router {
-    let apps = Arc::clone(&worker.apps);
+pub(crate) fn router(services: &Arc<Services>) -> Router {
+    let apps = Arc::clone(&services.apps);
     let ready = Arc::new(move || {
         if apps.load().is_loaded() {
             Ok(())
@@ -25,12 +25,12 @@ pub(crate) fn router(worker: &Arc<Worker>) -> Router {
     });
     let guarded = Router::new()
         .route("/api/v1/requests/{request_id}", get(request))
-        .with_state(Arc::clone(&worker.hop))
+        .with_state(Arc::clone(&services.hop))
         .route_layer(from_fn_with_state(
-            Arc::from([worker.token.clone()]),
+            Arc::from([services.token.clone()]),
             require_token,
         ));
-    identified(guarded.merge(probes(&worker.hop, ready)), &worker.hop)
+    identified(guarded.merge(probes(&services.hop, ready)), &services.hop)
 }
 
 async fn request(

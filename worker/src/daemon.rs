@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::registration::{Profile, Registrar};
 use crate::reload::WorkerReload;
 use crate::request::proxy::WorkerProxy;
-use crate::request::services::Worker;
+use crate::request::services::Services;
 use crate::sync::Followers;
 
 /// Runs a worker as the flags say; returns only if startup fails.
@@ -56,7 +56,7 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
         "app table",
         Followers::new(Arc::clone(&apps), coordinators, config.sync),
     );
-    let worker = Arc::new(Worker {
+    let services = Arc::new(Services {
         hop: Arc::clone(&hop),
         id: config.id.as_str().into(),
         token: Token::new(&token),
@@ -66,8 +66,8 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
             &daemon.conf(),
         ))),
     });
-    listen_for_coordinators(&mut daemon, &config, &worker, flags.upgrade)?;
-    listen_for_admins(&mut daemon, &config, &worker, flags.upgrade)?;
+    listen_for_coordinators(&mut daemon, &config, &services, flags.upgrade)?;
+    listen_for_admins(&mut daemon, &config, &services, flags.upgrade)?;
     daemon.server.add_service(followers);
     daemon.on_reload(Arc::new(WorkerReload::new(
         flags.conf.clone(),
@@ -82,7 +82,7 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
 fn listen_for_coordinators(
     daemon: &mut Daemon,
     config: &Config,
-    worker: &Arc<Worker>,
+    services: &Arc<Services>,
     inherited: bool,
 ) -> Result<(), ConfigError> {
     let address = reserve(
@@ -92,11 +92,11 @@ fn listen_for_coordinators(
         "proxy",
         inherited,
     )?;
-    let phases = WorkerProxy::new(worker);
+    let phases = WorkerProxy::new(services);
     let proxy = app_proxy_engine::proxy(&daemon.conf(), phases, Protocols::default());
     daemon
         .server
-        .add_service(address.service(Downstream::new(proxy, &worker.hop)));
+        .add_service(address.service(Downstream::new(proxy, &services.hop)));
     if config.register {
         let advertised = match &config.advertise {
             Some(advertised) => advertised.clone(),
@@ -117,8 +117,8 @@ fn listen_for_coordinators(
         let registrar = Registrar::new(
             profile,
             address.as_str(),
-            &worker.followers,
-            &worker.hop,
+            &services.followers,
+            &services.hop,
             retry,
         );
         daemon.server.add_service(registrar);
@@ -130,13 +130,13 @@ fn listen_for_coordinators(
 fn listen_for_admins(
     daemon: &mut Daemon,
     config: &Config,
-    worker: &Arc<Worker>,
+    services: &Arc<Services>,
     inherited: bool,
 ) -> Result<(), ConfigError> {
     let address = reserve(&config.file, "admin", &config.admin, "admin", inherited)?;
     daemon
         .server
-        .add_service(AdminService::new(&address, admin::router(worker)));
+        .add_service(AdminService::new(&address, admin::router(services)));
     daemon.expect_listener(address);
     Ok(())
 }

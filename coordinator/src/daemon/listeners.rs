@@ -17,24 +17,24 @@ use crate::admin::{self, AdminState};
 use crate::apps::editor::Editor;
 use crate::config::Config;
 use crate::request::proxy::CoordinatorProxy;
-use crate::request::services::Coordinator;
+use crate::request::services::Services;
 
 /// Adds the public listeners and the admin listener.
 pub(super) fn listen(
     daemon: &mut Daemon,
     config: &Config,
-    coordinator: &Arc<Coordinator>,
+    services: &Arc<Services>,
     secrets: &Secrets,
     (editor, store): (&Editor, &Arc<dyn Store>),
     inherited: bool,
 ) -> Result<Vec<ServiceHandle>, ConfigError> {
-    let mut services = Vec::new();
+    let mut handles = Vec::new();
     let file = &config.file;
     for listener in &config.listeners {
         let name = if listener.h2c { "public h2c" } else { "public" };
         let address = reserve(file, "listeners", &listener.address, name, inherited)?;
-        services.push(daemon.server.add_service(public_service(
-            coordinator,
+        handles.push(daemon.server.add_service(public_service(
+            services,
             &daemon.conf(),
             &address,
             listener.h2c,
@@ -46,39 +46,39 @@ pub(super) fn listen(
         editor: editor.clone(),
         store: Arc::clone(store),
         lists: admin::ListCache::default(),
-        apps: Arc::clone(&coordinator.apps),
-        pool: Arc::clone(&coordinator.pool),
-        sessions: Arc::clone(&coordinator.sessions),
-        drain: coordinator.hop.drain.clone(),
-        log: coordinator.hop.log.clone(),
-        worker_token: coordinator.worker_token.clone(),
+        apps: Arc::clone(&services.apps),
+        pool: Arc::clone(&services.pool),
+        sessions: Arc::clone(&services.sessions),
+        drain: services.hop.drain.clone(),
+        log: services.hop.log.clone(),
+        worker_token: services.worker_token.clone(),
     };
     let tokens = (
         Token::new(&secrets.admin_token),
         Token::new(&secrets.worker_token),
     );
-    let router = admin::router(state, &coordinator.hop, tokens.0, tokens.1);
-    services.push(
+    let router = admin::router(state, &services.hop, tokens.0, tokens.1);
+    handles.push(
         daemon
             .server
             .add_service(AdminService::new(&address, router)),
     );
     daemon.expect_listener(address);
-    Ok(services)
+    Ok(handles)
 }
 
 /// Creates the service of a public listener.
 fn public_service(
-    coordinator: &Arc<Coordinator>,
+    services: &Arc<Services>,
     conf: &Arc<ServerConf>,
     address: &ListenAddress,
     h2c: bool,
 ) -> Service<Downstream<pingora_proxy::HttpProxy<CoordinatorProxy>>> {
-    let phases = CoordinatorProxy::new(coordinator);
+    let phases = CoordinatorProxy::new(services);
     let protocols = Protocols {
         h2c,
-        h2_idle: Some(coordinator.hop.timeouts().keepalive.0),
+        h2_idle: Some(services.hop.timeouts().keepalive.0),
     };
     let proxy = app_proxy_engine::proxy(conf, phases, protocols);
-    address.service(Downstream::new(proxy, &coordinator.hop))
+    address.service(Downstream::new(proxy, &services.hop))
 }

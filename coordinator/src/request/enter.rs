@@ -19,20 +19,20 @@ use crate::activation::activator::{answer_running, answer_starting};
 use crate::request::admission::{Verdict, host, judge};
 use crate::request::context::{RequestContext, Route};
 use crate::request::origin::Origin;
-use crate::request::services::Coordinator;
+use crate::request::services::Services;
 use crate::sessions::SessionRequest;
 
 /// Identifies a request, then forwards, answers or refuses it.
 pub(super) async fn enter(
-    coordinator: &Coordinator,
+    services: &Services,
     session: &mut HttpSession,
     ctx: &mut RequestContext,
 ) -> Result<Entry> {
-    let host = identify(coordinator, session, ctx);
-    match admit(coordinator, session.req_header(), host) {
+    let host = identify(services, session, ctx);
+    match admit(services, session.req_header(), host) {
         Verdict::Forward(route) => {
             begin_use(ctx, &route);
-            open_session(coordinator, session.req_header(), ctx, &route);
+            open_session(services, session.req_header(), ctx, &route);
             ctx.state.route = Some(route);
             return Ok(Entry::Forward);
         }
@@ -44,7 +44,7 @@ pub(super) async fn enter(
         Verdict::Health => answer_health(session, &mut ctx.exchange).await?,
         Verdict::Activate(app) => {
             ctx.exchange.facts.app = Some(Arc::clone(&app.name));
-            coordinator.activator.activate(&app, ctx.exchange.id());
+            services.activator.activate(&app, ctx.exchange.id());
             answer_starting(session, &mut ctx.exchange, &app).await?;
         }
         Verdict::Running => answer_running(session, &mut ctx.exchange).await?,
@@ -55,13 +55,13 @@ pub(super) async fn enter(
 /// Establishes the identifier and the origin of a request, and begins its exchange. Returns the
 /// host of the request, if it is valid.
 fn identify<'s>(
-    coordinator: &Coordinator,
+    services: &Services,
     session: &'s HttpSession,
     ctx: &mut RequestContext,
 ) -> Result<&'s str, ProxyError> {
     let request = session.req_header();
     let (peer, local) = connection_addresses(session);
-    let established = coordinator.hop.identity.establish(&request.headers, peer);
+    let established = services.hop.identity.establish(&request.headers, peer);
     let tls = session
         .digest()
         .is_some_and(|digest| digest.ssl_digest.is_some());
@@ -72,7 +72,7 @@ fn identify<'s>(
         peer,
         local,
         tls,
-        &coordinator.trusted_proxies.load(),
+        &services.trusted_proxies.load(),
     );
     let client = ctx.state.origin.client;
     ctx.exchange.begin(request, client, established);
@@ -80,13 +80,9 @@ fn identify<'s>(
 }
 
 /// Decides whether a request is forwarded, answered or refused.
-fn admit(
-    coordinator: &Coordinator,
-    request: &RequestHeader,
-    host: Result<&str, ProxyError>,
-) -> Verdict {
-    let largest_body = coordinator.hop.limits.request_body.0;
-    judge(request, host, &coordinator.apps.load(), largest_body)
+fn admit(services: &Services, request: &RequestHeader, host: Result<&str, ProxyError>) -> Verdict {
+    let largest_body = services.hop.limits.request_body.0;
+    judge(request, host, &services.apps.load(), largest_body)
 }
 
 /// Keeps the app in use for as long as the request is in flight.
@@ -97,7 +93,7 @@ fn begin_use(ctx: &mut RequestContext, route: &Route) {
 
 /// Finds or creates the session of the request, if the app has sessions.
 fn open_session(
-    coordinator: &Coordinator,
+    services: &Services,
     request: &RequestHeader,
     ctx: &mut RequestContext,
     route: &Route,
@@ -107,7 +103,7 @@ fn open_session(
     }
     let facts = &mut ctx.exchange.facts;
     let origin = &ctx.state.origin;
-    let session = coordinator.sessions.resolve(
+    let session = services.sessions.resolve(
         &route.app,
         &origin.public(&route.prefix),
         &SessionRequest {

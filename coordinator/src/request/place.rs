@@ -9,12 +9,12 @@ use pingora_core::prelude::HttpPeer;
 
 use crate::pool::{LoadGuard, PoolWorker};
 use crate::request::context::RequestContext;
-use crate::request::services::Coordinator;
+use crate::request::services::Services;
 
 /// Selects the worker of the next attempt: that of the session, or one by the weights of the pool.
 /// Pins the session to it. Called again for each attempt, with one more worker that failed.
 pub(super) fn place(
-    coordinator: &Coordinator,
+    services: &Services,
     ctx: &mut RequestContext,
 ) -> Result<LoadGuard, ProxyError> {
     let route = ctx.state.route.as_ref().ok_or(ProxyError::Internal)?;
@@ -25,13 +25,11 @@ pub(super) fn place(
         Some(record) => {
             let pinned = record.worker();
             let key = record.id().as_str().as_bytes();
-            coordinator
-                .pool
-                .select(selector, key, pinned.as_ref(), failed)
+            services.pool.select(selector, key, pinned.as_ref(), failed)
         }
         None => {
             let key = rand::random::<[u8; 16]>();
-            coordinator.pool.select(selector, &key, None, failed)
+            services.pool.select(selector, &key, None, failed)
         }
     };
     let worker = selected.ok_or(ProxyError::NoWorkerAvailable)?;

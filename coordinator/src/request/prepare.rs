@@ -10,7 +10,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 
 use crate::request::context::RequestContext;
-use crate::request::services::Coordinator;
+use crate::request::services::Services;
 use crate::sessions::Sessions;
 use crate::sessions::cookie::{Removed, without_cookie};
 
@@ -25,7 +25,7 @@ const HEADERS_SET: usize = 14;
 /// # Errors
 /// When the request has no route, which `enter` rules out.
 pub(super) fn prepare(
-    coordinator: &Coordinator,
+    services: &Services,
     request: &mut RequestHeader,
     ctx: &RequestContext,
 ) -> Result<()> {
@@ -35,14 +35,14 @@ pub(super) fn prepare(
             "a request is forwarded without a route",
         ));
     };
-    let (origin, identity) = (&ctx.state.origin, &coordinator.hop.identity);
+    let (origin, identity) = (&ctx.state.origin, &services.hop.identity);
     let (facts, attempts) = (&ctx.exchange.facts, ctx.exchange.outcome.attempts);
     let knows_host = request.version == Version::HTTP_2;
     rewrite(request, &route.target, |headers| {
         // Room for all headers that are set here, so that the map grows once.
         headers.reserve(HEADERS_SET);
         remove_reserved(headers, identity);
-        remove_session(headers, &coordinator.sessions);
+        remove_session(headers, &services.sessions);
         remove_lone_tracestate(headers, facts.trace_id.is_some());
         origin.write(headers, route.stripped_prefix());
         if !knows_host && !headers.contains_key(header::HOST) {
@@ -64,7 +64,7 @@ pub(super) fn prepare(
         if attempts > 1 {
             set(headers, &ATTEMPT, HeaderValue::from(attempts));
         }
-        set(headers, &TOKEN, coordinator.worker_token.clone());
+        set(headers, &TOKEN, services.worker_token.clone());
     });
     Ok(())
 }

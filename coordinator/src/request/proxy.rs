@@ -17,13 +17,13 @@ use pingora_proxy::Session as HttpSession;
 use crate::pool::LoadGuard;
 use crate::request::context::{RequestContext, RequestState};
 use crate::request::observe::AppTunnel;
-use crate::request::services::Coordinator;
+use crate::request::services::Services;
 use crate::request::{enter, finish, observe, place, prepare};
 
 /// Pingora's phases with the policy of the coordinator.
-pub(crate) type CoordinatorProxy = Phases<Coordinator>;
+pub(crate) type CoordinatorProxy = Phases<Services>;
 
-impl TierPolicy for Coordinator {
+impl TierPolicy for Services {
     type State = RequestState;
     type NextHop = LoadGuard;
     type Tunnel = AppTunnel;

@@ -13,8 +13,8 @@ use crate::config::Networks;
 use crate::pool::Pool;
 use crate::sessions::Sessions;
 
-/// The services of the coordinator.
-pub(crate) struct Coordinator {
+/// The services that every request at the coordinator uses.
+pub(crate) struct Services {
     /// The services that both tiers have.
     pub(crate) hop: Arc<HopServices>,
     /// The networks whose forwarded headers are trusted.

@@ -14,7 +14,7 @@ use crate::apps::edit::{Draft, Edit, EditError};
 use crate::apps::editor::{Editor, EditorTask, Overlap};
 use crate::apps::{Apps, Snapshot};
 use crate::config::Config;
-use crate::request::services::Coordinator;
+use crate::request::services::Services;
 use crate::state::journal::Journal;
 use crate::state::reconciliation::Reconciler;
 use crate::state::service::{StateTasks, StoreLocation};
@@ -57,23 +57,23 @@ fn snapshot_of(state: &State, config: &Config) -> Result<Snapshot, EditError> {
 }
 
 /// Gives the coordinator the workers, sessions and activity of the store.
-pub(crate) async fn restore(coordinator: &Coordinator, state: &mut State) {
-    let Coordinator { apps, pool, .. } = coordinator;
+pub(crate) async fn restore(services: &Services, state: &mut State) {
+    let Services { apps, pool, .. } = services;
     // Workers first: sessions are pinned to them.
     pool.restore(std::mem::take(&mut state.workers)).await;
-    let reconciler = reconciler(coordinator);
+    let reconciler = reconciler(services);
     let pools: Vec<_> = apps.load().selectors().cloned().collect();
     reconciler.build_rings(pools).await;
     reconciler.merge(&state.deleted_sessions, &state.sessions, &state.activity);
 }
 
-fn reconciler(coordinator: &Coordinator) -> Reconciler {
-    let Coordinator {
+fn reconciler(services: &Services) -> Reconciler {
+    let Services {
         apps,
         sessions,
         pool,
         ..
-    } = coordinator;
+    } = services;
     Reconciler {
         apps: Arc::clone(apps),
         sessions: Arc::clone(sessions),
@@ -93,20 +93,20 @@ fn close_streams_at(apps: &Apps, worker: &str) -> usize {
 /// Creates the tasks that keep the state once the store is open, and the handle for changes of the
 /// app table. `predecessor` is how long the old process may run on, if this process is a successor.
 pub(crate) fn state_tasks(
-    coordinator: &Coordinator,
+    services: &Services,
     store: &Arc<dyn Store>,
     cursor: Cursor,
     (file_apps, max_sessions): (Vec<App>, u64),
     predecessor: Option<Duration>,
 ) -> (StateTasks, Editor) {
     let (editor, queue) = Editor::new();
-    let Coordinator {
+    let Services {
         hop,
         apps,
         sessions,
         pool,
         ..
-    } = coordinator;
+    } = services;
     pool.set_store(Arc::clone(store));
     let streams = Arc::clone(apps);
     pool.set_close_streams(Arc::new(move |worker| close_streams_at(&streams, worker)));
@@ -119,7 +119,7 @@ pub(crate) fn state_tasks(
         DrainStage::Upgrading => Overlap::Predecessor,
         _ => Overlap::Leaving,
     };
-    let task = EditorTask::new(apps, store, reconciler(coordinator), cursor, overlap);
+    let task = EditorTask::new(apps, store, reconciler(services), cursor, overlap);
     let journal = Journal::new(sessions.table(), apps, store, &hop.drain, max_sessions);
     let journal = match predecessor {
         Some(longest) => journal.with_predecessor(PREDECESSOR + longest),

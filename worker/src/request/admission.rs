@@ -11,7 +11,7 @@ use log::warn;
 use pingora_http::RequestHeader;
 
 use crate::apps::{Lookup, RequiredRevision, ServedApp};
-use crate::request::services::Worker;
+use crate::request::services::Services;
 
 /// The prefix of the requests to apps.
 const PROXY_PREFIX: &str = "/proxy/";
@@ -58,18 +58,18 @@ pub(super) fn app_and_target(request: &RequestHeader) -> Result<(&str, &str), Pr
 
 /// Finds an app in a table that has at least the revision that the request requires.
 pub(super) async fn find(
-    worker: &Worker,
+    services: &Services,
     name: &str,
     headers: &HeaderMap,
     id: &RequestId,
 ) -> Result<Arc<ServedApp>, ProxyError> {
     let required = required_revision(headers);
-    let found = worker.apps.load().look_up(name, required);
+    let found = services.apps.load().look_up(name, required);
     match (found, required) {
         (Lookup::Found(app), _) => Ok(app),
         (Lookup::Unknown, _) => Err(ProxyError::AppNotFound),
         (Lookup::Behind, None) => Err(ProxyError::NoEndpointAvailable),
-        (Lookup::Behind, Some(required)) => find_newer(worker, name, required, id).await,
+        (Lookup::Behind, Some(required)) => find_newer(services, name, required, id).await,
     }
 }
 
@@ -82,13 +82,13 @@ fn required_revision(headers: &HeaderMap) -> Option<RequiredRevision<'_>> {
 /// Waits for a table of the required revision, and finds the app in it. If it does not arrive in
 /// time, the best table at hand is used.
 async fn find_newer(
-    worker: &Worker,
+    services: &Services,
     name: &str,
     required: RequiredRevision<'_>,
     id: &RequestId,
 ) -> Result<Arc<ServedApp>, ProxyError> {
-    worker.followers.catch_up(required).await;
-    let tables = worker.apps.load();
+    services.followers.catch_up(required).await;
+    let tables = services.apps.load();
     match tables.look_up(name, Some(required)) {
         Lookup::Found(app) => Ok(app),
         Lookup::Unknown => Err(ProxyError::AppNotFound),

@@ -24,24 +24,24 @@ use crate::request::admission::{
     app_and_target, find, is_coordinator, is_health_check, traced_request,
 };
 use crate::request::context::{RequestContext, Route};
-use crate::request::services::Worker;
+use crate::request::services::Services;
 
 /// Answers a call of a coordinator, or identifies a request, then forwards or refuses it.
 pub(super) async fn enter(
-    worker: &Worker,
+    services: &Services,
     session: &mut HttpSession,
     ctx: &mut RequestContext,
 ) -> Result<Entry> {
     if is_health_check(session.req_header()) {
-        return answer_health(worker, session, &mut ctx.exchange).await;
+        return answer_health(services, session, &mut ctx.exchange).await;
     }
     if let Some(id) = traced_request(session.req_header())
-        && is_coordinator(&session.req_header().headers, &worker.token)
+        && is_coordinator(&session.req_header().headers, &services.token)
     {
-        return answer_trace(worker, session, &mut ctx.exchange, id).await;
+        return answer_trace(services, session, &mut ctx.exchange, id).await;
     }
-    let admitted = match identify(worker, session, &mut ctx.exchange) {
-        Ok(()) => admit(worker, session, ctx).await,
+    let admitted = match identify(services, session, &mut ctx.exchange) {
+        Ok(()) => admit(services, session, ctx).await,
         Err(failure) => Err(failure),
     };
     Ok(match admitted {
@@ -53,7 +53,7 @@ pub(super) async fn enter(
 /// Adopts the identifier of an authenticated coordinator. A request of any other client is refused
 /// under an identifier of the worker's own (docs/reference/request-id.md, rule 6).
 fn identify(
-    worker: &Worker,
+    services: &Services,
     session: &HttpSession,
     exchange: &mut Exchange,
 ) -> Result<(), ProxyError> {
@@ -65,15 +65,15 @@ fn identify(
         replaced: None,
         generated,
     };
-    if !is_coordinator(&request.headers, &worker.token) {
+    if !is_coordinator(&request.headers, &services.token) {
         exchange.begin(request, peer, established(RequestId::generate(), true));
         return Err(ProxyError::Forbidden("Only coordinators are served here."));
     }
-    let id = match worker.hop.identity.read(&request.headers) {
+    let id = match services.hop.identity.read(&request.headers) {
         InboundId::Valid(id) => id,
         missing => {
             let id = RequestId::generate();
-            worker.hop.metrics.request_id_missing.inc();
+            services.hop.metrics.request_id_missing.inc();
             error!(
                 "request_id={id} was generated here: a coordinator sent no valid identifier: \
                  {missing:?}"
@@ -83,22 +83,22 @@ fn identify(
     };
     let client = client(&request.headers).or(peer);
     exchange.begin(request, client, established(id, false));
-    exchange.facts.worker = Some(Arc::clone(&worker.id));
+    exchange.facts.worker = Some(Arc::clone(&services.id));
     exchange.facts.session_id = request.headers.get(&SESSION_ID).cloned();
     Ok(())
 }
 
 /// Checks a request, and finds its app in a table as new as that of the coordinator.
 async fn admit(
-    worker: &Worker,
+    services: &Services,
     session: &HttpSession,
     ctx: &mut RequestContext,
 ) -> Result<(), ProxyError> {
     let request = session.req_header();
     check_method(request)?;
-    body::check_announced(request, worker.hop.limits.request_body.0)?;
+    body::check_announced(request, services.hop.limits.request_body.0)?;
     let (name, target) = app_and_target(request)?;
-    let app = find(worker, name, &request.headers, ctx.exchange.id()).await?;
+    let app = find(services, name, &request.headers, ctx.exchange.id()).await?;
     ctx.exchange.facts.app = Some(Arc::clone(&app.name));
     let target = target
         .parse()
@@ -122,13 +122,13 @@ fn client(headers: &HeaderMap) -> Option<IpAddr> {
 /// Answers the health check of the coordinators: 200, or 503 while the worker has no app table or
 /// drains.
 async fn answer_health(
-    worker: &Worker,
+    services: &Services,
     session: &mut HttpSession,
     exchange: &mut Exchange,
 ) -> Result<Entry> {
-    let (status, body) = if worker.hop.drain.is_draining() {
+    let (status, body) = if services.hop.drain.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
-    } else if worker.apps.load().is_loaded() {
+    } else if services.apps.load().is_loaded() {
         (StatusCode::OK, "ok\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "no app table\n")
@@ -139,12 +139,12 @@ async fn answer_health(
 
 /// Answers a coordinator with the log lines of a request.
 async fn answer_trace(
-    worker: &Worker,
+    services: &Services,
     session: &mut HttpSession,
     exchange: &mut Exchange,
     id: RequestId,
 ) -> Result<Entry> {
-    let events = admin::events(&worker.hop, id).await;
+    let events = admin::events(&services.hop, id).await;
     let body = serde_json::to_vec(&events)
         .or_err(ErrorType::InternalError, "cannot serialize log lines")?;
     answer_unlogged(

@@ -16,13 +16,13 @@ use pingora_proxy::Session as HttpSession;
 
 use crate::endpoints::LoadGuard;
 use crate::request::context::{RequestContext, RequestState};
-use crate::request::services::Worker;
+use crate::request::services::Services;
 use crate::request::{enter, observe, place, prepare};
 
 /// Pingora's phases with the policy of the worker.
-pub(crate) type WorkerProxy = Phases<Worker>;
+pub(crate) type WorkerProxy = Phases<Services>;
 
-impl TierPolicy for Worker {
+impl TierPolicy for Services {
     type State = RequestState;
     type NextHop = LoadGuard;
     type Tunnel = Unobserved;

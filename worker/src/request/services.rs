@@ -10,7 +10,7 @@ use crate::apps::Apps;
 use crate::sync::Followers;
 
 /// The services of the worker.
-pub(crate) struct Worker {
+pub(crate) struct Services {
     /// The services that both tiers have.
     pub(crate) hop: Arc<HopServices>,
     /// The identifier of the worker.
