@@ -111,6 +111,8 @@ pub struct RequestFacts {
     pub worker: Option<Arc<str>>,
     /// `endpoint`: the application's address.
     pub endpoint: Option<Arc<str>>,
+    /// `user`: the name that the access policy gives the client.
+    pub user: Option<Arc<str>>,
     /// `client`: the client's address, according to trusted proxies.
     pub(crate) client: Option<IpAddr>,
     /// `method`.
@@ -139,6 +141,7 @@ impl RequestFacts {
             app: None,
             worker: None,
             endpoint: None,
+            user: None,
             client: None,
             method: Method::GET,
             host: None,
@@ -235,6 +238,7 @@ impl LogLine {
         fields.text_if("app", facts.app.as_deref());
         fields.text_if("worker", facts.worker.as_deref());
         fields.text_if("endpoint", facts.endpoint.as_deref());
+        fields.text_if("user", facts.user.as_deref());
         fields.address_if("client", facts.client);
         fields.text("method", facts.method.as_str());
         fields.text_if("host", facts.host.as_ref().map(text));
@@ -333,6 +337,7 @@ mod tests {
                 app: Some("app".into()),
                 worker: Some("w1".into()),
                 endpoint: Some("127.0.0.1:1".into()),
+                user: Some("ada".into()),
                 client: Some("192.0.2.1".parse().unwrap()),
                 method: Method::GET,
                 host: Some(HeaderValue::from_static("h\"ost")),
@@ -372,7 +377,7 @@ mod tests {
             r#"{"ts":"1970-01-01T00:00:01.500Z","tier":"worker","event":"stream_close","#,
             r#""request_id":"id-1","client_request_id":"theirs","session_id":"s","#,
             r#""origin_request_id":"id-0","app":"app","worker":"w1","endpoint":"127.0.0.1:1","#,
-            r#""client":"192.0.2.1","method":"GET","host":"h\"ost","path":"/a","#,
+            r#""user":"ada","client":"192.0.2.1","method":"GET","host":"h\"ost","path":"/a","#,
             r#""protocol":"HTTP/1.1","kind":"websocket","#,
             r#""trace_id":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","status":101,"#,
             r#""error":"client_gone","attempts":2,"bytes_in":3,"bytes_out":4,"#,
