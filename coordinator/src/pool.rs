@@ -8,13 +8,13 @@
 
 mod error;
 mod health;
-mod members;
 mod operations;
 mod persistence;
 mod publication;
 mod registration;
 mod registry;
 mod resolve;
+mod snapshot;
 mod sweep;
 mod view;
 mod worker;
@@ -37,20 +37,20 @@ pub(crate) use worker::{LoadGuard, PoolWorker};
 
 use crate::config::{HealthCheckSection, RegistrationSection, WorkerSection};
 use app_proxy_store::Store;
-use members::Members;
 use registry::Registry;
+use snapshot::PoolSnapshot;
 
 /// Closes the open streams at a worker. Returns their number.
 pub(crate) type CloseStreams = Arc<dyn Fn(&str) -> usize + Send + Sync>;
 
 /// The pool of workers.
 pub(crate) struct Pool {
-    members: Arc<ArcSwap<Members>>,
+    snapshot: Arc<ArcSwap<PoolSnapshot>>,
     health: Arc<HealthRegistry>,
     registration: RegistrationSection,
     /// Locked for short changes only.
     registry: Mutex<Registry>,
-    /// The generation of the registry in `members`. Locked, without the registry, while rings are
+    /// The generation of the registry in `snapshot`. Locked, without the registry, while rings are
     /// built.
     published: Mutex<u64>,
     /// Locked while the store is written, so that writes have the order of changes.
@@ -74,13 +74,13 @@ impl Pool {
     ) -> Result<(Arc<Self>, GenBackgroundService<HealthCheckService>), PoolError> {
         // One check per worker, whatever its weights on rings are.
         let health = Arc::new(HealthRegistry::with_equivalence(health::key_of));
-        let members = Arc::new(ArcSwap::from_pointee(Members::empty(&health)));
-        health.set_health_check(Box::new(health::WorkerCheck::new(check, &members)));
+        let snapshot = Arc::new(ArcSwap::from_pointee(PoolSnapshot::empty(&health)));
+        health.set_health_check(Box::new(health::WorkerCheck::new(check, &snapshot)));
         let mut service = HealthCheckService::new(Arc::clone(&health));
         service.health_check_frequency = Some(check.interval.0);
         service.parallel_health_check = true;
         let pool = Self {
-            members,
+            snapshot,
             health,
             registration,
             registry: Mutex::new(Registry::new(timeouts)),
@@ -106,19 +106,19 @@ impl Pool {
         pinned: Option<&Arc<PoolWorker>>,
         failed: &[Arc<PoolWorker>],
     ) -> Option<Arc<PoolWorker>> {
-        self.members.load().select(selector, key, pinned, failed)
+        self.snapshot.load().select(selector, key, pinned, failed)
     }
 
     /// Returns the worker with an identifier.
     #[must_use]
     pub(crate) fn by_id(&self, id: &str) -> Option<Arc<PoolWorker>> {
-        self.members.load().by_id(id).cloned()
+        self.snapshot.load().by_id(id).cloned()
     }
 
     /// Returns whether a worker passes its health checks.
     #[must_use]
     pub(crate) fn is_healthy(&self, worker: &PoolWorker) -> bool {
-        self.members.load().is_healthy(worker)
+        self.snapshot.load().is_healthy(worker)
     }
 
     /// Checks that requests can be served: that a worker has passed a health check and does not
@@ -127,12 +127,12 @@ impl Pool {
     /// # Errors
     /// The reason in a few words.
     pub(crate) fn ready(&self) -> Result<(), &'static str> {
-        let members = self.members.load();
+        let snapshot = self.snapshot.load();
         let healthy = |worker: &&Arc<PoolWorker>| {
-            members.is_healthy(worker) && worker.checked.load(Ordering::Relaxed)
+            snapshot.is_healthy(worker) && worker.checked.load(Ordering::Relaxed)
         };
-        let mut healthy = members.iter().filter(healthy).peekable();
-        if members.iter().next().is_none() {
+        let mut healthy = snapshot.iter().filter(healthy).peekable();
+        if snapshot.iter().next().is_none() {
             Err("there is no worker")
         } else if healthy.peek().is_none() {
             Err("no worker is healthy")
@@ -152,7 +152,7 @@ impl Pool {
     /// Returns all workers, in no order.
     #[must_use]
     pub(crate) fn workers(&self) -> Vec<Arc<PoolWorker>> {
-        self.members.load().iter().cloned().collect()
+        self.snapshot.load().iter().cloned().collect()
     }
 
     /// Sets the store for registrations and drains.

@@ -12,7 +12,7 @@ pub(crate) enum PoolError {
     /// No worker has the identifier.
     #[error("There is no worker of this identifier.")]
     Unknown,
-    /// The file defines the address and the membership of the worker.
+    /// The file defines the worker and its address.
     #[error(
         "The coordinator's configuration file defines this worker: it cannot be deleted, and has \
          the address of the file."

@@ -11,7 +11,7 @@ use pingora_http::RequestHeader;
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::health_check::{HealthCheck, HttpHealthCheck};
 
-use super::members::Members;
+use super::snapshot::PoolSnapshot;
 use crate::config::HealthCheckSection;
 
 /// Returns the key of a worker's health: its address alone, so that a change of weight keeps the
@@ -25,11 +25,11 @@ pub(super) fn key_of(backend: &Backend) -> u64 {
 /// Pingora's HTTP check, which also marks the worker as checked.
 pub(super) struct WorkerCheck {
     http: HttpHealthCheck,
-    members: Arc<ArcSwap<Members>>,
+    snapshot: Arc<ArcSwap<PoolSnapshot>>,
 }
 
 impl WorkerCheck {
-    pub(super) fn new(section: HealthCheckSection, members: &Arc<ArcSwap<Members>>) -> Self {
+    pub(super) fn new(section: HealthCheckSection, snapshot: &Arc<ArcSwap<PoolSnapshot>>) -> Self {
         let mut http = HttpHealthCheck::new("worker", false);
         if let Ok(mut request) = RequestHeader::build("GET", b"/healthz", Some(2)) {
             let _ = request.insert_header("Host", "worker");
@@ -45,7 +45,7 @@ impl WorkerCheck {
         options.write_timeout = Some(section.timeout.0);
         Self {
             http,
-            members: Arc::clone(members),
+            snapshot: Arc::clone(snapshot),
         }
     }
 }
@@ -54,7 +54,7 @@ impl WorkerCheck {
 impl HealthCheck for WorkerCheck {
     async fn check(&self, target: &Backend) -> Result<()> {
         // A worker that was just added or removed is not checked.
-        let Some(worker) = self.members.load().by_ring_address(&target.addr).cloned() else {
+        let Some(worker) = self.snapshot.load().by_ring_address(&target.addr).cloned() else {
             return Ok(());
         };
         // The address on the ring may be a substitute; the check needs the real one.
@@ -68,7 +68,7 @@ impl HealthCheck for WorkerCheck {
     }
 
     fn backend_summary(&self, target: &Backend) -> String {
-        self.members
+        self.snapshot
             .load()
             .by_ring_address(&target.addr)
             .map_or_else(

@@ -48,9 +48,9 @@ impl Pool {
             .registry
             .lock()
             .await
-            .members
+            .entries
             .get(id)
-            .and_then(|member| member.drain);
+            .and_then(|entry| entry.drain);
         let drain = StoredDrain {
             since_ms: before.map_or(now, |drain| drain.since_ms),
             deadline_ms: now.saturating_add(streams),
@@ -69,9 +69,9 @@ impl Pool {
             .registry
             .lock()
             .await
-            .members
+            .entries
             .get(id)
-            .is_some_and(|member| member.drain.is_none())
+            .is_some_and(|entry| entry.drain.is_none())
         {
             return Ok(());
         }
@@ -84,7 +84,7 @@ impl Pool {
         let _saving = self.saving.lock().await;
         let (is_known, stored) = {
             let registry = self.registry.lock().await;
-            (registry.members.contains_key(id), registry.stored(id))
+            (registry.entries.contains_key(id), registry.stored(id))
         };
         if !is_known {
             return Err(PoolError::Unknown);
@@ -105,9 +105,9 @@ impl Pool {
         }
         let mut registry = self.registry.lock().await;
         // If the worker has left meanwhile, its removal is stored after this.
-        if let Some(member) = registry.members.get_mut(id) {
-            member.set_drain(drain);
-            member.is_stored = true;
+        if let Some(entry) = registry.entries.get_mut(id) {
+            entry.set_drain(drain);
+            entry.is_stored = true;
         }
         drop(registry);
         self.sweep_due.notify_one();

@@ -29,9 +29,9 @@ impl Pool {
             let is_same = {
                 let registry = self.registry.lock().await;
                 let lease = registry
-                    .members
+                    .entries
                     .get(worker.id.as_str())
-                    .and_then(|member| member.lease.as_ref());
+                    .and_then(|entry| entry.lease.as_ref());
                 lease.map(|lease| durable(&lease.registration)) == worker.registration
             };
             // The worker itself renews an unchanged registration.
@@ -56,17 +56,17 @@ impl Pool {
     async fn remove_unstored(&self, stored: &BTreeSet<String>) {
         let mut registry = self.registry.lock().await;
         let ids: Vec<Arc<str>> = registry
-            .members
+            .entries
             .iter()
-            .filter(|(id, member)| member.is_stored && !stored.contains(&***id))
+            .filter(|(id, entry)| entry.is_stored && !stored.contains(&***id))
             .map(|(id, _)| Arc::clone(id))
             .collect();
         for id in ids {
             registry.set_drain(&id, None);
             if registry
-                .members
+                .entries
                 .get(&id)
-                .is_some_and(|member| member.lease.is_some())
+                .is_some_and(|entry| entry.lease.is_some())
             {
                 registry.unregister(&id, None);
                 info!("worker {id}: removed by another process");
@@ -89,8 +89,8 @@ impl Pool {
         }
         let mut registry = self.registry.lock().await;
         registry.set_drain(&id, drain);
-        if let Some(member) = registry.members.get_mut(id.as_str()) {
-            member.is_stored = true;
+        if let Some(entry) = registry.entries.get_mut(id.as_str()) {
+            entry.is_stored = true;
         }
     }
 
@@ -106,8 +106,8 @@ impl Pool {
             Some(worker) => store.save_worker(worker).await?,
             None => store.delete_worker(id).await?,
         }
-        if let Some(member) = self.registry.lock().await.members.get_mut(id) {
-            member.is_stored = is_stored;
+        if let Some(entry) = self.registry.lock().await.entries.get_mut(id) {
+            entry.is_stored = is_stored;
         }
         Ok(())
     }

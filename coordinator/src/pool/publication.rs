@@ -96,7 +96,7 @@ impl Pool {
             let workers = registry.workers();
             (registry.generation, workers, registry.selectors.clone())
         };
-        let (before, health) = (self.members.load_full(), Arc::clone(&self.health));
+        let (before, health) = (self.snapshot.load_full(), Arc::clone(&self.health));
         let next = {
             let before = Arc::clone(&before);
             // Building rings takes time if weights are large.
@@ -113,7 +113,7 @@ impl Pool {
                 worker.retire();
             }
         }
-        self.members.store(Arc::new(next));
+        self.snapshot.store(Arc::new(next));
         *published = generation;
         Ok(())
     }

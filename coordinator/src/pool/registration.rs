@@ -51,9 +51,9 @@ impl Pool {
         let mut registry = self.registry.lock().await;
         let change = registry.register(id, registration, resolved, lease)?;
         let drain = registry
-            .members
+            .entries
             .get(id)
-            .is_some_and(|member| member.drain.is_some());
+            .is_some_and(|entry| entry.drain.is_some());
         drop(registry);
         if change.is_new {
             info!("worker {id}: joined the pool at {address}");
@@ -80,18 +80,18 @@ impl Pool {
     ) -> Result<PeerAddr, PoolError> {
         let known = {
             let registry = self.registry.lock().await;
-            let member = registry
-                .members
+            let entry = registry
+                .entries
                 .get(id)
-                .filter(|member| member.worker.address == registration.address);
-            member.map(|member| {
+                .filter(|entry| entry.worker.address == registration.address);
+            entry.map(|entry| {
                 let is_same = registration
                     .instance
                     .as_ref()
-                    .is_some_and(|instance| member.is_registered_as(instance));
+                    .is_some_and(|instance| entry.is_registered_as(instance));
                 (
-                    member.worker.peer._address.clone(),
-                    is_same && self.is_healthy(&member.worker),
+                    entry.worker.peer._address.clone(),
+                    is_same && self.is_healthy(&entry.worker),
                 )
             })
         };
@@ -110,9 +110,9 @@ impl Pool {
     pub(crate) async fn leave(&self, id: &str, instance: &InstanceId) -> Result<(), PoolError> {
         let mut registry = self.registry.lock().await;
         if !registry
-            .members
+            .entries
             .get(id)
-            .is_some_and(|member| member.is_registered_as(instance))
+            .is_some_and(|entry| entry.is_registered_as(instance))
         {
             return Ok(());
         }

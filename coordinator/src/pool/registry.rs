@@ -2,8 +2,8 @@
 //! with the rules for changing them.
 
 mod drains;
+mod entry;
 mod fixed;
-mod member;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use tokio::time::Instant;
 use super::error::PoolError;
 use super::worker::{PoolWorker, WorkerLoad, WorkerSpec, ring_address};
 use app_proxy_store::StoredWorker;
-use member::OrphanedDrain;
+use entry::OrphanedDrain;
 
-pub(super) use member::{Lease, Member, durable};
+pub(super) use entry::{Lease, RegistryEntry, durable};
 
 /// The minimum time that a departed instance is remembered, so that its late registrations are
 /// rejected.
@@ -29,7 +29,7 @@ const DEPARTED_RETENTION: Duration = Duration::from_secs(60);
 
 /// All workers. One task at a time changes it; requests never read it.
 pub(super) struct Registry {
-    pub(super) members: BTreeMap<Arc<str>, Member>,
+    pub(super) entries: BTreeMap<Arc<str>, RegistryEntry>,
     pub(super) selectors: BTreeSet<Labels>,
     timeouts: TimeoutsSection,
     /// Increases with each change that affects requests.
@@ -73,7 +73,7 @@ pub(super) struct Change {
 impl Registry {
     pub(super) fn new(timeouts: &TimeoutsSection) -> Self {
         Self {
-            members: BTreeMap::new(),
+            entries: BTreeMap::new(),
             selectors: BTreeSet::new(),
             timeouts: timeouts.clone(),
             generation: 0,
@@ -83,17 +83,17 @@ impl Registry {
     }
 
     pub(super) fn workers(&self) -> Vec<Arc<PoolWorker>> {
-        self.members
+        self.entries
             .values()
-            .map(|member| Arc::clone(&member.worker))
+            .map(|entry| Arc::clone(&entry.worker))
             .collect()
     }
 
     /// Returns the stored form of a worker; `None` for an unknown worker and for one that only the
     /// file defines.
     pub(super) fn stored(&self, id: &str) -> Option<StoredWorker> {
-        match self.members.get(id) {
-            Some(member) => member.stored(),
+        match self.entries.get(id) {
+            Some(entry) => entry.stored(),
             None => {
                 let drain = self.orphaned_drains.get(id)?.drain;
                 Some(StoredWorker {
@@ -115,10 +115,7 @@ impl Registry {
     ) -> Result<Change, PoolError> {
         self.check_instance(id, registration.instance.as_ref())?;
         let spec = WorkerSpec::new(&registration, resolved);
-        let fixed = self
-            .members
-            .get(id)
-            .and_then(|member| member.fixed.as_ref());
+        let fixed = self.entries.get(id).and_then(|entry| entry.fixed.as_ref());
         if fixed.is_some_and(|fixed| ring_address(&fixed.resolved) != ring_address(&spec.resolved))
         {
             return Err(PoolError::OwnedByFile);
@@ -131,19 +128,19 @@ impl Registry {
         } else {
             self.apply_spec(id, spec)
         };
-        let Some(member) = self.members.get_mut(id) else {
+        let Some(entry) = self.entries.get_mut(id) else {
             return Err(PoolError::Unknown);
         };
-        let needs_save = member
+        let needs_save = entry
             .lease
             .as_ref()
             .is_none_or(|before| durable(&before.registration) != durable(&registration));
-        member.lease = Some(Lease {
+        entry.lease = Some(Lease {
             registration,
             duration: lease,
             until: Instant::now() + lease,
         });
-        member.update_draining();
+        entry.update_draining();
         self.departed.remove(id);
         Ok(Change {
             needs_save,
@@ -163,10 +160,7 @@ impl Registry {
             .get(id)
             .filter(|departed| departed.until > now)
             .and_then(|departed| instance.compare_start(&departed.instance));
-        let lease = self
-            .members
-            .get(id)
-            .and_then(|member| member.lease.as_ref());
+        let lease = self.entries.get(id).and_then(|entry| entry.lease.as_ref());
         let registered =
             lease.and_then(|lease| instance.compare_start(lease.registration.instance.as_ref()?));
         if departed.is_some_and(|order| order.is_le())
@@ -180,9 +174,10 @@ impl Registry {
 
     fn check_address(&self, id: &str, resolved: &PeerAddr) -> Result<(), PoolError> {
         let address = ring_address(resolved);
-        let has =
-            |member: &&Member| member.worker.backend.addr == address && *member.worker.id != *id;
-        match self.members.values().find(has) {
+        let has = |entry: &&RegistryEntry| {
+            entry.worker.backend.addr == address && *entry.worker.id != *id
+        };
+        match self.entries.values().find(has) {
             Some(other) => Err(PoolError::AddressTaken(Arc::clone(&other.worker.id))),
             None => Ok(()),
         }
@@ -191,22 +186,22 @@ impl Registry {
     /// Creates a worker or replaces it, unless it has this specification already: then sessions
     /// stay pinned to the same `PoolWorker`.
     fn apply_spec(&mut self, id: &str, spec: WorkerSpec) -> Change {
-        let Some(member) = self.members.get_mut(id) else {
+        let Some(entry) = self.entries.get_mut(id) else {
             let load = Arc::<WorkerLoad>::default();
             let worker = Arc::new(PoolWorker::new(&id.into(), spec, &self.timeouts, load));
             let drain = self
                 .orphaned_drains
                 .remove(id)
                 .map(|orphaned| orphaned.drain);
-            let member = Member {
+            let entry = RegistryEntry {
                 worker: Arc::clone(&worker),
                 fixed: None,
                 lease: None,
                 drain,
                 is_stored: drain.is_some(),
             };
-            member.update_draining();
-            self.members.insert(Arc::clone(&worker.id), member);
+            entry.update_draining();
+            self.entries.insert(Arc::clone(&worker.id), entry);
             self.generation += 1;
             return Change {
                 is_new: true,
@@ -214,19 +209,19 @@ impl Registry {
                 needs_save: true,
             };
         };
-        if member.worker.spec() == spec {
+        if entry.worker.spec() == spec {
             return Change::default();
         }
-        let moved = member.worker.backend.addr != ring_address(&spec.resolved);
-        let (id, load) = (&member.worker.id, Arc::clone(&member.worker.load));
+        let moved = entry.worker.backend.addr != ring_address(&spec.resolved);
+        let (id, load) = (&entry.worker.id, Arc::clone(&entry.worker.load));
         let worker = PoolWorker::new(id, spec, &self.timeouts, load);
         if !moved {
             worker.checked.store(
-                member.worker.checked.load(Ordering::Relaxed),
+                entry.worker.checked.load(Ordering::Relaxed),
                 Ordering::Relaxed,
             );
         }
-        member.worker = Arc::new(worker);
+        entry.worker = Arc::new(worker);
         self.generation += 1;
         Change {
             needs_publish: true,
@@ -246,14 +241,14 @@ impl Registry {
     pub(super) fn set_timeouts(&mut self, timeouts: &TimeoutsSection) {
         self.timeouts = timeouts.clone();
         self.generation += 1;
-        for member in self.members.values_mut() {
-            let before = &member.worker;
+        for entry in self.entries.values_mut() {
+            let before = &entry.worker;
             let load = Arc::clone(&before.load);
             let worker = PoolWorker::new(&before.id, before.spec(), timeouts, load);
             worker
                 .checked
                 .store(before.checked.load(Ordering::Relaxed), Ordering::Relaxed);
-            member.worker = Arc::new(worker);
+            entry.worker = Arc::new(worker);
         }
     }
 
@@ -261,17 +256,17 @@ impl Registry {
     /// registrations of the `departed` instance are rejected. Returns whether requests are
     /// affected.
     pub(super) fn unregister(&mut self, id: &str, departed: Option<&InstanceId>) -> bool {
-        let Some(member) = self.members.get_mut(id) else {
+        let Some(entry) = self.entries.get_mut(id) else {
             return false;
         };
-        let lease = member
+        let lease = entry
             .lease
             .take()
             .map_or(Duration::ZERO, |lease| lease.duration);
-        member.update_draining();
-        let removed = member.fixed.is_none();
+        entry.update_draining();
+        let removed = entry.fixed.is_none();
         if removed {
-            self.members.remove(id);
+            self.entries.remove(id);
             self.generation += 1;
         }
         let now = Instant::now();
@@ -287,7 +282,7 @@ impl Registry {
 
     /// Removes a worker whose registration has expired. Its drain is kept for its return.
     pub(super) fn expire(&mut self, id: &str) {
-        let drain = self.members.get(id).and_then(|member| member.drain);
+        let drain = self.entries.get(id).and_then(|entry| entry.drain);
         if self.unregister(id, None) {
             self.set_drain(id, drain);
         }
@@ -295,8 +290,8 @@ impl Registry {
 
     /// Returns the source of a worker, if it is known.
     pub(super) fn origin(&self, id: &str) -> Option<Origin> {
-        match self.members.get(id) {
-            Some(member) if member.fixed.is_some() => Some(Origin::Fixed),
+        match self.entries.get(id) {
+            Some(entry) if entry.fixed.is_some() => Some(Origin::Fixed),
             Some(_) => Some(Origin::Registered),
             None => self
                 .orphaned_drains
@@ -307,24 +302,20 @@ impl Registry {
 
     /// Returns the workers that have not renewed their registration in time.
     pub(super) fn expired(&self, now: Instant) -> Vec<Arc<str>> {
-        let expired = |member: &&Member| {
-            member
-                .lease
-                .as_ref()
-                .is_some_and(|lease| lease.until <= now)
-        };
-        self.members
+        let expired =
+            |entry: &&RegistryEntry| entry.lease.as_ref().is_some_and(|lease| lease.until <= now);
+        self.entries
             .values()
             .filter(expired)
-            .map(|member| Arc::clone(&member.worker.id))
+            .map(|entry| Arc::clone(&entry.worker.id))
             .collect()
     }
 
     /// Returns the time of the next expiry.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
-        self.members
+        self.entries
             .values()
-            .filter_map(|member| member.lease.as_ref())
+            .filter_map(|entry| entry.lease.as_ref())
             .map(|lease| lease.until)
             .min()
     }

@@ -95,13 +95,13 @@ impl Pool {
         let mut overdue = Vec::new();
         {
             let registry = self.registry.lock().await;
-            for member in registry.members.values() {
-                let Some(drain) = member.drain else { continue };
+            for entry in registry.entries.values() {
+                let Some(drain) = entry.drain else { continue };
                 if drain.deadline_ms > now_ms {
                     due = due.min(Duration::from_millis(drain.deadline_ms - now_ms));
-                } else if member.worker.in_flight() > 0 {
+                } else if entry.worker.in_flight() > 0 {
                     due = due.min(CLOSE_INTERVAL);
-                    overdue.push(Arc::clone(&member.worker.id));
+                    overdue.push(Arc::clone(&entry.worker.id));
                 }
             }
         }

@@ -8,19 +8,19 @@ use app_proxy_hop::observe::access_log::timestamp;
 use tokio::time::Instant;
 
 use super::Pool;
-use super::members::Members;
-use super::registry::{Lease, Member};
+use super::registry::{Lease, RegistryEntry};
+use super::snapshot::PoolSnapshot;
 use app_proxy_store::StoredDrain;
 
 impl Pool {
     /// Returns all workers in the order of their identifiers. The caller adds the session counts.
     pub(crate) async fn views(&self) -> Vec<WorkerView> {
         let registry = self.registry.lock().await;
-        let members = self.members.load();
+        let snapshot = self.snapshot.load();
         registry
-            .members
+            .entries
             .values()
-            .map(|member| view(member, &members))
+            .map(|entry| view(entry, &snapshot))
             .collect()
     }
 
@@ -28,35 +28,35 @@ impl Pool {
     pub(crate) async fn view(&self, id: &str) -> Option<WorkerView> {
         let registry = self.registry.lock().await;
         registry
-            .members
+            .entries
             .get(id)
-            .map(|member| view(member, &self.members.load()))
+            .map(|entry| view(entry, &self.snapshot.load()))
     }
 }
 
-fn view(member: &Member, members: &Members) -> WorkerView {
-    let worker = &member.worker;
-    let registration = member.lease.as_ref().map(|lease| &lease.registration);
+fn view(entry: &RegistryEntry, snapshot: &PoolSnapshot) -> WorkerView {
+    let worker = &entry.worker;
+    let registration = entry.lease.as_ref().map(|lease| &lease.registration);
     WorkerView {
         id: Arc::clone(&worker.id),
         address: worker.address.to_string(),
         weight: worker.weight,
         labels: worker.labels.clone(),
-        healthy: members.is_healthy(worker),
+        healthy: snapshot.is_healthy(worker),
         draining: worker.is_draining(),
-        source: if member.fixed.is_some() {
+        source: if entry.fixed.is_some() {
             WorkerSource::File
         } else {
             WorkerSource::Api
         },
-        lease_until: member.lease.as_ref().map(lease_until),
+        lease_until: entry.lease.as_ref().map(lease_until),
         held: registration.and_then(|registration| registration.held.clone()),
         load: registration.map(|registration| registration.load),
         version: registration.and_then(|registration| registration.version.clone()),
         in_flight: worker.in_flight() as u64,
         open_streams: worker.open_streams() as u64,
         sessions: None,
-        drain: member
+        drain: entry
             .drain
             .map(|drain| drain_view(drain, worker.in_flight() == 0)),
     }

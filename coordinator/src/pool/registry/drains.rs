@@ -6,7 +6,7 @@ use std::time::Duration;
 use app_proxy_store::StoredDrain;
 
 use super::Registry;
-use super::member::OrphanedDrain;
+use super::entry::OrphanedDrain;
 use crate::clock::now_ms;
 
 /// The time that the drain of a worker is kept after its registration expired; at least until the
@@ -16,8 +16,8 @@ const ORPHANED_RETENTION: Duration = Duration::from_secs(24 * 3600);
 impl Registry {
     /// Sets the drain of a worker, in the pool or not.
     pub(in crate::pool) fn set_drain(&mut self, id: &str, drain: Option<StoredDrain>) {
-        match (self.members.get_mut(id), drain) {
-            (Some(member), drain) => member.set_drain(drain),
+        match (self.entries.get_mut(id), drain) {
+            (Some(entry), drain) => entry.set_drain(drain),
             (None, Some(drain)) => {
                 let since_ms = self
                     .orphaned_drains

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 
 use super::Registry;
-use super::member::Member;
+use super::entry::RegistryEntry;
 use crate::config::WorkerSection;
 use crate::pool::worker::{WorkerSpec, ring_address};
 
@@ -19,7 +19,7 @@ impl Registry {
         let mut added = Vec::new();
         for (worker, resolved) in fixed {
             let id = worker.id.as_str();
-            if !self.members.contains_key(id) && self.check_address(id, resolved).is_ok() {
+            if !self.entries.contains_key(id) && self.check_address(id, resolved).is_ok() {
                 self.fix(worker, resolved);
                 added.push(id.to_owned());
             }
@@ -30,10 +30,10 @@ impl Registry {
     /// Reverts [`Registry::add_fixed`], except for workers that have registered meanwhile.
     pub(in crate::pool) fn remove_fixed(&mut self, added: &[String]) {
         for id in added {
-            if let Some(member) = self.members.get_mut(id.as_str()) {
-                member.fixed = None;
-                if member.lease.is_none() {
-                    self.members.remove(id.as_str());
+            if let Some(entry) = self.entries.get_mut(id.as_str()) {
+                entry.fixed = None;
+                if entry.lease.is_none() {
+                    self.entries.remove(id.as_str());
                 }
                 self.generation += 1;
             }
@@ -51,13 +51,13 @@ impl Registry {
             .map(|(w, address)| (ring_address(address), w.id.as_str()))
             .collect();
         self.generation += 1;
-        let is_removed = |id: &Arc<str>, member: &mut Member| {
+        let is_removed = |id: &Arc<str>, entry: &mut RegistryEntry| {
             let in_file = fixed.iter().any(|(worker, _)| worker.id == **id);
-            let owner = addresses.get(&member.worker.backend.addr);
-            !in_file && (member.lease.is_none() || owner.is_some())
+            let owner = addresses.get(&entry.worker.backend.addr);
+            !in_file && (entry.lease.is_none() || owner.is_some())
         };
         let removed = self
-            .members
+            .entries
             .extract_if(.., is_removed)
             .map(|(id, _)| id.as_ref().to_owned())
             .collect();
@@ -76,20 +76,20 @@ impl Registry {
             labels: worker.labels.clone(),
         };
         self.apply_spec(&worker.id, spec.clone());
-        if let Some(member) = self.members.get_mut(worker.id.as_str()) {
-            member.fixed = Some(spec);
+        if let Some(entry) = self.entries.get_mut(worker.id.as_str()) {
+            entry.fixed = Some(spec);
         }
     }
 
     /// Applies the registrations of workers that are no longer in the file.
     fn release(&mut self, in_file: &BTreeSet<&str>) {
         let mut released = Vec::new();
-        for (id, member) in &mut self.members {
-            if member.fixed.take().is_some()
+        for (id, entry) in &mut self.entries {
+            if entry.fixed.take().is_some()
                 && !in_file.contains(&**id)
-                && let Some(lease) = &member.lease
+                && let Some(lease) = &entry.lease
             {
-                let resolved = member.worker.peer._address.clone();
+                let resolved = entry.worker.peer._address.clone();
                 released.push((
                     Arc::clone(id),
                     WorkerSpec::new(&lease.registration, resolved),

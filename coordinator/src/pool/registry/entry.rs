@@ -1,4 +1,4 @@
-//! A member of the pool: a worker and the sources that define it.
+//! An entry of the registry: a worker and the sources that define it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::pool::worker::{PoolWorker, WorkerSpec};
 
 /// A worker and the sources that define it.
-pub(crate) struct Member {
+pub(crate) struct RegistryEntry {
     pub(crate) worker: Arc<PoolWorker>,
     /// Set if the file defines the worker.
     pub(crate) fixed: Option<WorkerSpec>,
@@ -37,7 +37,7 @@ pub(crate) struct OrphanedDrain {
     pub(crate) since_ms: u64,
 }
 
-impl Member {
+impl RegistryEntry {
     pub(crate) fn is_registered_as(&self, instance: &InstanceId) -> bool {
         self.lease
             .as_ref()

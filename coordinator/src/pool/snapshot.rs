@@ -1,4 +1,4 @@
-//! The members of the pool as requests see them: an immutable snapshot with its rings, replaced
+//! The pool as requests see it: an immutable snapshot of its workers with their rings, replaced
 //! when the pool changes.
 //!
 //! There is one ring for all workers and one for each label selector in use. A ring is a Pingora
@@ -25,7 +25,7 @@ use super::worker::PoolWorker;
 const POINTS_PER_WEIGHT: usize = 160;
 
 /// A snapshot of the pool.
-pub(super) struct Members {
+pub(super) struct PoolSnapshot {
     by_id: HashMap<Arc<str>, Arc<PoolWorker>>,
     /// Keyed by the address on the ring.
     by_address: HashMap<PeerAddr, Arc<PoolWorker>>,
@@ -89,7 +89,7 @@ impl Ring {
     }
 }
 
-impl Members {
+impl PoolSnapshot {
     /// Creates a snapshot without workers.
     pub(super) fn empty(registry: &Arc<HealthRegistry>) -> Self {
         let all = Arc::new(Ring::new(registry, BTreeSet::new()));
