@@ -10,6 +10,7 @@ mod error;
 mod health;
 mod operations;
 mod persistence;
+mod place;
 mod publication;
 mod registration;
 mod registry;

@@ -1,11 +1,12 @@
 //! Selection of an endpoint for a request (phase `upstream_peer`): by session, or by load.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::Hasher as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pingora_core::prelude::HttpPeer;
 use rand::RngExt;
+use siphasher::sip::SipHasher13;
 
 /// A network address on which an app listens.
 #[derive(Debug)]
@@ -84,9 +85,12 @@ pub(crate) fn select(
             .filter(|endpoint| !failed.iter().any(|f| f.address == endpoint.address))
     };
     match session {
-        Some(session) => usable()
-            .max_by(|a, b| score(session, a).total_cmp(&score(session, b)))
-            .cloned(),
+        Some(session) => {
+            let session = SessionHash::new(session);
+            usable()
+                .max_by(|a, b| score(&session, a).total_cmp(&score(&session, b)))
+                .cloned()
+        }
         None => less_loaded_of_two(usable),
     }
 }
@@ -94,14 +98,35 @@ pub(crate) fn select(
 /// Returns the score of an endpoint for a session (weighted rendezvous hashing: the endpoint with
 /// the highest score gets the session). A change of endpoints moves as few sessions as possible,
 /// and all workers select the same endpoint.
-fn score(session: &[u8], endpoint: &Endpoint) -> f64 {
-    let mut hasher = DefaultHasher::new();
-    session.hash(&mut hasher);
-    endpoint.address.hash(&mut hasher);
+fn score(session: &SessionHash, endpoint: &Endpoint) -> f64 {
     // The upper 53 bits give a number between 0 and 1, both excluded: 0 has no logarithm.
     #[allow(clippy::cast_precision_loss)]
-    let unit = ((hasher.finish() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+    let unit = ((session.with(&endpoint.address) >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
     f64::from(endpoint.weight) / -unit.ln()
+}
+
+/// Endpoint hash v1: SipHash-1-3 with a key of zeros over the length of the session's identifier (8
+/// bytes, little-endian), the identifier, the address, and the byte 0xff.
+///
+/// Another hash moves sessions at the upgrade, and workers of two versions disagree.
+struct SessionHash(SipHasher13);
+
+impl SessionHash {
+    /// Hashes a session's identifier.
+    fn new(session: &[u8]) -> Self {
+        let mut hasher = SipHasher13::new();
+        hasher.write(&(session.len() as u64).to_le_bytes());
+        hasher.write(session);
+        Self(hasher)
+    }
+
+    /// Returns the hash of the session with an endpoint's address.
+    fn with(&self, address: &str) -> u64 {
+        let mut hasher = self.0;
+        hasher.write(address.as_bytes());
+        hasher.write(&[0xff]);
+        hasher.finish()
+    }
 }
 
 fn less_loaded_of_two<'e, I: Iterator<Item = &'e Arc<Endpoint>>>(
@@ -151,6 +176,46 @@ mod tests {
                 first.address
             );
         }
+    }
+
+    #[test]
+    fn endpoint_hash_v1_never_changes() {
+        for (session, address, hash) in [
+            ("", "", 0x8316_b05a_82fd_61e3),
+            (
+                "AAAAAAAAAAAAAAAAAAAAAA",
+                "127.0.0.1:8888",
+                0x9bb8_7e22_b5c3_859e,
+            ),
+            (
+                "AAAAAAAAAAAAAAAAAAAAAA",
+                "[::1]:8888",
+                0xccd9_181c_6a75_9f32,
+            ),
+            (
+                "Zm9vYmFyYmF6cXV4MTIzNA",
+                "unix:/run/app.sock",
+                0x0a53_285e_fc34_6642,
+            ),
+            (
+                "0123456789abcdefghijkl",
+                "notebook.example:80",
+                0x935d_d2e4_b13b_237a,
+            ),
+        ] {
+            let is = SessionHash::new(session.as_bytes()).with(address);
+            assert_eq!(is, hash, "{session} {address}: {is:#x}");
+        }
+    }
+
+    #[test]
+    fn the_endpoints_of_sessions_are_the_same_in_every_version() {
+        let all = endpoints(&[1, 2, 1, 3]);
+        let chosen: String = (0..40_u32)
+            .map(|key| select(&all, Some(key.to_string().as_bytes()), &[]).unwrap())
+            .map(|endpoint| endpoint.address.chars().last().unwrap())
+            .collect();
+        assert_eq!(chosen, "3333330333033113101001121133133023110302");
     }
 
     #[test]

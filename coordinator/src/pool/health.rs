@@ -14,8 +14,9 @@ use pingora_load_balancing::health_check::{HealthCheck, HttpHealthCheck};
 use super::snapshot::PoolSnapshot;
 use crate::config::HealthCheckSection;
 
-/// Returns the key of a worker's health: its address alone, so that a change of weight keeps the
-/// health.
+/// Returns the key of a worker's health: its place and the number of its listener, so that a
+/// change of weight keeps the health, and a change of address does not. The key does not leave the
+/// process.
 pub(super) fn key_of(backend: &Backend) -> u64 {
     let mut hasher = DefaultHasher::new();
     backend.addr.hash(&mut hasher);
@@ -54,12 +55,12 @@ impl WorkerCheck {
 impl HealthCheck for WorkerCheck {
     async fn check(&self, target: &Backend) -> Result<()> {
         // A worker that was just added or removed is not checked.
-        let Some(worker) = self.snapshot.load().by_ring_address(&target.addr).cloned() else {
+        let Some(worker) = self.snapshot.load().by_place(&target.addr).cloned() else {
             return Ok(());
         };
-        // The address on the ring may be a substitute; the check needs the real one.
+        // The address on the ring is the worker's place; the check needs the real one.
         let listener = Backend {
-            addr: worker.peer._address.clone(),
+            addr: worker.resolved().clone(),
             ..target.clone()
         };
         let result = self.http.check(&listener).await;
@@ -68,13 +69,10 @@ impl HealthCheck for WorkerCheck {
     }
 
     fn backend_summary(&self, target: &Backend) -> String {
-        self.snapshot
-            .load()
-            .by_ring_address(&target.addr)
-            .map_or_else(
-                || format!("worker {}", target.addr),
-                |worker| format!("worker {} ({})", worker.id, worker.address),
-            )
+        self.snapshot.load().by_place(&target.addr).map_or_else(
+            || format!("worker {}", target.addr),
+            |worker| format!("worker {} ({})", worker.id, worker.address),
+        )
     }
 
     fn health_threshold(&self, success: bool) -> usize {

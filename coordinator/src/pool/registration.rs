@@ -90,7 +90,7 @@ impl Pool {
                     .as_ref()
                     .is_some_and(|instance| entry.is_registered_as(instance));
                 (
-                    entry.worker.peer._address.clone(),
+                    entry.worker.resolved().clone(),
                     is_same && self.is_healthy(&entry.worker),
                 )
             })

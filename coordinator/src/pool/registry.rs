@@ -7,7 +7,6 @@ mod fixed;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use app_proxy_api::apps::Labels;
@@ -17,7 +16,8 @@ use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 use tokio::time::Instant;
 
 use super::error::PoolError;
-use super::worker::{PoolWorker, WorkerLoad, WorkerSpec, ring_address};
+use super::place::ListenerNumber;
+use super::worker::{PoolWorker, WorkerLoad, WorkerSpec};
 use app_proxy_store::StoredWorker;
 use entry::OrphanedDrain;
 
@@ -32,6 +32,8 @@ pub(super) struct Registry {
     pub(super) entries: BTreeMap<Arc<str>, RegistryEntry>,
     pub(super) selectors: BTreeSet<Labels>,
     timeouts: TimeoutsSection,
+    /// The number of the latest listener.
+    listeners: ListenerNumber,
     /// Increases with each change that affects requests.
     pub(super) generation: u64,
     /// The last instance of each worker that has left.
@@ -76,6 +78,7 @@ impl Registry {
             entries: BTreeMap::new(),
             selectors: BTreeSet::new(),
             timeouts: timeouts.clone(),
+            listeners: 0,
             generation: 0,
             departed: HashMap::new(),
             orphaned_drains: BTreeMap::new(),
@@ -116,8 +119,7 @@ impl Registry {
         self.check_instance(id, registration.instance.as_ref())?;
         let spec = WorkerSpec::new(&registration, resolved);
         let fixed = self.entries.get(id).and_then(|entry| entry.fixed.as_ref());
-        if fixed.is_some_and(|fixed| ring_address(&fixed.resolved) != ring_address(&spec.resolved))
-        {
+        if fixed.is_some_and(|fixed| fixed.resolved != spec.resolved) {
             return Err(PoolError::OwnedByFile);
         }
         // The file overrides the registration of a worker that it defines.
@@ -173,10 +175,8 @@ impl Registry {
     }
 
     fn check_address(&self, id: &str, resolved: &PeerAddr) -> Result<(), PoolError> {
-        let address = ring_address(resolved);
-        let has = |entry: &&RegistryEntry| {
-            entry.worker.backend.addr == address && *entry.worker.id != *id
-        };
+        let has =
+            |entry: &&RegistryEntry| entry.worker.resolved() == resolved && *entry.worker.id != *id;
         match self.entries.values().find(has) {
             Some(other) => Err(PoolError::AddressTaken(Arc::clone(&other.worker.id))),
             None => Ok(()),
@@ -188,7 +188,9 @@ impl Registry {
     fn apply_spec(&mut self, id: &str, spec: WorkerSpec) -> Change {
         let Some(entry) = self.entries.get_mut(id) else {
             let load = Arc::<WorkerLoad>::default();
-            let worker = Arc::new(PoolWorker::new(&id.into(), spec, &self.timeouts, load));
+            self.listeners = self.listeners.wrapping_add(1);
+            let worker = PoolWorker::new(&id.into(), spec, self.listeners, &self.timeouts, load);
+            let worker = Arc::new(worker);
             let drain = self
                 .orphaned_drains
                 .remove(id)
@@ -212,16 +214,15 @@ impl Registry {
         if entry.worker.spec() == spec {
             return Change::default();
         }
-        let moved = entry.worker.backend.addr != ring_address(&spec.resolved);
-        let (id, load) = (&entry.worker.id, Arc::clone(&entry.worker.load));
-        let worker = PoolWorker::new(id, spec, &self.timeouts, load);
-        if !moved {
-            worker.checked.store(
-                entry.worker.checked.load(Ordering::Relaxed),
-                Ordering::Relaxed,
-            );
-        }
-        entry.worker = Arc::new(worker);
+        let before = &entry.worker;
+        let moved = *before.resolved() != spec.resolved;
+        self.listeners = self.listeners.wrapping_add(u32::from(moved));
+        let listener = if moved {
+            self.listeners
+        } else {
+            before.listener
+        };
+        entry.worker = Arc::new(before.replacement(spec, listener, &self.timeouts));
         self.generation += 1;
         Change {
             needs_publish: true,
@@ -243,12 +244,8 @@ impl Registry {
         self.generation += 1;
         for entry in self.entries.values_mut() {
             let before = &entry.worker;
-            let load = Arc::clone(&before.load);
-            let worker = PoolWorker::new(&before.id, before.spec(), timeouts, load);
-            worker
-                .checked
-                .store(before.checked.load(Ordering::Relaxed), Ordering::Relaxed);
-            entry.worker = Arc::new(worker);
+            let (spec, listener) = (before.spec(), before.listener);
+            entry.worker = Arc::new(before.replacement(spec, listener, timeouts));
         }
     }
 

@@ -27,8 +27,8 @@ const POINTS_PER_WEIGHT: usize = 160;
 /// A snapshot of the pool.
 pub(super) struct PoolSnapshot {
     by_id: HashMap<Arc<str>, Arc<PoolWorker>>,
-    /// Keyed by the address on the ring.
-    by_address: HashMap<PeerAddr, Arc<PoolWorker>>,
+    /// Keyed by the address on the rings.
+    by_place: HashMap<PeerAddr, Arc<PoolWorker>>,
     all: Arc<Ring>,
     by_selector: BTreeMap<Labels, Arc<Ring>>,
 }
@@ -95,7 +95,7 @@ impl PoolSnapshot {
         let all = Arc::new(Ring::new(registry, BTreeSet::new()));
         Self {
             by_id: HashMap::new(),
-            by_address: HashMap::new(),
+            by_place: HashMap::new(),
             all,
             by_selector: BTreeMap::new(),
         }
@@ -122,7 +122,7 @@ impl PoolSnapshot {
                 .iter()
                 .map(|worker| (Arc::clone(&worker.id), Arc::clone(worker)))
                 .collect(),
-            by_address: workers
+            by_place: workers
                 .iter()
                 .map(|worker| (worker.backend.addr.clone(), Arc::clone(worker)))
                 .collect(),
@@ -152,7 +152,7 @@ impl PoolSnapshot {
             return Some(Arc::clone(worker));
         }
         self.ring(selector).find_map(key, |backend, healthy| {
-            let worker = self.by_address.get(&backend.addr).filter(|_| healthy)?;
+            let worker = self.by_place.get(&backend.addr).filter(|_| healthy)?;
             usable(worker).then(|| Arc::clone(worker))
         })
     }
@@ -185,8 +185,8 @@ impl PoolSnapshot {
         self.by_id.get(id)
     }
 
-    pub(super) fn by_ring_address(&self, address: &PeerAddr) -> Option<&Arc<PoolWorker>> {
-        self.by_address.get(address)
+    pub(super) fn by_place(&self, address: &PeerAddr) -> Option<&Arc<PoolWorker>> {
+        self.by_place.get(address)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<PoolWorker>> {

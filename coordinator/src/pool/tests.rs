@@ -16,6 +16,7 @@ use app_proxy_store::{
     StoredWorker,
 };
 
+mod places;
 mod registration;
 mod store;
 

@@ -1,6 +1,5 @@
 //! A worker of the pool as requests see it, and its current load.
 
-use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -9,11 +8,11 @@ use app_proxy_api::apps::Labels;
 use app_proxy_api::workers::WorkerRegistration;
 use app_proxy_hop::config::TimeoutsSection;
 use app_proxy_hop::forwarding::{PeerTimeouts, peer};
-use http::Extensions;
 use pingora_core::prelude::HttpPeer;
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 use pingora_load_balancing::Backend;
-use sha2::{Digest, Sha256};
+
+use super::place::{ListenerNumber, backend};
 
 /// A worker of the pool, immutable. If a worker registers with another address, weight or labels, a
 /// new `PoolWorker` replaces the old one, which is retired.
@@ -28,7 +27,9 @@ pub(crate) struct PoolWorker {
     pub(crate) labels: Labels,
     /// The peer for connections, cloned for each request.
     pub(crate) peer: HttpPeer,
+    /// The place on the rings, with the number of the listener.
     pub(super) backend: Backend,
+    pub(super) listener: ListenerNumber,
     /// True after the first health check. Before it, the load balancer treats the worker as
     /// healthy.
     pub(super) checked: AtomicBool,
@@ -70,33 +71,51 @@ impl PoolWorker {
     pub(super) fn new(
         id: &Arc<str>,
         spec: WorkerSpec,
+        listener: ListenerNumber,
         timeouts: &TimeoutsSection,
         load: Arc<WorkerLoad>,
     ) -> Self {
         Self {
+            backend: backend(id, listener, spec.weight),
+            listener,
             id: Arc::clone(id),
             address: spec.address,
             weight: spec.weight,
             labels: spec.labels,
             peer: peer(&spec.resolved, PeerTimeouts::new(timeouts, None, None)),
-            backend: Backend {
-                addr: ring_address(&spec.resolved),
-                weight: usize::from(spec.weight),
-                ext: Extensions::new(),
-            },
             checked: AtomicBool::new(false),
             retired: AtomicBool::new(false),
             load,
         }
     }
 
+    /// Creates the replacement of this worker. It shares the load, and on the same listener keeps
+    /// whether it was checked.
+    pub(super) fn replacement(
+        &self,
+        spec: WorkerSpec,
+        listener: ListenerNumber,
+        timeouts: &TimeoutsSection,
+    ) -> Self {
+        let load = Arc::clone(&self.load);
+        let next = Self::new(&self.id, spec, listener, timeouts, load);
+        let checked = listener == self.listener && self.checked.load(Ordering::Relaxed);
+        next.checked.store(checked, Ordering::Relaxed);
+        next
+    }
+
     pub(super) fn spec(&self) -> WorkerSpec {
         WorkerSpec {
             address: self.address.clone(),
-            resolved: self.peer._address.clone(),
+            resolved: self.resolved().clone(),
             weight: self.weight,
             labels: self.labels.clone(),
         }
+    }
+
+    /// The resolved address of its proxy listener.
+    pub(super) fn resolved(&self) -> &PeerAddr {
+        &self.peer._address
     }
 
     /// Returns whether the worker has all labels of a selector.
@@ -180,20 +199,4 @@ impl Drop for LoadGuard {
                 .fetch_sub(1, Ordering::Relaxed);
         }
     }
-}
-
-/// Returns the address of a worker on the ring. Pingora's ketama accepts IP addresses only, so a
-/// Unix path is replaced by an address derived from it, the same at every coordinator. No
-/// connection uses that address.
-pub(super) fn ring_address(address: &PeerAddr) -> PeerAddr {
-    let Some(path) = address.as_unix().and_then(|unix| unix.as_pathname()) else {
-        return address.clone();
-    };
-    let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
-    let mut octets = [0; 16];
-    octets
-        .iter_mut()
-        .zip(digest)
-        .for_each(|(octet, byte)| *octet = byte);
-    PeerAddr::Inet((Ipv6Addr::from(octets), 1).into())
 }

@@ -8,7 +8,7 @@ use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 use super::Registry;
 use super::entry::RegistryEntry;
 use crate::config::WorkerSection;
-use crate::pool::worker::{WorkerSpec, ring_address};
+use crate::pool::worker::WorkerSpec;
 
 impl Registry {
     /// Adds the workers of the file that are unknown. Returns their identifiers.
@@ -48,12 +48,12 @@ impl Registry {
     ) -> Vec<String> {
         let addresses: HashMap<_, _> = fixed
             .iter()
-            .map(|(w, address)| (ring_address(address), w.id.as_str()))
+            .map(|(w, address)| (address, w.id.as_str()))
             .collect();
         self.generation += 1;
         let is_removed = |id: &Arc<str>, entry: &mut RegistryEntry| {
             let in_file = fixed.iter().any(|(worker, _)| worker.id == **id);
-            let owner = addresses.get(&entry.worker.backend.addr);
+            let owner = addresses.get(entry.worker.resolved());
             !in_file && (entry.lease.is_none() || owner.is_some())
         };
         let removed = self
@@ -89,7 +89,7 @@ impl Registry {
                 && !in_file.contains(&**id)
                 && let Some(lease) = &entry.lease
             {
-                let resolved = entry.worker.peer._address.clone();
+                let resolved = entry.worker.resolved().clone();
                 released.push((
                     Arc::clone(id),
                     WorkerSpec::new(&lease.registration, resolved),
