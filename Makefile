@@ -6,9 +6,11 @@ PROFILE ?= dev
 # `make profile SCENARIO=websocket TIER=worker`; the scenarios are those of tests/tests/cost/costs.txt.
 SCENARIO ?= keep-alive
 TIER ?= coordinator
+# `make compat FROM=HEAD~1` upgrades from another commit than the first with a store.
+FROM ?= 818f1d6
 
 .DEFAULT_GOAL := help
-.PHONY: help run build check test costs profile bench scale lint house fmt clean deps test-deps
+.PHONY: help run build check test costs profile bench scale compat lint house fmt clean deps test-deps
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -39,6 +41,9 @@ bench: deps ## measure it beside nginx, haproxy and others, for half an hour
 # `make scale ARGS="--apps 1000 --sessions 10000 --workers 20"` is a small one.
 scale: deps ## measure it with 10,000 apps, 100,000 sessions and 200 workers, for some minutes
 	@scripts/scale.sh $(ARGS)
+
+compat: deps ## upgrade from the commit FROM to this version, and mix the two, for some minutes
+	@scripts/compat.sh $(FROM)
 
 lint: test-deps ## formatting, clippy, documentation, scripts, licenses and known vulnerabilities
 	scripts/lint.sh

@@ -4,6 +4,7 @@
 - Every relative link in a Markdown file leads to a file, and its anchor to a heading.
 - Every path of this repository in backticks exists, so that a moved source file is noticed.
 - Every `docs/….md` that a source file mentions exists.
+- The toolchain is the minimum version of Rust, and the documents name that version.
 - No line is longer than 100 characters, except in tables and code, or when it has no place to break.
 """
 
@@ -14,6 +15,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 WIDTH = 100
+# Documents that tell readers which version of Rust they need.
+NAME_RUST_VERSION = ["README.md", "docs/reference/compatibility.md"]
 # Written about the past: the paths in it may be gone.
 HISTORY = {"CHANGELOG.md"}
 
@@ -123,6 +126,24 @@ def check_source(path):
                 yield number, f"{mention}: no such document"
 
 
+def check_rust_version():
+    """Yields (path, line, what) where another version of Rust than the minimum is named."""
+    minimum = re.search(r'^rust-version = "(.*)"', Path("Cargo.toml").read_text(), re.M)[1]
+    text = Path("rust-toolchain.toml").read_text()
+    toolchain = re.search(r'^channel = "(.*)"', text, re.M)
+    # `1.95` and `1.95.0` are the same.
+    if f"{toolchain[1]}.0".split(".")[:3] != f"{minimum}.0".split(".")[:3]:
+        line = text.count("\n", 0, toolchain.start()) + 1
+        yield "rust-toolchain.toml", line, f"{toolchain[1]}; `rust-version` is {minimum}"
+    for path in NAME_RUST_VERSION:
+        named = list(re.finditer(r"\bRust (\d+\.\d+(?:\.\d+)?)", text := Path(path).read_text()))
+        if not named:
+            yield path, 1, f"does not name the minimum version, Rust {minimum}"
+        for name in named:
+            if name[1] != minimum:
+                yield path, text.count("\n", 0, name.start()) + 1, f"{name[0]}, not {minimum}"
+
+
 def main():
     findings = 0
     # `run/` is made by the programs and is not in the repository.
@@ -137,6 +158,9 @@ def main():
         for number, what in found:
             print(f"{path}:{number}: {what}")
             findings += 1
+    for path, number, what in check_rust_version():
+        print(f"{path}:{number}: {what}")
+        findings += 1
     return 1 if findings else 0
 
 

@@ -571,9 +571,12 @@ impl Cluster {
         self.spawn_daemon(&self.workers[index].id, Program::Worker, args)
     }
 
-    /// Sets the way in which the coordinator is started from now on.
-    pub fn launch_coordinator(&mut self, launch: Launch) {
-        self.plan.coordinator_launch = launch;
+    /// Sets the way in which the daemons of `program` are started from now on.
+    pub fn launch(&mut self, program: Program, launch: Launch) {
+        match program {
+            Program::Coordinator => self.plan.coordinator_launch = launch,
+            Program::Worker => self.plan.worker_launch = launch,
+        }
     }
 
     /// Ends the coordinator with SIGKILL.

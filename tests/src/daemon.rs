@@ -66,7 +66,16 @@ pub struct Ended {
 /// When it has not ended after [`DEADLINE`]; it is killed then.
 #[must_use]
 pub fn run_to_end(program: Program, folder: &Path, args: &[&str]) -> Ended {
-    let mut child = command(program, folder, args, &Launch::default())
+    launch_to_end(program, folder, args, &Launch::default())
+}
+
+/// Runs a program by `launch` that is expected to end by itself.
+///
+/// # Panics
+/// When it has not ended after [`DEADLINE`]; it is killed then.
+#[must_use]
+pub fn launch_to_end(program: Program, folder: &Path, args: &[&str], launch: &Launch) -> Ended {
+    let mut child = command(program, folder, args, launch)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -56,7 +56,7 @@ impl Rig {
         // Now that the worker has its table, it passes the first check of a coordinator that does
         // not check again.
         cluster.kill_coordinator();
-        cluster.launch_coordinator(coordinator);
+        cluster.launch(Program::Coordinator, coordinator);
         cluster.patch_coordinator_config(
             &json!({"coordinator": {"health_check": {"interval": "1h"}}}),
         );

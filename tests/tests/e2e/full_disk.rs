@@ -242,7 +242,7 @@ async fn a_file_size_limit_does_not_stop_a_coordinator() {
     let (table, session, requests) = meets_a_full_disk(&app, &cluster, lift).await;
     cluster.coordinator().signal(Signal::SIGTERM);
     assert_eq!(cluster.coordinator().ended().await.code(), Some(0));
-    cluster.launch_coordinator(Launch::default());
+    cluster.launch(Program::Coordinator, Launch::default());
     cluster.restart_coordinator().await;
     assert_eq!(apps(&cluster.api()).await, table);
     assert_eq!(
