@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use app_proxy_hop::error::Tier;
-use app_proxy_hop::exchange::HopServices;
+use app_proxy_hop::exchange::{HopServices, Policies};
 use app_proxy_runtime::config::ConfigError;
 use app_proxy_runtime::daemon::{Daemon, Flags, Logging, check_files};
 use app_proxy_store::{DeferredStore, Store};
@@ -132,6 +132,7 @@ fn open_hop(config: &Config) -> Result<Arc<HopServices>> {
         &config.timeouts,
         &config.limits,
         config.websocket,
+        Policies::default(),
     );
     Ok(hop.map_err(|e| config.file.fault_of("access_log", "access_log", e))?)
 }

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use app_proxy_hop::config::RequestIdSection;
-use app_proxy_hop::identity::{IdentityPolicy, check};
+use app_proxy_hop::identity::{Identify, IdentityPolicy, check};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 
@@ -27,7 +27,7 @@ fuzz_target!(|input: &[u8]| {
             headers.append(name, value);
         }
     }
-    let established = POLICY.establish(&headers, None);
+    let established = POLICY.identify(&headers, None);
     let id = established.id.as_str().as_bytes();
     assert_eq!(check(id), Ok(()));
     if !established.generated {

@@ -46,6 +46,9 @@ pub(crate) fn count<T: TierPolicy>(
     if bytes > 0 {
         tier.observe_data(ctx, from, bytes);
     }
+    if let Some(piece) = piece {
+        ctx.exchange.observe_data(from, piece);
+    }
     if from == Direction::FromServer {
         ctx.exchange.outcome.bytes_out += bytes;
         return Ok(());

@@ -12,7 +12,7 @@ use crate::downstream::mark_serving;
 use crate::enter::peer_ip;
 use crate::error::{ErrorCode, ProxyError};
 use crate::exchange::Exchange;
-use crate::observe::access_log::ClosedBy;
+use crate::observe::ClosedBy;
 use crate::response::write_error;
 use crate::tier::{Context, TierPolicy};
 
@@ -26,7 +26,7 @@ pub(crate) async fn fail(
     if !exchange.is_active() {
         // A module of Pingora's refused the request before `request_filter`.
         let peer = peer_ip(session);
-        let established = hop.identity.establish(&session.req_header().headers, peer);
+        let established = hop.establish(&session.req_header().headers, peer);
         exchange.begin(session.req_header(), peer, established);
     }
     let failure = ProxyError::of_proxying(error, hop.tier);

@@ -1,98 +1,27 @@
-//! The exchange: one request at one tier, its facts, its outcome, and its log lines.
+//! The exchange: one request at one tier, its facts, its outcome, and its events.
+
+mod services;
+mod trace;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use arc_swap::{ArcSwap, Guard};
 use http::{HeaderValue, Method, header};
 use log::{error, info};
 use pingora_core::protocols::Digest;
 use pingora_http::RequestHeader;
 
-use crate::config::{
-    AccessLogSection, LimitsSection, RequestIdSection, TimeoutsSection, WebSocketSection,
+pub use services::{HopServices, Policies, ServicesError};
+
+use crate::drain::InFlight;
+use crate::error::{ErrorCode, ProxyError};
+use crate::identity::{EstablishedId, RequestId};
+use crate::observe::{
+    ClosedBy, Event, EventKind, Record, RequestFacts, RequestKind, RequestOutcome, StreamObservers,
 };
-use crate::drain::{Drain, InFlight};
-use crate::error::{ErrorCode, ProxyError, Tier};
-use crate::header::TRACEPARENT;
-use crate::identity::{EstablishedId, IdentityPolicy, RequestId};
-use crate::observe::access_log::{
-    AccessLog, AccessLogError, ClosedBy, LogEvent, LogLine, RequestFacts, RequestKind,
-    RequestOutcome,
-};
-use crate::observe::metrics::Metrics;
 use crate::streams::{StreamHandle, StreamRegistration, Streams};
 use crate::tunnel::Direction;
-
-/// The services that every request of a tier needs; created at the start, and shared.
-pub struct HopServices {
-    /// The tier.
-    pub tier: Tier,
-    /// The policy of request identifiers.
-    pub identity: IdentityPolicy,
-    /// The access log.
-    pub log: AccessLog,
-    /// The metrics.
-    pub metrics: Metrics,
-    /// The requests in flight, and the stage of the shutdown.
-    pub drain: Drain,
-    /// The timeouts, which a reload replaces; see [`HopServices::timeouts`].
-    timeouts: ArcSwap<TimeoutsSection>,
-    /// The limits of a request.
-    pub limits: LimitsSection,
-    /// The limits of WebSockets.
-    pub websocket: WebSocketSection,
-}
-
-/// An error of the creation of a tier's services.
-#[derive(Debug, thiserror::Error)]
-pub enum ServicesError {
-    /// The access log cannot be opened.
-    #[error(transparent)]
-    AccessLog(#[from] AccessLogError),
-    /// Two metrics have one name, which a test rules out.
-    #[error(transparent)]
-    Metrics(#[from] prometheus::Error),
-}
-
-impl HopServices {
-    /// Opens the access log and creates the metrics of a tier.
-    ///
-    /// # Errors
-    /// If the access log cannot be opened.
-    pub fn open(
-        tier: Tier,
-        request_id: &RequestIdSection,
-        access_log: &AccessLogSection,
-        timeouts: &TimeoutsSection,
-        limits: &LimitsSection,
-        websocket: WebSocketSection,
-    ) -> Result<Arc<Self>, ServicesError> {
-        let metrics = Metrics::new(tier)?;
-        Ok(Arc::new(Self {
-            tier,
-            identity: IdentityPolicy::new(request_id),
-            log: AccessLog::open(access_log, metrics.log_dropped.clone())?,
-            metrics,
-            drain: Drain::default(),
-            timeouts: ArcSwap::from_pointee(timeouts.clone()),
-            limits: limits.clone(),
-            websocket,
-        }))
-    }
-
-    /// Returns the timeouts at this moment, without a lock.
-    #[must_use]
-    pub fn timeouts(&self) -> Guard<Arc<TimeoutsSection>> {
-        self.timeouts.load()
-    }
-
-    /// Replaces the timeouts for later requests.
-    pub fn set_timeouts(&self, timeouts: TimeoutsSection) {
-        self.timeouts.store(Arc::new(timeouts));
-    }
-}
 
 /// The stage of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +52,8 @@ pub struct Exchange {
     in_flight: Option<InFlight>,
     /// The registration among the open streams of the app.
     registration: Option<StreamRegistration>,
+    /// Observe the bytes of the stream that the request has become.
+    observers: StreamObservers,
 }
 
 impl Exchange {
@@ -137,6 +68,7 @@ impl Exchange {
             outcome: RequestOutcome::default(),
             in_flight: None,
             registration: None,
+            observers: StreamObservers::default(),
         }
     }
 
@@ -153,10 +85,6 @@ impl Exchange {
             replaced,
             generated,
         } = established;
-        if let Some((reason, bytes)) = replaced {
-            self.hop.metrics.count_replaced(reason);
-            info!("request_id={id} replaces an identifier that is {reason}, {bytes} bytes long");
-        }
         self.stage = Stage::Begun;
         self.in_flight = Some(self.hop.drain.enter());
         // Sessions and tunnels keep the identifier for long: it must not keep the buffer of the
@@ -168,18 +96,21 @@ impl Exchange {
         self.facts.host = host(request);
         self.facts.uri = request.uri.clone();
         self.facts.version = request.version;
-        let mut traces = request.headers.get_all(&TRACEPARENT).iter();
-        self.facts.trace_id = traces
-            .next()
-            .filter(|_| traces.next().is_none())
-            .and_then(trace_id);
+        self.facts.trace_id = trace::of(&request.headers);
+        if let Some((reason, bytes)) = replaced {
+            info!(
+                "request_id={} replaces an identifier that is {reason}, {bytes} bytes long",
+                self.id()
+            );
+            self.remark(EventKind::IdReplaced { reason, bytes });
+        }
     }
 
     /// Begins with a header block that Pingora cannot parse, and rejects itself
     /// (docs/reference/request-id.md, rule 13).
     pub(crate) fn begin_unparsable(&mut self, client: Option<IpAddr>) {
         self.stage = Stage::Begun;
-        self.facts.request_id = RequestId::generate();
+        self.facts.request_id = self.hop.own_id(client);
         self.facts.client = client;
         self.facts.method = Method::from_bytes(b"-").unwrap_or_default();
         self.outcome.error = Some(ErrorCode::BadRequest);
@@ -187,6 +118,7 @@ impl Exchange {
             "request_id={} cannot parse the header block",
             self.facts.request_id
         );
+        self.remark(EventKind::Unparsable);
     }
 
     /// The services of the tier.
@@ -241,19 +173,24 @@ impl Exchange {
         self.fail_with(code);
     }
 
-    /// Turns the exchange into an open stream, and logs it.
+    /// Turns the exchange into an open stream, and reports it.
     pub(crate) fn open_stream(&mut self, kind: RequestKind) {
         self.facts.kind = kind;
         if self.stage == Stage::Begun {
             self.stage = Stage::Open;
             self.facts.detach();
-            self.hop.metrics.open_streams.inc();
-            self.log(
-                LogEvent::StreamOpen,
-                self.facts.clone(),
-                self.outcome.clone(),
-            );
+            let (facts, outcome) = (self.facts.clone(), self.outcome.clone());
+            let record = self.record(EventKind::StreamOpen, facts, outcome);
+            self.hop.observe(&record.event());
+            self.observers = self.hop.observers().stream(&record.event());
+            self.hop.log.write(record);
         }
+    }
+
+    /// Reports a piece of the stream to its observers. Does nothing before the stream is open.
+    #[inline]
+    pub(crate) fn observe_data(&mut self, from: Direction, bytes: &[u8]) {
+        self.observers.data(&self.facts.request_id, from, bytes);
     }
 
     /// Returns whether the exchange is an open stream.
@@ -279,8 +216,8 @@ impl Exchange {
         self.registration.as_ref().map(StreamRegistration::handle)
     }
 
-    /// Logs a WebSocket message (docs/reference/request-id.md, rule 16).
-    pub(crate) fn log_message(&self, direction: Direction, number: u64, bytes: u64) {
+    /// Reports a WebSocket message (docs/reference/request-id.md, rule 16).
+    pub(crate) fn record_message(&self, direction: Direction, number: u64, bytes: u64) {
         let (bytes_in, bytes_out) = match direction {
             Direction::FromClient => (bytes, 0),
             Direction::FromServer => (0, bytes),
@@ -291,24 +228,25 @@ impl Exchange {
             bytes_out,
             ..RequestOutcome::default()
         };
-        self.log(LogEvent::Message, self.facts.clone(), outcome);
+        let record = self.record(EventKind::Message, self.facts.clone(), outcome);
+        self.hop.record(record);
     }
 
-    /// Ends the exchange, and logs it. A second call does nothing.
+    /// Ends the exchange, and reports it. A second call does nothing.
     pub(crate) fn end(&mut self) {
-        let event = match std::mem::replace(&mut self.stage, Stage::Idle) {
+        let kind = match std::mem::replace(&mut self.stage, Stage::Idle) {
             Stage::Idle => return,
-            Stage::Begun => LogEvent::Request,
-            Stage::Open => {
-                self.hop.metrics.open_streams.dec();
-                LogEvent::StreamClose
-            }
+            Stage::Begun => EventKind::Request,
+            Stage::Open => EventKind::StreamClose,
         };
         self.outcome.duration = Some(self.started.elapsed());
-        self.hop.metrics.count_request(self.outcome.status);
         let facts = std::mem::replace(&mut self.facts, RequestFacts::unknown());
         let outcome = std::mem::take(&mut self.outcome);
-        self.log(event, facts, outcome);
+        let record = self.record(kind, facts, outcome);
+        if !self.observers.is_empty() {
+            std::mem::take(&mut self.observers).end(&record.event());
+        }
+        self.hop.record(record);
         self.registration = None;
     }
 
@@ -319,14 +257,21 @@ impl Exchange {
         std::mem::replace(self, Self::idle(&hop))
     }
 
-    fn log(&self, event: LogEvent, facts: RequestFacts, outcome: RequestOutcome) {
-        self.hop.log.write(LogLine {
+    /// Reports an event without a line.
+    fn remark(&self, kind: EventKind) {
+        let event = Event::now(self.hop.tier, kind, &self.facts, &self.outcome);
+        self.hop.observe(&event);
+    }
+
+    /// Returns the record of an event that happens now.
+    fn record(&self, kind: EventKind, facts: RequestFacts, outcome: RequestOutcome) -> Box<Record> {
+        Box::new(Record {
             time: SystemTime::now(),
             tier: self.hop.tier,
-            event,
+            kind,
             facts,
             outcome,
-        });
+        })
     }
 }
 
@@ -353,56 +298,6 @@ impl Drop for Exchange {
                 }
             }
             self.end();
-        }
-    }
-}
-
-/// Returns the trace-id of a valid `traceparent` (W3C Trace Context, section 3.2).
-fn trace_id(value: &HeaderValue) -> Option<[u8; 32]> {
-    let bytes = value.as_bytes();
-    let lower_hex = |part: &[u8]| part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let [version @ .., b'-'] = bytes.get(..3)? else {
-        return None;
-    };
-    let id: [u8; 32] = bytes.get(3..35)?.try_into().ok()?;
-    let span = bytes.get(36..52)?;
-    let flags = bytes.get(53..55)?;
-    let dashes = bytes.get(35) == Some(&b'-') && bytes.get(52) == Some(&b'-');
-    let ends = bytes.len() == 55 || (version != b"00" && bytes.get(55) == Some(&b'-'));
-    let nonzero = id != [b'0'; 32] && span != [b'0'; 16];
-    let valid = dashes
-        && ends
-        && nonzero
-        && version != b"ff"
-        && [version, &id, span, flags].into_iter().all(lower_hex);
-    valid.then_some(id)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rule_21_only_a_valid_traceparent_gives_a_trace_id() {
-        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let id = trace_id(&HeaderValue::from_static(good)).unwrap();
-        assert_eq!(&id, b"4bf92f3577b34da6a3ce929d0e0e4736");
-        for bad in [
-            "",
-            "00",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736_00f067aa0ba902b7-01",
-        ] {
-            assert_eq!(
-                trace_id(&HeaderValue::from_str(bad).unwrap()),
-                None,
-                "{bad}"
-            );
         }
     }
 }

@@ -13,7 +13,7 @@ use pingora_proxy::Session as HttpSession;
 use crate::error::{ProxyError, Tier, raise, render};
 use crate::exchange::Exchange;
 use crate::header::{REFUSED, put_request_id, remove_not_for_client};
-use crate::observe::access_log::RequestKind;
+use crate::observe::RequestKind;
 use crate::streams::{Streams, notify_opened};
 use crate::tier::{Context, TierPolicy};
 use crate::websocket::is_websocket;

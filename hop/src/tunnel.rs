@@ -25,7 +25,7 @@ pub use observe::{TunnelObserver, Unobserved};
 use crate::drain::DrainStage;
 use crate::error::ErrorCode;
 use crate::exchange::Exchange;
-use crate::observe::access_log::ClosedBy;
+use crate::observe::ClosedBy;
 use crate::streams::CloseWatch;
 use crate::tunnel::lane::{End, Lane};
 use crate::tunnel::observe::Reporter;
@@ -80,14 +80,14 @@ struct Tunnel<P, O> {
 
 impl<P: Protocol, O: TunnelObserver> Tunnel<P, O> {
     fn new(
-        exchange: Exchange,
+        mut exchange: Exchange,
         mut observer: O,
         idle: Duration,
         client: TunnelEnd<P>,
         upstream: TunnelEnd<P>,
     ) -> Self {
         let mut reporter = Reporter {
-            exchange: &exchange,
+            exchange: &mut exchange,
             observer: &mut observer,
         };
         let mut lane = |from, protocol, early| Lane::new(from, protocol, early, &mut reporter);
@@ -209,7 +209,10 @@ impl<P: Protocol, O: TunnelObserver> Tunnel<P, O> {
             ..
         } = self;
         let before = from_client.bytes + from_upstream.bytes;
-        let mut reporter = Reporter { exchange, observer };
+        let mut reporter = Reporter {
+            exchange: &mut *exchange,
+            observer: &mut *observer,
+        };
         let _ = from_client.poll(cx, client, upstream, &mut reporter);
         let _ = from_upstream.poll(cx, upstream, client, &mut reporter);
         if from_client.bytes + from_upstream.bytes != before {
@@ -260,7 +263,9 @@ impl<P: Protocol, O: TunnelObserver> Tunnel<P, O> {
     fn insert_close(&mut self, cause: CloseCause) {
         for lane in [&mut self.from_upstream, &mut self.from_client] {
             if lane.can_close() {
-                lane.close_with(lane.protocol.close_message(cause));
+                let message = lane.protocol.close_message(cause);
+                self.exchange.observe_data(lane.from, &message);
+                lane.close_with(message);
             }
         }
     }

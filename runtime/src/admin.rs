@@ -97,7 +97,7 @@ async fn identify(
     next: Next,
 ) -> Response {
     let _in_flight = hop.drain.enter();
-    let established = hop.identity.establish(request.headers(), None);
+    let established = hop.establish(request.headers(), None);
     let id = established.id;
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     // For the log lines that the call causes (docs/reference/request-id.md, rule 18).

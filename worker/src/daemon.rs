@@ -8,7 +8,7 @@ use app_proxy_api::client::Client;
 use app_proxy_engine::Protocols;
 use app_proxy_hop::downstream::Downstream;
 use app_proxy_hop::error::Tier;
-use app_proxy_hop::exchange::HopServices;
+use app_proxy_hop::exchange::{HopServices, Policies};
 use app_proxy_runtime::admin::{AdminService, Token};
 use app_proxy_runtime::config::ConfigError;
 use app_proxy_runtime::daemon::{Daemon, Flags, Logging, check_files, read_or_create, reserve};
@@ -43,6 +43,7 @@ pub fn run(flags: &Flags, logging: &Logging) -> Result<Infallible> {
         &config.timeouts,
         &config.limits,
         config.websocket,
+        Policies::default(),
     )
     .map_err(|e| config.file.fault_of("access_log", "access_log", e))?;
     let mut daemon = Daemon::new(flags, &config.file, &hop, config.drain)?;

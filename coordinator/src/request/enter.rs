@@ -61,7 +61,7 @@ fn identify<'s>(
 ) -> Result<&'s str, ProxyError> {
     let request = session.req_header();
     let (peer, local) = connection_addresses(session);
-    let established = services.hop.identity.establish(&request.headers, peer);
+    let established = services.hop.establish(&request.headers, peer);
     let tls = session
         .digest()
         .is_some_and(|digest| digest.ssl_digest.is_some());

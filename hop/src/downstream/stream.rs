@@ -151,7 +151,6 @@ impl DownstreamStream {
     /// Returns Pingora's response with an identifier; logs and counts the request like any other
     /// (docs/reference/request-id.md, rule 13).
     fn identify(&self, bytes: &[u8]) -> BytesMut {
-        self.hop.metrics.unparsable.inc();
         let mut exchange = Exchange::idle(&self.hop);
         exchange.begin_unparsable(self.client());
         let line_end = bytes

@@ -4,6 +4,7 @@ use std::fmt;
 
 /// The code of an error: `code` of an answer, `error` of the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ErrorCode {
     /// The request is not valid.
     BadRequest,

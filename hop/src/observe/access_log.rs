@@ -9,10 +9,8 @@ mod recent;
 mod tail;
 mod writer;
 
-pub use line::{ClosedBy, RequestFacts, RequestKind, RequestOutcome, timestamp};
+pub use line::timestamp;
 pub use writer::{AccessLog, AccessLogError};
-
-pub(crate) use line::{LogEvent, LogLine};
 
 use serde_json::Value;
 

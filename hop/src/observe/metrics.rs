@@ -5,6 +5,8 @@ use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, T
 
 use crate::error::Tier;
 use crate::identity::InvalidId;
+use crate::observe::event::{Event, EventKind};
+use crate::observe::observer::Observe;
 
 /// The metrics of both tiers.
 #[derive(Clone)]
@@ -19,7 +21,7 @@ pub struct Metrics {
     pub request_id_missing: IntCounter,
     /// `app_proxy_unparsable_requests_total{tier}`: invalid header blocks, which Pingora answers
     /// itself (docs/reference/request-id.md, rule 13).
-    pub(crate) unparsable: IntCounter,
+    unparsable: IntCounter,
     /// `app_proxy_access_log_dropped_total{tier}`.
     pub(crate) log_dropped: IntCounter,
     /// `app_proxy_open_streams{tier}`.
@@ -84,22 +86,6 @@ impl Metrics {
         })
     }
 
-    /// Counts a request that ended with `status`, or without a response (`None`).
-    pub(crate) fn count_request(&self, status: Option<u16>) {
-        let class = usize::from(status.unwrap_or(0) / 100);
-        if let Some(counter) = self.requests.get(class) {
-            counter.inc();
-        }
-    }
-
-    /// Counts an identifier that was replaced (docs/reference/request-id.md, rule 4).
-    pub(crate) fn count_replaced(&self, reason: InvalidId) {
-        let index = InvalidId::ALL.iter().position(|r| *r == reason);
-        if let Some(counter) = index.and_then(|index| self.replaced.get(index)) {
-            counter.inc();
-        }
-    }
-
     /// Returns all metrics in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
@@ -107,6 +93,40 @@ impl Metrics {
         // Encoding into memory cannot fail.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         text
+    }
+}
+
+impl Observe for Metrics {
+    fn event(&self, event: &Event<'_>) {
+        match event.kind() {
+            EventKind::Request => self.count_request(event.status()),
+            EventKind::StreamOpen => self.open_streams.inc(),
+            EventKind::StreamClose => {
+                self.open_streams.dec();
+                self.count_request(event.status());
+            }
+            EventKind::Message => {}
+            EventKind::IdReplaced { reason, .. } => self.count_replaced(reason),
+            EventKind::Unparsable => self.unparsable.inc(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts a request that ended with `status`, or without a response (`None`).
+    fn count_request(&self, status: Option<u16>) {
+        let class = usize::from(status.unwrap_or(0) / 100);
+        if let Some(counter) = self.requests.get(class) {
+            counter.inc();
+        }
+    }
+
+    /// Counts an identifier that was replaced (docs/reference/request-id.md, rule 4).
+    fn count_replaced(&self, reason: InvalidId) {
+        let index = InvalidId::ALL.iter().position(|r| *r == reason);
+        if let Some(counter) = index.and_then(|index| self.replaced.get(index)) {
+            counter.inc();
+        }
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) enum End {
 
 /// One direction.
 pub(super) struct Lane<P> {
-    from: Direction,
+    pub(super) from: Direction,
     pub(super) protocol: P,
     /// Bytes that the receiver has not accepted yet; while there are any, nothing is read.
     held: Vec<u8>,
@@ -56,7 +56,8 @@ impl<P: Protocol> Lane<P> {
         early: Vec<u8>,
         reporter: &mut Reporter<'_, O>,
     ) -> Self {
-        reporter.passed(from, &mut protocol, &early);
+        reporter.passed_on(from, &early);
+        reporter.received(from, &mut protocol, &early);
         Self {
             from,
             protocol,
@@ -158,7 +159,10 @@ impl<P: Protocol> Lane<P> {
         reporter: &mut Reporter<'_, O>,
     ) {
         self.bytes += bytes.len() as u64;
-        reporter.passed(self.from, &mut self.protocol, bytes);
+        if !self.closing {
+            reporter.passed_on(self.from, bytes);
+        }
+        reporter.received(self.from, &mut self.protocol, bytes);
         if self.closing {
             return;
         }

@@ -46,14 +46,25 @@ pub(crate) trait Protocol: Send + 'static {
 
 /// Reports the bytes that pass in a tunnel to its observers.
 pub(super) struct Reporter<'t, O> {
-    pub(super) exchange: &'t Exchange,
+    pub(super) exchange: &'t mut Exchange,
     pub(super) observer: &'t mut O,
 }
 
 impl<O: TunnelObserver> Reporter<'_, O> {
-    pub(super) fn passed<P: Protocol>(&mut self, from: Direction, protocol: &mut P, bytes: &[u8]) {
+    /// Reports bytes of the sender.
+    pub(super) fn received<P: Protocol>(
+        &mut self,
+        from: Direction,
+        protocol: &mut P,
+        bytes: &[u8],
+    ) {
         if protocol.observe(bytes, self.exchange) {
             self.observer.data(from, bytes.len() as u64);
         }
+    }
+
+    /// Reports bytes for the receiver.
+    pub(super) fn passed_on(&mut self, from: Direction, bytes: &[u8]) {
+        self.exchange.observe_data(from, bytes);
     }
 }

@@ -60,7 +60,7 @@ const fn status(cause: CloseCause) -> (u16, &'static str) {
 fn log_event(event: FrameEvent, from: Direction, exchange: &Exchange) {
     match event {
         FrameEvent::Message(message) if exchange.hop().websocket.message_ids => {
-            exchange.log_message(from, message.number, message.payload_bytes);
+            exchange.record_message(from, message.number, message.payload_bytes);
         }
         FrameEvent::Lost(reason) => {
             info!(

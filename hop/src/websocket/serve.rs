@@ -37,7 +37,9 @@ pub(crate) async fn serve<T: TierPolicy>(
     finish_header(session, &mut ctx.exchange, &mut upstream.response)?;
     tier.finish(&mut upstream.response, ctx);
     if upstream.response.status != StatusCode::SWITCHING_PROTOCOLS {
-        return relay_refusal(session, upstream).await.map(Ok);
+        return relay_refusal(session, &mut ctx.exchange, upstream)
+            .await
+            .map(Ok);
     }
     let observer = open(tier, ctx);
     upgrade(session, &mut ctx.exchange, upstream, observer)

@@ -9,7 +9,7 @@ use pingora_proxy::Session as HttpSession;
 use tokio::io::AsyncWriteExt;
 
 use crate::exchange::Exchange;
-use crate::observe::access_log::RequestKind;
+use crate::observe::RequestKind;
 use crate::tunnel::{self, Direction, TunnelEnd, TunnelObserver};
 use crate::websocket::handshake::Upstream;
 use crate::websocket::observer::FrameObserver;
@@ -18,7 +18,11 @@ use crate::websocket::observer::FrameObserver;
 ///
 /// # Errors
 /// When either connection fails within it.
-pub(super) async fn relay_refusal(session: &mut HttpSession, upstream: Upstream) -> Result<()> {
+pub(super) async fn relay_refusal(
+    session: &mut HttpSession,
+    exchange: &mut Exchange,
+    upstream: Upstream,
+) -> Result<()> {
     let Upstream {
         session: mut upstream,
         response,
@@ -29,6 +33,9 @@ pub(super) async fn relay_refusal(session: &mut HttpSession, upstream: Upstream)
         .await?;
     while !upstream.is_body_done() {
         let body = upstream.read_body_bytes().await.map_err(Error::into_up)?;
+        if let Some(piece) = &body {
+            exchange.observe_data(Direction::FromServer, piece);
+        }
         session.write_response_body(body, false).await?;
     }
     session.write_response_body(None, true).await?;

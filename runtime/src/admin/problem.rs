@@ -117,7 +117,7 @@ mod tests {
         let problem = Problem::new(StatusCode::BAD_REQUEST, "bad_request", "Wrong.")
             .with_field("endpoints[0].address")
             .with_header(header::RETRY_AFTER, HeaderValue::from_static("3"));
-        let response = problem.render(&RequestId::unset());
+        let response = problem.render(&RequestId::generate());
         assert_eq!(response.headers()["retry-after"], "3");
         assert_eq!(
             response.headers()["content-type"],

@@ -59,20 +59,15 @@ fn identify(
 ) -> Result<(), ProxyError> {
     let request = session.req_header();
     let (peer, _) = connection_addresses(session);
-    let established = |id, generated| EstablishedId {
-        id,
-        refused: None,
-        replaced: None,
-        generated,
-    };
     if !is_coordinator(&request.headers, &services.token) {
-        exchange.begin(request, peer, established(RequestId::generate(), true));
+        let own = services.hop.own_id(peer);
+        exchange.begin(request, peer, EstablishedId::new(own));
         return Err(ProxyError::Forbidden("Only coordinators are served here."));
     }
     let id = match services.hop.identity.read(&request.headers) {
         InboundId::Valid(id) => id,
         missing => {
-            let id = RequestId::generate();
+            let id = services.hop.own_id(peer);
             services.hop.metrics.request_id_missing.inc();
             error!(
                 "request_id={id} was generated here: a coordinator sent no valid identifier: \
@@ -82,7 +77,7 @@ fn identify(
         }
     };
     let client = client(&request.headers).or(peer);
-    exchange.begin(request, client, established(id, false));
+    exchange.begin(request, client, EstablishedId::new(id));
     exchange.facts.worker = Some(Arc::clone(&services.id));
     exchange.facts.session_id = request.headers.get(&SESSION_ID).cloned();
     Ok(())

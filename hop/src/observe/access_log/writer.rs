@@ -14,10 +14,11 @@ use serde_json::Value;
 
 use crate::config::AccessLogSection;
 use crate::identity::RequestId;
-use crate::observe::access_log::line::LogLine;
+use crate::observe::access_log::line;
 use crate::observe::access_log::merge_lines;
 use crate::observe::access_log::recent::RecentLines;
 use crate::observe::access_log::tail::Tail;
+use crate::observe::event::Record;
 
 /// Capacity of the queue, in lines; further lines are dropped.
 const QUEUE_LINES: usize = 16_384;
@@ -39,7 +40,7 @@ pub struct AccessLogError {
 }
 
 enum Job {
-    Write(Box<LogLine>),
+    Write(Box<Record>),
     Flush(SyncSender<()>),
 }
 
@@ -117,9 +118,10 @@ impl AccessLog {
         }
     }
 
-    /// Queues a line. Never blocks: a line is dropped and counted if the queue is full.
-    pub(crate) fn write(&self, line: LogLine) {
-        if self.jobs.try_send(Job::Write(Box::new(line))).is_err() {
+    /// Queues the line of an event. Never blocks: a line is dropped and counted if the queue is
+    /// full. It is the last observer of an event, and gets the event's facts without a copy.
+    pub(crate) fn write(&self, record: Box<Record>) {
+        if self.jobs.try_send(Job::Write(record)).is_err() {
             self.dropped.inc();
         }
     }
@@ -211,8 +213,8 @@ impl Writer {
             let mut next = Some(first);
             while let Some(job) = next {
                 match job {
-                    Job::Write(line) => {
-                        line.write(&mut self.block, self.with_query);
+                    Job::Write(record) => {
+                        line::write(&record.event(), &mut self.block, self.with_query);
                         lines += 1;
                     }
                     Job::Flush(done) => flushed.push(done),
