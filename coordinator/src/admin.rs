@@ -146,9 +146,10 @@ fn store_problem(error: &StoreError) -> Problem {
         StoreError::Locked(_) | StoreError::Behind => {
             "The store is locked by another process; nothing has changed."
         }
-        StoreError::Unusable(_) | StoreError::Corrupt { .. } | StoreError::Newer { .. } => {
-            "The store cannot be used; nothing has changed."
-        }
+        StoreError::Unusable(_)
+        | StoreError::Corrupt { .. }
+        | StoreError::Newer { .. }
+        | StoreError::InUse { .. } => "The store cannot be used; nothing has changed.",
     };
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.code(), detail)
         .with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))

@@ -19,6 +19,35 @@ pub struct AppCommit {
     pub horizon: u64,
     /// The changes, ordered by revision.
     pub changes: Vec<AppChange>,
+    /// Claims of files, each of which replaces all claims of its file.
+    pub files: Vec<FileClaim>,
+    /// The [version](FileClaims::version) of the claims that the commit is based on, if `files` is
+    /// not empty.
+    pub files_base: u64,
+}
+
+/// The apps that a file of a member names. An app of a file belongs to the members that have the
+/// file: it is deleted when its last claim goes.
+///
+/// The store does not delete apps by itself. A coordinator that applies a file reads
+/// [`Store::file_claims`](crate::Store::file_claims), and commits its own claim together with the
+/// deletion of the apps that no claim names any more. The commit is rejected if the claims have
+/// changed since they were read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileClaim {
+    /// The key of the file, opaque to the store.
+    pub file: String,
+    /// The names of its apps. A claim without apps deletes the claim.
+    pub apps: Vec<String>,
+}
+
+/// The claims of all files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileClaims {
+    /// A number that grows with every change of a claim.
+    pub version: u64,
+    /// The claims, ordered by file, their apps by name.
+    pub files: Vec<FileClaim>,
 }
 
 /// A change of the app table.

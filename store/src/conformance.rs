@@ -17,7 +17,7 @@
 //!
 //! The suite does not test what depends on the medium: durability, damaged files, a full disk.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::sync::Arc;
 
@@ -27,6 +27,7 @@ use crate::store::Store;
 mod activity;
 mod apps;
 mod changes;
+mod members;
 mod records;
 pub(crate) mod samples;
 
@@ -43,6 +44,8 @@ macro_rules! every_behaviour {
             apps::new_epoch_replaces_the_table,
             apps::app_tombstones_are_kept_back_to_the_horizon,
             apps::recreated_app_has_no_tombstone,
+            apps::claims_of_a_file_are_replaced,
+            apps::commits_on_stale_claims_are_rejected,
             activity::new_session_is_stored_unchanged,
             activity::later_activity_of_another_process_is_merged,
             activity::earlier_and_simultaneous_activity_is_merged,
@@ -59,6 +62,15 @@ macro_rules! every_behaviour {
             changes::activity_reaches_another_process,
             changes::own_changes_are_not_returned,
             changes::session_changed_by_two_processes_reaches_both,
+            members::members_see_each_other,
+            members::commits_return_the_other_members,
+            members::members_join_according_to_their_role,
+            members::killed_members_are_deleted_by_the_next,
+            members::removed_member_returns_with_its_next_beat,
+            members::beats_are_no_changes,
+            members::streams_of_members_add_up_for_others,
+            members::changes_of_streams_reach_other_members,
+            members::own_changes_are_not_returned_after_a_restart,
         }
     };
 }

@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::activity::ActivityBatch;
-use crate::commit::AppCommit;
+use crate::commit::{AppCommit, FileClaims};
 use crate::error::StoreError;
+use crate::member::{Member, MemberId, MemberStage, NewMember, Role};
 use crate::state::{Cursor, Delta, ServedTable, State, StoredWebhook, StoredWorker};
 use crate::store::Store;
 
@@ -56,8 +57,40 @@ impl Store for DeferredStore {
         self.ready().await?.changes_since(seen).await
     }
 
-    async fn commit_apps(&self, commit: AppCommit) -> Result<(), StoreError> {
+    async fn commit_apps(&self, commit: AppCommit) -> Result<Vec<Member>, StoreError> {
         self.ready().await?.commit_apps(commit).await
+    }
+
+    async fn file_claims(&self) -> Result<FileClaims, StoreError> {
+        self.ready().await?.file_claims().await
+    }
+
+    async fn join(&self, member: NewMember, role: Role) -> Result<Vec<Member>, StoreError> {
+        self.ready().await?.join(member, role).await
+    }
+
+    async fn beat(
+        &self,
+        stage: MemberStage,
+        served: &ServedTable,
+    ) -> Result<Vec<Member>, StoreError> {
+        self.ready().await?.beat(stage, served).await
+    }
+
+    async fn members(&self) -> Result<Vec<Member>, StoreError> {
+        self.ready().await?.members().await
+    }
+
+    async fn leave(&self) -> Result<(), StoreError> {
+        self.ready().await?.leave().await
+    }
+
+    async fn remove_member(&self, id: MemberId) -> Result<(), StoreError> {
+        self.ready().await?.remove_member(id).await
+    }
+
+    async fn save_streams(&self, changes: &[(String, u32)]) -> Result<(), StoreError> {
+        self.ready().await?.save_streams(changes).await
     }
 
     async fn record_serving(&self, table: &ServedTable, alone: bool) -> Result<(), StoreError> {

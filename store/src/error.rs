@@ -33,6 +33,26 @@ pub enum StoreError {
     /// Another process committed first.
     #[error("another process has changed the app table")]
     Behind,
+    /// Another member prevents that this process joins.
+    #[error("the store is in use by {}", user(*.pid, .address.as_deref()))]
+    InUse {
+        /// The process identifier of the first such member; 0 if it is not known.
+        pid: u32,
+        /// The address of its admin API.
+        address: Option<String>,
+    },
+}
+
+/// Describes the process that uses a store.
+fn user(pid: u32, address: Option<&str>) -> String {
+    let process = match pid {
+        0 => "another process".to_owned(),
+        pid => format!("process {pid}"),
+    };
+    match address {
+        Some(address) => format!("{process} (admin API at {address})"),
+        None => process,
+    }
 }
 
 impl StoreError {
@@ -42,7 +62,9 @@ impl StoreError {
         match self {
             Self::Full(_) => "store_full",
             Self::Locked(_) | Self::Behind => "store_locked",
-            Self::Unusable(_) | Self::Corrupt { .. } | Self::Newer { .. } => "store_unavailable",
+            Self::Unusable(_) | Self::Corrupt { .. } | Self::Newer { .. } | Self::InUse { .. } => {
+                "store_unavailable"
+            }
         }
     }
 }

@@ -5,9 +5,10 @@
 //! memory and never wait for the store. A change made through the API is stored before the call is
 //! answered. Activity is written behind, in batches.
 //!
-//! During a graceful upgrade two processes use one store. A commit therefore names the table that
-//! it is based on and is rejected when another process committed first, and each process polls the
-//! store for the changes of others many times a second.
+//! The processes that share a store are its members: a process and its successor during a graceful
+//! upgrade, or a fleet. A commit therefore names the table that it is based on and is rejected when
+//! another process committed first, and each process polls the store for the changes of others many
+//! times a second. Each member announces the table that it serves.
 //!
 //! ```
 //! use app_proxy_store::{ActivityBatch, AppActivity, SqliteStore, Store};
@@ -31,6 +32,7 @@
 mod activity;
 mod commit;
 mod error;
+mod member;
 mod session;
 mod state;
 mod store;
@@ -41,9 +43,10 @@ mod sqlite;
 pub mod conformance;
 
 pub use activity::{ActivityBatch, AppActivity, Counts, SessionActivity};
-pub use commit::{AppChange, AppCommit};
+pub use commit::{AppChange, AppCommit, FileClaim, FileClaims};
 pub use deferred::{DeferredStore, StoreReady};
 pub use error::StoreError;
+pub use member::{Member, MemberId, MemberStage, NewMember, Role};
 pub use session::StoredSession;
 pub use sqlite::SqliteStore;
 pub use state::{

@@ -8,7 +8,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -16,17 +16,22 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::spawn_blocking;
 
 use crate::activity::ActivityBatch;
-use crate::commit::AppCommit;
+use crate::commit::{AppCommit, FileClaims};
 use crate::error::StoreError;
+use crate::member::{Member, MemberId, MemberStage, NewMember, Role};
 use crate::state::{Cursor, Delta, ServedTable, State, StoredWebhook, StoredWorker};
 use crate::store::Store;
 
+mod claims;
 mod database;
 mod fault;
 mod file;
+mod members;
+mod presence;
 mod read;
 mod rows;
 mod schema;
+mod streams;
 mod trim;
 mod write;
 
@@ -37,7 +42,9 @@ mod tests;
 
 use database::{Database, Durability};
 use fault::Fault;
+use members::Membership;
 use read::Reader;
+use write::Writer;
 
 /// A store in an SQLite file or in memory.
 ///
@@ -45,8 +52,10 @@ use read::Reader;
 /// that forks drops its store before and opens it again afterwards.
 pub struct SqliteStore {
     database: Database,
-    /// A random number that identifies the changes of this handle.
+    /// A random number that identifies this handle as a member, and its changes.
     writer: i64,
+    /// The number of the last change that the caller has read.
+    seen: AtomicI64,
     /// Set once this process has stopped serving.
     has_left: AtomicBool,
     /// SQLite allows one writer at a time. Writers of one process queue here, so that they do not
@@ -60,6 +69,7 @@ struct Writers {
     durable: Connection,
     /// Writes of activity.
     behind: Connection,
+    membership: Option<Membership>,
 }
 
 impl SqliteStore {
@@ -168,10 +178,22 @@ impl SqliteStore {
         Ok(Self {
             database,
             writer,
+            seen: AtomicI64::new(0),
             has_left: AtomicBool::new(false),
-            writers: Arc::new(Mutex::new(Writers { durable, behind })),
+            writers: Arc::new(Mutex::new(Writers {
+                durable,
+                behind,
+                membership: None,
+            })),
             reader: Arc::new(Mutex::new(reader)),
         })
+    }
+
+    fn writer(&self) -> Writer {
+        Writer {
+            id: self.writer,
+            seen: self.seen.load(Ordering::Acquire),
+        }
     }
 
     /// Runs blocking work on the value that a lock guards. The work completes even if the future
@@ -192,9 +214,9 @@ impl SqliteStore {
     /// Writes durably.
     async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Connection, i64) -> Result<T, Fault> + Send + 'static,
+        work: impl FnOnce(&mut Connection, Writer) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let writer = self.writer;
+        let writer = self.writer();
         self.with(&self.writers, move |writers| {
             work(&mut writers.durable, writer)
         })
@@ -204,9 +226,9 @@ impl SqliteStore {
     /// Writes without waiting for the disk.
     async fn write_behind<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Connection, i64) -> Result<T, Fault> + Send + 'static,
+        work: impl FnOnce(&mut Connection, Writer) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let writer = self.writer;
+        let writer = self.writer();
         self.with(&self.writers, move |writers| {
             work(&mut writers.behind, writer)
         })
@@ -221,14 +243,73 @@ impl Store for SqliteStore {
     }
 
     async fn changes_since(&self, seen: &Cursor) -> Result<Option<Delta>, StoreError> {
+        self.seen
+            .fetch_max(rows::to_sql(seen.sequence), Ordering::AcqRel);
         let seen = seen.clone();
         self.with(&self.reader, move |reader| reader.changes_since(&seen))
             .await
     }
 
-    async fn commit_apps(&self, commit: AppCommit) -> Result<(), StoreError> {
-        self.write(move |connection, _| write::commit_apps(connection, &commit))
+    async fn commit_apps(&self, commit: AppCommit) -> Result<Vec<Member>, StoreError> {
+        self.write(move |connection, writer| write::commit_apps(connection, &commit, writer))
             .await
+    }
+
+    async fn file_claims(&self) -> Result<FileClaims, StoreError> {
+        self.with(&self.reader, Reader::file_claims).await
+    }
+
+    async fn join(&self, member: NewMember, role: Role) -> Result<Vec<Member>, StoreError> {
+        let (database, id) = (self.database.clone(), self.writer);
+        self.with(&self.writers, move |writers| {
+            let lock = database.presence_lock()?;
+            let (membership, others) =
+                members::join(&mut writers.durable, lock, (id, member, role))?;
+            writers.membership = Some(membership);
+            Ok(others)
+        })
+        .await
+    }
+
+    async fn beat(
+        &self,
+        stage: MemberStage,
+        served: &ServedTable,
+    ) -> Result<Vec<Member>, StoreError> {
+        let (id, served) = (self.writer, served.clone());
+        self.with(&self.writers, move |writers| {
+            let membership = writers.membership.as_mut();
+            members::beat(&mut writers.behind, membership, (id, stage, served))
+        })
+        .await
+    }
+
+    async fn members(&self) -> Result<Vec<Member>, StoreError> {
+        self.with(&self.reader, Reader::members).await
+    }
+
+    async fn leave(&self) -> Result<(), StoreError> {
+        let id = self.writer;
+        self.with(&self.writers, move |writers| {
+            members::leave(&mut writers.durable, &mut writers.membership, id)
+        })
+        .await
+    }
+
+    async fn remove_member(&self, id: MemberId) -> Result<(), StoreError> {
+        self.write_behind(move |connection, _| members::remove(connection, id))
+            .await
+    }
+
+    async fn save_streams(&self, changes: &[(String, u32)]) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let changes = changes.to_vec();
+        self.write_behind(move |connection, writer| {
+            streams::save_streams(connection, &changes, writer)
+        })
+        .await
     }
 
     async fn record_serving(&self, table: &ServedTable, alone: bool) -> Result<(), StoreError> {

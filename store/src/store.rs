@@ -3,8 +3,9 @@
 use async_trait::async_trait;
 
 use crate::activity::ActivityBatch;
-use crate::commit::AppCommit;
+use crate::commit::{AppCommit, FileClaims};
 use crate::error::StoreError;
+use crate::member::{Member, MemberId, MemberStage, NewMember, Role};
 use crate::state::{Cursor, Delta, ServedTable, State, StoredWebhook, StoredWorker};
 
 /// A store of the state that survives a restart.
@@ -38,17 +39,87 @@ pub trait Store: Send + Sync {
     /// Changes of this handle other than commits are not returned. A session changed by both this
     /// handle and another is returned with the changes merged. Trimmed sessions are not reported.
     ///
+    /// The caller knows everything up to `seen`: the sequence of one call is never lower than that
+    /// of an earlier call.
+    ///
     /// # Errors
     /// [`StoreError`].
     async fn changes_since(&self, seen: &Cursor) -> Result<Option<Delta>, StoreError>;
 
     /// Commits changes of the app table, all or none. The activity and the sessions of a deleted
-    /// app are deleted with it.
+    /// app are deleted with it. Returns the other members at that moment: those that have to follow.
     ///
     /// # Errors
-    /// [`StoreError::Behind`] if the stored table is not the one that the commit is based on, or
-    /// another [`StoreError`].
-    async fn commit_apps(&self, commit: AppCommit) -> Result<(), StoreError>;
+    /// [`StoreError::Behind`] if the stored table or the stored claims are not those that the
+    /// commit is based on, or another [`StoreError`].
+    async fn commit_apps(&self, commit: AppCommit) -> Result<Vec<Member>, StoreError>;
+
+    /// Reads the apps that the files of members name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn file_claims(&self) -> Result<FileClaims, StoreError> {
+        Ok(FileClaims::default())
+    }
+
+    /// Makes this process a member, at [`MemberStage::Joining`], and returns the other members. A
+    /// handle joins once, until it leaves.
+    ///
+    /// If no other member is alive, members that were killed are deleted first. A process of an
+    /// earlier version cannot be found alive: [`Role::Successor`] keeps it, other roles delete it.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] if a member that is alive prevents it, or another [`StoreError`].
+    async fn join(&self, _member: NewMember, _role: Role) -> Result<Vec<Member>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Announces that this member is alive, its stage and the table that it serves, and returns
+    /// the other members. A handle that is no member announces nothing; a member that another one
+    /// removed by mistake is a member again, without streams.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn beat(
+        &self,
+        _stage: MemberStage,
+        _served: &ServedTable,
+    ) -> Result<Vec<Member>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Reads the other members, in the order in which they joined.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn members(&self) -> Result<Vec<Member>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Ends the membership of this process, and deletes its streams.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn leave(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Removes another member that was found dead, and deletes its streams.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn remove_member(&self, _id: MemberId) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Saves the number of open streams that sessions have at this member; 0 deletes. Other members
+    /// read the sum as [`streams_elsewhere`](crate::StoredSession::streams_elsewhere).
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was written.
+    async fn save_streams(&self, _changes: &[(String, u32)]) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Records that this process serves requests from `table`. The first record of a process that
     /// is `alone` deletes what killed processes left behind.
@@ -94,8 +165,8 @@ pub trait Store: Send + Sync {
     ///
     /// In an existing session, counts grow by [`added`](crate::SessionActivity::added) and
     /// `active_ms` becomes the later of both. `worker`, `moves` and `last_request_id` become those
-    /// of the later activity, or of this batch if both are equal. `draining_streams` is replaced,
-    /// all other fields stay. Both times of an app become the later of both.
+    /// of the later activity, or of this batch if both are equal. All other
+    /// fields stay. Both times of an app become the later of both.
     ///
     /// # Errors
     /// [`StoreError`]; the batch was not written and may be written again.

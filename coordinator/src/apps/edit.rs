@@ -361,6 +361,7 @@ impl Draft {
             revision,
             horizon: table.horizon(),
             changes,
+            ..AppCommit::default()
         })
     }
 }

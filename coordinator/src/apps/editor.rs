@@ -267,7 +267,7 @@ impl EditorTask {
             };
             let (epoch, revision) = (commit.epoch.clone(), commit.revision);
             let failed = match self.store.commit_apps(commit).await {
-                Ok(()) => {
+                Ok(_) => {
                     (self.cursor.epoch, self.cursor.revision) = (epoch, revision);
                     self.publish(draft).await;
                     return answers;

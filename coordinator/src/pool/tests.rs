@@ -12,7 +12,7 @@ use serde_json::json;
 use super::*;
 use crate::clock::now_ms;
 use app_proxy_store::{
-    ActivityBatch, AppCommit, Cursor, Delta, State, StoreError, StoredDrain, StoredWebhook,
+    ActivityBatch, AppCommit, Cursor, Delta, Member, State, StoreError, StoredDrain, StoredWebhook,
     StoredWorker,
 };
 

@@ -12,7 +12,8 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use app_proxy_store::{
-    ActivityBatch, AppCommit, Cursor, Delta, SessionActivity, State, StoreError, StoredWorker,
+    ActivityBatch, AppCommit, Cursor, Delta, Member, SessionActivity, State, StoreError,
+    StoredWorker,
 };
 
 /// A store of webhooks and activity, which can be broken.
@@ -36,8 +37,8 @@ impl Store for FakeStore {
         Ok(None)
     }
 
-    async fn commit_apps(&self, _commit: AppCommit) -> Result<(), StoreError> {
-        Ok(())
+    async fn commit_apps(&self, _commit: AppCommit) -> Result<Vec<Member>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn save_worker(&self, _worker: StoredWorker) -> Result<(), StoreError> {

@@ -2,7 +2,7 @@
 
 use app_proxy_api::table::TableState;
 
-use crate::commit::AppCommit;
+use crate::commit::{AppCommit, FileClaim, FileClaims};
 use crate::conformance::samples::{app, commit, delete, first, names, put};
 use crate::error::StoreError;
 use crate::state::{Cursor, State};
@@ -149,4 +149,79 @@ pub(super) async fn recreated_app_has_no_tombstone<S: Store>(open: impl Fn() -> 
         .unwrap();
     let apps = store.load().await.unwrap().apps;
     assert_eq!((names(&apps), apps.deleted.len()), (vec![("a", 3)], 0));
+}
+
+fn claim(file: &str, apps: &[&str]) -> FileClaim {
+    FileClaim {
+        file: file.to_owned(),
+        apps: apps.iter().map(|app| (*app).to_owned()).collect(),
+    }
+}
+
+pub(super) async fn claims_of_a_file_are_replaced<S: Store>(open: impl Fn() -> S) {
+    let store = open();
+    assert_eq!(store.file_claims().await.unwrap(), FileClaims::default());
+    let put_two = AppCommit {
+        files: vec![claim("f", &["b", "a"]), claim("g", &["b", "c"])],
+        ..first(2, vec![put("a", 1), put("b", 2)])
+    };
+    store.commit_apps(put_two).await.unwrap();
+    let claims = open().file_claims().await.unwrap();
+    let expected = [claim("f", &["a", "b"]), claim("g", &["b", "c"])];
+    assert_eq!(claims.files, expected);
+    // A commit may change claims alone, and the last claim goes with the app.
+    let mut version = claims.version;
+    for (commit, files) in [
+        (commit(2, 2, vec![]), vec![claim("g", &["c"])]),
+        (commit(2, 3, vec![delete("a", 3)]), vec![claim("f", &["b"])]),
+        (commit(3, 3, vec![]), vec![claim("g", &[])]),
+    ] {
+        let files_base = version;
+        let commit = AppCommit {
+            files,
+            files_base,
+            ..commit
+        };
+        store.commit_apps(commit).await.unwrap();
+        version = store.file_claims().await.unwrap().version;
+        assert!(version > files_base);
+    }
+    let files = open().file_claims().await.unwrap().files;
+    assert_eq!(files, [claim("f", &["b"])]);
+}
+
+pub(super) async fn commits_on_stale_claims_are_rejected<S: Store>(open: impl Fn() -> S) {
+    let (one, other) = (open(), open());
+    let base = one.file_claims().await.unwrap().version;
+    let with = |files_base, file, commit| AppCommit {
+        files: vec![claim(file, &["a"])],
+        files_base,
+        ..commit
+    };
+    one.commit_apps(with(base, "f", first(1, vec![put("a", 1)])))
+        .await
+        .unwrap();
+    let seen = one.file_claims().await.unwrap();
+    // The other file names the app as well, just before the first file no longer does.
+    other
+        .commit_apps(with(seen.version, "g", commit(1, 1, vec![])))
+        .await
+        .unwrap();
+    let deletion = AppCommit {
+        files: vec![claim("f", &[])],
+        files_base: seen.version,
+        ..commit(1, 2, vec![delete("a", 2)])
+    };
+    let answer = one.commit_apps(deletion).await;
+    assert!(matches!(answer, Err(StoreError::Behind)), "{answer:?}");
+    assert_eq!(names(&one.load().await.unwrap().apps), [("a", 1)]);
+    // Equal claims are no change, and commits of the API need not know the claims.
+    let now = one.file_claims().await.unwrap();
+    one.commit_apps(with(now.version, "f", commit(1, 1, vec![])))
+        .await
+        .unwrap();
+    assert_eq!(one.file_claims().await.unwrap(), now);
+    one.commit_apps(commit(1, 2, vec![put("b", 2)]))
+        .await
+        .unwrap();
 }

@@ -8,8 +8,9 @@ use serde_json::json;
 
 use crate::activity::{ActivityBatch, AppActivity, Counts, SessionActivity};
 use crate::commit::{AppChange, AppCommit};
+use crate::member::NewMember;
 use crate::session::StoredSession;
-use crate::state::{Cursor, StoredWebhook, StoredWorker};
+use crate::state::{Cursor, ServedTable, StoredWebhook, StoredWorker};
 use crate::store::Store;
 
 /// Returns an app with an endpoint whose port depends on the revision.
@@ -46,8 +47,8 @@ pub(crate) fn commit(base: u64, revision: u64, changes: Vec<AppChange>) -> AppCo
         base: ("e".into(), base),
         epoch: "e".into(),
         revision,
-        horizon: 0,
         changes,
+        ..AppCommit::default()
     }
 }
 
@@ -85,6 +86,26 @@ pub(crate) fn session(id: &str, active_ms: u64) -> StoredSession {
         bytes_in: 2,
         bytes_out: 3,
         draining_streams: 0,
+        streams_elsewhere: 0,
+        user: None,
+    }
+}
+
+pub(crate) fn served(revision: u64) -> ServedTable {
+    ServedTable {
+        epoch: "e".into(),
+        revision,
+    }
+}
+
+pub(crate) fn member(pid: u32) -> NewMember {
+    NewMember {
+        instance: format!("instance {pid}"),
+        pid,
+        address: Some(format!("127.0.0.1:{pid}")),
+        file: Some(format!("host:/{pid}.yaml")),
+        shared: false,
+        served: served(1),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::error::StoreError;
 use crate::sqlite::fault::Fault;
 use crate::sqlite::file::{self, LONGEST_WAIT};
+use crate::sqlite::presence::PresenceLock;
 
 /// The size in bytes to which SQLite truncates the write-ahead log after a checkpoint.
 const MAX_LOG_BYTES: i64 = 16 << 20;
@@ -52,9 +54,13 @@ impl Durability {
 pub(super) enum Database {
     /// A file.
     File(Arc<Path>),
-    /// Memory of this process. Connections with the same URI share the contents, which are freed
-    /// with the last of them.
-    Memory(Arc<str>),
+    /// Memory of this process.
+    Memory {
+        /// Connections with the same URI share the contents, which are freed with the last of them.
+        uri: Arc<str>,
+        /// The number of members.
+        members: Arc<AtomicUsize>,
+    },
 }
 
 impl Database {
@@ -73,18 +79,21 @@ impl Database {
     /// has three, so this is a named one of SQLite's `memdb` file system.
     pub(super) fn new_in_memory() -> Self {
         let name = rand::random::<u128>();
-        Self::Memory(format!("file:/app-proxy-store-{name:032x}?vfs=memdb").into())
+        Self::Memory {
+            uri: format!("file:/app-proxy-store-{name:032x}?vfs=memdb").into(),
+            members: Arc::default(),
+        }
     }
 
     pub(super) fn is_in_memory(&self) -> bool {
-        matches!(self, Self::Memory(_))
+        matches!(self, Self::Memory { .. })
     }
 
     /// The name of the database in error messages.
     pub(super) fn name(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
-            Self::Memory(_) => ":memory:".to_owned(),
+            Self::Memory { .. } => ":memory:".to_owned(),
         }
     }
 
@@ -95,7 +104,7 @@ impl Database {
                 file::create_if_missing(path)?;
                 file::recover_and_verify(path, known)
             }
-            Self::Memory(_) => Ok(()),
+            Self::Memory { .. } => Ok(()),
         }
     }
 
@@ -103,10 +112,18 @@ impl Database {
     pub(super) fn connect(&self, durability: Durability) -> Result<Connection, Fault> {
         let connection = match self {
             Self::File(path) => connect_to_file(path, durability)?,
-            Self::Memory(uri) => connect_to_memory(uri)?,
+            Self::Memory { uri, .. } => connect_to_memory(uri)?,
         };
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         Ok(connection)
+    }
+
+    /// Opens the lock that members hold.
+    pub(super) fn presence_lock(&self) -> Result<PresenceLock, Fault> {
+        match self {
+            Self::File(path) => PresenceLock::of_file(path),
+            Self::Memory { members, .. } => Ok(PresenceLock::Memory(Arc::clone(members))),
+        }
     }
 
     /// Opens a connection that only reads.

@@ -39,6 +39,14 @@ pub(super) enum Fault {
     /// A commit is not based on the stored table.
     #[error("another process has changed the app table")]
     Behind,
+    /// A member prevents that this process joins.
+    #[error("process {pid} uses it")]
+    InUse {
+        /// The process identifier of the member.
+        pid: u32,
+        /// The address of its admin API.
+        address: Option<String>,
+    },
     /// The file cannot be read or written.
     #[error("{0}")]
     Unusable(String),
@@ -117,6 +125,7 @@ impl Fault {
                 known,
             },
             Self::Behind => StoreError::Behind,
+            Self::InUse { pid, address } => StoreError::InUse { pid, address },
             Self::Unusable(_) => StoreError::Unusable(message),
         }
     }

@@ -1,11 +1,14 @@
 //! Reads: the whole state at startup, the changes of other processes from then on.
 
 use app_proxy_api::table::TableState;
-use rusqlite::{Connection, Params, Row, Transaction};
+use rusqlite::{Connection, Transaction};
 
+use crate::commit::FileClaims;
+use crate::member::Member;
 use crate::session::StoredSession;
 use crate::sqlite::fault::Fault;
-use crate::sqlite::rows::{self, ACTIVITY, APP, SESSION, WEBHOOK, WORKER, from_sql, to_sql};
+use crate::sqlite::rows::{self, ACTIVITY, APP, SESSION, WEBHOOK, WORKER, from_sql, list, to_sql};
+use crate::sqlite::{claims, members};
 use crate::state::{AppDelta, Cursor, Delta, ServedTable, State, StoredWebhook, StoredWorker};
 
 /// A connection that reads.
@@ -39,7 +42,7 @@ impl Reader {
             sessions: sorted(list(
                 &transaction,
                 &format!("SELECT {SESSION} FROM sessions"),
-                (),
+                (self.writer,),
                 rows::session,
             )?),
             deleted_sessions: list(
@@ -57,6 +60,16 @@ impl Reader {
             webhooks: webhooks(&transaction)?,
             cursor: cursor(&transaction)?,
         })
+    }
+
+    /// Reads the other members.
+    pub(super) fn members(&mut self) -> Result<Vec<Member>, Fault> {
+        members::others(&self.connection.transaction()?, self.writer)
+    }
+
+    /// Reads the claims of files.
+    pub(super) fn file_claims(&mut self) -> Result<FileClaims, Fault> {
+        claims::read(&self.connection.transaction()?)
     }
 
     /// Reads the tables that other processes serve from.
@@ -102,22 +115,6 @@ impl Reader {
 fn webhooks(transaction: &Transaction<'_>) -> Result<Vec<StoredWebhook>, Fault> {
     let sql = format!("SELECT {WEBHOOK} FROM webhooks ORDER BY created_ms, number");
     list(transaction, &sql, (), rows::webhook)
-}
-
-/// Reads rows, each with `read`.
-fn list<T>(
-    transaction: &Transaction<'_>,
-    sql: &str,
-    params: impl Params,
-    read: impl Fn(&Row<'_>) -> Result<T, Fault>,
-) -> Result<Vec<T>, Fault> {
-    let mut statement = transaction.prepare_cached(sql)?;
-    let mut rows = statement.query(params)?;
-    let mut list = Vec::new();
-    while let Some(row) = rows.next()? {
-        list.push(read(row)?);
-    }
-    Ok(list)
 }
 
 /// Sorts sessions by identifier. Sorting them here costs less than reading them in the order of an
@@ -182,14 +179,10 @@ fn delta(
             ..Delta::default()
         }));
     }
-    let after = (to_sql(seen.sequence), reader);
+    let after = (reader, to_sql(seen.sequence));
     let changed = |what: &str, columns: &str| {
-        format!(
-            "SELECT {columns} FROM {what}
-             WHERE changed > ?1 AND (changed_by <> ?2 OR changed_by_another > ?1)"
-        )
+        format!("SELECT {columns} FROM {what} WHERE changed > ?2 AND changed_by <> ?1")
     };
-    let deleted = "SELECT id, at_ms FROM deleted_sessions WHERE changed > ?1 AND changed_by <> ?2";
     let workers_changed = has_changed(transaction, "workers", seen, reader)?;
     Ok(Some(Delta {
         apps,
@@ -198,7 +191,12 @@ fn delta(
         } else {
             None
         },
-        deleted_sessions: list(transaction, deleted, after, rows::named_number)?,
+        deleted_sessions: list(
+            transaction,
+            &changed("deleted_sessions", "id, at_ms"),
+            after,
+            rows::named_number,
+        )?,
         sessions: sorted(list(
             transaction,
             &changed("sessions", SESSION),
@@ -222,8 +220,7 @@ fn has_changed(
     seen: &Cursor,
     reader: i64,
 ) -> Result<bool, Fault> {
-    let sql =
-        "SELECT iif(changed_by = ?2, changed_by_another, changed) > ?3 FROM marks WHERE what = ?1";
+    let sql = "SELECT changed > ?3 AND changed_by <> ?2 FROM marks WHERE what = ?1";
     let mut statement = transaction.prepare_cached(sql)?;
     Ok(statement.query_row((what, reader, to_sql(seen.sequence)), |row| row.get(0))?)
 }

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use app_proxy_api::table::StoredApp;
-use rusqlite::Row;
+use rusqlite::{Params, Row, Transaction};
 use serde::de::DeserializeOwned;
 
 use crate::activity::AppActivity;
@@ -18,14 +18,30 @@ use crate::state::{StoredDrain, StoredWebhook, StoredWorker};
 pub(super) const APP: &str = "name, revision, value";
 /// The columns of a worker, as [`worker`] reads them.
 pub(super) const WORKER: &str = "id, registration, drain_since_ms, drain_deadline_ms";
-/// The columns of a session, as [`session`] reads them.
+/// The columns of a session, as [`session`] reads them. Parameter 1 is the member that reads.
 pub(super) const SESSION: &str = "id, mac, app, worker, moves, origin_request_id, \
     last_request_id, client, created_ms, active_ms, requests, bytes_in, bytes_out, \
-    draining_streams";
+    (SELECT sum(open) FROM streams WHERE session = id AND member <> ?1), user";
 /// The columns of an app's activity, as [`activity`] reads them.
 pub(super) const ACTIVITY: &str = "app, active_ms, quiet_since_ms, idle_told_ms";
 /// The columns of a webhook, as [`webhook`] reads them.
 pub(super) const WEBHOOK: &str = "id, url, event, created_ms";
+
+/// Reads rows, each with `read`.
+pub(super) fn list<T>(
+    transaction: &Transaction<'_>,
+    sql: &str,
+    params: impl Params,
+    read: impl Fn(&Row<'_>) -> Result<T, Fault>,
+) -> Result<Vec<T>, Fault> {
+    let mut statement = transaction.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    let mut list = Vec::new();
+    while let Some(row) = rows.next()? {
+        list.push(read(row)?);
+    }
+    Ok(list)
+}
 
 /// Converts a number to an SQLite integer.
 pub(super) fn to_sql(number: u64) -> i64 {
@@ -41,7 +57,8 @@ fn number(row: &Row<'_>, column: usize) -> Result<u64, Fault> {
     Ok(from_sql(row.get(column)?))
 }
 
-fn small_number(row: &Row<'_>, column: usize) -> Result<u32, Fault> {
+/// Reads a number of 32 bits.
+pub(super) fn small_number(row: &Row<'_>, column: usize) -> Result<u32, Fault> {
     Ok(u32::try_from(number(row, column)?).unwrap_or(u32::MAX))
 }
 
@@ -108,6 +125,8 @@ pub(super) fn session(row: &Row<'_>) -> Result<StoredSession, Fault> {
     let id: String = row.get(0)?;
     let client: Option<String> = row.get(7)?;
     let client = client.map(|text| text.parse::<IpAddr>()).transpose();
+    let streams: Option<i64> = row.get(13)?;
+    let streams = u32::try_from(from_sql(streams.unwrap_or(0))).unwrap_or(u32::MAX);
     Ok(StoredSession {
         client: client.map_err(|error| Fault::row("session", &id, error))?,
         id,
@@ -122,7 +141,9 @@ pub(super) fn session(row: &Row<'_>) -> Result<StoredSession, Fault> {
         requests: number(row, 10)?,
         bytes_in: number(row, 11)?,
         bytes_out: number(row, 12)?,
-        draining_streams: small_number(row, 13)?,
+        draining_streams: streams,
+        streams_elsewhere: streams,
+        user: row.get(14)?,
     })
 }
 

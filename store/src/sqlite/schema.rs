@@ -9,7 +9,8 @@ pub(super) const APPLICATION_ID: i64 = 0x4150_5058;
 
 /// The migration from each schema version to the next; the first creates version 1 in an empty
 /// file. A released migration never changes.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
+pub(super) const MIGRATIONS: &[&str] =
+    &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// Returns the version after the last of `migrations`.
 pub(super) fn latest(migrations: &[&str]) -> i64 {

@@ -15,7 +15,10 @@ use crate::conformance::samples::{app, batch, commit, first, put, session, worke
 mod damage;
 mod full;
 mod memory;
+mod presence;
 mod processes;
+mod schema_1;
+mod upgrade;
 
 /// Creates a folder and returns a path for a store in it.
 fn place() -> (TempDir, PathBuf) {
@@ -161,23 +164,28 @@ async fn the_log_stays_small() {
     assert!(size(&path) > 1 << 20, "the log was not checkpointed");
 }
 
+/// Returns the migrations of a later version.
+fn next_migrations() -> Vec<&'static str> {
+    const NEXT: &str = "ALTER TABLE workers ADD COLUMN note TEXT NOT NULL DEFAULT 'none';";
+    [schema::MIGRATIONS, &[NEXT]].concat()
+}
+
 #[tokio::test]
 async fn older_files_are_migrated() {
-    const SECOND: &str = "ALTER TABLE workers ADD COLUMN note TEXT NOT NULL DEFAULT 'none';";
-    let two = [schema::MIGRATIONS[0], SECOND];
+    let (now, next) = (schema::MIGRATIONS, next_migrations());
     let (_folder, path) = place();
-    open_with(&path, &two[..1])
+    open_with(&path, now)
         .unwrap()
         .commit_apps(first(1, vec![put("a", 1)]))
         .await
         .unwrap();
 
     // A failed migration changes nothing.
-    let broken = [two[0], "CREATE TABLE half (x); SELECT nonsense;"];
+    let broken = [now, &["CREATE TABLE half (x); SELECT nonsense;"]].concat();
     open_with(&path, &broken).err().unwrap();
-    assert_eq!(revision(&open_with(&path, &two[..1]).unwrap()).await, 1);
+    assert_eq!(revision(&open_with(&path, now).unwrap()).await, 1);
 
-    let store = open_with(&path, &two).unwrap();
+    let store = open_with(&path, &next).unwrap();
     assert_eq!(store.load().await.unwrap().apps.apps, [app("a", 1)]);
     let notes = Connection::open(&path)
         .unwrap()
@@ -187,13 +195,13 @@ async fn older_files_are_migrated() {
     drop(store);
 
     // An earlier version rejects the migrated file.
-    let error = open_with(&path, &two[..1]).err().unwrap();
+    let error = open_with(&path, now).err().unwrap();
     assert!(
         matches!(
             error,
             StoreError::Newer {
-                found: 2,
-                known: 1,
+                found: 3,
+                known: 2,
                 ..
             }
         ),
@@ -203,19 +211,18 @@ async fn older_files_are_migrated() {
 
 #[tokio::test]
 async fn a_read_only_open_migrates_a_copy_and_leaves_the_file_unchanged() {
-    const SECOND: &str = "ALTER TABLE workers ADD COLUMN note TEXT NOT NULL DEFAULT 'none';";
-    let two = [schema::MIGRATIONS[0], SECOND];
+    let (now, next) = (schema::MIGRATIONS, next_migrations());
     let (folder, path) = place();
     let open = SqliteStore::open(&path).unwrap();
     open.commit_apps(first(1, vec![put("a", 1)])).await.unwrap();
     let files = || [path.clone(), beside(&path, "-wal")].map(|file| fs::read(file).unwrap());
     let before = files();
     assert!(before[1].len() > 4096, "the commit is not in the log");
-    for migrations in [&two[..1], &two] {
+    for migrations in [now, &next[..]] {
         let seen = SqliteStore::read_only_with(&path, migrations).unwrap();
         assert_eq!((seen.apps.apps, seen.apps.revision), (vec![app("a", 1)], 1));
     }
-    assert!(SqliteStore::read_only_with(&path, &[two[0], "SELECT nonsense;"]).is_err());
+    assert!(SqliteStore::read_only_with(&path, &[now, &["SELECT nonsense;"]].concat()).is_err());
     assert_eq!(files(), before);
     drop(open);
     assert_eq!(SqliteStore::read_only(&path).unwrap().apps.revision, 1);
@@ -248,6 +255,6 @@ fn a_new_file_has_the_latest_version_and_the_application_id() {
         .unwrap();
     assert_eq!(
         (id, schema::version(&connection).unwrap()),
-        (schema::APPLICATION_ID, 1)
+        (schema::APPLICATION_ID, 2)
     );
 }

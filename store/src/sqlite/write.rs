@@ -7,8 +7,11 @@ use rusqlite::{
 
 use crate::activity::{ActivityBatch, AppActivity, SessionActivity};
 use crate::commit::{AppChange, AppCommit};
+use crate::member::Member;
 use crate::sqlite::fault::Fault;
 use crate::sqlite::rows::{json, to_sql};
+use crate::sqlite::streams::put_streams;
+use crate::sqlite::{claims, members};
 use crate::state::{ServedTable, StoredWebhook, StoredWorker};
 
 /// Runs `work` in a transaction that holds the write lock from its start.
@@ -22,30 +25,45 @@ pub(super) fn write<T>(
     Ok(result)
 }
 
+/// The process that writes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Writer {
+    /// The number that identifies its changes.
+    pub(super) id: i64,
+    /// The number of the last change that it has read. A row that it writes over has the changes of
+    /// several processes if another one changed the row since; [`Writer::id`] is 0 there.
+    pub(super) seen: i64,
+}
+
 /// Returns the number of a new change by `writer`.
-fn next_change(transaction: &Transaction<'_>, writer: i64) -> Result<i64, Fault> {
+pub(super) fn next_change(transaction: &Transaction<'_>, writer: Writer) -> Result<i64, Fault> {
     let mut statement = transaction.prepare_cached(
-        "UPDATE marks SET changed_by_another = iif(changed_by = ?1, changed_by_another, changed),
-             changed = changed + 1, changed_by = ?1
+        "UPDATE marks SET changed = changed + 1,
+             changed_by = iif(changed_by = ?1 OR changed <= ?2, ?1, 0)
          WHERE what = 'all' RETURNING changed",
     )?;
-    Ok(statement.query_row((writer,), |row| row.get(0))?)
+    Ok(statement.query_row((writer.id, writer.seen), |row| row.get(0))?)
 }
 
 /// Records that `writer` changed the workers.
-fn mark_workers(transaction: &Transaction<'_>, writer: i64) -> Result<(), Fault> {
+fn mark_workers(transaction: &Transaction<'_>, writer: Writer) -> Result<(), Fault> {
     let change = next_change(transaction, writer)?;
     let mut statement = transaction.prepare_cached(
-        "UPDATE marks SET changed_by_another = iif(changed_by = ?1, changed_by_another, changed),
-             changed = ?2, changed_by = ?1
+        "UPDATE marks SET changed = ?3,
+             changed_by = iif(changed_by = ?1 OR changed <= ?2, ?1, 0)
          WHERE what = 'workers'",
     )?;
-    statement.execute((writer, change))?;
+    statement.execute((writer.id, writer.seen, change))?;
     Ok(())
 }
 
-/// Commits changes of the app table, if `commit.base` is the stored table.
-pub(super) fn commit_apps(connection: &mut Connection, commit: &AppCommit) -> Result<(), Fault> {
+/// Commits changes of the app table, if `commit.base` is the stored table. Returns the other
+/// members.
+pub(super) fn commit_apps(
+    connection: &mut Connection,
+    commit: &AppCommit,
+    writer: Writer,
+) -> Result<Vec<Member>, Fault> {
     write(connection, |transaction| {
         let (base, revision) = &commit.base;
         let sql = "SELECT 1 FROM app_table WHERE epoch = ?1 AND revision = ?2";
@@ -56,6 +74,7 @@ pub(super) fn commit_apps(connection: &mut Connection, commit: &AppCommit) -> Re
         if current.is_none() {
             return Err(Fault::Behind);
         }
+        claims::replace(transaction, commit)?;
         if *base != commit.epoch {
             transaction.execute_batch(
                 "DELETE FROM apps; DELETE FROM deleted_apps; UPDATE app_table SET horizon = 0;",
@@ -77,7 +96,7 @@ pub(super) fn commit_apps(connection: &mut Connection, commit: &AppCommit) -> Re
         transaction.prepare_cached(sql)?.execute(after)?;
         let sql = "DELETE FROM deleted_apps WHERE revision <= (SELECT horizon FROM app_table)";
         transaction.prepare_cached(sql)?.execute(())?;
-        Ok(())
+        members::others(transaction, writer.id)
     })
 }
 
@@ -120,29 +139,26 @@ pub(super) fn record_serving(
     connection: &mut Connection,
     table: &ServedTable,
     is_alone: bool,
-    writer: i64,
+    writer: Writer,
 ) -> Result<(), Fault> {
     write(connection, |transaction| {
         if is_alone {
             // Killed processes left these behind.
-            transaction.execute_batch(
-                "DELETE FROM serving;
-                 UPDATE sessions SET draining_streams = 0 WHERE draining_streams <> 0",
-            )?;
+            transaction.execute_batch("DELETE FROM serving; DELETE FROM streams;")?;
         }
         let mut statement =
             transaction.prepare_cached("INSERT OR REPLACE INTO serving VALUES (?1, ?2, ?3)")?;
-        statement.execute((writer, table.epoch.as_str(), to_sql(table.revision)))?;
+        statement.execute((writer.id, table.epoch.as_str(), to_sql(table.revision)))?;
         Ok(())
     })
 }
 
 /// Records that a process no longer serves.
-pub(super) fn record_shutdown(connection: &mut Connection, writer: i64) -> Result<(), Fault> {
+pub(super) fn record_shutdown(connection: &mut Connection, writer: Writer) -> Result<(), Fault> {
     write(connection, |transaction| {
         transaction
             .prepare_cached("DELETE FROM serving WHERE process = ?1")?
-            .execute((writer,))?;
+            .execute((writer.id,))?;
         Ok(())
     })
 }
@@ -151,7 +167,7 @@ pub(super) fn record_shutdown(connection: &mut Connection, writer: i64) -> Resul
 pub(super) fn save_worker(
     connection: &mut Connection,
     worker: &StoredWorker,
-    writer: i64,
+    writer: Writer,
 ) -> Result<(), Fault> {
     let registration = worker
         .registration
@@ -176,7 +192,7 @@ pub(super) fn save_worker(
 pub(super) fn delete_worker(
     connection: &mut Connection,
     id: &str,
-    writer: i64,
+    writer: Writer,
 ) -> Result<(), Fault> {
     write(connection, |transaction| {
         let deleted = transaction
@@ -194,13 +210,15 @@ pub(super) fn delete_worker(
 pub(super) fn save_activity(
     connection: &mut Connection,
     batch: &ActivityBatch,
-    writer: i64,
+    writer: Writer,
 ) -> Result<(), Fault> {
     write(connection, |transaction| {
         let change = next_change(transaction, writer)?;
         let mut statement = transaction.prepare_cached(MERGE_SESSION)?;
         for activity in &batch.sessions {
             merge_session(&mut statement, activity, change, writer)?;
+            let session = &activity.session;
+            put_streams(transaction, &session.id, session.draining_streams, writer)?;
         }
         let mut statement = transaction.prepare_cached(MERGE_APP)?;
         for activity in &batch.apps {
@@ -214,9 +232,8 @@ pub(super) fn save_activity(
 /// which the columns reject.
 const MERGE_SESSION: &str = "
     INSERT INTO sessions (id, mac, app, worker, moves, origin_request_id, last_request_id, client,
-        created_ms, active_ms, requests, bytes_in, bytes_out, draining_streams,
-        changed, changed_by, changed_by_another)
-    SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, 0
+        created_ms, active_ms, requests, bytes_in, bytes_out, user, changed, changed_by)
+    SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16
     WHERE NOT EXISTS (SELECT 1 FROM deleted_sessions WHERE id = ?1)
         AND NOT EXISTS (SELECT 1 FROM deleted_apps WHERE name = ?3)
     ON CONFLICT (id) DO UPDATE SET
@@ -228,16 +245,15 @@ const MERGE_SESSION: &str = "
         requests = min(requests, 9223372036854775807 - ?17) + ?17,
         bytes_in = min(bytes_in, 9223372036854775807 - ?18) + ?18,
         bytes_out = min(bytes_out, 9223372036854775807 - ?19) + ?19,
-        draining_streams = excluded.draining_streams,
-        changed_by_another = iif(changed_by = excluded.changed_by, changed_by_another, changed),
         changed = excluded.changed,
-        changed_by = excluded.changed_by";
+        changed_by = iif(changed_by = excluded.changed_by OR changed <= ?20,
+            excluded.changed_by, 0)";
 
 fn merge_session(
     statement: &mut CachedStatement<'_>,
     activity: &SessionActivity,
     change: i64,
-    writer: i64,
+    writer: Writer,
 ) -> Result<(), Fault> {
     let SessionActivity { session, added } = activity;
     statement.execute(params![
@@ -254,34 +270,35 @@ fn merge_session(
         to_sql(session.requests),
         to_sql(session.bytes_in),
         to_sql(session.bytes_out),
-        session.draining_streams,
+        session.user,
         change,
-        writer,
+        writer.id,
         to_sql(added.requests),
         to_sql(added.bytes_in),
         to_sql(added.bytes_out),
+        writer.seen,
     ])?;
     Ok(())
 }
 
 const MERGE_APP: &str = "
     INSERT INTO activity (app, active_ms, quiet_since_ms, idle_told_ms,
-        changed, changed_by, changed_by_another)
-    SELECT ?1, ?2, ?3, ?4, ?5, ?6, 0
+        changed, changed_by)
+    SELECT ?1, ?2, ?3, ?4, ?5, ?6
     WHERE NOT EXISTS (SELECT 1 FROM deleted_apps WHERE name = ?1)
     ON CONFLICT (app) DO UPDATE SET
         active_ms = max(active_ms, excluded.active_ms),
         quiet_since_ms = max(quiet_since_ms, excluded.quiet_since_ms),
         idle_told_ms = max(idle_told_ms, excluded.idle_told_ms),
-        changed_by_another = iif(changed_by = excluded.changed_by, changed_by_another, changed),
         changed = excluded.changed,
-        changed_by = excluded.changed_by";
+        changed_by = iif(changed_by = excluded.changed_by OR changed <= ?7,
+            excluded.changed_by, 0)";
 
 fn merge_app(
     statement: &mut CachedStatement<'_>,
     activity: &AppActivity,
     change: i64,
-    writer: i64,
+    writer: Writer,
 ) -> Result<(), Fault> {
     let AppActivity {
         app,
@@ -290,7 +307,15 @@ fn merge_app(
         idle_notified_ms,
     } = activity;
     let times = [active_ms, idle_since_ms, idle_notified_ms].map(|ms| to_sql(*ms));
-    statement.execute((app, times[0], times[1], times[2], change, writer))?;
+    statement.execute(params![
+        app,
+        times[0],
+        times[1],
+        times[2],
+        change,
+        writer.id,
+        writer.seen
+    ])?;
     Ok(())
 }
 
@@ -299,7 +324,7 @@ pub(super) fn delete_sessions(
     connection: &mut Connection,
     ids: &[String],
     at_ms: u64,
-    writer: i64,
+    writer: Writer,
 ) -> Result<(), Fault> {
     write(connection, |transaction| {
         let change = next_change(transaction, writer)?;
@@ -310,7 +335,7 @@ pub(super) fn delete_sessions(
         )?;
         for id in ids {
             delete.execute((id,))?;
-            keep_tombstone.execute((id, to_sql(at_ms), change, writer))?;
+            keep_tombstone.execute((id, to_sql(at_ms), change, writer.id))?;
         }
         Ok(())
     })

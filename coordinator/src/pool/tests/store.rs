@@ -36,8 +36,8 @@ impl Store for FakeStore {
     async fn changes_since(&self, _: &Cursor) -> Result<Option<Delta>, StoreError> {
         Ok(None)
     }
-    async fn commit_apps(&self, _: AppCommit) -> Result<(), StoreError> {
-        Ok(())
+    async fn commit_apps(&self, _: AppCommit) -> Result<Vec<Member>, StoreError> {
+        Ok(Vec::new())
     }
     async fn save_worker(&self, worker: StoredWorker) -> Result<(), StoreError> {
         self.write(|workers| drop(workers.insert(worker.id.clone(), worker)))

@@ -97,6 +97,8 @@ impl SessionRecord {
             bytes_in: self.bytes_in.load(Ordering::Relaxed),
             bytes_out: self.bytes_out.load(Ordering::Relaxed),
             draining_streams,
+            streams_elsewhere: 0,
+            user: None,
         };
         Some(SessionActivity { session, added })
     }

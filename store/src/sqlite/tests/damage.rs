@@ -109,7 +109,7 @@ async fn files_of_later_versions_are_rejected() {
             error,
             StoreError::Newer {
                 found: 1000,
-                known: 1,
+                known: 2,
                 ..
             }
         ),

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use super::*;
 use crate::sqlite::tests::processes::{given, program, start};
 
-fn is_full(answer: &Result<(), StoreError>) -> bool {
+fn is_full<T>(answer: &Result<T, StoreError>) -> bool {
     matches!(answer, Err(error @ StoreError::Full(_)) if error.code() == "store_full")
 }
 

@@ -54,7 +54,7 @@ async fn commit_many(path: &Path, most: u64) {
             ..commit(0, next, vec![put(&name, next)])
         };
         match store.commit_apps(change).await {
-            Ok(()) => {
+            Ok(_) => {
                 done += 1;
                 println!("committed {next}");
             }
