@@ -3,7 +3,7 @@
 mod sections;
 mod validation;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use app_proxy_api::address::Address;
@@ -78,12 +78,22 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads and validates a file.
+    /// Reads and validates a file. Its relative paths begin at the working directory.
     ///
     /// # Errors
     /// One line that names the file, the line and the key.
-    pub fn load(path: &ConfigPath) -> Result<Self, ConfigError> {
-        Self::from_file(ConfigFile::read(path)?)
+    pub fn load(path: impl Into<ConfigPath>) -> Result<Self, ConfigError> {
+        Self::from_file(ConfigFile::read(&path.into())?)
+    }
+
+    /// Validates the text of a configuration. Its relative paths begin at `folder`.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(text: &str, folder: &Path) -> Result<Self, ConfigError> {
+        let mut config = Self::from_file(ConfigFile::from_text("configuration", text))?;
+        config.paths().for_each(|path| *path = folder.join(&*path));
+        Ok(config)
     }
 
     /// Validates a file that has been read.
@@ -123,6 +133,20 @@ impl Config {
             webhooks: raw.webhooks,
             apps: raw.apps,
         })
+    }
+
+    /// The paths of the files.
+    fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        [
+            Some(&mut self.admin_token_file),
+            Some(&mut self.worker_token_file),
+            Some(&mut self.sessions.secret_file),
+            Some(&mut self.webhooks.secret_file),
+            Some(&mut self.store.path),
+            self.access_log.file_mut(),
+        ]
+        .into_iter()
+        .flatten()
     }
 }
 

@@ -1,12 +1,18 @@
 //! The coordinator: routes requests at the edge and keeps sessions.
 //!
-//! An embedder calls [`daemon::run`]. The modules are listed in the order in which a request meets
-//! them; `request` has Pingora's phases.
+//! A program around a coordinator calls [`Coordinator::builder`], or [`daemon::main`] to be a daemon.
+//! The modules are listed in the order in which a request meets them; `request` has Pingora's phases.
 
+mod builder;
 pub(crate) mod clock;
-pub mod config;
+mod config;
 pub mod daemon;
 pub(crate) mod reload;
+
+pub use app_proxy_runtime::config::ConfigError;
+pub use app_proxy_runtime::daemon::StartError;
+pub use builder::{Addresses, Builder, Coordinator, Running};
+pub use config::Config;
 
 pub(crate) mod request;
 

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use app_proxy_runtime::config::{ConfigError, ConfigPath};
-use app_proxy_runtime::daemon::{ConfigDiff, Logging, Reload, reject_reload};
+use app_proxy_runtime::config::ConfigError;
+use app_proxy_runtime::daemon::{ConfigDiff, Launch, Reload, reject_reload};
 use async_trait::async_trait;
 use log::error;
 use tokio::sync::Mutex;
@@ -18,12 +18,11 @@ use crate::request::services::Services;
 
 /// Reloads the configuration of a coordinator.
 pub(crate) struct CoordinatorReload {
-    file: ConfigPath,
+    launch: Launch,
     /// The configuration of the start, with the keys that reloads have applied since.
     running: Mutex<Config>,
     services: Arc<Services>,
     editor: Editor,
-    logging: Logging,
 }
 
 /// The cause of a rejected reload.
@@ -44,27 +43,25 @@ enum ReloadError {
 }
 
 impl CoordinatorReload {
-    /// Creates a reload of `file`, of which `running` was read at startup.
+    /// Creates a reload of the file of `launch`, of which `running` was read at startup.
     #[must_use]
     pub(crate) fn new(
-        file: ConfigPath,
+        launch: Launch,
         running: Config,
         services: Arc<Services>,
         editor: Editor,
-        logging: Logging,
     ) -> Self {
         Self {
-            file,
+            launch,
             running: Mutex::new(running),
             services,
             editor,
-            logging,
         }
     }
 
     async fn try_reload(&self) -> Result<(), ReloadError> {
-        let file = self.file.clone();
-        let read = tokio::task::spawn_blocking(move || Config::load(&file)).await;
+        let file = self.launch.conf().clone();
+        let read = tokio::task::spawn_blocking(move || Config::load(file)).await;
         let read = read.map_err(|e| ReloadError::Internal(e.to_string()))??;
         let mut running = self.running.lock().await;
         let Services {
@@ -106,7 +103,7 @@ impl CoordinatorReload {
         }
         changes.conclude(
             &read.file,
-            &self.logging,
+            self.launch.logging(),
             &running.log_level,
             &read.log_level,
         );
@@ -125,7 +122,7 @@ impl Reload for CoordinatorReload {
         match self.try_reload().await {
             Ok(()) => {}
             Err(ReloadError::File(e)) => reject_reload(&e),
-            Err(e) => error!("cannot reload: {}: {e}", self.file),
+            Err(e) => error!("cannot reload: {}: {e}", self.launch.conf()),
         }
     }
 }

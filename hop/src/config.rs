@@ -191,6 +191,11 @@ impl AccessLogSection {
     pub fn file(&self) -> Option<&Path> {
         (self.path != Path::new("-")).then_some(self.path.as_path())
     }
+
+    /// The file for changes; `None` for standard output.
+    pub fn file_mut(&mut self) -> Option<&mut PathBuf> {
+        (self.path != Path::new("-")).then_some(&mut self.path)
+    }
 }
 
 /// `websocket`: treatment of WebSockets.

@@ -6,32 +6,32 @@
 //! | keys of its configuration may be misspelt | rejected | a misspelt key must not be ignored |
 //! | three defaults that cost requests time | [`set_defaults`] | docs/explanation/performance.md |
 //! | three keys that do nothing here | [`rejection`] | see there |
-//! | pid file and upgrade socket in `/tmp` | in `run/`, mode 0700 | [`server`] |
-//! | relative paths, read after `-d` changed to `/` | made absolute before | [`server`] |
-//! | sleeps through its grace period | the daemon exits first | [`server`] |
+//! | pid file and upgrade socket in `/tmp` | in `run/`, mode 0700 | [`set_files`] |
+//! | forks in [`Server::run`], after services exist | `-d` forks first | `daemon/background.rs` |
+//! | writes the pid file at the fork, keeps it | at readiness, until the end | `daemon/pid_file.rs` |
+//! | sleeps through its grace period | ends when the drain is over | `daemon/shutdown.rs` |
+//! | ends the process without inherited sockets | the start fails with a value | [`hand_over`] |
+//! | owns the table of sockets, begins the shutdown | the daemon does both | [`supplied`] |
 //! | `ServerConf` is not `Clone` | the file is parsed once more | reloads compare with the first |
-//! | forks in [`Server::run`], after services exist | threads start in a service | [`server`] |
 //! | a listener that cannot bind ends its own task | addresses are bound before | `listeners.rs` |
 //! | an error in the log that is none | logged at `debug` | [`is_false_alarm`] |
 
+pub(crate) mod hand_over;
+pub(crate) mod supplied;
+
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use log::Record;
 use pingora_core::server::Server;
-use pingora_core::server::configuration::{Opt, ServerConf};
+use pingora_core::server::configuration::ServerConf;
 use serde_yaml::{Mapping, Value};
 
-/// Log filter that keeps Pingora's own `info` lines out: each service that starts, each signal.
-pub(crate) const LOG_FILTER: &str =
-    "pingora_core::services=warn,pingora_core::server::bootstrap_services=warn";
+/// Log filter that keeps Pingora's own `info` lines out: each service that starts and ends.
+pub(crate) const LOG_FILTER: &str = "pingora_core::services=warn,pingora_core::server=warn";
 
 /// Number of idle connections to next hops that each thread keeps.
 const IDLE_CONNECTIONS: usize = 1024;
-
-/// Time between the end of the longest drain and the end of Pingora's grace period.
-const GRACE_AFTER_DRAIN: Duration = Duration::from_secs(60);
 
 /// Returns all keys of a configuration with their values.
 pub(crate) fn keys(conf: &ServerConf) -> Mapping {
@@ -44,12 +44,13 @@ pub(crate) fn keys(conf: &ServerConf) -> Mapping {
 /// Returns why a key of Pingora's is rejected, for the daemon whose section is `section`.
 pub(crate) fn rejection(key: &str, section: &str) -> Option<String> {
     match key {
-        // The drain ends with the last request; see `server`.
+        // The drain ends with the last request; Pingora would sleep through these times.
         "grace_period_seconds" | "graceful_shutdown_timeout_seconds" => Some(format!(
             "`{key}` is not supported: set `drain` in `{section}`"
         )),
-        // Pingora reports readiness after its bootstrap, before a successor serves.
-        "daemon_wait_for_ready" => Some(format!("`{key}` is not supported: poll `/readyz`")),
+        "daemon_wait_for_ready" => Some(format!(
+            "`{key}` is not supported: `-d` returns when the daemon serves"
+        )),
         _ => None,
     }
 }
@@ -81,20 +82,9 @@ pub(crate) struct FolderError {
     cause: std::io::Error,
 }
 
-/// Creates the server of a daemon. `tier` names the files that the configuration does not name.
-///
-/// The order of a start with `-d`: services are added; [`Server::bootstrap`] inherits the
-/// listeners' sockets; [`Server::run`] forks and starts the services. A thread or a Tokio runtime
-/// that exists before the fork is missing in the daemon, so both start in a service.
-///
-/// # Errors
-/// If the folder of the pid file or of the upgrade socket cannot be created.
-pub(crate) fn server(
-    tier: &str,
-    mut conf: ServerConf,
-    flags: Opt,
-    longest_drain: Duration,
-) -> Result<Server, FolderError> {
+/// Names the files that the configuration does not name, after `tier`, and makes all paths absolute:
+/// with `-d` the working directory changes before they are used.
+pub(crate) fn set_files(tier: &str, conf: &mut ServerConf) {
     // Pingora's defaults are in /tmp, where any user could pose as the successor and receive the
     // listeners.
     let defaults = ServerConf::default();
@@ -104,22 +94,23 @@ pub(crate) fn server(
     if conf.upgrade_sock == defaults.upgrade_sock {
         conf.upgrade_sock = format!("run/{tier}.upgrade.sock");
     }
-    // With `-d` the working directory becomes `/`.
     conf.pid_file = absolute(&conf.pid_file);
     conf.upgrade_sock = absolute(&conf.upgrade_sock);
-    conf.error_log = conf.error_log.map(|path| absolute(&path));
-    for (key, file) in [
-        ("pid_file", &conf.pid_file),
-        ("upgrade_sock", &conf.upgrade_sock),
-    ] {
-        create_private_folder(key, Path::new(file))?;
-    }
-    // Pingora sleeps through its whole grace period. The daemon exits when its last request ends,
-    // which is always earlier.
-    let grace = longest_drain.saturating_add(GRACE_AFTER_DRAIN);
-    conf.grace_period_seconds = Some(grace.as_secs());
-    conf.graceful_shutdown_timeout_seconds = Some(0);
-    Ok(Server::new_with_opt_and_conf(flags, conf))
+}
+
+/// Creates the folders of the pid file and of the upgrade socket.
+///
+/// # Errors
+/// If one of them cannot be created.
+pub(crate) fn create_folders(conf: &ServerConf) -> Result<(), FolderError> {
+    create_private_folder("pid_file", Path::new(&conf.pid_file))?;
+    create_private_folder("upgrade_sock", Path::new(&conf.upgrade_sock))
+}
+
+/// Creates the server, which neither forks nor waits at its end.
+pub(crate) fn server(mut conf: ServerConf) -> Server {
+    conf.daemon = false;
+    Server::new_with_opt_and_conf(None, conf)
 }
 
 /// Returns `path` as seen from the current working directory.

@@ -21,7 +21,7 @@
 
 use std::sync::Arc;
 
-use crate::deferred::DeferredStore;
+use crate::sqlite::SqliteStore;
 use crate::store::Store;
 
 mod activity;
@@ -101,15 +101,14 @@ every_behaviour!(define_check);
 /// tests of callers.
 #[must_use]
 pub fn broken_store() -> Arc<dyn Store> {
-    let (store, _) = DeferredStore::new();
-    Arc::new(store)
+    Arc::new(SqliteStore::without_tables().unwrap())
 }
 
 #[cfg(test)]
 mod tests {
     //! Each behaviour of the SQLite store as a test of its own.
 
-    use crate::sqlite::SqliteStore;
+    use super::SqliteStore;
 
     fn in_memory() -> impl Fn() -> SqliteStore {
         let store = SqliteStore::in_memory().unwrap();

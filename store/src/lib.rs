@@ -37,14 +37,12 @@ mod session;
 mod state;
 mod store;
 
-mod deferred;
 mod sqlite;
 
 pub mod conformance;
 
 pub use activity::{ActivityBatch, AppActivity, Counts, SessionActivity};
 pub use commit::{AppChange, AppCommit, FileClaim, FileClaims};
-pub use deferred::{DeferredStore, StoreReady};
 pub use error::StoreError;
 pub use member::{Member, MemberId, MemberStage, NewMember, Role};
 pub use session::StoredSession;

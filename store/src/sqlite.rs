@@ -49,7 +49,7 @@ use write::Writer;
 /// A store in an SQLite file or in memory.
 ///
 /// Dropping the store closes it; it has no threads. A connection must not cross a fork: a process
-/// that forks drops its store before and opens it again afterwards.
+/// that forks opens its store afterwards.
 pub struct SqliteStore {
     database: Database,
     /// A random number that identifies this handle as a member, and its changes.
@@ -104,6 +104,11 @@ impl SqliteStore {
     /// [`StoreError`].
     pub fn in_memory() -> Result<Self, StoreError> {
         Self::open_with(Database::new_in_memory(), schema::MIGRATIONS)
+    }
+
+    /// Opens a store in memory without tables, so that every call fails.
+    pub(crate) fn without_tables() -> Result<Self, StoreError> {
+        Self::open_with(Database::new_in_memory(), &[])
     }
 
     /// Opens another handle on the same contents, like that of a second process.

@@ -1,6 +1,6 @@
 //! The worker's configuration: the section `worker` of its file, validated.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use app_proxy_api::address::Address;
 use app_proxy_api::apps::{Labels, check_labels};
@@ -157,12 +157,22 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads and validates a file.
+    /// Reads and validates a file. Its relative paths begin at the working directory.
     ///
     /// # Errors
     /// One line that names the file, the line and the key.
-    pub fn load(path: &ConfigPath) -> Result<Self, ConfigError> {
-        Self::from_file(ConfigFile::read(path)?)
+    pub fn load(path: impl Into<ConfigPath>) -> Result<Self, ConfigError> {
+        Self::from_file(ConfigFile::read(&path.into())?)
+    }
+
+    /// Validates the text of a configuration. Its relative paths begin at `folder`.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(text: &str, folder: &Path) -> Result<Self, ConfigError> {
+        let mut config = Self::from_file(ConfigFile::from_text("configuration", text))?;
+        config.paths().for_each(|path| *path = folder.join(&*path));
+        Ok(config)
     }
 
     /// Validates a file.
@@ -213,6 +223,13 @@ impl Config {
             log_level: raw.log_level,
             websocket: raw.websocket,
         })
+    }
+
+    /// The paths of the files.
+    fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        [Some(&mut self.token_file), self.access_log.file_mut()]
+            .into_iter()
+            .flatten()
     }
 }
 
@@ -274,7 +291,6 @@ fn headers(file: &ConfigFile, section: &HeadersSection) -> Result<RequestIdSecti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     const SMALLEST: &str = "version: 1\nworker:\n  id: w\n  listener: {address: '127.0.0.1:0'}\n  \
         admin: {address: '127.0.0.1:0'}\n";
@@ -287,7 +303,7 @@ mod tests {
     #[test]
     fn the_sample_is_valid_and_has_the_default_values() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/worker.yaml");
-        let sample = Config::load(&path.into()).unwrap();
+        let sample = Config::load(path).unwrap();
         let default = load("  coordinators: ['http://127.0.0.1:8081']\n").unwrap();
         let shown = |c: &Config| {
             format!(

@@ -1,10 +1,17 @@
 //! The worker: a proxy to the applications beside it, for coordinators only.
 //!
-//! Modules are in the order in which a request meets them; `request` has Pingora's phases.
+//! A program around a worker calls [`Worker::builder`], or [`daemon::main`] to be a daemon. Modules
+//! are in the order in which a request meets them; `request` has Pingora's phases.
 
-pub mod config;
+mod builder;
+mod config;
 pub mod daemon;
 mod reload;
+
+pub use app_proxy_runtime::config::ConfigError;
+pub use app_proxy_runtime::daemon::StartError;
+pub use builder::{Addresses, Builder, Running, Worker};
+pub use config::Config;
 
 mod request;
 

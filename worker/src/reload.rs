@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use app_proxy_hop::exchange::HopServices;
-use app_proxy_runtime::config::{ConfigError, ConfigPath};
-use app_proxy_runtime::daemon::{ConfigDiff, Logging, Reload, reject_reload};
+use app_proxy_runtime::config::ConfigError;
+use app_proxy_runtime::daemon::{ConfigDiff, Launch, Reload, reject_reload};
 use async_trait::async_trait;
 use log::error;
 
@@ -16,30 +16,27 @@ use crate::config::Config;
 pub(crate) struct WorkerReload(Arc<State>);
 
 struct State {
-    file: ConfigPath,
+    launch: Launch,
     /// The configuration at startup, with the keys that reloads have applied since.
     running: Mutex<Config>,
     hop: Arc<HopServices>,
     apps: Arc<Apps>,
-    logging: Logging,
 }
 
 impl WorkerReload {
-    /// Reloads `file`; `running` is its configuration at startup.
+    /// Reloads the file of `launch`; `running` is its configuration at startup.
     #[must_use]
     pub(crate) fn new(
-        file: ConfigPath,
+        launch: Launch,
         running: Config,
         hop: Arc<HopServices>,
         apps: Arc<Apps>,
-        logging: Logging,
     ) -> Self {
         Self(Arc::new(State {
-            file,
+            launch,
             running: Mutex::new(running),
             hop,
             apps,
-            logging,
         }))
     }
 }
@@ -60,7 +57,7 @@ impl Reload for WorkerReload {
 
 impl State {
     fn reload(&self) -> Result<(), ConfigError> {
-        let read = Config::load(&self.file)?;
+        let read = Config::load(self.launch.conf().clone())?;
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changes = compare(&running, &read);
         if changes.applies("timeouts", &running.timeouts, &read.timeouts) {
@@ -69,7 +66,7 @@ impl State {
         }
         changes.conclude(
             &read.file,
-            &self.logging,
+            self.launch.logging(),
             &running.log_level,
             &read.log_level,
         );

@@ -147,7 +147,7 @@ impl EditorTask {
     ///
     /// # Errors
     /// [`EditError`]; nothing has changed then.
-    async fn apply_file(&mut self, file: &[App]) -> Result<(), EditError> {
+    pub(crate) async fn apply_file(&mut self, file: &[App]) -> Result<(), EditError> {
         let edit = PendingEdit {
             edit: Edit::File(file.to_vec()),
             request: None,
@@ -157,21 +157,6 @@ impl EditorTask {
             .await
             .into_iter()
             .try_for_each(|answer| answer.map(drop))
-    }
-
-    /// Applies the apps of the file with another store, because the final one is not open yet.
-    ///
-    /// # Errors
-    /// [`EditError`]; nothing has changed then.
-    pub(crate) async fn apply_file_in(
-        &mut self,
-        store: Arc<dyn Store>,
-        file: &[App],
-    ) -> Result<(), EditError> {
-        let original = std::mem::replace(&mut self.store, store);
-        let applied = self.apply_file(file).await;
-        self.store = original;
-        applied
     }
 
     /// Applies the apps of the file. If they cannot be stored, tries again later: until then the

@@ -14,7 +14,7 @@ fn load(more: &str) -> Result<Config, String> {
 #[test]
 fn the_sample_is_valid_and_has_the_defaults() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/coordinator.yaml");
-    let sample = Config::load(&path.into()).unwrap();
+    let sample = Config::load(path).unwrap();
     let default = load("").unwrap();
     let shown = |c: &Config| {
         format!(

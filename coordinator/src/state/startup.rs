@@ -4,11 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use app_proxy_api::apps::App;
 use app_proxy_api::table::AppTable;
 use app_proxy_hop::drain::DrainStage;
 use app_proxy_hop::streams::{CloseReason, StreamHandle};
+use app_proxy_runtime::config::ConfigError;
 
 use crate::apps::edit::{Draft, Edit, EditError};
 use crate::apps::editor::{Editor, EditorTask, Overlap};
@@ -16,26 +15,24 @@ use crate::apps::{Apps, Snapshot};
 use crate::config::Config;
 use crate::request::services::Services;
 use crate::state::journal::Journal;
+use crate::state::location::StoreLocation;
 use crate::state::reconciliation::Reconciler;
-use crate::state::service::{StateTasks, StoreLocation};
-use app_proxy_store::{Cursor, State, Store};
+use crate::state::service::StateTasks;
+use app_proxy_store::{Cursor, State, Store, StoreError};
 
 /// The time after its start in which a successor assumes that its predecessor accepts connections.
 /// The predecessor does so for about 5 s after the upgrade, which is some seconds after the start.
 pub(crate) const PREDECESSOR: Duration = Duration::from_secs(30);
 
-/// Loads the app table and the other state from the store, and checks that the apps of the file can
-/// be applied to it. Changes nothing: this start may still fail, and another process may use the
-/// store.
-pub(crate) fn load_state(
+/// Opens the store and reads the state in it, of which the app table is returned as a snapshot. The
+/// apps of the file are checked against it, and not applied: this start may still fail.
+pub(crate) async fn open_state(
     config: &Config,
-    location: &StoreLocation,
     is_successor: bool,
-) -> Result<(Snapshot, State)> {
-    let mut state = location
-        .read_only()
-        .map_err(|e| config.file.fault_of("store", "store", e))?
-        .unwrap_or_default();
+) -> Result<(Arc<dyn Store>, Snapshot, State), ConfigError> {
+    let fault = |e: StoreError| config.file.fault_of("store", "store", e);
+    let store = StoreLocation::of(&config.store).open().map_err(fault)?;
+    let mut state = store.load().await.map_err(fault)?;
     if !is_successor {
         // The process that had these streams has ended, perhaps by SIGKILL. If another process
         // still drains, its streams are counted again when data flows in them.
@@ -44,16 +41,27 @@ pub(crate) fn load_state(
             .iter_mut()
             .for_each(|session| session.draining_streams = 0);
     }
-    let snapshot =
-        snapshot_of(&state, config).map_err(|e| config.file.fault_of("apps", "apps", e))?;
-    Ok((snapshot, state))
+    let snapshot = snapshot_of(&state, config)?;
+    Ok((store, snapshot, state))
+}
+
+/// Checks that the store can be read, and that the apps of the file can be applied to it. Writes
+/// nothing.
+pub(crate) fn check_state(config: &Config) -> Result<(), ConfigError> {
+    let state = StoreLocation::of(&config.store)
+        .read_only()
+        .map_err(|e| config.file.fault_of("store", "store", e))?;
+    snapshot_of(&state.unwrap_or_default(), config).map(drop)
 }
 
 /// Returns the stored app table, without the apps of the file, if those can be applied to it.
-fn snapshot_of(state: &State, config: &Config) -> Result<Snapshot, EditError> {
-    let stored = Snapshot::new(AppTable::restore(state.apps.clone()), config.domain.clone())?;
-    Draft::new(&stored).apply(&Edit::File(config.apps.clone()))?;
-    Ok(stored)
+fn snapshot_of(state: &State, config: &Config) -> Result<Snapshot, ConfigError> {
+    let read = || -> Result<Snapshot, EditError> {
+        let stored = Snapshot::new(AppTable::restore(state.apps.clone()), config.domain.clone())?;
+        Draft::new(&stored).apply(&Edit::File(config.apps.clone()))?;
+        Ok(stored)
+    };
+    read().map_err(|e| config.file.fault_of("apps", "apps", e))
 }
 
 /// Gives the coordinator the workers, sessions and activity of the store.
@@ -90,13 +98,12 @@ fn close_streams_at(apps: &Apps, worker: &str) -> usize {
         .sum()
 }
 
-/// Creates the tasks that keep the state once the store is open, and the handle for changes of the
-/// app table. `predecessor` is how long the old process may run on, if this process is a successor.
+/// Creates the tasks that keep the state, and the handle for changes of the app table. `predecessor` is how long the old process may run on, if this process is a successor.
 pub(crate) fn state_tasks(
+    config: &Config,
     services: &Services,
     store: &Arc<dyn Store>,
     cursor: Cursor,
-    (file_apps, max_sessions): (Vec<App>, u64),
     predecessor: Option<Duration>,
 ) -> (StateTasks, Editor) {
     let (editor, queue) = Editor::new();
@@ -120,7 +127,13 @@ pub(crate) fn state_tasks(
         _ => Overlap::Leaving,
     };
     let task = EditorTask::new(apps, store, reconciler(services), cursor, overlap);
-    let journal = Journal::new(sessions.table(), apps, store, &hop.drain, max_sessions);
+    let journal = Journal::new(
+        sessions.table(),
+        apps,
+        store,
+        &hop.drain,
+        config.sessions.max,
+    );
     let journal = match predecessor {
         Some(longest) => journal.with_predecessor(PREDECESSOR + longest),
         None => journal,
@@ -128,32 +141,23 @@ pub(crate) fn state_tasks(
     let tasks = StateTasks {
         editor: task,
         queue,
-        file_apps,
+        file_apps: config.apps.clone(),
         journal,
     };
     (tasks, editor)
 }
 
-/// Applies the apps of the file before the daemon forks, so that an error is printed at startup. A
-/// store in memory would not survive the fork; the state service applies the apps later.
+/// Applies the apps of the file, so that an error ends the start.
 pub(crate) async fn apply_file(
     config: &Config,
-    location: &StoreLocation,
     editor: &mut EditorTask,
-) -> Result<()> {
-    if matches!(location, StoreLocation::Memory) {
-        return Ok(());
-    }
-    let store = location
-        .open()
-        .map_err(|e| config.file.fault_of("store", "store", e))?;
-    let applied = editor.apply_file_in(store, &config.apps).await;
-    Ok(applied.map_err(|e| {
+) -> Result<(), ConfigError> {
+    editor.apply_file(&config.apps).await.map_err(|e| {
         let key = if matches!(e, EditError::Store(_)) {
             "store"
         } else {
             "apps"
         };
         config.file.fault_of(key, key, e)
-    })?)
+    })
 }

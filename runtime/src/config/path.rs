@@ -27,6 +27,18 @@ impl From<OsString> for ConfigPath {
     }
 }
 
+impl From<&Path> for ConfigPath {
+    fn from(given: &Path) -> Self {
+        given.to_owned().into()
+    }
+}
+
+impl From<&str> for ConfigPath {
+    fn from(given: &str) -> Self {
+        PathBuf::from(given).into()
+    }
+}
+
 impl ConfigPath {
     /// The path as it was given.
     pub(super) fn given(&self) -> &Path {

@@ -19,6 +19,8 @@ use crate::config::{ConfigError, ConfigFile};
 pub struct ListenAddress {
     /// The address for Pingora. Its port is a number other than 0.
     address: String,
+    /// The same as a configuration has it.
+    actual: Address,
     /// The listener's name in the log.
     name: &'static str,
     /// `address` is the path of a Unix socket.
@@ -28,14 +30,10 @@ pub struct ListenAddress {
 }
 
 impl ListenAddress {
-    /// The address as a configuration has it.
+    /// The address, with the actual port.
     #[must_use]
-    pub fn display(&self) -> String {
-        if self.is_unix {
-            format!("unix:{}", self.address)
-        } else {
-            self.address.clone()
-        }
+    pub fn address(&self) -> Address {
+        self.actual.clone()
     }
 
     /// Returns whether the address is the path of a Unix socket.
@@ -87,8 +85,9 @@ pub fn reserve(
 }
 
 fn bind(address: &Address, name: &'static str, inherited: bool) -> io::Result<ListenAddress> {
-    let listen = |address: String, is_unix, reserved| ListenAddress {
+    let listen = |address: String, actual, is_unix, reserved| ListenAddress {
         address,
+        actual,
         name,
         is_unix,
         _reserved: reserved,
@@ -103,15 +102,27 @@ fn bind(address: &Address, name: &'static str, inherited: bool) -> io::Result<Li
                 "its folder does not exist",
             ));
         }
-        return Ok(listen(path.display().to_string(), true, None));
+        return Ok(listen(
+            path.display().to_string(),
+            address.clone(),
+            true,
+            None,
+        ));
     }
     let wanted = address.resolve_inet()?;
     if inherited && wanted.port() != 0 {
-        return Ok(listen(wanted.to_string(), false, None));
+        return Ok(listen(wanted.to_string(), inet(wanted), false, None));
     }
     let (socket, actual) = try_bind(wanted)?;
     let reserved = (wanted.port() == 0).then_some(socket);
-    Ok(listen(actual.to_string(), false, reserved))
+    Ok(listen(actual.to_string(), inet(actual), false, reserved))
+}
+
+fn inet(address: SocketAddr) -> Address {
+    Address::Inet {
+        host: address.ip().to_string(),
+        port: address.port(),
+    }
 }
 
 fn try_bind(wanted: SocketAddr) -> io::Result<(Socket, SocketAddr)> {

@@ -8,7 +8,7 @@ use tokio::signal::unix::SignalKind;
 
 use app_proxy_hop::drain::{Drain, DrainStage};
 
-use crate::daemon::signals;
+use crate::daemon::{service_manager, signals};
 
 /// A daemon's reaction to SIGHUP.
 #[async_trait]
@@ -31,9 +31,11 @@ pub(super) async fn reload_on_hangup(reload: Option<Arc<dyn Reload>>, drain: Dra
             info!("SIGHUP: ignored; the daemon is shutting down");
             continue;
         };
+        service_manager::reloading();
         // In a task of its own, so that a panic ends this reload and not the following ones.
         if let Err(e) = tokio::spawn(async move { reload.reload().await }).await {
             error!("cannot reload: {e}");
         }
+        service_manager::reloaded();
     }
 }

@@ -1,38 +1,28 @@
-//! Shutdown: requests in flight end, the access log is flushed, and the process exits once nothing
-//! is left.
+//! Shutdown: requests in flight end, then everything else does.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use log::{error, info, warn};
+use log::{info, warn};
 use pingora_core::server::{
     ListenFds, RunArgs, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
 };
 use pingora_core::services::Service;
-use tokio::signal::unix::SignalKind;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use app_proxy_hop::config::DrainSection;
 use app_proxy_hop::drain::{Drain, DrainStage};
-use app_proxy_hop::observe::access_log::AccessLog;
 
-use crate::config::ConfigFile;
-use crate::daemon::listeners::ListenAddress;
 use crate::daemon::reload::{Reload, reload_on_hangup};
-use crate::daemon::signals::{self, count_terminations};
+use crate::daemon::service_manager;
+use crate::daemon::signals::{self, Orders};
+use crate::pingora::hand_over;
 
 /// Interval at which a drain counts what is in flight.
 const COUNT_EVERY: Duration = Duration::from_millis(20);
-/// Time for listeners to come up; Pingora tries for 30 s to bind an address in use.
-const LISTEN_TIMEOUT: Duration = Duration::from_secs(40);
-/// Interval at which a start checks for listeners.
-const LISTEN_EVERY: Duration = Duration::from_millis(5);
-/// Time for the access log to be flushed.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time without anything in flight after which a drain ends.
 const QUIET: Duration = Duration::from_millis(100);
 /// The same after an upgrade.
@@ -42,85 +32,99 @@ const LOG_CUT_OFF: Duration = Duration::from_secs(1);
 /// Time for closing handshakes after tunnels begin to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// Receives the signals that end the process, and drains. Clones share the state.
+/// The shutdown of a tier. Clones share the state.
 #[derive(Clone)]
 pub(super) struct Shutdown {
     drain: Drain,
     limits: DrainSection,
-    log: AccessLog,
-    pid_file: Option<PathBuf>,
     /// A successor serves: the shutdown began with SIGQUIT.
     upgraded: Arc<AtomicBool>,
-    /// The number of SIGTERM and SIGINT since the start.
-    terminations: Arc<watch::Sender<u32>>,
+    orders: Arc<watch::Sender<Orders>>,
+    /// Listeners close.
+    closing: Arc<watch::Sender<bool>>,
+    /// The drain is over.
+    finished: Arc<watch::Sender<bool>>,
 }
 
-/// The service that starts the tasks that would not survive the fork of `-d`, logs the listeners'
-/// addresses, and drains.
+/// The service that waits for an order to end, and drains.
 pub(super) struct Lifecycle {
     shutdown: Shutdown,
-    listeners: Vec<ListenAddress>,
-    reload: Option<Arc<dyn Reload>>,
-    file: ConfigFile,
+    daemon: Option<DaemonLife>,
+}
+
+/// The parts of a daemon's life that a tier inside another program does not have.
+pub(super) struct DaemonLife {
+    /// The reaction to SIGHUP.
+    pub(super) reload: Option<Arc<dyn Reload>>,
+    /// The socket at which a successor waits for the listening sockets.
+    pub(super) upgrade_socket: String,
 }
 
 impl Shutdown {
-    /// Creates the shutdown of a daemon; `pid_file` is the file to remove.
-    pub(super) fn new(
-        drain: Drain,
-        limits: DrainSection,
-        log: AccessLog,
-        pid_file: Option<PathBuf>,
-    ) -> Self {
+    /// Creates the shutdown of a tier within `limits`.
+    pub(super) fn new(drain: Drain, limits: DrainSection) -> Self {
         Self {
             drain,
             limits,
-            log,
-            pid_file,
             upgraded: Arc::default(),
-            terminations: Arc::new(watch::Sender::new(0)),
+            orders: Arc::default(),
+            closing: Arc::default(),
+            finished: Arc::default(),
         }
     }
 
-    /// Returns the service that drains.
-    pub(super) fn service(
-        &self,
-        listeners: Vec<ListenAddress>,
-        reload: Option<Arc<dyn Reload>>,
-        file: ConfigFile,
-    ) -> Lifecycle {
+    /// Returns the service that drains, in a daemon at a signal.
+    pub(super) fn service(&self, daemon: Option<DaemonLife>) -> Lifecycle {
         Lifecycle {
             shutdown: self.clone(),
-            listeners,
-            reload,
-            file,
+            daemon,
         }
     }
 
-    /// Returns what makes Pingora react to this daemon's signals.
+    /// Returns what ends Pingora's server once the drain is over.
     pub(super) fn run_args(&self) -> RunArgs {
         RunArgs {
-            shutdown_signal: Box::new(self.clone()),
+            shutdown_signal: Box::new(Finished(self.finished.subscribe())),
         }
     }
 
-    /// Flushes the access log, removes the pid file and ends the process.
-    pub(super) fn exit(&self) -> ! {
-        self.log.flush(FLUSH_TIMEOUT);
-        if let Some(file) = &self.pid_file {
-            remove_own_pid_file(file);
-        }
-        info!("shutdown: complete");
-        std::process::exit(0)
+    /// Follows the closing of listeners.
+    pub(super) fn closing(&self) -> ShutdownWatch {
+        self.closing.subscribe()
     }
 
-    /// Waits for the shutdown to begin, drains, and ends the process.
-    async fn drain_and_exit(&self, mut shutdown: ShutdownWatch) {
-        if shutdown.wait_for(|ending| *ending).await.is_err() {
-            return;
+    /// Orders the end; the second order cuts off what is in flight.
+    pub(super) fn terminate(&self) {
+        self.orders.send_modify(|orders| orders.terminations += 1);
+    }
+
+    /// Waits for the first order, hands over or drains, and ends Pingora's server.
+    async fn end_when_ordered(&self, sockets: Option<ListenFds>, upgrade_socket: Option<String>) {
+        let mut orders = self.orders.subscribe();
+        let first = orders.wait_for(|orders| *orders != Orders::default()).await;
+        let first = first.map_or_else(|_| Orders::default(), |orders| *orders);
+        let is_daemon = upgrade_socket.is_some();
+        if let (true, Some(sockets), Some(path)) = (first.upgrade, sockets, upgrade_socket) {
+            self.upgraded.store(true, Ordering::Relaxed);
+            // Until this process stops accepting, responses ask clients to reconnect, so that no
+            // client uses a connection at the moment when idle ones are closed.
+            self.drain.advance(DrainStage::Upgrading);
+            hand_over::send(path, sockets).await;
+        } else if is_daemon {
+            service_manager::stopping();
         }
+        if first.interrupted {
+            self.cut_off().await;
+        } else {
+            self.closing.send_replace(true);
+            self.drain_in_time(orders).await;
+        }
+        self.finished.send_replace(true);
+    }
+
+    /// Drains; an order cuts that short.
+    async fn drain_in_time(&self, mut orders: watch::Receiver<Orders>) {
         self.drain.advance(DrainStage::Draining);
-        let mut terminations = self.terminations.subscribe();
         // The first SIGTERM began this drain, unless an upgrade did.
         let mut enough = if self.upgraded.load(Ordering::Relaxed) {
             1
@@ -130,7 +134,7 @@ impl Shutdown {
         loop {
             tokio::select! {
                 () = self.drained() => break,
-                () = terminated(&mut terminations, enough) => {
+                () = terminated(&mut orders, enough) => {
                     // The first SIGTERM after an upgrade: what is left has as long as after any
                     // first SIGTERM.
                     if self.upgraded.swap(false, Ordering::Relaxed) {
@@ -142,7 +146,6 @@ impl Shutdown {
                 }
             }
         }
-        self.exit();
     }
 
     /// Waits until nothing is in flight, or the time for it is over.
@@ -194,25 +197,20 @@ impl Shutdown {
 impl Service for Lifecycle {
     async fn start_service(
         &mut self,
-        fds: Option<ListenFds>,
-        shutdown: ShutdownWatch,
+        sockets: Option<ListenFds>,
+        _closing: ShutdownWatch,
         _listeners_per_fd: usize,
     ) {
-        // After the fork, where the other diagnostics of the daemon go.
-        self.file.log_warnings();
-        self.shutdown.log.start();
-        tokio::spawn(count_terminations(Arc::clone(&self.shutdown.terminations)));
-        tokio::spawn(reload_on_hangup(
-            self.reload.take(),
-            self.shutdown.drain.clone(),
-        ));
-        let listeners = std::mem::take(&mut self.listeners);
-        let announced = async {
-            if let Some(fds) = fds {
-                announce(listeners, &fds).await;
-            }
-        };
-        tokio::join!(announced, self.shutdown.drain_and_exit(shutdown));
+        let mut upgrade_socket = None;
+        if let Some(daemon) = self.daemon.take() {
+            tokio::spawn(signals::follow(Arc::clone(&self.shutdown.orders)));
+            let drain = self.shutdown.drain.clone();
+            tokio::spawn(reload_on_hangup(daemon.reload, drain));
+            upgrade_socket = Some(daemon.upgrade_socket);
+        }
+        self.shutdown
+            .end_when_ordered(sockets, upgrade_socket)
+            .await;
     }
 
     fn name(&self) -> &'static str {
@@ -228,72 +226,26 @@ impl Service for Lifecycle {
     }
 }
 
+/// Ends Pingora's server without its grace period.
+struct Finished(watch::Receiver<bool>);
+
 #[async_trait]
-impl ShutdownSignalWatch for Shutdown {
+impl ShutdownSignalWatch for Finished {
     async fn recv(&self) -> ShutdownSignal {
-        let (Some(mut quit), Some(mut terminate), Some(mut interrupt)) = (
-            signals::stream(SignalKind::quit()),
-            signals::stream(SignalKind::terminate()),
-            signals::stream(SignalKind::interrupt()),
-        ) else {
-            return std::future::pending().await;
-        };
-        tokio::select! {
-            _ = quit.recv() => {
-                self.upgraded.store(true, Ordering::Relaxed);
-                // Until this process stops accepting, responses ask clients to reconnect, so that
-                // no client uses a connection at the moment when idle ones are closed.
-                self.drain.advance(DrainStage::Upgrading);
-                ShutdownSignal::GracefulUpgrade
-            }
-            _ = terminate.recv() => ShutdownSignal::GracefulTerminate,
-            _ = interrupt.recv() => {
-                self.cut_off().await;
-                ShutdownSignal::FastShutdown
-            }
-        }
+        // Without a sender, nothing is left to wait for.
+        let _ = self.0.clone().wait_for(|finished| *finished).await;
+        ShutdownSignal::FastShutdown
     }
 }
 
-/// Logs each address once a service listens on it, and releases a port that was reserved. Exits if
-/// a service does not listen in time: its failure would end its own task only.
-async fn announce(mut listeners: Vec<ListenAddress>, fds: &ListenFds) {
-    let latest = Instant::now() + LISTEN_TIMEOUT;
-    while !listeners.is_empty() {
-        listeners.retain(|listener| {
-            let listens = fds.lock().get(listener.as_str()).is_some();
-            if listens {
-                info!("listening on {} ({})", listener.display(), listener.name());
-            }
-            !listens
-        });
-        if let Some(missing) = listeners.first().filter(|_| Instant::now() >= latest) {
-            let (address, name) = (missing.display(), missing.name());
-            error!("cannot listen on {address} ({name}) within {LISTEN_TIMEOUT:?}; exiting");
-            std::process::exit(1);
-        }
-        sleep(LISTEN_EVERY).await;
-    }
-}
-
-/// Waits until the process has received `enough` SIGTERM and SIGINT.
-async fn terminated(terminations: &mut watch::Receiver<u32>, enough: u32) {
-    // Without a sender, none will be counted any more.
-    if terminations
-        .wait_for(|count| *count >= enough)
+/// Waits for `enough` orders to end.
+async fn terminated(orders: &mut watch::Receiver<Orders>, enough: u32) {
+    // Without a sender, none will come any more.
+    if orders
+        .wait_for(|orders| orders.terminations >= enough)
         .await
         .is_err()
     {
         std::future::pending::<()>().await;
-    }
-}
-
-/// Removes the pid file unless a successor has written its own process id.
-fn remove_own_pid_file(file: &Path) {
-    let own = std::process::id().to_string();
-    if std::fs::read_to_string(file).is_ok_and(|pid| pid.trim() == own)
-        && let Err(e) = std::fs::remove_file(file)
-    {
-        warn!("cannot remove pid file {}: {e}", file.display());
     }
 }

@@ -6,6 +6,17 @@ use log::{error, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+/// The orders to end, from signals and from the program around the tier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Orders {
+    /// A successor waits for the listening sockets (SIGQUIT).
+    pub(super) upgrade: bool,
+    /// The number of orders to end (SIGTERM, SIGINT); the second cuts the drain short.
+    pub(super) terminations: u32,
+    /// The first order was to end without a drain (SIGINT).
+    pub(super) interrupted: bool,
+}
+
 /// SIGXFSZ, which Tokio does not name; the number is the same on all supported architectures.
 const FILE_TOO_LARGE: SignalKind = SignalKind::from_raw(25);
 
@@ -13,8 +24,7 @@ const FILE_TOO_LARGE: SignalKind = SignalKind::from_raw(25);
 /// arrive during the start, and SIGXFSZ, which comes with a write beyond the limit of a file's
 /// size; that write fails like any other.
 pub(super) fn install_early_handlers() {
-    // Handlers stay for the life of the process. The runtime is needed to install them only, and
-    // must not exist at the fork of `-d`.
+    // Handlers stay for the life of the process; the runtime is needed to install them only.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build();
@@ -35,9 +45,10 @@ pub(super) fn stream(kind: SignalKind) -> Option<Signal> {
         .ok()
 }
 
-/// Counts SIGTERM and SIGINT: a second one cuts a drain short.
-pub(super) async fn count_terminations(count: Arc<watch::Sender<u32>>) {
-    let (Some(mut terminate), Some(mut interrupt)) = (
+/// Adds the signals that end the process to the orders.
+pub(super) async fn follow(orders: Arc<watch::Sender<Orders>>) {
+    let (Some(mut quit), Some(mut terminate), Some(mut interrupt)) = (
+        stream(SignalKind::quit()),
         stream(SignalKind::terminate()),
         stream(SignalKind::interrupt()),
     ) else {
@@ -45,9 +56,12 @@ pub(super) async fn count_terminations(count: Arc<watch::Sender<u32>>) {
     };
     loop {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = quit.recv() => orders.send_modify(|orders| orders.upgrade = true),
+            _ = terminate.recv() => orders.send_modify(|orders| orders.terminations += 1),
+            _ = interrupt.recv() => orders.send_modify(|orders| {
+                orders.interrupted |= orders.terminations == 0;
+                orders.terminations += 1;
+            }),
         }
-        count.send_modify(|count| *count += 1);
     }
 }

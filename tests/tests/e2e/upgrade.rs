@@ -396,7 +396,7 @@ async fn the_new_process_has_the_last_changes_that_the_old_one_acknowledged() {
         successor
             .stderr()
             .iter()
-            .any(|line| line.contains("Bootstrap starting"))
+            .any(|line| line.contains("waiting for the listening sockets"))
     };
     while !listens(&successor) {
         let name = format!("late-{}", names.len());
@@ -497,7 +497,7 @@ async fn an_app_created_and_deleted_while_the_successor_starts_does_not_block_ch
     let successor = cluster.spawn_coordinator(&["-u"]);
     successor
         .wait_for_stderr("that it has read the store", |line| {
-            line.contains("Bootstrap starting")
+            line.contains("waiting for the listening sockets")
         })
         .await;
     cluster.put_app("short", &body).await;

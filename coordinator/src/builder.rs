@@ -1,0 +1,115 @@
+//! The coordinator as a part of a program: built from a configuration, started, and stopped.
+
+mod assembly;
+mod listeners;
+mod running;
+mod secrets;
+
+use std::path::Path;
+
+use app_proxy_hop::exchange::Policies;
+use app_proxy_runtime::config::ConfigError;
+use app_proxy_runtime::daemon::{Launch, StartError, TierServer, block_on, check_files};
+
+use crate::config::Config;
+use assembly::assemble;
+use secrets::{Secrets, header_value};
+
+pub use running::{Addresses, Running};
+
+/// Builds a [`Coordinator`].
+#[must_use = "a builder does nothing until it builds"]
+pub struct Builder {
+    config: Config,
+    policies: Policies,
+    /// The command line; `None` inside another program.
+    launch: Option<Launch>,
+}
+
+impl Builder {
+    /// Sets the command line of a daemon.
+    pub(crate) fn launched(mut self, launch: Launch) -> Self {
+        self.launch = Some(launch);
+        self
+    }
+
+    /// Reserves the addresses, reads or creates the secrets, and opens the log and the store.
+    /// Nothing is served yet. Blocks while the state is read.
+    ///
+    /// # Errors
+    /// One line that names the file, the line and the key.
+    pub fn build(self) -> Result<Coordinator, StartError> {
+        block_on(|| assemble(self))?
+    }
+}
+
+/// A coordinator that has opened all that it needs, and does not serve yet.
+///
+/// Inside another program a coordinator handles no signals, writes no pid file and installs no
+/// logger: diagnostics go to the program's own `log` logger. Several may run in one process.
+///
+/// ```
+/// use app_proxy_coordinator::{Config, Coordinator};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let folder = tempfile::tempdir()?;
+/// let config = Config::parse(
+///     "version: 1\n\
+///      coordinator:\n\
+///      \x20 listeners: [{address: '127.0.0.1:0'}]\n\
+///      \x20 admin: {address: '127.0.0.1:0'}\n\
+///      \x20 store: {kind: memory}\n\
+///      \x20 access_log: {path: access.log}\n",
+///     folder.path(),
+/// )?;
+/// let running = Coordinator::builder(config).build()?.start()?;
+/// let public = running.addresses.public.first().expect("a listener");
+/// assert_ne!(public.port(), Some(0));
+/// std::net::TcpStream::connect(public.to_string())?;
+/// running.stop();
+/// # Ok(())
+/// # }
+/// ```
+pub struct Coordinator {
+    server: TierServer,
+    addresses: Addresses,
+}
+
+impl Coordinator {
+    /// Returns the builder of a coordinator with a configuration.
+    pub fn builder(config: Config) -> Builder {
+        Builder {
+            config,
+            policies: Policies::default(),
+            launch: None,
+        }
+    }
+
+    /// Serves on threads of its own. Returns when every listener listens.
+    ///
+    /// # Errors
+    /// If a listener does not listen; nothing is left running then.
+    pub fn start(self) -> Result<Running, StartError> {
+        Ok(Running::new(self.addresses, self.server.start()?))
+    }
+
+    /// The server, for a daemon.
+    pub(crate) fn into_server(self) -> TierServer {
+        self.server
+    }
+}
+
+/// Checks the secret files and the access log that a start needs, without creating any (`-t`).
+pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
+    let secrets: [&Path; 4] = [
+        &config.admin_token_file,
+        &config.worker_token_file,
+        &config.sessions.secret_file,
+        &config.webhooks.secret_file,
+    ];
+    check_files(&config.file, &secrets, &config.access_log)?;
+    if secrets.iter().all(|file| file.exists()) {
+        header_value(config, &Secrets::load(config)?.worker_token)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! The way of a daemon from its command line to its exit code.
+
+use std::process::ExitCode;
+
+use log::{error, info};
+
+use crate::config::{ConfigError, ConfigFile, ConfigPath};
+use crate::daemon::background::{self, Report, Side};
+use crate::daemon::error::StartError;
+use crate::daemon::flags::Flags;
+use crate::daemon::launch::Launch;
+use crate::daemon::logging::{LogFilter, Logging};
+use crate::daemon::server::TierServer;
+use crate::daemon::{service_manager, signals};
+
+/// The configuration of a tier, as a daemon needs it.
+pub trait TierConfig: Sized {
+    /// Reads and validates a file.
+    ///
+    /// # Errors
+    /// One line that names the file, the line and the key.
+    fn load(path: &ConfigPath) -> Result<Self, ConfigError>;
+
+    /// The file.
+    fn file(&self) -> &ConfigFile;
+
+    /// The levels of diagnostics.
+    fn log_level(&self) -> &LogFilter;
+}
+
+/// A tier as a program.
+pub struct Program<C> {
+    /// The name of the program.
+    pub name: &'static str,
+    /// The description for `--help`.
+    pub about: &'static str,
+    /// Checks the files that a start needs, without creating any (`-t`).
+    pub check: fn(&C, &Launch) -> Result<(), StartError>,
+}
+
+/// Runs a daemon as its command line says; `build` creates its server. An error is printed on
+/// standard error as one line.
+pub fn main<C: TierConfig>(
+    program: &Program<C>,
+    build: impl FnOnce(C, Launch) -> Result<TierServer, StartError>,
+) -> ExitCode {
+    let logging = Logging::start();
+    let flags = match Flags::parse(program.name, program.about, std::env::args_os()) {
+        Ok(flags) => flags,
+        Err(e) => {
+            let _ = e.print();
+            return u8::try_from(e.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    let mut report = Report::default();
+    match run(program, Launch { flags, logging }, &mut report, build) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) if e.is_stop() => ExitCode::SUCCESS,
+        Err(e) => {
+            // The foreground process prints the error, if it still waits. Otherwise one clear line,
+            // whatever the log level is.
+            if !report.failed(&e.to_string()) {
+                eprintln!("{}: {e}", program.name);
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run<C: TierConfig>(
+    program: &Program<C>,
+    launch: Launch,
+    report: &mut Report,
+    build: impl FnOnce(C, Launch) -> Result<TierServer, StartError>,
+) -> Result<(), StartError> {
+    let config = C::load(launch.conf())?;
+    if launch.flags.test {
+        (program.check)(&config, &launch)?;
+        config.file().log_warnings();
+        info!("{} is valid", launch.conf());
+        return Ok(());
+    }
+    let conf = config.file().server()?;
+    let in_background = launch.flags.daemon || conf.daemon;
+    if in_background {
+        match background::fork(&conf)? {
+            Side::Foreground(foreground) => return Ok(foreground.wait()?),
+            Side::Daemon(pipe, entered) => {
+                *report = pipe;
+                entered?;
+            }
+        }
+    }
+    signals::install_early_handlers();
+    launch.logging.set_level(config.log_level());
+    config.file().log_warnings();
+    let is_upgrade = launch.is_upgrade();
+    let server = build(config, launch)?;
+    serve(server, is_upgrade, in_background, report)
+}
+
+/// Serves until a signal ends the daemon.
+fn serve(
+    server: TierServer,
+    is_upgrade: bool,
+    in_background: bool,
+    report: &mut Report,
+) -> Result<(), StartError> {
+    let pid_file = in_background.then(|| server.pid_file()).transpose()?;
+    if is_upgrade {
+        // The operator signals the predecessor when the foreground process returns; only then come
+        // the sockets.
+        report.ready();
+        server.inherit()?;
+    }
+    if in_background {
+        server.leave_folder();
+    }
+    let running = server.start()?;
+    if let Some(file) = &pid_file
+        && let Err(e) = file.publish()
+    {
+        error!("cannot write the pid file: {e}");
+    }
+    service_manager::ready();
+    report.ready();
+    running.wait();
+    Ok(())
+}
