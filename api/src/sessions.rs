@@ -23,6 +23,9 @@ pub struct SessionView {
     /// The client's address at the first request.
     #[schema(value_type = Option<String>)]
     pub client: Option<IpAddr>,
+    /// The user that the session belongs to, if an access policy has established one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// The time of creation, RFC 3339.
     #[schema(format = DateTime)]
     pub created_at: String,

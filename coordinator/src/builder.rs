@@ -11,7 +11,10 @@ use app_proxy_hop::exchange::Policies;
 use app_proxy_runtime::config::ConfigError;
 use app_proxy_runtime::daemon::{Launch, StartError, TierServer, block_on, check_files};
 
+use crate::access::Access;
 use crate::config::Config;
+use crate::placement::Placement;
+use crate::request::services::CoordinatorPolicies;
 use assembly::assemble;
 use secrets::{Secrets, header_value};
 
@@ -22,11 +25,24 @@ pub use running::{Addresses, Running};
 pub struct Builder {
     config: Config,
     policies: Policies,
+    own_policies: CoordinatorPolicies,
     /// The command line; `None` inside another program.
     launch: Option<Launch>,
 }
 
 impl Builder {
+    /// Sets the policy that decides who may enter. Without one everybody may.
+    pub fn access(mut self, policy: impl Access) -> Self {
+        self.own_policies.access = Some(Box::new(policy));
+        self
+    }
+
+    /// Sets the policy that selects workers. Without one [`Ketama`](crate::Ketama) selects.
+    pub fn placement(mut self, policy: impl Placement) -> Self {
+        self.own_policies.placement = Some(Box::new(policy));
+        self
+    }
+
     /// Sets the command line of a daemon.
     pub(crate) fn launched(mut self, launch: Launch) -> Self {
         self.launch = Some(launch);
@@ -81,6 +97,7 @@ impl Coordinator {
         Builder {
             config,
             policies: Policies::default(),
+            own_policies: CoordinatorPolicies::default(),
             launch: None,
         }
     }

@@ -9,11 +9,18 @@ mod config;
 pub mod daemon;
 pub(crate) mod reload;
 
+pub use access::{Access, AccessRequest, Decision, Identity, IdentityError, Reply};
+pub use app_proxy_api::apps::App;
 pub use app_proxy_runtime::config::ConfigError;
 pub use app_proxy_runtime::daemon::StartError;
+/// The attribute of implementations of [`Access`].
+pub use async_trait::async_trait;
 pub use builder::{Addresses, Builder, Coordinator, Running};
 pub use config::Config;
+pub use placement::{Candidate, Ketama, Placement, PlacementRequest};
 
+pub(crate) mod access;
+pub(crate) mod placement;
 pub(crate) mod request;
 
 pub(crate) mod activation;

@@ -6,6 +6,7 @@
 //! deterministic: coordinators with the same pool choose the same worker for a session, without
 //! communication.
 
+mod candidates;
 mod error;
 mod health;
 mod operations;
@@ -23,14 +24,14 @@ mod worker;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
-use app_proxy_api::apps::Labels;
 use app_proxy_hop::config::TimeoutsSection;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use pingora_core::prelude::background_service;
 use pingora_core::services::background::GenBackgroundService;
 use pingora_load_balancing::{HealthCheckService, HealthRegistry};
 use tokio::sync::{Mutex, Notify};
 
+pub(crate) use candidates::Candidates;
 pub(crate) use error::PoolError;
 pub(crate) use resolve::ResolvedWorkers;
 pub(crate) use sweep::Sweep;
@@ -96,18 +97,10 @@ impl Pool {
         Ok((Arc::new(pool), background_service("worker health", service)))
     }
 
-    /// Selects a worker for `key`: the pinned one if it is usable, else the first usable one in
-    /// ketama's order. A worker is usable if it is healthy, matches `selector`, does not drain, and
-    /// is not among the `failed` ones.
+    /// Returns the current snapshot, which is read without a lock.
     #[must_use]
-    pub(crate) fn select(
-        &self,
-        selector: &Labels,
-        key: &[u8],
-        pinned: Option<&Arc<PoolWorker>>,
-        failed: &[Arc<PoolWorker>],
-    ) -> Option<Arc<PoolWorker>> {
-        self.snapshot.load().select(selector, key, pinned, failed)
+    pub(crate) fn load(&self) -> Guard<Arc<PoolSnapshot>> {
+        self.snapshot.load()
     }
 
     /// Returns the worker with an identifier.

@@ -11,7 +11,9 @@ pub(crate) mod services;
 
 mod enter;
 
+mod access;
 mod admission;
+mod destination;
 mod origin;
 
 mod place;

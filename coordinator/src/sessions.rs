@@ -19,7 +19,7 @@ pub(crate) use stream::OpenStream;
 pub(crate) use table::SessionTable;
 
 use crate::apps::RoutedApp;
-use cookie::{MacText, SessionId, SessionKey, session_value, session_values};
+use cookie::{MacText, Owner, SessionId, SessionKey, session_value, session_values};
 
 /// Issues and recognises sessions.
 pub(crate) struct Sessions {
@@ -55,16 +55,25 @@ pub(crate) struct SessionRequest<'r> {
     pub(crate) request_id: &'r RequestId,
     /// True if the client uses HTTPS, so that the cookie needs `Secure`.
     pub(crate) secure: bool,
+    /// The user, if an access policy has established one.
+    pub(crate) user: Option<&'r Arc<str>>,
 }
 
 impl SessionRequest<'_> {
     fn new_record(&self, session: (SessionId, MacText), app: &RoutedApp) -> Arc<SessionRecord> {
-        Arc::new(SessionRecord::new(
-            session,
-            &app.name,
-            self.client,
-            self.request_id,
-        ))
+        let record = SessionRecord::new(session, &app.name, self.client, self.request_id);
+        Arc::new(record.of_user(self.user.cloned()))
+    }
+
+    fn user(&self) -> Option<&str> {
+        self.user.map(AsRef::as_ref)
+    }
+
+    fn owner<'o>(&'o self, app: &'o RoutedApp) -> Owner<'o> {
+        Owner {
+            app: &app.name,
+            user: self.user(),
+        }
     }
 }
 
@@ -107,7 +116,8 @@ impl Sessions {
     /// header, or a new one.
     ///
     /// A value with a valid MAC but without a record (another coordinator issued it, or the session
-    /// expired) gets a record under the same identifier. The value of a deleted session is ignored.
+    /// expired) gets a record under the same identifier. The value of a deleted session and that of
+    /// another user are ignored.
     pub(crate) fn resolve(
         &self,
         app: &RoutedApp,
@@ -152,10 +162,11 @@ impl Sessions {
     ) -> Option<Arc<SessionRecord>> {
         let claim = SessionKey::claim(value)?;
         let known = self.table.find(&claim.0);
-        if let Some(record) = known.filter(|record| record.matches(&app.name, &claim.1)) {
+        let user = request.user();
+        if let Some(record) = known.filter(|record| record.matches(&app.name, user, &claim.1)) {
             return Some(record);
         }
-        let id = self.key.verify(&app.name, value)?;
+        let id = self.key.verify(request.owner(app), value)?;
         self.table
             .find_or_insert(&id, || request.new_record((id, claim.1), app))
     }
@@ -186,7 +197,7 @@ impl Sessions {
 
     /// Creates a session.
     fn create(&self, app: &RoutedApp, prefix: &str, request: &SessionRequest<'_>) -> SessionUse {
-        let (id, mac) = self.key.issue(&app.name);
+        let (id, mac) = self.key.issue(request.owner(app));
         let record = self.table.insert(&id, request.new_record((id, mac), app));
         SessionUse {
             record,
@@ -256,6 +267,16 @@ mod tests {
         lines: &[(HeaderName, &str)],
         id: &str,
     ) -> SessionUse {
+        resolve_as(None, sessions, app, lines, id)
+    }
+
+    fn resolve_as(
+        user: Option<&str>,
+        sessions: &Sessions,
+        app: &RoutedApp,
+        lines: &[(HeaderName, &str)],
+        id: &str,
+    ) -> SessionUse {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(name, value.parse().unwrap());
@@ -269,6 +290,7 @@ mod tests {
                 client: None,
                 request_id: &request_id,
                 secure: false,
+                user: user.map(Arc::from).as_ref(),
             },
         )
     }
@@ -329,6 +351,30 @@ mod tests {
                     .is_some(),
                 "{value}"
             );
+        }
+    }
+
+    #[test]
+    fn a_session_belongs_to_its_user() {
+        let (sessions, app) = (sessions(), app("a"));
+        let users = [None, Some("anna"), Some("bob")];
+        for owner in users {
+            let first = resolve_as(owner, &sessions, &app, &[], "r1");
+            let (_, value) = issued(&first);
+            assert_eq!(first.record.view().user.as_deref(), owner);
+            let lines = [(sessions.header.clone(), value.as_str())];
+            for user in users {
+                let later = resolve_as(user, &sessions, &app, &lines, "r2");
+                assert_eq!(later.issued.is_none(), user == owner, "{owner:?} {user:?}");
+                // Nor does another coordinator, which has no record, accept the value.
+                let other = self::sessions();
+                let there = resolve_as(user, &other, &app, &lines, "r3");
+                assert_eq!(there.issued.is_none(), user == owner, "{owner:?} {user:?}");
+                if user != owner {
+                    assert_ne!(later.record.id(), first.record.id());
+                    assert_ne!(there.record.id(), first.record.id());
+                }
+            }
         }
     }
 

@@ -17,9 +17,10 @@ use crate::tier::{Context, TierPolicy};
 /// The error for the client when no next hop is left.
 pub(crate) fn begin<'c, T: TierPolicy>(
     tier: &T,
+    request: &RequestHeader,
     ctx: &'c mut Context<T>,
 ) -> Result<&'c T::NextHop, ProxyError> {
-    let next = tier.place(ctx)?;
+    let next = tier.place(request, ctx)?;
     ctx.exchange.outcome.attempts += 1;
     Ok(ctx.placement.begin(next))
 }
@@ -28,8 +29,12 @@ pub(crate) fn begin<'c, T: TierPolicy>(
 ///
 /// # Errors
 /// The error for the client when no next hop is left.
-pub(crate) fn peer<T: TierPolicy>(tier: &T, ctx: &mut Context<T>) -> Result<Box<HttpPeer>> {
-    match begin(tier, ctx) {
+pub(crate) fn peer<T: TierPolicy>(
+    tier: &T,
+    request: &RequestHeader,
+    ctx: &mut Context<T>,
+) -> Result<Box<HttpPeer>> {
+    match begin(tier, request, ctx) {
         Ok(next) => Ok(Box::new(next.peer().clone())),
         Err(failure) => Err(raise(
             failure,

@@ -42,8 +42,12 @@ pub enum ProxyError {
     BadRequest(&'static str),
     /// 400: a WebSocket handshake that breaks RFC 6455.
     BadHandshake(&'static str),
-    /// 403; the text names the reason.
+    /// 401: the client has to prove who it is.
+    Unauthenticated,
+    /// 403 of a worker to a program that is no coordinator; the text names the reason.
     Forbidden(&'static str),
+    /// 403: the client may not use the app.
+    AccessDenied,
     /// 404: no app matches the request.
     AppNotFound,
     /// 405: the method is not served.
@@ -58,6 +62,8 @@ pub enum ProxyError {
     EndpointUnreachable,
     /// 502: the response of the next hop is not valid HTTP, or incomplete.
     BadUpstreamResponse,
+    /// 503: the access policy has not decided.
+    AccessUnavailable,
     /// 503: no worker can be reached.
     NoWorkerAvailable,
     /// 503: the app has no endpoint.
@@ -76,16 +82,18 @@ impl ProxyError {
     pub const fn status(self) -> Option<StatusCode> {
         Some(match self {
             Self::BadRequest(_) | Self::BadHandshake(_) => StatusCode::BAD_REQUEST,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) | Self::AccessDenied => StatusCode::FORBIDDEN,
             Self::AppNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::EndpointUnreachable | Self::BadUpstreamResponse => StatusCode::BAD_GATEWAY,
-            Self::NoWorkerAvailable | Self::NoEndpointAvailable | Self::AppStarting => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::AccessUnavailable
+            | Self::NoWorkerAvailable
+            | Self::NoEndpointAvailable
+            | Self::AppStarting => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::ClientGone => return None,
         })
@@ -96,7 +104,8 @@ impl ProxyError {
     pub const fn code(self) -> ErrorCode {
         match self {
             Self::BadRequest(_) | Self::BadHandshake(_) => ErrorCode::BadRequest,
-            Self::Forbidden(_) => ErrorCode::Forbidden,
+            Self::Unauthenticated => ErrorCode::Unauthenticated,
+            Self::Forbidden(_) | Self::AccessDenied => ErrorCode::Forbidden,
             Self::AppNotFound => ErrorCode::AppNotFound,
             Self::MethodNotAllowed => ErrorCode::MethodNotAllowed,
             Self::RequestTimeout => ErrorCode::RequestTimeout,
@@ -104,6 +113,7 @@ impl ProxyError {
             Self::Internal => ErrorCode::Internal,
             Self::EndpointUnreachable => ErrorCode::EndpointUnreachable,
             Self::BadUpstreamResponse => ErrorCode::BadUpstreamResponse,
+            Self::AccessUnavailable => ErrorCode::AccessUnavailable,
             Self::NoWorkerAvailable => ErrorCode::NoWorkerAvailable,
             Self::NoEndpointAvailable => ErrorCode::NoEndpointAvailable,
             Self::AppStarting => ErrorCode::AppStarting,
@@ -117,6 +127,8 @@ impl ProxyError {
     pub const fn detail(self) -> &'static str {
         match self {
             Self::BadRequest(text) | Self::BadHandshake(text) | Self::Forbidden(text) => text,
+            Self::Unauthenticated => "Sign in to continue.",
+            Self::AccessDenied => "Access to this address is not allowed.",
             Self::AppNotFound => "No application answers at this address.",
             Self::MethodNotAllowed => "This method is not served here.",
             Self::RequestTimeout => "The request did not arrive in time.",
@@ -124,6 +136,7 @@ impl ProxyError {
             Self::Internal => "The proxy failed; its log has the cause under this request ID.",
             Self::EndpointUnreachable => "The application does not accept connections.",
             Self::BadUpstreamResponse => "The application did not answer properly.",
+            Self::AccessUnavailable => "Access cannot be checked; try again shortly.",
             Self::NoWorkerAvailable => "No worker can be reached; try again shortly.",
             Self::NoEndpointAvailable => "The application has no running endpoint.",
             Self::AppStarting => "The application is starting; try again shortly.",
@@ -136,7 +149,10 @@ impl ProxyError {
     #[must_use]
     pub const fn retry_after(self) -> Option<&'static str> {
         match self {
-            Self::NoWorkerAvailable | Self::NoEndpointAvailable | Self::AppStarting => Some("2"),
+            Self::AccessUnavailable
+            | Self::NoWorkerAvailable
+            | Self::NoEndpointAvailable
+            | Self::AppStarting => Some("2"),
             _ => None,
         }
     }

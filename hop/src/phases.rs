@@ -52,10 +52,10 @@ impl<T: TierPolicy> ProxyHttp for Phases<T> {
     /// Selects the next hop.
     async fn upstream_peer(
         &self,
-        _session: &mut HttpSession,
+        session: &mut HttpSession,
         ctx: &mut Self::CTX,
     ) -> Result<Box<HttpPeer>> {
-        attempt::peer(&*self.0, ctx)
+        attempt::peer(&*self.0, session.req_header(), ctx)
     }
 
     /// Has another next hop tried.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use log::debug;
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
@@ -183,6 +183,19 @@ pub async fn write_error(
     exchange: &mut Exchange,
     failure: ProxyError,
 ) -> Result<()> {
+    write_error_with(session, exchange, failure, std::iter::empty()).await
+}
+
+/// Answers with an error of this tier and more headers.
+///
+/// # Errors
+/// When the client cannot be written to.
+pub async fn write_error_with<'h>(
+    session: &mut HttpSession,
+    exchange: &mut Exchange,
+    failure: ProxyError,
+    headers: impl Iterator<Item = (&'h HeaderName, &'h HeaderValue)> + Send,
+) -> Result<()> {
     exchange.failed(failure);
     let is_answered = session
         .response_written()
@@ -219,6 +232,9 @@ pub async fn write_error(
     }
     if let Some(seconds) = failure.retry_after() {
         response.insert_header(header::RETRY_AFTER, seconds)?;
+    }
+    for (name, value) in headers {
+        response.append_header(name, value)?;
     }
     write_response(
         session,

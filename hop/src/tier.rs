@@ -63,12 +63,16 @@ pub trait TierPolicy: Sized + Send + Sync + 'static {
         ctx: &mut Context<Self>,
     ) -> impl Future<Output = Result<Entry>> + Send;
 
-    /// Selects the next hop of the next attempt (phase `upstream_peer`), none of those in
-    /// `ctx.placement` that have failed.
+    /// Selects the next hop of the next attempt for the client's `request` (phase `upstream_peer`),
+    /// none of those in `ctx.placement` that have failed.
     ///
     /// # Errors
     /// The error for the client when no next hop is left.
-    fn place(&self, ctx: &mut Context<Self>) -> Result<Self::NextHop, ProxyError>;
+    fn place(
+        &self,
+        request: &RequestHeader,
+        ctx: &mut Context<Self>,
+    ) -> Result<Self::NextHop, ProxyError>;
 
     /// Sets the target and the headers of the request to the next hop (phase
     /// `upstream_request_filter`).

@@ -21,7 +21,7 @@ use crate::apps::{Apps, Snapshot};
 use crate::config::{Config, Networks};
 use crate::pool::{Pool, Sweep};
 use crate::reload::CoordinatorReload;
-use crate::request::services::Services;
+use crate::request::services::{CoordinatorPolicies, Services};
 use crate::sessions::{SessionTable, Sessions};
 use crate::state::service::StateService;
 use crate::state::startup::{self, open_state, restore, state_tasks};
@@ -32,6 +32,7 @@ pub(super) async fn assemble(builder: Builder) -> Result<Coordinator, StartError
     let Builder {
         config,
         policies,
+        own_policies,
         launch,
     } = builder;
     let upgrade = launch.as_ref().is_some_and(Launch::is_upgrade);
@@ -58,7 +59,14 @@ pub(super) async fn assemble(builder: Builder) -> Result<Coordinator, StartError
     );
     let connector = ConnectorOptions::from_server_conf(&server.conf());
     let connector = TransportConnector::new(Some(connector));
-    let services = services(&config, &secrets, hop, (snapshot, pool), &outbox, connector)?;
+    let services = services(
+        &config,
+        &secrets,
+        (hop, own_policies),
+        (snapshot, pool),
+        &outbox,
+        connector,
+    )?;
     restore(&services, &mut state).await;
     // The predecessor's file may have had another value; this process knows only its own.
     let predecessor = upgrade.then(|| config.drain.longest());
@@ -101,7 +109,7 @@ fn open_hop(config: &Config, policies: Policies) -> Result<Arc<HopServices>, Con
 fn services(
     config: &Config,
     secrets: &Secrets,
-    hop: Arc<HopServices>,
+    (hop, policies): (Arc<HopServices>, CoordinatorPolicies),
     (snapshot, pool): (Snapshot, Arc<Pool>),
     outbox: &Outbox,
     connector: TransportConnector,
@@ -117,6 +125,7 @@ fn services(
     Ok(Arc::new(Services {
         hop,
         trusted_proxies: ArcSwap::from_pointee(Networks::new(&config.trusted_proxies)),
+        policies,
         apps: Arc::new(Apps::new(snapshot)),
         activator,
         sessions: Arc::new(sessions),

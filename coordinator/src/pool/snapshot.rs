@@ -25,8 +25,9 @@ use super::worker::PoolWorker;
 const POINTS_PER_WEIGHT: usize = 160;
 
 /// A snapshot of the pool.
-pub(super) struct PoolSnapshot {
-    by_id: HashMap<Arc<str>, Arc<PoolWorker>>,
+pub(crate) struct PoolSnapshot {
+    /// In the order of their identifiers.
+    workers: Vec<Arc<PoolWorker>>,
     /// Keyed by the address on the rings.
     by_place: HashMap<PeerAddr, Arc<PoolWorker>>,
     all: Arc<Ring>,
@@ -94,15 +95,15 @@ impl PoolSnapshot {
     pub(super) fn empty(registry: &Arc<HealthRegistry>) -> Self {
         let all = Arc::new(Ring::new(registry, BTreeSet::new()));
         Self {
-            by_id: HashMap::new(),
+            workers: Vec::new(),
             by_place: HashMap::new(),
             all,
             by_selector: BTreeMap::new(),
         }
     }
 
-    /// Creates the next snapshot, with these workers and a ring for each of these selectors.
-    /// Unchanged rings are reused.
+    /// Creates the next snapshot, with these workers, in the order of their identifiers, and a ring
+    /// for each of these selectors. Unchanged rings are reused.
     pub(super) fn next(
         &self,
         registry: &Arc<HealthRegistry>,
@@ -118,10 +119,7 @@ impl PoolSnapshot {
             }
         };
         Self {
-            by_id: workers
-                .iter()
-                .map(|worker| (Arc::clone(&worker.id), Arc::clone(worker)))
-                .collect(),
+            workers: workers.to_vec(),
             by_place: workers
                 .iter()
                 .map(|worker| (worker.backend.addr.clone(), Arc::clone(worker)))
@@ -134,26 +132,17 @@ impl PoolSnapshot {
         }
     }
 
-    /// Selects a worker; see [`super::Pool::select`].
-    pub(super) fn select(
-        &self,
+    /// Returns the first healthy worker in ketama's order for `key` that `wanted` accepts. Searches
+    /// the ring of the selector, or that of all workers if it has none.
+    pub(super) fn find<'s>(
+        &'s self,
         selector: &Labels,
         key: &[u8],
-        pinned: Option<&Arc<PoolWorker>>,
-        failed: &[Arc<PoolWorker>],
-    ) -> Option<Arc<PoolWorker>> {
-        let usable = |worker: &Arc<PoolWorker>| {
-            !worker.is_draining()
-                && worker.matches(selector)
-                && !failed.iter().any(|f| Arc::ptr_eq(f, worker))
-        };
-        let current = pinned.and_then(|pinned| self.current(pinned));
-        if let Some(worker) = current.filter(|worker| usable(worker) && self.is_healthy(worker)) {
-            return Some(Arc::clone(worker));
-        }
+        wanted: impl Fn(&'s Arc<PoolWorker>) -> bool,
+    ) -> Option<&'s Arc<PoolWorker>> {
         self.ring(selector).find_map(key, |backend, healthy| {
             let worker = self.by_place.get(&backend.addr).filter(|_| healthy)?;
-            usable(worker).then(|| Arc::clone(worker))
+            wanted(worker).then_some(worker)
         })
     }
 
@@ -168,9 +157,12 @@ impl PoolSnapshot {
     }
 
     /// Returns the worker itself, or its replacement if it is retired.
-    fn current<'w>(&'w self, worker: &'w Arc<PoolWorker>) -> Option<&'w Arc<PoolWorker>> {
+    pub(super) fn current<'w>(
+        &'w self,
+        worker: &'w Arc<PoolWorker>,
+    ) -> Option<&'w Arc<PoolWorker>> {
         if worker.is_retired() {
-            self.by_id.get(&worker.id)
+            self.by_id(&worker.id)
         } else {
             Some(worker)
         }
@@ -182,7 +174,8 @@ impl PoolSnapshot {
     }
 
     pub(super) fn by_id(&self, id: &str) -> Option<&Arc<PoolWorker>> {
-        self.by_id.get(id)
+        let found = self.workers.binary_search_by(|worker| (*worker.id).cmp(id));
+        found.ok().and_then(|at| self.workers.get(at))
     }
 
     pub(super) fn by_place(&self, address: &PeerAddr) -> Option<&Arc<PoolWorker>> {
@@ -190,6 +183,6 @@ impl PoolSnapshot {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<PoolWorker>> {
-        self.by_id.values()
+        self.workers.iter()
     }
 }

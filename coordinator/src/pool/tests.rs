@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex as StdMutex;
 use std::time::Duration;
 
+use app_proxy_api::apps::Labels;
 use app_proxy_api::units::Period;
 use app_proxy_api::workers::{InstanceId, WorkerRegistration};
 use async_trait::async_trait;
@@ -66,6 +67,22 @@ fn registration(port: u16, more: serde_json::Value) -> WorkerRegistration {
 
 fn labels(zone: &str) -> Labels {
     Labels::from([("zone".to_owned(), zone.to_owned())])
+}
+
+impl Pool {
+    /// Selects as requests do without a placement policy.
+    pub(crate) fn select(
+        &self,
+        selector: &Labels,
+        key: &[u8],
+        pinned: Option<&Arc<PoolWorker>>,
+        failed: &[Arc<PoolWorker>],
+    ) -> Option<Arc<PoolWorker>> {
+        let snapshot = self.load();
+        let candidates = Candidates::new(&snapshot, selector, failed);
+        let pinned = pinned.and_then(|pinned| candidates.current(pinned));
+        pinned.or_else(|| candidates.first(key, |_| true)).cloned()
+    }
 }
 
 fn select(pool: &Pool, key: &[u8]) -> Option<String> {

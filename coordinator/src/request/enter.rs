@@ -1,5 +1,5 @@
 //! The entry of a request into the coordinator (phase `request_filter`), in steps: its identity and
-//! origin, its admission and route, its session.
+//! origin, its admission and destination, its access, its session.
 
 use std::sync::Arc;
 
@@ -16,8 +16,10 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session as HttpSession;
 
 use crate::activation::activator::{answer_running, answer_starting};
-use crate::request::admission::{Verdict, host, judge};
+use crate::request::access::{answer, ask};
+use crate::request::admission::{check, host};
 use crate::request::context::{RequestContext, Route};
+use crate::request::destination::{Destination, Verdict, judge, route};
 use crate::request::origin::Origin;
 use crate::request::services::Services;
 use crate::sessions::SessionRequest;
@@ -29,7 +31,32 @@ pub(super) async fn enter(
     ctx: &mut RequestContext,
 ) -> Result<Entry> {
     let host = identify(services, session, ctx);
-    match admit(services, session.req_header(), host) {
+    let (host, destination) = match admit(services, session.req_header(), host) {
+        Ok(admitted) => admitted,
+        Err(failure) => return Ok(Entry::Refuse(failure)),
+    };
+    if let Some(policy) = &services.policies.access
+        && !matches!(destination, Destination::Health)
+    {
+        ctx.exchange.facts.app = destination.app().map(|app| Arc::clone(&app.name));
+        // Boxed, so that requests without a policy do not carry the room for its answer.
+        let asked = Box::pin(ask(
+            &**policy,
+            session.req_header(),
+            host,
+            &destination,
+            ctx,
+        ))
+        .await;
+        match asked {
+            Ok(identity) => ctx.exchange.facts.user = identity.into_name(),
+            Err(refusal) => {
+                answer(session, &mut ctx.exchange, refusal).await?;
+                return Ok(Entry::Answered);
+            }
+        }
+    }
+    match judge(session.req_header(), destination) {
         Verdict::Forward(route) => {
             begin_use(ctx, &route);
             open_session(services, session.req_header(), ctx, &route);
@@ -79,10 +106,18 @@ fn identify<'s>(
     host
 }
 
-/// Decides whether a request is forwarded, answered or refused.
-fn admit(services: &Services, request: &RequestHeader, host: Result<&str, ProxyError>) -> Verdict {
-    let largest_body = services.hop.limits.request_body.0;
-    judge(request, host, &services.apps.load(), largest_body)
+/// Returns the host and the destination of a request.
+///
+/// # Errors
+/// When the request is not valid.
+fn admit<'r>(
+    services: &Services,
+    request: &'r RequestHeader,
+    host: Result<&'r str, ProxyError>,
+) -> Result<(&'r str, Destination<'r>), ProxyError> {
+    let host = check(request, host, services.hop.limits.request_body.0)?;
+    let destination = route(request, host, &services.apps.load())?;
+    Ok((host, destination))
 }
 
 /// Keeps the app in use for as long as the request is in flight.
@@ -111,6 +146,7 @@ fn open_session(
             client: origin.client,
             request_id: &facts.request_id,
             secure: origin.secure,
+            user: facts.user.as_ref(),
         },
     );
     facts.session_id = Some(session.record.id_value());

@@ -50,8 +50,12 @@ impl TierPolicy for Services {
     }
 
     // upstream_peer, once for each attempt
-    fn place(&self, ctx: &mut RequestContext) -> Result<LoadGuard, ProxyError> {
-        place::place(self, ctx)
+    fn place(
+        &self,
+        request: &RequestHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<LoadGuard, ProxyError> {
+        place::place(self, request, ctx)
     }
 
     // upstream_request_filter

@@ -7,9 +7,11 @@ use arc_swap::ArcSwap;
 use http::HeaderValue;
 use pingora_core::connectors::TransportConnector;
 
+use crate::access::Access;
 use crate::activation::activator::Activator;
 use crate::apps::Apps;
 use crate::config::Networks;
+use crate::placement::Placement;
 use crate::pool::Pool;
 use crate::sessions::Sessions;
 
@@ -19,6 +21,8 @@ pub(crate) struct Services {
     pub(crate) hop: Arc<HopServices>,
     /// The networks whose forwarded headers are trusted.
     pub(crate) trusted_proxies: ArcSwap<Networks>,
+    /// The policies of an embedder.
+    pub(crate) policies: CoordinatorPolicies,
     /// The app table with its router.
     pub(crate) apps: Arc<Apps>,
     /// Starts apps that have no endpoint.
@@ -31,4 +35,13 @@ pub(crate) struct Services {
     pub(crate) worker_token: HeaderValue,
     /// Connects WebSockets to workers.
     pub(crate) connector: TransportConnector,
+}
+
+/// The policies that an embedder may set at a coordinator only.
+#[derive(Default)]
+pub(crate) struct CoordinatorPolicies {
+    /// Decides who may enter; everybody may if there is none.
+    pub(crate) access: Option<Box<dyn Access>>,
+    /// Selects workers; [`Ketama`](crate::placement::Ketama) does if there is none.
+    pub(crate) placement: Option<Box<dyn Placement>>,
 }

@@ -26,6 +26,22 @@ pub(crate) type MacText = [u8; SessionId::LENGTH];
 /// Domain separator: keeps the MAC from being valid for other uses of the secret.
 const CONTEXT: &[u8] = b"app-proxy session v1\0";
 
+/// The app and the user that a session belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owner<'o> {
+    /// The name of the app.
+    pub(crate) app: &'o str,
+    /// The user, if an access policy has established one.
+    pub(crate) user: Option<&'o str>,
+}
+
+impl<'o> From<&'o str> for Owner<'o> {
+    /// The owner of a session without a user.
+    fn from(app: &'o str) -> Self {
+        Self { app, user: None }
+    }
+}
+
 /// The secret is shorter than [`SessionKey::MIN_SECRET_BYTES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -62,15 +78,15 @@ impl SessionKey {
         Ok(Self { mac })
     }
 
-    /// Issues a session of `app`: a new identifier and its MAC.
-    pub(crate) fn issue(&self, app: &str) -> (SessionId, MacText) {
+    /// Issues a session: a new identifier and its MAC.
+    pub(crate) fn issue<'o>(&self, owner: impl Into<Owner<'o>>) -> (SessionId, MacText) {
         let id = SessionId::random();
-        (id, self.sign(app, &id))
+        (id, self.sign(owner, &id))
     }
 
-    /// Computes the MAC of session `id` of `app`.
-    pub(crate) fn sign(&self, app: &str, id: &SessionId) -> MacText {
-        let mac = self.mac_of(app, id).finalize().into_bytes();
+    /// Computes the MAC of session `id`.
+    pub(crate) fn sign<'o>(&self, owner: impl Into<Owner<'o>>, id: &SessionId) -> MacText {
+        let mac = self.mac_of(owner.into(), id).finalize().into_bytes();
         let mut text = MacText::default();
         let written =
             URL_SAFE_NO_PAD.encode_slice(mac.get(..MAC_BYTES).unwrap_or_default(), &mut text);
@@ -85,10 +101,14 @@ impl SessionKey {
         Some((SessionId::claimed(id.try_into().ok()?), mac))
     }
 
-    /// Returns the session of `value`, or `None` if this key did not sign it for `app`.
+    /// Returns the session of `value`, or `None` if this key did not sign it for its `owner`.
     ///
     /// A value of another length is rejected first. The MAC is compared in constant time.
-    pub(crate) fn verify(&self, app: &str, value: &[u8]) -> Option<SessionId> {
+    pub(crate) fn verify<'o>(
+        &self,
+        owner: impl Into<Owner<'o>>,
+        value: &[u8],
+    ) -> Option<SessionId> {
         let (claimed, mac) = Self::claim(value)?;
         let id = SessionId::parse(claimed.as_str().as_bytes()).ok()?;
         let mut tag = [0; MAC_BYTES];
@@ -96,16 +116,23 @@ impl SessionKey {
         if decoded != Ok(MAC_BYTES) {
             return None;
         }
-        self.mac_of(app, &id).verify_truncated_left(&tag).ok()?;
+        let mac = self.mac_of(owner.into(), &id);
+        mac.verify_truncated_left(&tag).ok()?;
         Some(id)
     }
 
-    fn mac_of(&self, app: &str, id: &SessionId) -> Hmac<Sha256> {
+    /// The MAC of a session without a user has no field for it, so that the values of earlier
+    /// versions stay valid. Neither an app's name nor a user's has a NUL.
+    fn mac_of(&self, owner: Owner<'_>, id: &SessionId) -> Hmac<Sha256> {
         let mut mac = self.mac.clone();
         mac.update(CONTEXT);
-        mac.update(app.as_bytes());
+        mac.update(owner.app.as_bytes());
         mac.update(b"\0");
         mac.update(id.as_str().as_bytes());
+        if let Some(user) = owner.user {
+            mac.update(b"\0");
+            mac.update(user.as_bytes());
+        }
         mac
     }
 }

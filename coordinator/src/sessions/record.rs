@@ -28,6 +28,7 @@ pub(crate) struct SessionRecord {
     origin_request_id: InlineId,
     last_request_id: Mutex<InlineId>,
     client: Option<IpAddr>,
+    user: Option<Arc<str>>,
     worker: ArcSwapOption<PoolWorker>,
     moves: AtomicU32,
     created_ms: u64,
@@ -71,6 +72,7 @@ impl SessionRecord {
             last_request_id: Mutex::new(InlineId::new(origin)),
             origin_request_id: InlineId::new(origin),
             client,
+            user: None,
             worker: ArcSwapOption::empty(),
             moves: AtomicU32::new(0),
             created_ms: now,
@@ -86,15 +88,21 @@ impl SessionRecord {
         }
     }
 
+    /// Sets the user that the session belongs to.
+    #[must_use]
+    pub(super) fn of_user(self, user: Option<Arc<str>>) -> Self {
+        Self { user, ..self }
+    }
+
     /// The identifier.
     #[must_use]
     pub(crate) fn id(&self) -> &SessionId {
         &self.id
     }
 
-    /// Returns whether the record has this app and MAC. The MAC is compared in constant time.
-    pub(super) fn matches(&self, app: &str, mac: &MacText) -> bool {
-        self.mac.ct_eq(mac).into() && *self.app == *app
+    /// Returns whether the record has this app, user and MAC. The MAC is compared in constant time.
+    pub(super) fn matches(&self, app: &str, user: Option<&str>, mac: &MacText) -> bool {
+        self.mac.ct_eq(mac).into() && *self.app == *app && self.user.as_deref() == user
     }
 
     /// The identifier as a header value.
@@ -240,6 +248,7 @@ impl SessionRecord {
                 .as_str()
                 .to_owned(),
             client: self.client,
+            user: self.user.as_deref().map(str::to_owned),
             created_at: rfc3339(self.created_ms),
             last_active_at: rfc3339(self.active_ms.load(Ordering::Relaxed)),
             requests: self.requests.load(Ordering::Relaxed),

@@ -8,6 +8,8 @@ use std::fmt;
 pub enum ErrorCode {
     /// The request is not valid.
     BadRequest,
+    /// The client has to prove who it is.
+    Unauthenticated,
     /// The client may not send requests here.
     Forbidden,
     /// No app matches the request.
@@ -24,6 +26,8 @@ pub enum ErrorCode {
     EndpointUnreachable,
     /// The response of the next hop is not valid, or incomplete.
     BadUpstreamResponse,
+    /// The access policy has not decided.
+    AccessUnavailable,
     /// No worker can be reached.
     NoWorkerAvailable,
     /// The app has no endpoint.
@@ -56,6 +60,7 @@ impl ErrorCode {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::BadRequest => "bad_request",
+            Self::Unauthenticated => "unauthenticated",
             Self::Forbidden => "forbidden",
             Self::AppNotFound => "app_not_found",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -64,6 +69,7 @@ impl ErrorCode {
             Self::Internal => "internal",
             Self::EndpointUnreachable => "endpoint_unreachable",
             Self::BadUpstreamResponse => "bad_upstream_response",
+            Self::AccessUnavailable => "access_unavailable",
             Self::NoWorkerAvailable => "no_worker_available",
             Self::NoEndpointAvailable => "no_endpoint_available",
             Self::AppStarting => "app_starting",

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use http::request::Parts;
 use http::{Method, Version, header};
 use pingora_http::RequestHeader;
 
@@ -11,7 +12,7 @@ use crate::header::has_token;
 /// Returns whether a request asks for a WebSocket. Only HTTP/1.1 can: an HTTP/1.0 `Upgrade` is
 /// ignored (RFC 9110, section 7.8), and RFC 8441 is not implemented.
 #[must_use]
-pub fn is_websocket(request: &RequestHeader) -> bool {
+pub fn is_websocket(request: &Parts) -> bool {
     request.version == Version::HTTP_11
         && request.headers.contains_key(header::UPGRADE)
         && has_token(&request.headers, &header::UPGRADE, "websocket")

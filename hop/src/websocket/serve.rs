@@ -55,7 +55,9 @@ async fn connect<T: TierPolicy>(
     ctx: &mut Context<T>,
 ) -> Result<Upstream, ProxyError> {
     loop {
-        let peer = attempt::begin(tier, ctx)?.peer().clone();
+        let peer = attempt::begin(tier, session.req_header(), ctx)?
+            .peer()
+            .clone();
         let mut request = session.req_header().clone();
         prepare_websocket_request(&mut request);
         if let Err(e) = tier.prepare(&mut request, ctx) {

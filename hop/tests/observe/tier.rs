@@ -99,7 +99,7 @@ impl TierPolicy for Forwarding {
         Ok(Entry::Forward)
     }
 
-    fn place(&self, ctx: &mut Context) -> Result<Next, ProxyError> {
+    fn place(&self, _: &RequestHeader, ctx: &mut Context) -> Result<Next, ProxyError> {
         if ctx.state.nowhere {
             return Err(ProxyError::EndpointUnreachable);
         }

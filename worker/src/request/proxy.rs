@@ -48,7 +48,11 @@ impl TierPolicy for Services {
     }
 
     // upstream_peer, once for each attempt
-    fn place(&self, ctx: &mut RequestContext) -> Result<LoadGuard, ProxyError> {
+    fn place(
+        &self,
+        _request: &RequestHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<LoadGuard, ProxyError> {
         place::place(ctx)
     }
 

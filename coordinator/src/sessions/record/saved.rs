@@ -25,6 +25,7 @@ impl SessionRecord {
         let record = Self::new((id, mac), app, stored.client, &origin);
         let record = Self {
             created_ms: stored.created_ms,
+            user: stored.user.as_deref().map(Arc::from),
             ..record
         };
         record.worker.store(worker);
@@ -98,7 +99,7 @@ impl SessionRecord {
             bytes_out: self.bytes_out.load(Ordering::Relaxed),
             draining_streams,
             streams_elsewhere: 0,
-            user: None,
+            user: self.user.as_deref().map(str::to_owned),
         };
         Some(SessionActivity { session, added })
     }
