@@ -10,8 +10,9 @@ use pingora_proxy::{FailToProxy, Session as HttpSession};
 
 use crate::downstream::mark_serving;
 use crate::enter::peer_ip;
-use crate::error::{ErrorCode, ProxyError};
+use crate::error::{ErrorCode, ProxyError, Tier};
 use crate::exchange::Exchange;
+use crate::identity::EstablishedId;
 use crate::observe::ClosedBy;
 use crate::response::write_error;
 use crate::tier::{Context, TierPolicy};
@@ -24,9 +25,13 @@ pub(crate) async fn fail(
 ) -> FailToProxy {
     let hop = Arc::clone(exchange.hop());
     if !exchange.is_active() {
-        // A module of Pingora's refused the request before `request_filter`.
+        // Pingora gave up before the tier identified the request.
         let peer = peer_ip(session);
-        let established = hop.establish(&session.req_header().headers, peer);
+        let established = match hop.tier {
+            Tier::Coordinator => hop.establish(&session.req_header().headers, peer),
+            // It may be the request of a stranger (docs/reference/request-id.md, rule 6).
+            Tier::Worker => EstablishedId::new(hop.own_id(peer)),
+        };
         exchange.begin(session.req_header(), peer, established);
     }
     let failure = ProxyError::of_proxying(error, hop.tier);

@@ -8,6 +8,8 @@ mod identify;
 mod inline;
 mod policy;
 
+pub use http::HeaderMap;
+
 pub use id::{InvalidId, RequestId, check};
 pub use identify::{EstablishedId, Identify};
 pub use inline::InlineId;

@@ -9,9 +9,9 @@ use crate::identity::id::{InvalidId, RequestId};
 /// A policy of identifiers: the decision which one a request has.
 ///
 /// At the coordinator it decides about every request of a client, before anything else does. At
-/// the worker the identifier of an authenticated coordinator always counts (rule 6): there, and for
-/// a header block that cannot be parsed, the policy is called without headers, for an identifier of
-/// the tier's own.
+/// the worker the identifier of an authenticated coordinator always counts, and any other request
+/// gets one of the worker's own (rule 6): for these, and for a header block that cannot be parsed,
+/// the policy is called without headers. Both tiers call it for their admin API too.
 ///
 /// Whatever a policy returns is valid by its type (rule 1). It should not return one identifier
 /// twice. If it panics, the request gets a generated identifier.
@@ -19,8 +19,8 @@ use crate::identity::id::{InvalidId, RequestId};
 /// ```
 /// use std::net::IpAddr;
 ///
-/// use app_proxy_hop::identity::{EstablishedId, Identify, RequestId};
-/// use http::{HeaderMap, HeaderValue};
+/// use app_proxy_hop::identity::{EstablishedId, HeaderMap, Identify, RequestId};
+/// use http::HeaderValue;
 ///
 /// /// Puts the name of a site before every identifier.
 /// struct Site(&'static str);

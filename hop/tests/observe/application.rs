@@ -79,6 +79,7 @@ async fn serve(mut connection: TcpStream) {
         "/sse" => stream(&mut connection, "text/event-stream").await,
         "/grpc" => stream(&mut connection, "application/grpc").await,
         "/ndjson" => stream(&mut connection, "application/x-ndjson").await,
+        "/echo" => echo(&mut connection).await,
         "/endless" => endless(&mut connection).await,
         "/download" => download(&mut connection).await,
         "/silent" => std::future::pending().await,
@@ -105,7 +106,8 @@ async fn begin(connection: &mut TcpStream, media: &str) -> std::io::Result<()> {
     connection.write_all(head.as_bytes()).await
 }
 
-async fn chunk(connection: &mut TcpStream, piece: &[u8]) -> std::io::Result<()> {
+/// Sends a piece as a chunk; none ends the body.
+pub(crate) async fn chunk(connection: &mut TcpStream, piece: &[u8]) -> std::io::Result<()> {
     let chunk = [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
     connection.write_all(&chunk).await?;
     connection.flush().await
@@ -118,6 +120,22 @@ async fn stream(connection: &mut TcpStream, media: &str) -> std::io::Result<()> 
         tokio::task::yield_now().await;
     }
     chunk(connection, b"").await
+}
+
+/// Sends the request's chunks back as they come.
+async fn echo(connection: &mut TcpStream) -> std::io::Result<()> {
+    begin(connection, "application/grpc").await?;
+    let (mut last, mut buffer) = (Vec::new(), vec![0; 65536]);
+    while !last.ends_with(b"\r\n0\r\n\r\n") {
+        let count = connection.read(&mut buffer).await?;
+        connection.write_all(&buffer[..count]).await?;
+        last.extend_from_slice(&buffer[..count]);
+        last.drain(..last.len().saturating_sub(16));
+        if count == 0 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 async fn endless(connection: &mut TcpStream) -> std::io::Result<()> {

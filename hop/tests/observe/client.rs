@@ -90,7 +90,8 @@ pub(crate) async fn read_until(tier: SocketAddr, bytes: &str, text: &str) -> Tcp
     connection
 }
 
-fn response(all: Vec<u8>) -> Response {
+/// Parses all bytes of a connection.
+pub(crate) fn response(all: Vec<u8>) -> Response {
     let end = all.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
     Response {
         head: String::from_utf8_lossy(&all[..end]).to_lowercase(),

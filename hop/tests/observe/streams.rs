@@ -4,9 +4,10 @@ use app_proxy_hop::exchange::Policies;
 use app_proxy_hop::observe::{Event, Observe, StreamObserver};
 use app_proxy_hop::streams::CloseReason;
 use app_proxy_hop::tunnel::Direction;
+use tokio::io::AsyncReadExt;
 
-use crate::application::{self, MEBIBYTE, close, frame, messages, pieces};
-use crate::client::{get, handshake, raw, read_until};
+use crate::application::{self, MEBIBYTE, chunk, close, frame, messages, pieces};
+use crate::client::{get, handshake, raw, read_until, request, response};
 use crate::recorder::Recorder;
 use crate::tier::serve;
 
@@ -21,6 +22,25 @@ async fn an_observer_of_a_response_sees_what_the_client_got() {
         assert!(records.from_server[id] == got, "{path}");
         assert!(!records.from_client.contains_key(id), "{path}");
     }
+}
+
+#[tokio::test]
+async fn an_observer_of_a_response_sees_the_body_of_the_request_that_follows_its_header() {
+    let recorder = Recorder::default();
+    let tier = serve(application::start().await, recorder.policies()).await;
+    let request = request("/echo", "echo").replace("GET", "POST");
+    let request = request.replace("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let mut client = read_until(tier.address, &request, "\r\n\r\n").await;
+    for piece in pieces() {
+        chunk(&mut client, &piece).await.unwrap();
+    }
+    chunk(&mut client, b"").await.unwrap();
+    let mut got = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    client.read_to_end(&mut got).await.unwrap();
+    assert!(response(got).body() == pieces().concat());
+    let records = recorder.after("echo").await;
+    assert!(records.from_client["echo"] == pieces().concat());
+    assert!(records.from_server["echo"] == pieces().concat());
 }
 
 #[tokio::test]
@@ -46,17 +66,13 @@ async fn the_close_frames_of_the_tier_are_seen_too() {
     let mut client = read_until(tier.address, &handshake("socket"), "hello").await;
     let mut got = b"\x81\x05hello".to_vec();
     got.resize(messages().len(), 0);
-    tokio::io::AsyncReadExt::read_exact(&mut client, &mut got[7..])
-        .await
-        .unwrap();
+    client.read_exact(&mut got[7..]).await.unwrap();
     assert_eq!(
         tier.streams
             .close_where(CloseReason::SessionDeleted, |_| true),
         1
     );
-    tokio::io::AsyncReadExt::read_to_end(&mut client, &mut got)
-        .await
-        .unwrap();
+    client.read_to_end(&mut got).await.unwrap();
     assert!(String::from_utf8_lossy(&got).ends_with("the session was deleted"));
     let records = recorder.after("socket").await;
     assert!(records.from_server["socket"] == got);
