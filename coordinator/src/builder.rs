@@ -6,8 +6,11 @@ mod running;
 mod secrets;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use app_proxy_hop::exchange::Policies;
+use app_proxy_hop::identity::Identify;
+use app_proxy_hop::observe::Observe;
 use app_proxy_runtime::config::ConfigError;
 use app_proxy_runtime::daemon::{Launch, StartError, TierServer, block_on, check_files};
 
@@ -31,6 +34,58 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// Decides by `policy` which identifier a request has, in place of the built-in policy.
+    ///
+    /// ```
+    /// use std::net::IpAddr;
+    ///
+    /// use app_proxy_coordinator::{Builder, EstablishedId, HeaderMap, Identify, RequestId};
+    ///
+    /// /// Names the site in every identifier.
+    /// struct Site;
+    ///
+    /// impl Identify for Site {
+    ///     fn identify(&self, _headers: &HeaderMap, _peer: Option<IpAddr>) -> EstablishedId {
+    ///         let id = format!("lab:{}", RequestId::generate());
+    ///         id.parse().map_or_else(|_| EstablishedId::generate(), EstablishedId::new)
+    ///     }
+    /// }
+    ///
+    /// fn customise(builder: Builder) -> Builder {
+    ///     builder.identify(Site)
+    /// }
+    /// ```
+    pub fn identify(mut self, policy: impl Identify) -> Self {
+        self.policies.identify = Some(Arc::new(policy));
+        self
+    }
+
+    /// Adds an observer of requests and streams, beside the metrics and the access log. Several are
+    /// called in the order in which they were added.
+    ///
+    /// ```
+    /// use app_proxy_coordinator::{Builder, Event, EventKind, Observe};
+    ///
+    /// /// Prints which streams open.
+    /// struct Streams;
+    ///
+    /// impl Observe for Streams {
+    ///     fn event(&self, event: &Event<'_>) {
+    ///         if event.kind() == EventKind::StreamOpen {
+    ///             println!("{} {}", event.request_id(), event.path());
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// fn customise(builder: Builder) -> Builder {
+    ///     builder.observe(Streams)
+    /// }
+    /// ```
+    pub fn observe(mut self, observer: impl Observe) -> Self {
+        self.policies.observers.add(observer);
+        self
+    }
+
     /// Sets the policy that decides who may enter. Without one everybody may.
     pub fn access(mut self, policy: impl Access) -> Self {
         self.own_policies.access = Some(Box::new(policy));

@@ -11,6 +11,12 @@ pub(crate) mod reload;
 
 pub use access::{Access, AccessRequest, Decision, Identity, IdentityError, Reply};
 pub use app_proxy_api::apps::App;
+pub use app_proxy_hop::error::{ErrorCode, Tier};
+pub use app_proxy_hop::identity::{EstablishedId, HeaderMap, Identify, InvalidId, RequestId};
+pub use app_proxy_hop::observe::{
+    ClosedBy, Event, EventKind, Observe, RequestKind, StreamObserver,
+};
+pub use app_proxy_hop::tunnel::Direction;
 pub use app_proxy_runtime::config::ConfigError;
 pub use app_proxy_runtime::daemon::StartError;
 /// The attribute of implementations of [`Access`].

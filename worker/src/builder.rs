@@ -3,7 +3,11 @@
 mod assembly;
 mod running;
 
+use std::sync::Arc;
+
 use app_proxy_hop::exchange::Policies;
+use app_proxy_hop::identity::Identify;
+use app_proxy_hop::observe::Observe;
 use app_proxy_runtime::daemon::{Launch, StartError, TierServer};
 
 use crate::config::Config;
@@ -21,6 +25,59 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// Makes identifiers of the worker's own by `policy`, in place of the built-in one: for requests
+    /// of strangers, and for those without one. That of an authenticated coordinator always counts.
+    ///
+    /// ```
+    /// use std::net::IpAddr;
+    ///
+    /// use app_proxy_worker::{Builder, EstablishedId, HeaderMap, Identify, RequestId};
+    ///
+    /// /// Names the site in every identifier.
+    /// struct Site;
+    ///
+    /// impl Identify for Site {
+    ///     fn identify(&self, _headers: &HeaderMap, _peer: Option<IpAddr>) -> EstablishedId {
+    ///         let id = format!("lab:{}", RequestId::generate());
+    ///         id.parse().map_or_else(|_| EstablishedId::generate(), EstablishedId::new)
+    ///     }
+    /// }
+    ///
+    /// fn customise(builder: Builder) -> Builder {
+    ///     builder.identify(Site)
+    /// }
+    /// ```
+    pub fn identify(mut self, policy: impl Identify) -> Self {
+        self.policies.identify = Some(Arc::new(policy));
+        self
+    }
+
+    /// Adds an observer of requests and streams, beside the metrics and the access log. Several are
+    /// called in the order in which they were added.
+    ///
+    /// ```
+    /// use app_proxy_worker::{Builder, Event, EventKind, Observe};
+    ///
+    /// /// Prints which streams open.
+    /// struct Streams;
+    ///
+    /// impl Observe for Streams {
+    ///     fn event(&self, event: &Event<'_>) {
+    ///         if event.kind() == EventKind::StreamOpen {
+    ///             println!("{} {}", event.request_id(), event.path());
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// fn customise(builder: Builder) -> Builder {
+    ///     builder.observe(Streams)
+    /// }
+    /// ```
+    pub fn observe(mut self, observer: impl Observe) -> Self {
+        self.policies.observers.add(observer);
+        self
+    }
+
     /// Sets the command line of a daemon.
     pub(crate) fn launched(mut self, launch: Launch) -> Self {
         self.launch = Some(launch);

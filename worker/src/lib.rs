@@ -8,6 +8,12 @@ mod config;
 pub mod daemon;
 mod reload;
 
+pub use app_proxy_hop::error::{ErrorCode, Tier};
+pub use app_proxy_hop::identity::{EstablishedId, HeaderMap, Identify, InvalidId, RequestId};
+pub use app_proxy_hop::observe::{
+    ClosedBy, Event, EventKind, Observe, RequestKind, StreamObserver,
+};
+pub use app_proxy_hop::tunnel::Direction;
 pub use app_proxy_runtime::config::ConfigError;
 pub use app_proxy_runtime::daemon::StartError;
 pub use builder::{Addresses, Builder, Running, Worker};
