@@ -32,6 +32,7 @@ mod read;
 mod rows;
 mod schema;
 mod streams;
+mod transaction;
 mod trim;
 mod write;
 
@@ -44,7 +45,7 @@ use database::{Database, Durability};
 use fault::Fault;
 use members::Membership;
 use read::Reader;
-use write::Writer;
+use transaction::Writer;
 
 /// A store in an SQLite file or in memory.
 ///

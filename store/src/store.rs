@@ -47,7 +47,7 @@ pub trait Store: Send + Sync {
     async fn changes_since(&self, seen: &Cursor) -> Result<Option<Delta>, StoreError>;
 
     /// Commits changes of the app table, all or none. The activity and the sessions of a deleted
-    /// app are deleted with it. Returns the other members at that moment: those that have to follow.
+    /// app are deleted with it. Returns the other members at that moment, which have to follow.
     ///
     /// # Errors
     /// [`StoreError::Behind`] if the stored table or the stored claims are not those that the

@@ -166,3 +166,46 @@ async fn costs_of_the_store() {
     );
     println!("trimming {} sessions: {:.0} ms", SESSIONS / 2, ms(began));
 }
+
+/// Fills a file of schema 1.
+fn fill_schema_1(path: &Path) {
+    let connection = Connection::open(path).unwrap();
+    connection
+        .pragma_update(None, "journal_mode", "WAL")
+        .unwrap();
+    connection.execute_batch(schema::MIGRATIONS[0]).unwrap();
+    let rows = format!(
+        "BEGIN;
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {SESSIONS})
+         INSERT INTO sessions SELECT i, printf('%022d', i * 2654435761 % 4294967296), 'the mac',
+             'a', 'w1', 0, 'r1', 'r1', '2001:db8::1', 5, i, 1, 2, 3, 0, i / 2000, 7, 0 FROM n;
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {APPS})
+         INSERT INTO activity SELECT 'app-' || i, i, i, 0, i, 7, 0 FROM n;
+         COMMIT;
+         PRAGMA application_id = {}; PRAGMA user_version = 1;",
+        schema::APPLICATION_ID
+    );
+    connection.execute_batch(&rows).unwrap();
+}
+
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn costs_of_the_migration() {
+    let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let path = folder.path().join("store.db");
+    fill_schema_1(&path);
+    let mut connection = Connection::open(&path).unwrap();
+    let began = Instant::now();
+    schema::migrate(&mut connection, schema::MIGRATIONS).unwrap();
+    let took = began.elapsed();
+    println!(
+        "migration of {SESSIONS} sessions from schema 1: {:.0} ms",
+        ms(began)
+    );
+    drop(connection);
+    let began = Instant::now();
+    let state = SqliteStore::open(&path).unwrap().load().await.unwrap();
+    println!("opening and loading: {:.0} ms", ms(began));
+    assert_eq!(state.sessions.len() as u64, SESSIONS);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}

@@ -6,7 +6,7 @@ use crate::member::{Member, MemberId, MemberStage, NewMember, Role};
 use crate::sqlite::fault::Fault;
 use crate::sqlite::presence::{Presence, PresenceLock};
 use crate::sqlite::rows::{from_sql, list, small_number, to_sql};
-use crate::sqlite::write::write;
+use crate::sqlite::transaction::write;
 use crate::state::ServedTable;
 
 /// The membership of this process.

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Transaction};
 
 use crate::sqlite::fault::Fault;
-use crate::sqlite::write::{Writer, next_change, write};
+use crate::sqlite::transaction::{Writer, next_change, write};
 
 /// Saves the streams of sessions at the member that writes.
 pub(super) fn save_streams(

@@ -13,6 +13,7 @@ use super::*;
 use crate::conformance::samples::{app, batch, commit, first, put, session, worker};
 
 mod damage;
+mod fixtures;
 mod full;
 mod memory;
 mod presence;

@@ -4,7 +4,7 @@ use rusqlite::Connection;
 
 use crate::sqlite::fault::Fault;
 use crate::sqlite::rows::to_sql;
-use crate::sqlite::write::write;
+use crate::sqlite::transaction::write;
 
 /// The number of rows of a kind that one transaction deletes at most.
 pub(super) const TRIMMED_AT_ONCE: u64 = 2_000;

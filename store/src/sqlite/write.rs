@@ -1,9 +1,7 @@
-//! Writes: each is one transaction.
+//! Writes of what a store had from its first schema on: apps, workers, sessions and webhooks.
 
 use app_proxy_api::table::StoredApp;
-use rusqlite::{
-    CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params,
-};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, params};
 
 use crate::activity::{ActivityBatch, AppActivity, SessionActivity};
 use crate::commit::{AppChange, AppCommit};
@@ -11,39 +9,9 @@ use crate::member::Member;
 use crate::sqlite::fault::Fault;
 use crate::sqlite::rows::{json, to_sql};
 use crate::sqlite::streams::put_streams;
+use crate::sqlite::transaction::{Writer, next_change, write};
 use crate::sqlite::{claims, members};
 use crate::state::{ServedTable, StoredWebhook, StoredWorker};
-
-/// Runs `work` in a transaction that holds the write lock from its start.
-pub(super) fn write<T>(
-    connection: &mut Connection,
-    work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
-) -> Result<T, Fault> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let result = work(&transaction)?;
-    transaction.commit()?;
-    Ok(result)
-}
-
-/// The process that writes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Writer {
-    /// The number that identifies its changes.
-    pub(super) id: i64,
-    /// The number of the last change that it has read. A row that it writes over has the changes of
-    /// several processes if another one changed the row since; [`Writer::id`] is 0 there.
-    pub(super) seen: i64,
-}
-
-/// Returns the number of a new change by `writer`.
-pub(super) fn next_change(transaction: &Transaction<'_>, writer: Writer) -> Result<i64, Fault> {
-    let mut statement = transaction.prepare_cached(
-        "UPDATE marks SET changed = changed + 1,
-             changed_by = iif(changed_by = ?1 OR changed <= ?2, ?1, 0)
-         WHERE what = 'all' RETURNING changed",
-    )?;
-    Ok(statement.query_row((writer.id, writer.seen), |row| row.get(0))?)
-}
 
 /// Records that `writer` changed the workers.
 fn mark_workers(transaction: &Transaction<'_>, writer: Writer) -> Result<(), Fault> {

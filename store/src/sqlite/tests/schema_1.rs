@@ -1,4 +1,5 @@
-//! A process of schema 1, as far as it uses the store: literal copies of its statements.
+//! A process of schema 1, as far as it uses the store: literal copies of its statements, with other
+//! line breaks.
 //!
 //! During an upgrade the old process goes on using a file that the new one has migrated. When a
 //! later schema is released, a module like this one is added for the schema before it.
@@ -59,7 +60,8 @@ impl OldProcess {
         let mut statement = self
             .connection
             .prepare_cached(
-                "UPDATE marks SET changed_by_another = iif(changed_by = ?1, changed_by_another, changed),
+                "UPDATE marks SET
+             changed_by_another = iif(changed_by = ?1, changed_by_another, changed),
              changed = changed + 1, changed_by = ?1
          WHERE what = 'all' RETURNING changed",
             )
@@ -136,13 +138,15 @@ impl OldProcess {
     pub(super) fn save_worker(&self, id: &str) {
         self.within(|| {
             self.execute(
-                "INSERT OR REPLACE INTO workers (id, registration, drain_since_ms, drain_deadline_ms)
+                "INSERT OR REPLACE INTO workers
+                 (id, registration, drain_since_ms, drain_deadline_ms)
              VALUES (?1, ?2, ?3, ?4)",
                 (id, None::<String>, Some(7), Some(9)),
             );
             let change = self.next_change();
             self.execute(
-                "UPDATE marks SET changed_by_another = iif(changed_by = ?1, changed_by_another, changed),
+                "UPDATE marks SET
+             changed_by_another = iif(changed_by = ?1, changed_by_another, changed),
              changed = ?2, changed_by = ?1
          WHERE what = 'workers'",
                 (self.writer, change),
@@ -193,7 +197,8 @@ impl OldProcess {
             let change = self.next_change();
             self.execute("DELETE FROM sessions WHERE id = ?1", (id,));
             self.execute(
-                "INSERT INTO deleted_sessions (id, at_ms, changed, changed_by) VALUES (?1, ?2, ?3, ?4)
+                "INSERT INTO deleted_sessions (id, at_ms, changed, changed_by)
+             VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (id) DO UPDATE SET at_ms = max(at_ms, excluded.at_ms)",
                 (id, at_ms, change, self.writer),
             );
@@ -234,7 +239,8 @@ impl OldProcess {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?))
             }),
             deleted: {
-                let sql = "SELECT id, at_ms FROM deleted_sessions WHERE changed > ?1 AND changed_by <> ?2";
+                let sql = "SELECT id, at_ms FROM deleted_sessions
+             WHERE changed > ?1 AND changed_by <> ?2";
                 let mut statement = self.connection.prepare_cached(sql).unwrap();
                 let rows = statement.query_map((self.seen, self.writer), |row| row.get(0));
                 rows.unwrap().map(Result::unwrap).collect()
@@ -261,7 +267,8 @@ impl OldProcess {
     }
 
     fn has_changed(&self, what: &str) -> bool {
-        let sql = "SELECT iif(changed_by = ?2, changed_by_another, changed) > ?3 FROM marks WHERE what = ?1";
+        let sql = "SELECT iif(changed_by = ?2, changed_by_another, changed) > ?3
+             FROM marks WHERE what = ?1";
         let mut statement = self.connection.prepare_cached(sql).unwrap();
         statement
             .query_row((what, self.writer, self.seen), |row| row.get(0))

@@ -14,7 +14,8 @@ async fn upgrade(path: &Path) -> (OldProcess, SqliteStore) {
     let id = schema::APPLICATION_ID;
     connection
         .execute_batch(&format!(
-            "PRAGMA application_id = {id}; PRAGMA user_version = 1; UPDATE app_table SET epoch = 'e'"
+            "PRAGMA application_id = {id}; PRAGMA user_version = 1;
+             UPDATE app_table SET epoch = 'e'"
         ))
         .unwrap();
     let old = OldProcess::open(path, OLD);
