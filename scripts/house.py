@@ -18,6 +18,7 @@ How each figure is counted:
   child modules.
 - lengths of lines are in characters. Exempt in Markdown: tables, fenced blocks, and lines without a
   space to break at.
+- ends of the process: calls of `process::exit` and `.exit()` in the library crates, outside test code.
 - functions: those of the library crates, outside test code, from `fn` to the closing brace.
 """
 
@@ -189,6 +190,16 @@ def long_functions(tree):
     return Figure(f"functions over {MAX_FUNCTION} lines", len(offenders), text, None, offenders)
 
 
+def process_ends(tree):
+    """Finds libraries that end the process: a program around a tier must go on."""
+    offenders = []
+    for file, code in tree.code():
+        for number, line in enumerate(code.splitlines(), 1):
+            if re.search(r"\bprocess::(?:exit|abort)\b|\.exit\(\)", line):
+                offenders.append(f"{tree.name(file)}:{number}: {line.strip()}")
+    return Figure("ends of the process in libraries", len(offenders), str(len(offenders)), 0, offenders)
+
+
 def examples(tree):
     doctests = 0
     for path in tree.rust:
@@ -281,6 +292,7 @@ def main():
         long_rust_lines(tree),
         long_markdown_lines(tree),
         long_functions(tree),
+        process_ends(tree),
         examples(tree),
         *packages_of_ctl(tree, metadata),
         diagram(tree, metadata),

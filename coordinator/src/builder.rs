@@ -117,7 +117,8 @@ impl Builder {
 /// A coordinator that has opened all that it needs, and does not serve yet.
 ///
 /// Inside another program a coordinator handles no signals, writes no pid file and installs no
-/// logger: diagnostics go to the program's own `log` logger. Several may run in one process.
+/// logger: diagnostics go to the program's own `log` logger. Several may run in one process. Idle
+/// threads help busy ones, whatever `work_stealing` says.
 ///
 /// ```
 /// use app_proxy_coordinator::{Config, Coordinator};

@@ -1,7 +1,8 @@
 //! The coordinator: routes requests at the edge and keeps sessions.
 //!
-//! A program around a coordinator calls [`Coordinator::builder`], or [`daemon::main`] to be a daemon.
-//! The modules are listed in the order in which a request meets them; `request` has Pingora's phases.
+//! A program around a coordinator calls [`Coordinator::builder`], or [`daemon::main`] to be a
+//! daemon. The modules are listed in the order in which a request meets them; `request` has
+//! Pingora's phases.
 
 mod builder;
 pub(crate) mod clock;

@@ -11,7 +11,8 @@
 //! | writes the pid file at the fork, keeps it | at readiness, until the end | `daemon/pid_file.rs` |
 //! | sleeps through its grace period | ends when the drain is over | `daemon/shutdown.rs` |
 //! | ends the process without inherited sockets | the start fails with a value | [`hand_over`] |
-//! | owns the table of sockets, begins the shutdown | the daemon does both | [`supplied`] |
+//! | owns the table of sockets, begins the shutdown | the daemon does | [`supplied`] |
+//! | a thread may meet the runtime of an ended server | work stealing if embedded | [`embed`] |
 //! | `ServerConf` is not `Clone` | the file is parsed once more | reloads compare with the first |
 //! | a listener that cannot bind ends its own task | addresses are bound before | `listeners.rs` |
 //! | an error in the log that is none | logged at `debug` | [`is_false_alarm`] |
@@ -82,8 +83,8 @@ pub(crate) struct FolderError {
     cause: std::io::Error,
 }
 
-/// Names the files that the configuration does not name, after `tier`, and makes all paths absolute:
-/// with `-d` the working directory changes before they are used.
+/// Names the files that the configuration does not name, after `tier`, and makes all paths
+/// absolute: with `-d` the working directory changes before they are used.
 pub(crate) fn set_files(tier: &str, conf: &mut ServerConf) {
     // Pingora's defaults are in /tmp, where any user could pose as the successor and receive the
     // listeners.
@@ -105,6 +106,14 @@ pub(crate) fn set_files(tier: &str, conf: &mut ServerConf) {
 pub(crate) fn create_folders(conf: &ServerConf) -> Result<(), FolderError> {
     create_private_folder("pid_file", Path::new(&conf.pid_file))?;
     create_private_folder("upgrade_sock", Path::new(&conf.upgrade_sock))
+}
+
+/// Adapts the configuration for a server inside another program, which may start several, one after
+/// the other. Without work stealing, Pingora finds the runtime of a thread by an identifier of the
+/// thread that is used again: a thread of a later server would spawn its connections in a runtime
+/// that has ended.
+pub(crate) fn embed(conf: &mut ServerConf) {
+    conf.work_stealing = true;
 }
 
 /// Creates the server, which neither forks nor waits at its end.

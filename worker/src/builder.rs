@@ -96,7 +96,8 @@ impl Builder {
 /// A worker that has opened all that it needs, and does not serve yet.
 ///
 /// Inside another program a worker handles no signals, writes no pid file and installs no logger:
-/// diagnostics go to the program's own `log` logger. Several may run in one process.
+/// diagnostics go to the program's own `log` logger. Several may run in one process. Idle threads
+/// help busy ones, whatever `work_stealing` says.
 ///
 /// ```
 /// use app_proxy_worker::{Config, Worker};

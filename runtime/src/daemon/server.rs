@@ -56,6 +56,8 @@ impl TierServer {
         pingora::set_files(hop.tier.as_str(), &mut conf);
         if launch.is_some() {
             pingora::create_folders(&conf).map_err(|e| file.fault_at(e.key, &e.to_string()))?;
+        } else {
+            pingora::embed(&mut conf);
         }
         hop.log.start();
         let shutdown = Shutdown::new(hop.drain.clone(), drain);

@@ -1,5 +1,4 @@
-//! What the daemon reports to the service manager: systemd's notifications, where `NOTIFY_SOCKET` is
-//! set.
+//! Reports to the service manager: systemd's notifications, where `NOTIFY_SOCKET` is set.
 
 use log::warn;
 use sd_notify::NotifyState;
@@ -22,8 +21,8 @@ pub(super) fn reloaded() {
     notify(&[NotifyState::Ready]);
 }
 
-/// Reports that the daemon ends. Not for a daemon with a successor, which is the unit's main process
-/// then.
+/// Reports that the daemon ends. Not for a daemon with a successor, which is the unit's main
+/// process then.
 pub(super) fn stopping() {
     notify(&[NotifyState::Stopping]);
 }

@@ -20,8 +20,8 @@ pub(crate) struct HandOverError {
     cause: String,
 }
 
-/// Waits some seconds for the sockets of the predecessor, and adds those at the `expected` addresses
-/// to the table; others are closed. Blocks.
+/// Waits some seconds for the sockets of the predecessor, and adds those at the `expected`
+/// addresses to the table; others are closed. Blocks.
 ///
 /// # Errors
 /// If the predecessor does not send them.

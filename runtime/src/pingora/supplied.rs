@@ -1,5 +1,5 @@
-//! Services with the sockets and the shutdown of the daemon, in place of those that Pingora would give
-//! them: the daemon decides when listeners close, and receives sockets before Pingora runs.
+//! Services with the sockets and the shutdown of the daemon, in place of those that Pingora would
+//! give them: the daemon decides when listeners close, and receives sockets before Pingora runs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -18,12 +18,12 @@ use tempfile::TempDir;
 
 use crate::{start, start_default};
 
-fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
 /// A coordinator's configuration in YAML, line by line.
-fn coordinator_yaml(public: SocketAddr, admin: SocketAddr) -> String {
+pub(crate) fn coordinator_yaml(public: SocketAddr, admin: SocketAddr) -> String {
     format!(
         "version: 1\n\
          threads: 2\n\
@@ -59,7 +59,7 @@ fn worker_yaml(proxy: SocketAddr, admin: SocketAddr) -> String {
     )
 }
 
-fn good(program: Program) -> String {
+pub(crate) fn good(program: Program) -> String {
     let ip = own_address();
     match program {
         Program::Coordinator => coordinator_yaml(free_address(ip), free_address(ip)),
@@ -67,7 +67,7 @@ fn good(program: Program) -> String {
     }
 }
 
-fn write(folder: &Path, text: &str) {
+pub(crate) fn write(folder: &Path, text: &str) {
     std::fs::write(folder.join("config.yaml"), text).expect("the configuration is written");
 }
 

@@ -29,6 +29,7 @@ mod websocket;
 mod access_log;
 mod admin;
 mod apps;
+mod background;
 mod ctl;
 mod daemon;
 mod hardening;
@@ -37,6 +38,7 @@ mod read_your_writes;
 mod reload;
 mod requests;
 mod scale;
+mod service_manager;
 mod store;
 mod upgrade;
 
