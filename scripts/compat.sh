@@ -14,7 +14,7 @@ folder=$root/${commit:0:12}
 source=$folder/source programs=$folder/bin
 packages=(-p app-proxy-coordinator -p app-proxy-worker)
 
-step "compat: the sources of $(git log -1 --format='%h, %s' "$commit")"
+say "compat: from $(git log -1 --format='%h, %s' "$commit")"
 # A folder that `cargo clean` removed is still listed as a worktree.
 git worktree prune
 [[ -e $source/Cargo.toml ]] || git worktree add --quiet --force --detach "$source" "$commit"
@@ -36,7 +36,7 @@ step "compat: building this version"
 cargo build --locked "${packages[@]}"
 cargo test --locked --package app-proxy-tests --test compat --no-run
 
-step "compat: both together (the log is $root/log)"
+step "compat: both together"
 test=the_earlier_version_and_this_one_work_together
 status=0
 APP_PROXY_COMPAT_BIN_DIR=$programs APP_PROXY_COMPAT_SOURCE=$source RUST_BACKTRACE=0 \
