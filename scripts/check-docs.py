@@ -4,6 +4,7 @@
 - Every relative link in a Markdown file leads to a file, and its anchor to a heading.
 - Every path of this repository in backticks exists, so that a moved source file is noticed.
 - Every `docs/….md` that a source file mentions exists.
+- A code block below `<!-- from FILE -->` is a part of that file.
 - The toolchain is the minimum version of Rust, and the documents name that version.
 - No line is longer than 100 characters, except in tables and code, or when it has no place to break.
 """
@@ -26,6 +27,7 @@ LINK = re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
 DEFINITION = re.compile(r"^\s*\[[^\]]+\]:\s+<?(\S+?)>?\s*$")
 CODE_SPAN = re.compile(r"`+[^`]*`+")
 SOURCE_PATH = re.compile(r"^[\w.-]+(?:/[\w.-]+)+\.(?:rs|toml|yaml|sh|py|json|txt|md|cfg|conf)$")
+EXCERPT = re.compile(r"^<!-- from (\S+) -->\n```\w*\n(.*?)^```$", re.M | re.S)
 DOCUMENT = re.compile(r"(?<![\w/.-])docs/[\w./-]+\.(?:md|json)\b")
 
 
@@ -115,6 +117,17 @@ def check_markdown(path, tops):
             yield text.count("\n", 0, offset) + 1, wrong
 
 
+def check_excerpts(path):
+    """Yields what is wrong with code blocks that say which file they are from."""
+    text = path.read_text()
+    for mark in EXCERPT.finditer(text):
+        number = text.count("\n", 0, mark.start()) + 1
+        if not Path(mark[1]).is_file():
+            yield number, f"{mark[1]}: no such file"
+        elif f"\n{mark[2]}" not in Path(mark[1]).read_text():
+            yield number, f"the code is not in {mark[1]}"
+
+
 def check_source(path):
     try:
         lines = path.read_text().splitlines()
@@ -150,7 +163,7 @@ def main():
     tops = {path.parts[0] for path in tracked() if len(path.parts) > 1}
     for path in tracked():
         if path.suffix == ".md":
-            found = check_markdown(path, tops)
+            found = [*check_markdown(path, tops), *check_excerpts(path)]
         elif path.suffix in {".rs", ".toml", ".yaml", ".sh", ".py", ".txt", ""}:
             found = check_source(path)
         else:

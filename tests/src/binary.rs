@@ -22,6 +22,21 @@ pub fn find(name: &str) -> PathBuf {
     find_built(folder, name, build)
 }
 
+/// Returns the path of an example: in the folder `examples` beside the programs.
+///
+/// # Panics
+/// When the example is missing there, or is older than its sources.
+#[must_use]
+pub fn find_example(name: &str) -> PathBuf {
+    let build = "cargo build --workspace --examples";
+    if let Some(folder) = std::env::var_os("APP_PROXY_BIN_DIR") {
+        return existing(&Path::new(&folder).join("examples"), name, build);
+    }
+    let test = std::env::current_exe().expect("the path of the test");
+    let folder = test.ancestors().nth(2).expect("a folder above the test's");
+    find_built(&folder.join("examples"), name, build)
+}
+
 /// Returns the path of a program that `build` puts into `folder`.
 ///
 /// # Panics

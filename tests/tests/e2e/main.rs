@@ -32,6 +32,7 @@ mod apps;
 mod background;
 mod ctl;
 mod daemon;
+mod examples;
 mod hardening;
 mod oracle;
 mod read_your_writes;
