@@ -8,7 +8,7 @@
 //! | three keys that do nothing here | [`rejection`] | see there |
 //! | pid file and upgrade socket in `/tmp` | in `run/`, mode 0700 | [`set_files`] |
 //! | forks in [`Server::run`], after services exist | `-d` forks first | `daemon/background.rs` |
-//! | writes the pid file at the fork, keeps it | at readiness, until the end | `daemon/pid_file.rs` |
+//! | writes the pid file at the fork | at readiness, until the end | `daemon/pid_file.rs` |
 //! | sleeps through its grace period | ends when the drain is over | `daemon/shutdown.rs` |
 //! | ends the process without inherited sockets | the start fails with a value | [`hand_over`] |
 //! | owns the table of sockets, begins the shutdown | the daemon does | [`supplied`] |
@@ -30,6 +30,9 @@ use serde_yaml::{Mapping, Value};
 
 /// Log filter that keeps Pingora's own `info` lines out: each service that starts and ends.
 pub(crate) const LOG_FILTER: &str = "pingora_core::services=warn,pingora_core::server=warn";
+
+/// Time for the threads of a server inside another program to end, in seconds.
+const END_TIMEOUT: u64 = 5;
 
 /// Number of idle connections to next hops that each thread keeps.
 const IDLE_CONNECTIONS: usize = 1024;
@@ -109,11 +112,15 @@ pub(crate) fn create_folders(conf: &ServerConf) -> Result<(), FolderError> {
 }
 
 /// Adapts the configuration for a server inside another program, which may start several, one after
-/// the other. Without work stealing, Pingora finds the runtime of a thread by an identifier of the
-/// thread that is used again: a thread of a later server would spawn its connections in a runtime
-/// that has ended.
+/// the other.
 pub(crate) fn embed(conf: &mut ServerConf) {
+    // Without work stealing, Pingora finds the runtime of a thread by an identifier of the thread
+    // that is used again: a thread of a later server would spawn its connections in a runtime that
+    // has ended.
     conf.work_stealing = true;
+    // The drain is over. What tasks have opened is closed when the server has ended.
+    conf.grace_period_seconds = Some(0);
+    conf.graceful_shutdown_timeout_seconds = Some(END_TIMEOUT);
 }
 
 /// Creates the server, which neither forks nor waits at its end.

@@ -25,8 +25,9 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Makes identifiers of the worker's own by `policy`, in place of the built-in one: for requests
-    /// of strangers, and for those without one. That of an authenticated coordinator always counts.
+    /// Makes identifiers of the worker's own by `policy`, in place of the built-in one: for
+    /// requests of strangers, and for those without one. That of an authenticated coordinator
+    /// always counts.
     ///
     /// ```
     /// use std::net::IpAddr;
@@ -84,7 +85,8 @@ impl Builder {
         self
     }
 
-    /// Reserves the addresses, reads or creates the token, and opens the log. Nothing is served yet.
+    /// Reserves the addresses, reads or creates the token, and opens the log. Nothing is served
+    /// yet.
     ///
     /// # Errors
     /// One line that names the file, the line and the key.

@@ -98,8 +98,8 @@ fn close_streams_at(apps: &Apps, worker: &str) -> usize {
         .sum()
 }
 
-/// Creates the tasks that keep the state, and the handle for changes of the app table. `predecessor`
-/// is how long the old process may run on, if this process is a successor.
+/// Creates the tasks that keep the state, and the handle for changes of the app table.
+/// `predecessor` is how long the old process may run on, if this process is a successor.
 pub(crate) fn state_tasks(
     config: &Config,
     services: &Services,

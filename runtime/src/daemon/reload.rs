@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use log::{error, info};
-use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::{Signal, SignalKind};
 
 use app_proxy_hop::drain::{Drain, DrainStage};
 
@@ -17,12 +17,15 @@ pub trait Reload: Send + Sync {
     async fn reload(&self);
 }
 
-/// Reloads at each SIGHUP, one reload at a time. Several SIGHUPs during a reload lead to one more;
-/// a SIGHUP during a drain is ignored.
-pub(super) async fn reload_on_hangup(reload: Option<Arc<dyn Reload>>, drain: Drain) {
-    let Some(mut hangups) = signals::stream(SignalKind::hangup()) else {
-        return;
-    };
+/// Reloads at each SIGHUP from the call on, one reload at a time. Several SIGHUPs during a reload
+/// lead to one more; a SIGHUP during a drain is ignored.
+pub(super) fn reload_on_hangup(reload: Option<Arc<dyn Reload>>, drain: Drain) {
+    if let Some(hangups) = signals::stream(SignalKind::hangup()) {
+        tokio::spawn(reload_at_each(hangups, reload, drain));
+    }
+}
+
+async fn reload_at_each(mut hangups: Signal, reload: Option<Arc<dyn Reload>>, drain: Drain) {
     while hangups.recv().await.is_some() {
         let Some(reload) = reload
             .clone()

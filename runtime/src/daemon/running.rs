@@ -72,7 +72,7 @@ impl Running {
     ) -> Result<(), StartError> {
         let latest = Instant::now() + LISTEN_TIMEOUT;
         loop {
-            if supplies.started() == services {
+            if supplies.started() == services && self.shutdown.is_attentive() {
                 listeners.retain(|listener| {
                     let listens = supplies.sockets.lock().get(listener.as_str()).is_some();
                     if listens {

@@ -114,10 +114,10 @@ impl TierServer {
         });
         let lifecycle = self.shutdown.service(life);
         self.add_service(lifecycle);
-        let (server, shutdown) = (self.server, self.shutdown.clone());
+        let (server, shutdown, is_daemon) = (self.server, self.shutdown.clone(), self.is_daemon);
         let thread = thread::Builder::new()
             .name("server".to_owned())
-            .spawn(move || server.run(shutdown.run_args()))
+            .spawn(move || server.run(shutdown.run_args(is_daemon)))
             .map_err(StartError::thread)?;
         let running = Running::new(self.shutdown, thread, self.hop);
         running.await_listeners(self.listeners, &self.supplies, self.services)?;

@@ -40,6 +40,8 @@ pub(super) struct Shutdown {
     /// A successor serves: the shutdown began with SIGQUIT.
     upgraded: Arc<AtomicBool>,
     orders: Arc<watch::Sender<Orders>>,
+    /// Signals are followed.
+    attentive: Arc<AtomicBool>,
     /// Listeners close.
     closing: Arc<watch::Sender<bool>>,
     /// The drain is over.
@@ -68,6 +70,7 @@ impl Shutdown {
             limits,
             upgraded: Arc::default(),
             orders: Arc::default(),
+            attentive: Arc::default(),
             closing: Arc::default(),
             finished: Arc::default(),
         }
@@ -81,16 +84,25 @@ impl Shutdown {
         }
     }
 
-    /// Returns what ends Pingora's server once the drain is over.
-    pub(super) fn run_args(&self) -> RunArgs {
+    /// Returns what ends Pingora's server once the drain is over: in a daemon at once, because the
+    /// process ends; otherwise when its tasks have ended.
+    pub(super) fn run_args(&self, is_daemon: bool) -> RunArgs {
         RunArgs {
-            shutdown_signal: Box::new(Finished(self.finished.subscribe())),
+            shutdown_signal: Box::new(Finished {
+                finished: self.finished.subscribe(),
+                is_daemon,
+            }),
         }
     }
 
     /// Follows the closing of listeners.
     pub(super) fn closing(&self) -> ShutdownWatch {
         self.closing.subscribe()
+    }
+
+    /// Returns whether signals are followed, and orders carried out.
+    pub(super) fn is_attentive(&self) -> bool {
+        self.attentive.load(Ordering::Acquire)
     }
 
     /// Orders the end; the second order cuts off what is in flight.
@@ -203,11 +215,11 @@ impl Service for Lifecycle {
     ) {
         let mut upgrade_socket = None;
         if let Some(daemon) = self.daemon.take() {
-            tokio::spawn(signals::follow(Arc::clone(&self.shutdown.orders)));
-            let drain = self.shutdown.drain.clone();
-            tokio::spawn(reload_on_hangup(daemon.reload, drain));
+            signals::follow(Arc::clone(&self.shutdown.orders));
+            reload_on_hangup(daemon.reload, self.shutdown.drain.clone());
             upgrade_socket = Some(daemon.upgrade_socket);
         }
+        self.shutdown.attentive.store(true, Ordering::Release);
         self.shutdown
             .end_when_ordered(sockets, upgrade_socket)
             .await;
@@ -226,15 +238,22 @@ impl Service for Lifecycle {
     }
 }
 
-/// Ends Pingora's server without its grace period.
-struct Finished(watch::Receiver<bool>);
+/// Ends Pingora's server once the drain is over.
+struct Finished {
+    finished: watch::Receiver<bool>,
+    is_daemon: bool,
+}
 
 #[async_trait]
 impl ShutdownSignalWatch for Finished {
     async fn recv(&self) -> ShutdownSignal {
         // Without a sender, nothing is left to wait for.
-        let _ = self.0.clone().wait_for(|finished| *finished).await;
-        ShutdownSignal::FastShutdown
+        let _ = self.finished.clone().wait_for(|finished| *finished).await;
+        if self.is_daemon {
+            ShutdownSignal::FastShutdown
+        } else {
+            ShutdownSignal::GracefulTerminate
+        }
     }
 }
 

@@ -45,8 +45,8 @@ pub(super) fn stream(kind: SignalKind) -> Option<Signal> {
         .ok()
 }
 
-/// Adds the signals that end the process to the orders.
-pub(super) async fn follow(orders: Arc<watch::Sender<Orders>>) {
+/// Adds the signals that end the process to the orders, from the call on.
+pub(super) fn follow(orders: Arc<watch::Sender<Orders>>) {
     let (Some(mut quit), Some(mut terminate), Some(mut interrupt)) = (
         stream(SignalKind::quit()),
         stream(SignalKind::terminate()),
@@ -54,14 +54,16 @@ pub(super) async fn follow(orders: Arc<watch::Sender<Orders>>) {
     ) else {
         return;
     };
-    loop {
-        tokio::select! {
-            _ = quit.recv() => orders.send_modify(|orders| orders.upgrade = true),
-            _ = terminate.recv() => orders.send_modify(|orders| orders.terminations += 1),
-            _ = interrupt.recv() => orders.send_modify(|orders| {
-                orders.interrupted |= orders.terminations == 0;
-                orders.terminations += 1;
-            }),
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = quit.recv() => orders.send_modify(|orders| orders.upgrade = true),
+                _ = terminate.recv() => orders.send_modify(|orders| orders.terminations += 1),
+                _ = interrupt.recv() => orders.send_modify(|orders| {
+                    orders.interrupted |= orders.terminations == 0;
+                    orders.terminations += 1;
+                }),
+            }
         }
-    }
+    });
 }

@@ -108,8 +108,8 @@ fn an_unreadable_secret_fails_a_start_in_the_background_as_in_the_foreground() {
     }
 }
 
-/// The process with `text` in its command line that `foreground` has not started itself: the daemon,
-/// and not the process between the two.
+/// The process with `text` in its command line that `foreground` has not started itself: the
+/// daemon, and not the process between the two.
 fn daemon_with(text: &str, foreground: u32) -> Option<u32> {
     let foreground = foreground.to_string();
     processes().find(|pid| {
