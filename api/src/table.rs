@@ -17,7 +17,7 @@ use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 use crate::apps::App;
 
 pub use epoch::Epoch;
-pub use list::{AppList, AppSource, StoredApp, TableState};
+pub use list::{AppList, AppSource, AppliedApp, ServedBy, StoredApp, TableState};
 
 /// Maximum number of remembered deletions. Followers that missed more get the whole table.
 const MAX_TOMBSTONES: usize = 10_000;

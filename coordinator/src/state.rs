@@ -4,6 +4,8 @@
 mod location;
 pub(crate) mod startup;
 
+pub(crate) mod members;
+
 pub(crate) mod service;
 
 pub(crate) mod journal;

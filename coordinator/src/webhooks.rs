@@ -2,7 +2,8 @@
 //! in it.
 //!
 //! An event is stored before its first delivery is attempted, and deleted when it is delivered or
-//! given up. So each event is delivered at least once; repetitions have the same identifier.
+//! given up. So each event is delivered at least once; repetitions have the same identifier. The
+//! member that created an event delivers it; when that member is gone, another one adopts it.
 
 mod backoff;
 mod client;
@@ -18,6 +19,7 @@ use log::warn;
 use tokio::sync::mpsc;
 
 use crate::clock::now_ms;
+use crate::state::members::Members;
 use app_proxy_store::{Store, StoredWebhook};
 
 pub(crate) use delivery::DeliveryService;
@@ -34,24 +36,23 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// Creates an outbox and the service that delivers its events. `stored` are the webhooks that
-    /// an earlier process left in the store; `request_id` is the header for the identifier of the
-    /// request that caused an event.
+    /// Creates an outbox and the service that delivers its events, and those that other `members`
+    /// left in the store; `request_id` is the header for the identifier of the request that caused
+    /// an event.
     #[must_use]
     pub(crate) fn new(
         store: Arc<dyn Store>,
         key: SigningKey,
         request_id: HeaderName,
-        stored: Vec<StoredWebhook>,
+        members: &Arc<Members>,
     ) -> (Self, DeliveryService) {
         let (pending, inbox) = mpsc::unbounded_channel();
         let outbox = Self {
             store: Arc::clone(&store),
             pending,
         };
-        outbox.enqueue_stored(stored);
         let client = WebhookClient::new(key, request_id);
-        (outbox, DeliveryService::new(inbox, store, client))
+        (outbox, DeliveryService::new(inbox, store, client, members))
     }
 
     /// Stores an event and enqueues it for delivery to `url`. Returns when the event is stored; an
@@ -75,16 +76,6 @@ impl Outbox {
             }
         };
         self.enqueue(PendingWebhook { webhook, stored });
-    }
-
-    /// Enqueues webhooks that are in the store. The service ignores those that are pending already.
-    fn enqueue_stored(&self, webhooks: Vec<StoredWebhook>) {
-        for webhook in webhooks {
-            self.enqueue(PendingWebhook {
-                webhook,
-                stored: true,
-            });
-        }
     }
 
     fn enqueue(&self, pending: PendingWebhook) {

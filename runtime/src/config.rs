@@ -71,6 +71,8 @@ pub enum ConfigError {
 #[derive(Clone, Debug)]
 pub struct ConfigFile {
     path: PathBuf,
+    /// The path from the root.
+    absolute: PathBuf,
     /// The text, with renamed keys under their new names once it is parsed.
     text: String,
     /// Warnings of the first parse.
@@ -93,6 +95,7 @@ impl ConfigFile {
         match path.read() {
             Ok(text) => Ok(Self {
                 path: file,
+                absolute: path.absolute().to_owned(),
                 text,
                 warnings: Vec::new(),
             }),
@@ -105,6 +108,7 @@ impl ConfigFile {
     pub fn from_text(name: &str, text: &str) -> Self {
         Self {
             path: PathBuf::from(name),
+            absolute: PathBuf::from(name),
             text: text.to_owned(),
             warnings: Vec::new(),
         }
@@ -142,6 +146,15 @@ impl ConfigFile {
             serde_path_to_error::deserialize(serde_yaml::Deserializer::from_str(&self.text))
                 .map_err(|e| self.keyed_fault(&e.path().to_string(), e.inner()))?;
         Ok((server, daemon))
+    }
+
+    /// Returns a key that tells the file from others, also from those of other hosts: the name of
+    /// the host and the path from the root.
+    #[must_use]
+    pub fn key(&self) -> String {
+        // Linux has the name there; elsewhere a key need not tell hosts apart.
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        format!("{}:{}", host.trim(), self.absolute.display())
     }
 
     /// Parses Pingora's keys once more: [`ServerConf`] cannot be cloned.

@@ -38,7 +38,7 @@ macro_rules! every_behaviour {
             records::new_store_is_empty_and_has_no_changes,
             records::workers_are_saved_and_deleted,
             records::webhooks_are_stored_once_and_ordered_by_age,
-            records::processes_see_the_tables_that_others_serve,
+            records::webhooks_of_members_that_are_gone_are_adopted_once,
             apps::committed_apps_survive_reopening,
             apps::stale_commits_are_rejected_and_change_nothing,
             apps::new_epoch_replaces_the_table,

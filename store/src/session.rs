@@ -31,9 +31,6 @@ pub struct StoredSession {
     pub bytes_in: u64,
     /// Body bytes to the client.
     pub bytes_out: u64,
-    /// Open streams of a process that drains after an upgrade; 0 in a serving process. Saved like
-    /// [`Store::save_streams`](crate::Store::save_streams), read as `streams_elsewhere`.
-    pub draining_streams: u32,
     /// Open streams of other members. Not saved with the session.
     pub streams_elsewhere: u32,
     /// The authenticated user of the request that created the session.

@@ -8,7 +8,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -57,8 +57,6 @@ pub struct SqliteStore {
     writer: i64,
     /// The number of the last change that the caller has read.
     seen: AtomicI64,
-    /// Set once this process has stopped serving.
-    has_left: AtomicBool,
     /// SQLite allows one writer at a time. Writers of one process queue here, so that they do not
     /// poll SQLite's lock.
     writers: Arc<Mutex<Writers>>,
@@ -185,7 +183,6 @@ impl SqliteStore {
             database,
             writer,
             seen: AtomicI64::new(0),
-            has_left: AtomicBool::new(false),
             writers: Arc::new(Mutex::new(Writers {
                 durable,
                 behind,
@@ -318,31 +315,6 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn record_serving(&self, table: &ServedTable, alone: bool) -> Result<(), StoreError> {
-        if self.has_left.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let table = table.clone();
-        self.write_behind(move |connection, writer| {
-            write::record_serving(connection, &table, alone, writer)
-        })
-        .await
-    }
-
-    async fn record_shutdown(&self) -> Result<(), StoreError> {
-        self.has_left.store(true, Ordering::Release);
-        self.write_behind(write::record_shutdown).await
-    }
-
-    async fn served_elsewhere(&self) -> Result<Option<Vec<ServedTable>>, StoreError> {
-        if self.database.is_in_memory() {
-            return Ok(None);
-        }
-        self.with(&self.reader, Reader::served_elsewhere)
-            .await
-            .map(Some)
-    }
-
     async fn save_worker(&self, worker: StoredWorker) -> Result<(), StoreError> {
         self.write(move |connection, writer| write::save_worker(connection, &worker, writer))
             .await
@@ -390,12 +362,16 @@ impl Store for SqliteStore {
     }
 
     async fn save_webhook(&self, webhook: StoredWebhook) -> Result<(), StoreError> {
-        self.write(move |connection, _| write::save_webhook(connection, &webhook))
+        self.write(move |connection, writer| write::save_webhook(connection, &webhook, writer))
             .await
     }
 
     async fn webhooks(&self) -> Result<Vec<StoredWebhook>, StoreError> {
         self.with(&self.reader, |reader| reader.webhooks()).await
+    }
+
+    async fn adopt_webhooks(&self) -> Result<Vec<StoredWebhook>, StoreError> {
+        self.write_behind(write::adopt_webhooks).await
     }
 
     async fn delete_webhook(&self, event_id: &str) -> Result<(), StoreError> {

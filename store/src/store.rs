@@ -121,33 +121,6 @@ pub trait Store: Send + Sync {
         Ok(())
     }
 
-    /// Records that this process serves requests from `table`. The first record of a process that
-    /// is `alone` deletes what killed processes left behind.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn record_serving(&self, _table: &ServedTable, _alone: bool) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    /// Records that this process no longer serves requests. Later calls of
-    /// [`Store::record_serving`] have no effect.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn record_shutdown(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    /// Returns the tables that other processes serve requests from, or `None` if no other process
-    /// can use this store.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn served_elsewhere(&self) -> Result<Option<Vec<ServedTable>>, StoreError> {
-        Ok(None)
-    }
-
     /// Creates or replaces a worker.
     ///
     /// # Errors
@@ -187,8 +160,8 @@ pub trait Store: Send + Sync {
     /// [`StoreError`]; a part may have been deleted.
     async fn trim_sessions(&self, before_ms: u64, max: u64) -> Result<u64, StoreError>;
 
-    /// Creates a webhook; has no effect if its event is stored already. A [`Delta`] has no
-    /// webhooks: the process that created one delivers it, or the process that loads it.
+    /// Creates a webhook of this member; has no effect if its event is stored already. A [`Delta`]
+    /// has no webhooks: the member that created one delivers it, or the member that adopts it.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -199,6 +172,15 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn webhooks(&self) -> Result<Vec<StoredWebhook>, StoreError>;
+
+    /// Gives this member the webhooks of processes that are no members, and returns those, oldest
+    /// first. Each is returned to one member.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn adopt_webhooks(&self) -> Result<Vec<StoredWebhook>, StoreError> {
+        self.webhooks().await
+    }
 
     /// Deletes a webhook, if it exists.
     ///

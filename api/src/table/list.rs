@@ -24,6 +24,34 @@ pub struct StoredApp {
     pub updated_at: Option<String>,
 }
 
+/// The response of `PUT /api/v1/apps/{name}`: the stored app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AppliedApp {
+    /// The app.
+    #[serde(flatten)]
+    #[schema(value_type = StoredApp)]
+    pub app: Arc<StoredApp>,
+    /// Absent if every live coordinator that shares the store serves the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub served_by: Option<ServedBy>,
+}
+
+/// The coordinators that serve a change when its call returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ServedBy {
+    /// Some of the live coordinators that share the store, the one that answers among them. The
+    /// others follow within seconds, or have died.
+    Some,
+}
+
+impl ServedBy {
+    /// The header of the response of `DELETE /api/v1/apps/{name}`, which has no body. Its value is
+    /// `some`.
+    pub const HEADER: &str = "x-app-proxy-served-by";
+}
+
 /// The owner of an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]

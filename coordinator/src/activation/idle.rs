@@ -1,8 +1,8 @@
 //! The service that notifies schedulers of idle apps.
 //!
 //! It checks the apps that have an idle policy, about ten times in the shortest of their periods.
-//! Each idle period is reported once. An app without endpoints is never idle: it has nothing to
-//! stop.
+//! Each idle period is reported once, by one member. An app without endpoints is never idle: it has
+//! nothing to stop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,6 @@ use std::time::Duration;
 use app_proxy_api::apps::IdlePolicy;
 use app_proxy_api::table::Epoch;
 use app_proxy_api::webhooks::WebhookEventKind;
-use app_proxy_hop::drain::{Drain, DrainStage};
 use async_trait::async_trait;
 use log::{info, warn};
 use pingora_core::server::ShutdownWatch;
@@ -21,6 +20,7 @@ use crate::apps::usage::UsageStatus;
 use crate::apps::{Apps, RoutedApp};
 use crate::clock::Moment;
 use crate::sessions::SessionTable;
+use crate::state::members::Members;
 use crate::webhooks::Outbox;
 use app_proxy_store::{ActivityBatch, Store};
 
@@ -28,6 +28,8 @@ use app_proxy_store::{ActivityBatch, Store};
 /// time of an app's last use.
 const MIN_PAUSE: Duration = Duration::from_millis(200);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
+/// The time within which this member knows of use at others: they write it once a second.
+const USE_ELSEWHERE: Duration = Duration::from_secs(2);
 
 /// Checks apps for idleness.
 pub(crate) struct IdleWatch {
@@ -35,7 +37,7 @@ pub(crate) struct IdleWatch {
     sessions: SessionTable,
     outbox: Outbox,
     store: Arc<dyn Store>,
-    drain: Drain,
+    members: Arc<Members>,
 }
 
 /// The running apps with an idle policy, of one state of the app table.
@@ -49,15 +51,14 @@ struct WatchedApps {
 
 impl IdleWatch {
     /// Creates a watch over `apps`, whose sessions are in `sessions`. It sends events through
-    /// `outbox` and records them in `store`. It pauses in every stage of `drain` but the first, in
-    /// which no successor watches.
+    /// `outbox` and records them in `store`. One of the `members` watches.
     #[must_use]
     pub(crate) fn new(
         apps: &Arc<Apps>,
         sessions: &SessionTable,
         outbox: Outbox,
         store: &Arc<dyn Store>,
-        drain: &Drain,
+        members: &Arc<Members>,
     ) -> Self {
         let (apps, sessions, store) = (Arc::clone(apps), sessions.clone(), Arc::clone(store));
         Self {
@@ -65,16 +66,20 @@ impl IdleWatch {
             sessions,
             outbox,
             store,
-            drain: drain.clone(),
+            members: Arc::clone(members),
         }
     }
 
     /// Notifies the schedulers of the apps that have become idle.
     async fn check(&self, watched: &WatchedApps, now: Moment) {
+        let margin = match self.members.is_alone() {
+            true => Duration::ZERO,
+            false => USE_ELSEWHERE,
+        };
         let idle: Vec<_> = watched
             .apps
             .iter()
-            .filter_map(|app| due(app, now))
+            .filter_map(|app| due(app, now, margin))
             .collect();
         if idle.is_empty() {
             return;
@@ -109,7 +114,7 @@ impl BackgroundService for IdleWatch {
                 _ = shutdown.changed() => return,
                 () = tokio::time::sleep(watched.pause) => {}
             }
-            if self.drain.stage() == DrainStage::Serving {
+            if self.members.leads() {
                 self.check(&watched, Moment::now()).await;
             }
         }
@@ -139,11 +144,16 @@ impl WatchedApps {
     }
 }
 
-/// Returns the idle policy and the use of an app whose scheduler is to be notified.
-fn due(app: &Arc<RoutedApp>, now: Moment) -> Option<(&Arc<RoutedApp>, &IdlePolicy, UsageStatus)> {
+/// Returns the idle policy and the use of an app whose scheduler is to be notified, `margin` after
+/// its period.
+fn due(
+    app: &Arc<RoutedApp>,
+    now: Moment,
+    margin: Duration,
+) -> Option<(&Arc<RoutedApp>, &IdlePolicy, UsageStatus)> {
     let policy = app.stored.app.idle.as_ref()?;
     let status = app.usage.status(now);
-    is_due(status, policy.after.0).then_some((app, policy, status))
+    is_due(status, policy.after.0 + margin).then_some((app, policy, status))
 }
 
 fn is_due(status: UsageStatus, after: Duration) -> bool {
@@ -153,6 +163,7 @@ fn is_due(status: UsageStatus, after: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::members::tests::serving;
     use crate::webhooks::SigningKey;
     use crate::webhooks::tests::FakeStore;
     use http::HeaderName;
@@ -195,15 +206,12 @@ mod tests {
         let apps = Arc::new(Apps::from_file(serde_json::from_value(apps).unwrap(), None).unwrap());
         let store = Arc::new(FakeStore::default());
         let key = SigningKey::new("secret").unwrap();
-        let (outbox, _delivery) = Outbox::new(
-            store.clone(),
-            key,
-            HeaderName::from_static("x-id"),
-            Vec::new(),
-        );
         let dyn_store: Arc<dyn Store> = store.clone();
+        let members = serving(&dyn_store).await;
+        let header = HeaderName::from_static("x-id");
+        let (outbox, _delivery) = Outbox::new(store.clone(), key, header, &members);
         let sessions = SessionTable::new(100, Duration::from_secs(60));
-        let watch = IdleWatch::new(&apps, &sessions, outbox, &dyn_store, &Drain::default());
+        let watch = IdleWatch::new(&apps, &sessions, outbox, &dyn_store, &members);
         let mut watched = WatchedApps::default();
         watched.update(&apps);
         assert_eq!(watched.pause, MAX_PAUSE);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app_proxy_api::apps::{App, AppName};
-use app_proxy_api::table::{AppList, Epoch, StoredApp};
+use app_proxy_api::table::{AppList, AppliedApp, Epoch, ServedBy, StoredApp};
 use app_proxy_api::units::Period;
 use app_proxy_hop::drain::DrainStage;
 use app_proxy_hop::identity::RequestId;
@@ -16,9 +16,9 @@ use app_proxy_runtime::admin::{Name, Problem};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Extension, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::input::{QueryParams, RawBody, bad_request};
@@ -28,6 +28,7 @@ use super::problems::{
 };
 use super::{AdminState, Paging, store_problem};
 use crate::apps::edit::{Condition, Edit, EditError, EditOutcome};
+use crate::apps::editor::Applied;
 
 pub(crate) use cache::ListCache;
 
@@ -124,14 +125,16 @@ pub(super) async fn get(
 ) -> Result<Response, Problem> {
     let found = state.apps.load().table.get(&name).cloned();
     found
-        .map(|app| stored(StatusCode::OK, &app))
+        .map(|app| tagged(StatusCode::OK, &app, app.revision))
         .ok_or_else(not_found)
 }
 
 /// Create or replace an app
 ///
 /// Idempotent: the same app again changes nothing and returns 200. When the call returns, the app
-/// is stored, and the next request uses it, through any worker.
+/// is stored, and the next request uses it, through any worker and any coordinator that shares the
+/// store. `served_by` names the exception: a coordinator that did not apply the change within a
+/// second.
 #[utoipa::path(put, path = "/api/v1/apps/{name}", operation_id = "put_app", tag = "apps",
     params(
         ("name" = AppName, Path, description = "The app's name."),
@@ -148,12 +151,12 @@ pub(super) async fn get(
         the name in the path. The response of GET can be sent back: `revision`, `source` and \
         `updated_at` are ignored."),
     responses(
-        (status = 200, description = "The stored app.", body = StoredApp,
+        (status = 200, description = "The stored app.", body = AppliedApp,
             headers(("ETag" = String,
                 description = "The app's revision in quotes, for `If-Match`.")),
             links(("get_app" = (operation_id = "get_app",
                 parameters(("name" = "$request.path.name")))))),
-        (status = 201, description = "The created app.", body = StoredApp,
+        (status = 201, description = "The created app.", body = AppliedApp,
             headers(("ETag" = String,
                 description = "The app's revision in quotes, for `If-Match`.")),
             links(
@@ -174,18 +177,20 @@ pub(super) async fn put(
 ) -> Result<Response, Problem> {
     let app = body::parse_app(&name, &body)?;
     let edit = Edit::Put(Box::new(app), condition(&headers)?);
-    match state
-        .editor
-        .edit(edit, Some(request))
-        .await
-        .map_err(problem)?
-    {
-        EditOutcome::Created(app) => Ok(stored(StatusCode::CREATED, &app)),
-        EditOutcome::Updated(app) | EditOutcome::Unchanged(app) => Ok(stored(StatusCode::OK, &app)),
+    let applied = state.editor.edit(edit, Some(request)).await;
+    let applied = applied.map_err(problem)?;
+    let served_by = served_by(&applied);
+    let answer = |status, app: Arc<StoredApp>| {
+        let revision = app.revision;
+        tagged(status, &AppliedApp { app, served_by }, revision)
+    };
+    Ok(match applied.outcome {
+        EditOutcome::Created(app) => answer(StatusCode::CREATED, app),
+        EditOutcome::Updated(app) | EditOutcome::Unchanged(app) => answer(StatusCode::OK, app),
         EditOutcome::Deleted | EditOutcome::FileApplied { .. } => {
-            Ok(StatusCode::NO_CONTENT.into_response())
+            StatusCode::NO_CONTENT.into_response()
         }
-    }
+    })
 }
 
 /// Delete an app
@@ -201,7 +206,10 @@ pub(super) async fn put(
             example = "\"7\""),
     ),
     responses(
-        (status = 204, description = "The app is deleted."),
+        (status = 204, description = "The app is deleted.",
+            headers(("X-App-Proxy-Served-By" = String,
+                description = "`some` if a coordinator that shares the store did not apply the \
+                    change within a second; absent otherwise."))),
         BadRequest, Unauthenticated, AppNotFound, AppOwnedByFile, PreconditionFailed,
         StoreUnavailable,
     ),
@@ -211,20 +219,27 @@ pub(super) async fn delete(
     Name(name): Name,
     Extension(request): Extension<RequestId>,
     headers: HeaderMap,
-) -> Result<StatusCode, Problem> {
-    let condition = condition(&headers)?;
-    state
-        .editor
-        .edit(Edit::Delete(name, condition), Some(request))
-        .await
-        .map_err(problem)?;
-    Ok(StatusCode::NO_CONTENT)
+) -> Result<Response, Problem> {
+    let edit = Edit::Delete(name, condition(&headers)?);
+    let applied = state.editor.edit(edit, Some(request)).await;
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    if served_by(&applied.map_err(problem)?).is_some() {
+        let header = HeaderName::from_static(ServedBy::HEADER);
+        let some = HeaderValue::from_static("some");
+        response.headers_mut().insert(header, some);
+    }
+    Ok(response)
 }
 
-/// Returns the response of an app, with its revision as `ETag`.
-fn stored(status: StatusCode, app: &Arc<StoredApp>) -> Response {
+/// Returns the exception to a change being served by every coordinator that shares the store.
+fn served_by(applied: &Applied) -> Option<ServedBy> {
+    (!applied.served_by_all).then_some(ServedBy::Some)
+}
+
+/// Returns a response with the revision of its app as `ETag`.
+fn tagged(status: StatusCode, app: &impl Serialize, revision: u64) -> Response {
     let mut response = (status, Json(app)).into_response();
-    if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", app.revision)) {
+    if let Ok(tag) = HeaderValue::try_from(format!("\"{revision}\"")) {
         response.headers_mut().insert(header::ETAG, tag);
     }
     response

@@ -1,7 +1,8 @@
 //! Changes of the app table: their result for a snapshot and the reasons to reject them. Nothing
 //! here waits or writes.
 
-use std::collections::HashSet;
+mod file;
+
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -11,7 +12,8 @@ use app_proxy_hop::observe::access_log::timestamp;
 
 use super::{RoutedApp, Snapshot};
 use crate::router::RouteError;
-use app_proxy_store::{AppChange, AppCommit, AppDelta, StoreError};
+use app_proxy_store::{AppChange, AppCommit, AppDelta, FileClaim, StoreError};
+pub(crate) use file::{FileScope, ReplacedFiles};
 
 /// A change of the app table.
 #[derive(Clone, Debug)]
@@ -55,6 +57,8 @@ pub(crate) enum EditOutcome {
         put: usize,
         /// Number of deleted apps.
         deleted: usize,
+        /// New or changed apps that the file of another member defines as well.
+        contested: Vec<String>,
     },
 }
 
@@ -106,6 +110,10 @@ pub(crate) struct Draft {
     pub(crate) deleted: Vec<Arc<RoutedApp>>,
     /// The names of created and replaced apps.
     pub(crate) put: Vec<String>,
+    /// The file of this member and those of others.
+    scope: FileScope,
+    /// The changes of claims to store.
+    files: Vec<FileClaim>,
 }
 
 impl Draft {
@@ -119,7 +127,15 @@ impl Draft {
             changes: Vec::new(),
             deleted: Vec::new(),
             put: Vec::new(),
+            scope: FileScope::default(),
+            files: Vec::new(),
         }
+    }
+
+    /// Makes this a draft of a member whose file is in `scope`, for edits that apply the file.
+    #[must_use]
+    pub(crate) fn in_scope(self, scope: FileScope) -> Self {
+        Self { scope, ..self }
     }
 
     /// Applies a change.
@@ -189,67 +205,6 @@ impl Draft {
             }
             app => Ok(app.cloned()),
         }
-    }
-
-    /// Applies the file: deletes apps that the file no longer defines, and puts new and changed
-    /// ones. Apps of the API stay, unless the file defines one of the same name.
-    fn apply_file(&mut self, apps: &[App]) -> Result<EditOutcome, EditError> {
-        let removed: Vec<String> = self.removed_from_file(apps);
-        let differs = |app: &&App| {
-            let before = self.snapshot.table.get(&app.name);
-            before.is_none_or(|before| before.source != AppSource::File || before.app != **app)
-        };
-        let differing: Vec<App> = apps.iter().filter(differs).cloned().collect();
-        let outcome = EditOutcome::FileApplied {
-            put: differing.len(),
-            deleted: removed.len(),
-        };
-        if self.is_of_file() {
-            self.replace_by_file(apps, &removed)?;
-            return Ok(outcome);
-        }
-        for name in &removed {
-            self.remove_app(name);
-        }
-        // Remove all before adding any: one may get the route of another.
-        let unroute = |app: App| {
-            let routed = self.snapshot.unroute(&app.name);
-            (app, routed)
-        };
-        let unrouted: Vec<_> = differing.into_iter().map(unroute).collect();
-        for (app, routed) in unrouted {
-            self.insert(app, AppSource::File, None, routed.as_deref())?;
-        }
-        Ok(outcome)
-    }
-
-    /// Returns the apps of the file that it no longer defines.
-    fn removed_from_file(&self, apps: &[App]) -> Vec<String> {
-        let names: HashSet<&str> = apps.iter().map(|app| app.name.as_str()).collect();
-        let of_file = self
-            .snapshot
-            .table
-            .iter()
-            .filter(|app| app.source == AppSource::File);
-        of_file
-            .map(|app| app.app.name.clone())
-            .filter(|name| !names.contains(name.as_str()))
-            .collect()
-    }
-
-    /// Replaces a table of the file alone when the file changes. The epoch is that of the new file.
-    fn replace_by_file(&mut self, apps: &[App], removed: &[String]) -> Result<(), EditError> {
-        if *self.snapshot.table.epoch() == Epoch::of_file(apps) {
-            return Ok(());
-        }
-        self.deleted.extend(
-            removed
-                .iter()
-                .filter_map(|name| self.snapshot.get(name).cloned()),
-        );
-        self.snapshot = self.snapshot.rebuilt(AppTable::from_file(apps.to_vec()))?;
-        self.put.extend(apps.iter().map(|app| app.name.clone()));
-        Ok(())
     }
 
     /// Returns whether the table has only ever had the apps of a file.
@@ -343,7 +298,7 @@ impl Draft {
     pub(crate) fn commit(&self) -> Option<AppCommit> {
         let table = &self.snapshot.table;
         let (epoch, revision) = (table.epoch().clone(), table.revision());
-        if self.base == (epoch.clone(), revision) {
+        if self.base == (epoch.clone(), revision) && self.files.is_empty() {
             return None;
         }
         let changes = if self.base.0 == epoch {
@@ -361,7 +316,8 @@ impl Draft {
             revision,
             horizon: table.horizon(),
             changes,
-            ..AppCommit::default()
+            files: self.files.clone(),
+            files_base: self.scope.claims.version,
         })
     }
 }

@@ -1,7 +1,6 @@
 //! The steps from a configuration to services that are ready to start.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use app_proxy_hop::error::Tier;
 use app_proxy_hop::exchange::{HopServices, Policies};
@@ -23,8 +22,9 @@ use crate::pool::{Pool, Sweep};
 use crate::reload::CoordinatorReload;
 use crate::request::services::{CoordinatorPolicies, Services};
 use crate::sessions::{SessionTable, Sessions};
+use crate::state::members::Members;
 use crate::state::service::StateService;
-use crate::state::startup::{self, open_state, restore, state_tasks};
+use crate::state::startup::{self, JoinedStore, restore, state_tasks};
 use crate::webhooks::Outbox;
 
 /// Opens all that a coordinator needs, and creates its services.
@@ -36,7 +36,14 @@ pub(super) async fn assemble(builder: Builder) -> Result<Coordinator, StartError
         launch,
     } = builder;
     let upgrade = launch.as_ref().is_some_and(Launch::is_upgrade);
-    // The addresses first: a process that listens on them may use the store and the log.
+    // The store first: if another process serves from it, the error names that process. Then the
+    // addresses: a process that listens on them may use the log.
+    let JoinedStore {
+        store,
+        mut state,
+        others,
+        replaced,
+    } = startup::join(&config, upgrade).await?;
     let reserved = Reserved::reserve(&config, upgrade)?;
     let addresses = reserved.addresses();
     let secrets = Secrets::load(&config)?;
@@ -48,14 +55,15 @@ pub(super) async fn assemble(builder: Builder) -> Result<Coordinator, StartError
     )
     .await
     .map_err(|e| config.file.fault_of("workers", "workers", e))?;
-    let (store, snapshot, mut state) = open_state(&config, upgrade).await?;
+    let snapshot = startup::snapshot_of(&state, &config)?;
     let hop = open_hop(&config, policies)?;
+    let members = Arc::new(Members::new(&store, others, &hop.drain));
     let mut server = TierServer::new(&config.file, &hop, config.drain, launch.as_ref())?;
     let (outbox, delivery) = Outbox::new(
         Arc::clone(&store),
         secrets.webhook_key.clone(),
         hop.identity.header().clone(),
-        std::mem::take(&mut state.webhooks),
+        &members,
     );
     let connector = ConnectorOptions::from_server_conf(&server.conf());
     let connector = TransportConnector::new(Some(connector));
@@ -68,9 +76,8 @@ pub(super) async fn assemble(builder: Builder) -> Result<Coordinator, StartError
         connector,
     )?;
     restore(&services, &mut state).await;
-    // The predecessor's file may have had another value; this process knows only its own.
-    let predecessor = upgrade.then(|| config.drain.longest());
-    let (mut tasks, editor) = state_tasks(&config, &services, &store, state.cursor, predecessor);
+    let shared = (&members, replaced);
+    let (mut tasks, editor) = state_tasks(&config, &services, &store, state.cursor, shared);
     if !upgrade {
         startup::apply_file(&config, &mut tasks.editor).await?;
     }
@@ -81,7 +88,7 @@ pub(super) async fn assemble(builder: Builder) -> Result<Coordinator, StartError
     listeners
         .iter()
         .for_each(|listener| listener.add_dependency(&state_service));
-    add_background_services(&mut server, &services, &store, outbox, upgrade);
+    add_background_services(&mut server, &services, &store, outbox, &members);
     server.add_service(health);
     server.add_service(background_service("webhooks", delivery));
     if let Some(launch) = launch {
@@ -141,16 +148,11 @@ fn add_background_services(
     services: &Services,
     store: &Arc<dyn Store>,
     outbox: Outbox,
-    upgrade: bool,
+    members: &Arc<Members>,
 ) {
-    let (drain, table) = (&services.hop.drain, services.sessions.table());
-    // For some time, the registrations of workers reach the predecessor as well.
-    let patience = match upgrade {
-        true => startup::PREDECESSOR,
-        false => Duration::ZERO,
-    };
-    let sweep = Sweep::new(&services.pool, drain, patience);
-    let idle = IdleWatch::new(&services.apps, table, outbox, store, drain);
+    let table = services.sessions.table();
+    let sweep = Sweep::new(&services.pool, members);
+    let idle = IdleWatch::new(&services.apps, table, outbox, store, members);
     server.add_service(background_service("workers", sweep));
     server.add_service(background_service("sessions", table.clone()));
     server.add_service(background_service("idle", idle));

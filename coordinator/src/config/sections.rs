@@ -130,6 +130,8 @@ pub(crate) struct StoreSection {
     pub(crate) kind: StoreKind,
     /// The file of kind `sqlite`.
     pub(crate) path: PathBuf,
+    /// Allows other coordinators with this key to serve from the same store.
+    pub(crate) shared: bool,
 }
 
 /// The kind of store.
@@ -148,6 +150,7 @@ impl Default for StoreSection {
         Self {
             kind: StoreKind::default(),
             path: PathBuf::from("run/coordinator.db"),
+            shared: false,
         }
     }
 }

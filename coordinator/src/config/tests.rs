@@ -64,6 +64,11 @@ fn errors_name_their_line_and_key() {
         ("  sessions: {tll: 1h}\n", 5, vec!["tll"]),
         ("  sessions: {max: 1}\n", 5, vec!["sessions.max"]),
         (
+            "  store: {kind: memory, shared: true}\n",
+            5,
+            vec!["store.shared", "memory"],
+        ),
+        (
             "  registration: {lease: 10ms}\n",
             5,
             vec!["registration.lease"],

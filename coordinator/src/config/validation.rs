@@ -8,7 +8,8 @@ use app_proxy_runtime::config::{ConfigError, ConfigFile};
 use http::HeaderName;
 
 use super::sections::{
-    HealthCheckSection, RawCoordinator, RegistrationSection, SessionsSection, WorkerSection,
+    HealthCheckSection, RawCoordinator, RegistrationSection, SessionsSection, StoreKind,
+    StoreSection, WorkerSection,
 };
 use crate::router::{HostName, Router, rules};
 
@@ -28,6 +29,7 @@ pub(super) fn validate(
         file.fault_at(header, &text)
     })?;
     check_sessions(file, &raw.sessions)?;
+    check_store(file, &raw.store)?;
     check_health(file, &raw.health_check)?;
     file.check_timeouts(&raw.timeouts)?;
     check_workers(file, &raw.workers)?;
@@ -52,6 +54,14 @@ fn check_sessions(file: &ConfigFile, sessions: &SessionsSection) -> Result<(), C
     }
     if sessions.ttl.0.is_zero() {
         return Err(file.fault_at("ttl:", "sessions.ttl: must be longer than 0"));
+    }
+    Ok(())
+}
+
+fn check_store(file: &ConfigFile, store: &StoreSection) -> Result<(), ConfigError> {
+    if store.shared && store.kind == StoreKind::Memory {
+        let text = "store.shared: a store in memory belongs to one process";
+        return Err(file.fault_at("shared:", text));
     }
     Ok(())
 }

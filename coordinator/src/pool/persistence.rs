@@ -1,4 +1,4 @@
-//! Workers in the store: restoring them, applying changes of another process, and saving.
+//! Workers in the store: restoring them, applying changes of another member, and saving.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use super::Pool;
 use super::registry::durable;
 
 impl Pool {
-    /// Restores the workers of the store: leases restart, drains continue.
+    /// Restores the workers of the store: leases restart when no other member may have renewed
+    /// them, drains continue.
     pub(crate) async fn restore(&self, workers: Vec<StoredWorker>) {
         for worker in workers {
             self.apply_stored(worker).await;
@@ -22,7 +23,7 @@ impl Pool {
         self.sweep_due.notify_one();
     }
 
-    /// Applies the changes of another process: `workers` are all workers in the store.
+    /// Applies the changes of another member: `workers` are all workers in the store.
     pub(crate) async fn follow(&self, workers: Vec<StoredWorker>) {
         let stored: BTreeSet<String> = workers.iter().map(|worker| worker.id.clone()).collect();
         for worker in workers {
@@ -69,7 +70,7 @@ impl Pool {
                 .is_some_and(|entry| entry.lease.is_some())
             {
                 registry.unregister(&id, None);
-                info!("worker {id}: removed by another process");
+                info!("worker {id}: removed by another member");
             }
         }
         registry.retain_orphaned_drains(stored);
@@ -82,6 +83,7 @@ impl Pool {
             registration,
             drain,
         } = worker;
+        let runs_here = self.registry.lock().await.runs_here(&id);
         if let Some(registration) = registration
             && let Err(e) = self.apply_registration(&id, registration).await
         {
@@ -91,6 +93,10 @@ impl Pool {
         registry.set_drain(&id, drain);
         if let Some(entry) = registry.entries.get_mut(id.as_str()) {
             entry.is_stored = true;
+            // Only the worker itself renews its lease.
+            if let Some(lease) = &mut entry.lease {
+                lease.runs_here = runs_here;
+            }
         }
     }
 

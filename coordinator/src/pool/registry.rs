@@ -141,6 +141,7 @@ impl Registry {
             registration,
             duration: lease,
             until: Instant::now() + lease,
+            runs_here: true,
         });
         entry.update_draining();
         self.departed.remove(id);
@@ -285,6 +286,12 @@ impl Registry {
         }
     }
 
+    /// Returns whether the lease of a worker runs here.
+    pub(super) fn runs_here(&self, id: &str) -> bool {
+        let lease = self.entries.get(id).and_then(|entry| entry.lease.as_ref());
+        lease.is_some_and(|lease| lease.runs_here)
+    }
+
     /// Returns the source of a worker, if it is known.
     pub(super) fn origin(&self, id: &str) -> Option<Origin> {
         match self.entries.get(id) {
@@ -299,8 +306,12 @@ impl Registry {
 
     /// Returns the workers that have not renewed their registration in time.
     pub(super) fn expired(&self, now: Instant) -> Vec<Arc<str>> {
-        let expired =
-            |entry: &&RegistryEntry| entry.lease.as_ref().is_some_and(|lease| lease.until <= now);
+        let expired = |entry: &&RegistryEntry| {
+            entry
+                .lease
+                .as_ref()
+                .is_some_and(|lease| lease.runs_here && lease.until <= now)
+        };
         self.entries
             .values()
             .filter(expired)
@@ -313,7 +324,18 @@ impl Registry {
         self.entries
             .values()
             .filter_map(|entry| entry.lease.as_ref())
+            .filter(|lease| lease.runs_here)
             .map(|lease| lease.until)
             .min()
+    }
+
+    /// Begins the leases that did not run here.
+    pub(super) fn begin_leases(&mut self, now: Instant) {
+        let leases = self.entries.values_mut();
+        for lease in leases.filter_map(|entry| entry.lease.as_mut()) {
+            if !std::mem::replace(&mut lease.runs_here, true) {
+                lease.until = now + lease.duration;
+            }
+        }
     }
 }

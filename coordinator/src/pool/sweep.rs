@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use app_proxy_hop::drain::{Drain, DrainStage};
+use app_proxy_store::MemberStage;
 use async_trait::async_trait;
 use log::{error, info, warn};
 use pingora_core::server::ShutdownWatch;
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::Pool;
 use crate::clock::now_ms;
+use crate::state::members::Members;
 
 /// The interval at which a worker's streams are closed after its drain's deadline: requests may
 /// still become streams.
@@ -22,20 +23,17 @@ const MAX_SLEEP: Duration = Duration::from_secs(3600);
 /// The background service that sweeps the pool.
 pub(crate) struct Sweep {
     pool: Arc<Pool>,
-    drain: Drain,
-    /// Time after the start in which no registration expires.
-    grace: Duration,
+    members: Arc<Members>,
 }
 
 impl Sweep {
-    /// Creates the sweep of `pool` in the daemon of `drain`. During `grace` after the start no
-    /// registration expires, because workers may still renew at the old process.
+    /// Creates the sweep of `pool`. A registration that other `members` may know to be renewed does
+    /// not expire here; its lease begins here when one of them is gone.
     #[must_use]
-    pub(crate) fn new(pool: &Arc<Pool>, drain: &Drain, grace: Duration) -> Self {
+    pub(crate) fn new(pool: &Arc<Pool>, members: &Arc<Members>) -> Self {
         Self {
             pool: Arc::clone(pool),
-            drain: drain.clone(),
-            grace,
+            members: Arc::clone(members),
         }
     }
 }
@@ -43,26 +41,35 @@ impl Sweep {
 #[async_trait]
 impl BackgroundService for Sweep {
     async fn start(&self, _shutdown: ShutdownWatch) {
-        let grace_until = Instant::now() + self.grace;
+        let mut changed = self.members.watch();
+        let mut gone = 0;
         loop {
             let mut due = self.pool.close_overdue().await;
-            if Instant::now() < grace_until {
-                due = due.min(grace_until);
-            } else if self.drain.stage() == DrainStage::Serving {
-                // Not after the successor has started: workers renew there, and would be removed
-                // from the common store.
+            // Not in a member that leaves: workers renew at others, and would be removed from the
+            // common store.
+            if self.members.stage() == MemberStage::Serving {
+                let gone_now = self.members.gone();
+                if std::mem::replace(&mut gone, gone_now) != gone_now || self.members.is_alone() {
+                    self.pool.begin_leases().await;
+                }
                 let expiry = self.pool.remove_expired().await;
                 due = expiry.map_or(due, |expiry| due.min(expiry));
             }
             tokio::select! {
                 () = tokio::time::sleep_until(due) => {}
                 () = self.pool.sweep_due.notified() => {}
+                Ok(()) = changed.changed() => {}
             }
         }
     }
 }
 
 impl Pool {
+    /// Begins the leases of workers that other members do not renew any more.
+    pub(super) async fn begin_leases(&self) {
+        self.registry.lock().await.begin_leases(Instant::now());
+    }
+
     /// Removes the workers whose registration has expired. Returns the time of the next expiry.
     pub(super) async fn remove_expired(&self) -> Option<Instant> {
         let mut registry = self.registry.lock().await;

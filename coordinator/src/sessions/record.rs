@@ -41,8 +41,8 @@ pub(crate) struct SessionRecord {
     deleted: AtomicBool,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
-    /// Open streams of the old process during an upgrade.
-    predecessor_streams: AtomicU32,
+    /// Open streams at other members.
+    streams_elsewhere: AtomicU32,
     /// Last values written to the store. Written by the journal only.
     saved: Saved,
 }
@@ -54,7 +54,7 @@ struct Saved {
     requests: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
-    draining_streams: AtomicU32,
+    open_streams: AtomicU32,
 }
 
 impl SessionRecord {
@@ -83,7 +83,7 @@ impl SessionRecord {
             deleted: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
-            predecessor_streams: AtomicU32::new(0),
+            streams_elsewhere: AtomicU32::new(0),
             saved: Saved::default(),
         }
     }
@@ -168,12 +168,12 @@ impl SessionRecord {
         self.touch();
     }
 
-    /// Number of open streams, in this process and in the old one during an upgrade.
+    /// Number of open streams, here and at other members.
     #[must_use]
     pub(crate) fn open_streams(&self) -> u32 {
         self.open_streams
             .load(Ordering::Relaxed)
-            .saturating_add(self.predecessor_streams.load(Ordering::Relaxed))
+            .saturating_add(self.streams_elsewhere.load(Ordering::Relaxed))
     }
 
     /// Time of the last data, in milliseconds since 1970.

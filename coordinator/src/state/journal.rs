@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::apps::Apps;
 use crate::clock::{Moment, now_ms};
 use crate::sessions::SessionTable;
+use crate::state::members::Members;
 use app_proxy_store::{ActivityBatch, AppActivity, Store, StoreError};
 
 /// The pause between two writes.
@@ -29,8 +30,9 @@ pub(crate) struct Journal {
     drain: Drain,
     /// The maximum number of sessions in the store.
     max_sessions: u64,
-    /// The remaining time of the predecessor; none if it has ended, or there was none.
-    predecessor: Option<Duration>,
+    members: Arc<Members>,
+    /// The silences of this member after which its streams were saved again.
+    silences: u64,
     /// The use of apps that is not written yet, the latest of each app: bounded, however long the
     /// store fails.
     pending: HashMap<String, AppActivity>,
@@ -44,7 +46,7 @@ impl Journal {
         table: &SessionTable,
         apps: &Arc<Apps>,
         store: &Arc<dyn Store>,
-        drain: &Drain,
+        (members, drain): (&Arc<Members>, &Drain),
         max_sessions: u64,
     ) -> Self {
         let (table, apps, store, drain) = (
@@ -59,25 +61,16 @@ impl Journal {
             store,
             drain,
             max_sessions,
-            predecessor: None,
+            members: Arc::clone(members),
+            silences: 0,
             pending: HashMap::new(),
         }
     }
 
-    /// Makes this the journal of a successor whose predecessor runs on for at most `longest`.
-    #[must_use]
-    pub(crate) fn with_predecessor(self, longest: Duration) -> Self {
-        Self {
-            predecessor: Some(longest),
-            ..self
-        }
-    }
-
-    /// Writes until nothing is in flight in a daemon that drains, then records the shutdown.
+    /// Writes until nothing is in flight in a daemon that drains, then leaves the members.
     pub(crate) async fn run(mut self) {
         let mut failing = false;
         let mut trimmed = Instant::now();
-        let began = Instant::now();
         let mut due = interval(INTERVAL);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let ending = self.drain.reached(DrainStage::Draining);
@@ -88,18 +81,9 @@ impl Journal {
                 () = &mut ending => break,
             }
             report(&mut failing, self.write().await);
-            if trimmed.elapsed() >= TRIM_INTERVAL {
+            if trimmed.elapsed() >= TRIM_INTERVAL && self.members.leads() {
                 trimmed = Instant::now();
                 report(&mut failing, self.trim().await);
-                if self
-                    .predecessor
-                    .take_if(|longest| began.elapsed() > *longest)
-                    .is_some()
-                {
-                    self.table
-                        .iter()
-                        .for_each(|record| record.clear_predecessor_streams());
-                }
             }
         }
         // The process must not end before the last write; nothing else in flight waits for this.
@@ -108,8 +92,8 @@ impl Journal {
             let last = self.drain.in_flight() <= 1;
             report(&mut failing, self.write().await);
             if last {
-                if let Err(e) = self.store.record_shutdown().await {
-                    warn!("cannot record shutdown: {e}");
+                if let Err(e) = self.members.leave().await {
+                    warn!("cannot leave the members of the store: {e}");
                 }
                 return;
             }
@@ -120,15 +104,15 @@ impl Journal {
     /// Writes the activity since the last write.
     async fn write(&mut self) -> Result<(), StoreError> {
         self.write_apps().await?;
-        self.write_sessions().await
+        self.write_sessions().await?;
+        self.write_streams().await
     }
 
     async fn write_sessions(&self) -> Result<(), StoreError> {
-        let draining = self.drain.closes_connections();
         let unsaved = self
             .table
             .iter()
-            .filter_map(|record| record.unsaved(draining).map(|activity| (record, activity)));
+            .filter_map(|record| record.unsaved().map(|activity| (record, activity)));
         let unsaved: Vec<_> = unsaved.collect();
         for part in unsaved.chunks(ActivityBatch::LARGEST) {
             let sessions = part.iter().map(|(_, activity)| activity.clone()).collect();
@@ -140,6 +124,36 @@ impl Journal {
                 .await?;
             for (record, activity) in part {
                 record.mark_saved(activity);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes how many streams sessions have here, for other members.
+    async fn write_streams(&mut self) -> Result<(), StoreError> {
+        let silences = self.members.silences();
+        if std::mem::replace(&mut self.silences, silences) != silences {
+            // Another member may have removed this one, with its streams.
+            self.table
+                .iter()
+                .for_each(|record| record.mark_streams_saved(0));
+        }
+        if self.members.is_alone() {
+            return Ok(());
+        }
+        let changed = self
+            .table
+            .iter()
+            .filter_map(|record| record.unsaved_streams().map(|open| (record, open)));
+        let changed: Vec<_> = changed.collect();
+        for part in changed.chunks(ActivityBatch::LARGEST) {
+            let counts: Vec<_> = part
+                .iter()
+                .map(|(record, open)| (record.id().to_string(), *open))
+                .collect();
+            self.store.save_streams(&counts).await?;
+            for (record, open) in part {
+                record.mark_streams_saved(*open);
             }
         }
         Ok(())
@@ -205,6 +219,7 @@ fn report(failing: &mut bool, written: Result<(), StoreError>) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::state::members::tests::{serving, stores};
     use app_proxy_store::{SqliteStore, conformance::broken_store};
 
     #[tokio::test]
@@ -214,7 +229,9 @@ mod tests {
         );
         let apps = Arc::new(Apps::from_file(apps.unwrap(), None).unwrap());
         let table = SessionTable::new(10, Duration::from_secs(60));
-        let mut journal = Journal::new(&table, &apps, &broken_store(), &Drain::default(), 10);
+        let [another] = stores();
+        let duties = (&serving(&another).await, &Drain::default());
+        let mut journal = Journal::new(&table, &apps, &broken_store(), duties, 10);
         for _ in 0..3 {
             apps.load().apps().for_each(|app| app.usage.mark());
             assert!(journal.write().await.is_err());

@@ -1,48 +1,86 @@
-//! The steps from the store and the configuration file to a coordinator that keeps its state: load,
-//! restore, create the tasks, apply the file.
+//! The steps from the store and the configuration file to a coordinator that keeps its state: join
+//! the members, load, restore, create the tasks, apply the file.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use app_proxy_api::table::AppTable;
-use app_proxy_hop::drain::DrainStage;
+use app_proxy_hop::identity::RequestId;
 use app_proxy_hop::streams::{CloseReason, StreamHandle};
 use app_proxy_runtime::config::ConfigError;
 
-use crate::apps::edit::{Draft, Edit, EditError};
-use crate::apps::editor::{Editor, EditorTask, Overlap};
+use crate::apps::edit::{Draft, Edit, EditError, ReplacedFiles};
+use crate::apps::editor::{Editor, EditorTask};
 use crate::apps::{Apps, Snapshot};
 use crate::config::Config;
 use crate::request::services::Services;
 use crate::state::journal::Journal;
 use crate::state::location::StoreLocation;
+use crate::state::members::Members;
 use crate::state::reconciliation::Reconciler;
 use crate::state::service::StateTasks;
-use app_proxy_store::{Cursor, State, Store, StoreError};
+use app_proxy_store::{Cursor, Member, NewMember, Role, State, Store, StoreError};
 
-/// The time after its start in which a successor assumes that its predecessor accepts connections.
-/// The predecessor does so for about 5 s after the upgrade, which is some seconds after the start.
-pub(crate) const PREDECESSOR: Duration = Duration::from_secs(30);
+/// The store of a process that has joined its members.
+pub(crate) struct JoinedStore {
+    /// The store.
+    pub(crate) store: Arc<dyn Store>,
+    /// The state before this process joined.
+    pub(crate) state: State,
+    /// The other members.
+    pub(crate) others: Vec<Member>,
+    /// The files of others that this one's file replaces.
+    pub(crate) replaced: ReplacedFiles,
+}
 
-/// Opens the store and reads the state in it, of which the app table is returned as a snapshot. The
-/// apps of the file are checked against it, and not applied: this start may still fail.
-pub(crate) async fn open_state(
-    config: &Config,
-    is_successor: bool,
-) -> Result<(Arc<dyn Store>, Snapshot, State), ConfigError> {
-    let fault = |e: StoreError| config.file.fault_of("store", "store", e);
-    let store = StoreLocation::of(&config.store).open().map_err(fault)?;
-    let mut state = store.load().await.map_err(fault)?;
-    if !is_successor {
-        // The process that had these streams has ended, perhaps by SIGKILL. If another process
-        // still drains, its streams are counted again when data flows in them.
-        state
-            .sessions
-            .iter_mut()
-            .for_each(|session| session.draining_streams = 0);
+/// Opens the store, reads the state, and joins the members.
+pub(crate) async fn join(config: &Config, is_successor: bool) -> Result<JoinedStore, ConfigError> {
+    let section = &config.store;
+    let fault = |e: StoreError| config.file.fault_of("store", "store", refusal(&e));
+    let store = StoreLocation::of(section).open().map_err(fault)?;
+    // All of it is read before the first write, which would change a damaged file.
+    let state = store.load().await.map_err(fault)?;
+    store.members().await.map_err(fault)?;
+    store.file_claims().await.map_err(fault)?;
+    let role = match (is_successor, section.shared) {
+        (true, _) => Role::Successor,
+        (false, true) => Role::Shared,
+        (false, false) => Role::Alone,
+    };
+    let member = NewMember {
+        instance: RequestId::generate().as_str().to_owned(),
+        pid: std::process::id(),
+        address: Some(config.admin.to_string()),
+        file: Some(config.file.key()),
+        shared: section.shared,
+        ..NewMember::default()
+    };
+    let address = member.address.clone();
+    let others = store.join(member, role).await.map_err(fault)?;
+    let replaced = if section.shared && !others.is_empty() {
+        // A successor may have another file than its predecessor, which had the same address.
+        let before = others
+            .iter()
+            .filter(|other| is_successor && other.address == address);
+        ReplacedFiles::These(before.filter_map(|other| other.file.clone()).collect())
+    } else {
+        ReplacedFiles::All
+    };
+    Ok(JoinedStore {
+        store,
+        state,
+        others,
+        replaced,
+    })
+}
+
+/// Returns the text of an error, with the ways out of a refusal.
+fn refusal(error: &StoreError) -> String {
+    match error {
+        StoreError::InUse { .. } => format!(
+            "{error}; start with -u to succeed it, or set `shared: true` in the files of both"
+        ),
+        _ => error.to_string(),
     }
-    let snapshot = snapshot_of(&state, config)?;
-    Ok((store, snapshot, state))
 }
 
 /// Checks that the store can be read, and that the apps of the file can be applied to it. Writes
@@ -54,8 +92,9 @@ pub(crate) fn check_state(config: &Config) -> Result<(), ConfigError> {
     snapshot_of(&state.unwrap_or_default(), config).map(drop)
 }
 
-/// Returns the stored app table, without the apps of the file, if those can be applied to it.
-fn snapshot_of(state: &State, config: &Config) -> Result<Snapshot, ConfigError> {
+/// Returns the stored app table, without the apps of the file, if those can be applied to it. This
+/// start may still fail.
+pub(crate) fn snapshot_of(state: &State, config: &Config) -> Result<Snapshot, ConfigError> {
     let read = || -> Result<Snapshot, EditError> {
         let stored = Snapshot::new(AppTable::restore(state.apps.clone()), config.domain.clone())?;
         Draft::new(&stored).apply(&Edit::File(config.apps.clone()))?;
@@ -98,14 +137,14 @@ fn close_streams_at(apps: &Apps, worker: &str) -> usize {
         .sum()
 }
 
-/// Creates the tasks that keep the state, and the handle for changes of the app table.
-/// `predecessor` is how long the old process may run on, if this process is a successor.
+/// Creates the tasks that keep the state, and the handle for changes of the app table. `replaced`
+/// are the files of others that this one's file replaces.
 pub(crate) fn state_tasks(
     config: &Config,
     services: &Services,
     store: &Arc<dyn Store>,
     cursor: Cursor,
-    predecessor: Option<Duration>,
+    (members, replaced): (&Arc<Members>, ReplacedFiles),
 ) -> (StateTasks, Editor) {
     let (editor, queue) = Editor::new();
     let Services {
@@ -118,27 +157,10 @@ pub(crate) fn state_tasks(
     pool.set_store(Arc::clone(store));
     let streams = Arc::clone(apps);
     pool.set_close_streams(Arc::new(move |worker| close_streams_at(&streams, worker)));
-    let (drain, started) = (hop.drain.clone(), Instant::now());
-    let overlap = move || match drain.stage() {
-        DrainStage::Serving if predecessor.is_some() && started.elapsed() < PREDECESSOR => {
-            Overlap::Successor
-        }
-        DrainStage::Serving => Overlap::None,
-        DrainStage::Upgrading => Overlap::Predecessor,
-        _ => Overlap::Leaving,
-    };
-    let task = EditorTask::new(apps, store, reconciler(services), cursor, overlap);
-    let journal = Journal::new(
-        sessions.table(),
-        apps,
-        store,
-        &hop.drain,
-        config.sessions.max,
-    );
-    let journal = match predecessor {
-        Some(longest) => journal.with_predecessor(PREDECESSOR + longest),
-        None => journal,
-    };
+    let file = (config.file.key(), replaced);
+    let task = EditorTask::new(apps, store, reconciler(services), cursor, members, file);
+    let duties = (members, &hop.drain);
+    let journal = Journal::new(sessions.table(), apps, store, duties, config.sessions.max);
     let tasks = StateTasks {
         editor: task,
         queue,

@@ -19,17 +19,15 @@ use super::backoff::{Backoff, time_left};
 use super::client::{AttemptError, WebhookClient};
 use super::limits::DeliveryLimits;
 use crate::clock::now_ms;
-use app_proxy_store::{Store, StoredWebhook};
+use crate::state::members::Members;
+use app_proxy_store::{MemberStage, Store, StoredWebhook};
 
 /// The maximum number of pending webhooks. Beyond it the oldest is given up: it had the most
 /// attempts, and is the most out of date.
 const MAX_PENDING: usize = 10_000;
 
-/// The pause between two reads of the store for webhooks that a predecessor left there.
+/// The pause between two reads of the store for webhooks of members that are gone.
 const ADOPT_INTERVAL: Duration = Duration::from_secs(60);
-/// The age at which a stored webhook is adopted. Before that, a predecessor that still drains may
-/// deliver it.
-const ADOPT_AGE: Duration = Duration::from_secs(600);
 
 /// A webhook that is not delivered yet.
 pub(super) struct PendingWebhook {
@@ -42,6 +40,7 @@ pub(super) struct PendingWebhook {
 pub(crate) struct DeliveryService {
     inbox: Mutex<Option<UnboundedReceiver<PendingWebhook>>>,
     delivery: Arc<Delivery>,
+    members: Arc<Members>,
 }
 
 /// The parts that all delivery tasks share.
@@ -71,6 +70,7 @@ impl DeliveryService {
         inbox: UnboundedReceiver<PendingWebhook>,
         store: Arc<dyn Store>,
         client: WebhookClient,
+        members: &Arc<Members>,
     ) -> Self {
         let delivery = Delivery {
             store,
@@ -80,6 +80,7 @@ impl DeliveryService {
         Self {
             inbox: Mutex::new(Some(inbox)),
             delivery: Arc::new(delivery),
+            members: Arc::clone(members),
         }
     }
 
@@ -92,10 +93,12 @@ impl DeliveryService {
             .take();
         let Some(mut inbox) = inbox else { return };
         let mut tasks = Tasks::default();
-        let mut adopt = tokio::time::interval_at(Instant::now() + ADOPT_INTERVAL, ADOPT_INTERVAL);
+        let mut adopt = tokio::time::interval(ADOPT_INTERVAL);
+        let mut gone = self.members.watch();
         loop {
             tokio::select! {
-                _ = adopt.tick() => self.adopt_old(&mut tasks).await,
+                _ = adopt.tick() => self.adopt(&mut tasks).await,
+                Ok(()) = gone.changed() => self.adopt(&mut tasks).await,
                 pending = inbox.recv() => match pending {
                     Some(pending) => self.spawn(pending, &mut tasks).await,
                     None => return,
@@ -107,19 +110,18 @@ impl DeliveryService {
         }
     }
 
-    /// Adopts the webhooks that have been in the store for long: a predecessor ended before they
-    /// were delivered.
-    async fn adopt_old(&self, tasks: &mut Tasks) {
-        let age_ms = u64::try_from(ADOPT_AGE.as_millis()).unwrap_or(u64::MAX);
-        let before_ms = now_ms().saturating_sub(age_ms);
-        let stored = match self.delivery.store.webhooks().await {
-            Ok(stored) => stored,
+    /// Adopts the webhooks of members that are gone, unless this member leaves too.
+    async fn adopt(&self, tasks: &mut Tasks) {
+        if self.members.stage() == MemberStage::Leaving {
+            return;
+        }
+        let adopted = match self.delivery.store.adopt_webhooks().await {
+            Ok(adopted) => adopted,
             Err(e) => {
-                return warn!("cannot read the webhooks that another process left: {e}");
+                return warn!("cannot adopt the webhooks of members that are gone: {e}");
             }
         };
-        let old = |webhook: &StoredWebhook| webhook.created_ms < before_ms;
-        for webhook in stored.into_iter().filter(old) {
+        for webhook in adopted {
             let stored = true;
             self.spawn(PendingWebhook { webhook, stored }, tasks).await;
         }

@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::state::members::tests::serving;
 use app_proxy_store::{
     ActivityBatch, AppCommit, Cursor, Delta, Member, SessionActivity, State, StoreError,
     StoredWorker,
@@ -105,11 +106,13 @@ impl Drop for Setup {
     }
 }
 
-fn setup(store: FakeStore) -> Setup {
+async fn setup(store: FakeStore) -> Setup {
     let store = Arc::new(store);
+    let shared: Arc<dyn Store> = store.clone();
+    let members = serving(&shared).await;
     let key = SigningKey::new("secret").unwrap();
     let header = HeaderName::from_static("x-backend-request-id");
-    let (outbox, delivery) = Outbox::new(store.clone(), key, header, store.pending());
+    let (outbox, delivery) = Outbox::new(store.clone(), key, header, &members);
     let service = tokio::spawn(async move { delivery.run().await });
     Setup {
         store,
@@ -211,7 +214,7 @@ async fn emptied(store: &FakeStore) {
 
 #[tokio::test]
 async fn an_event_is_delivered_signed_and_deleted() {
-    let (setup, scheduler) = (setup(FakeStore::default()), Scheduler::start().await);
+    let (setup, scheduler) = (setup(FakeStore::default()).await, Scheduler::start().await);
     let event = wake_event(Some("r-1"));
     setup.outbox.send(&scheduler.url, event.clone()).await;
     let call = scheduler.answer("204 No Content").await;
@@ -250,7 +253,7 @@ async fn an_event_is_delivered_signed_and_deleted() {
 
 #[tokio::test]
 async fn a_failed_event_stays_and_is_repeated_with_its_identifier() {
-    let (setup, scheduler) = (setup(FakeStore::default()), Scheduler::start().await);
+    let (setup, scheduler) = (setup(FakeStore::default()).await, Scheduler::start().await);
     let event = wake_event(None);
     setup.outbox.send(&scheduler.url, event.clone()).await;
     for status in ["500 Oops", "302 Found"] {
@@ -273,14 +276,14 @@ async fn a_failed_event_stays_and_is_repeated_with_its_identifier() {
 
 #[tokio::test]
 async fn status_410_gives_an_event_up() {
-    let (setup, scheduler) = (setup(FakeStore::default()), Scheduler::start().await);
+    let (setup, scheduler) = (setup(FakeStore::default()).await, Scheduler::start().await);
     setup.outbox.send(&scheduler.url, wake_event(None)).await;
     scheduler.answer("410 Gone").await;
     emptied(&setup.store).await;
 }
 
 #[tokio::test]
-async fn a_stored_event_is_delivered_once_however_often_it_is_enqueued() {
+async fn a_stored_event_of_a_member_that_is_gone_is_delivered_once() {
     let scheduler = Scheduler::start().await;
     let stored = StoredWebhook {
         url: scheduler.url.to_string(),
@@ -293,8 +296,7 @@ async fn a_stored_event_is_delivered_once_however_often_it_is_enqueued() {
         .lock()
         .unwrap()
         .insert(stored.event.id.clone(), stored.clone());
-    let setup = setup(store);
-    setup.outbox.enqueue_stored(vec![stored.clone()]);
+    let setup = setup(store).await;
     assert_eq!(
         scheduler.answer("200 OK").await.header("webhook-id"),
         stored.event.id
@@ -314,7 +316,8 @@ async fn an_event_that_cannot_be_stored_is_delivered() {
         setup(FakeStore {
             broken: true,
             ..FakeStore::default()
-        }),
+        })
+        .await,
         Scheduler::start().await,
     );
     setup.outbox.send(&scheduler.url, wake_event(None)).await;
@@ -324,7 +327,7 @@ async fn an_event_that_cannot_be_stored_is_delivered() {
 #[tokio::test]
 async fn a_silent_scheduler_delays_no_other() {
     let (setup, silent, other) = (
-        setup(FakeStore::default()),
+        setup(FakeStore::default()).await,
         Scheduler::start().await,
         Scheduler::start().await,
     );
@@ -346,7 +349,7 @@ async fn a_silent_scheduler_delays_no_other() {
 
 #[tokio::test]
 async fn the_oldest_event_is_given_up_beyond_the_limit() {
-    let (setup, silent) = (setup(FakeStore::default()), Scheduler::start().await);
+    let (setup, silent) = (setup(FakeStore::default()).await, Scheduler::start().await);
     let first = wake_event(None);
     setup.outbox.send(&silent.url, first.clone()).await;
     for _ in 0..10_000 {
@@ -360,7 +363,7 @@ async fn the_oldest_event_is_given_up_beyond_the_limit() {
 
 #[tokio::test]
 async fn an_https_url_is_called_with_tls() {
-    let (setup, scheduler) = (setup(FakeStore::default()), Scheduler::start().await);
+    let (setup, scheduler) = (setup(FakeStore::default()).await, Scheduler::start().await);
     let url = format!("https://{}/", scheduler.listener.local_addr().unwrap())
         .parse()
         .unwrap();

@@ -4,7 +4,7 @@ mod file;
 
 use app_proxy_api::apps::{App, AppTimeouts, Endpoint};
 use app_proxy_api::client::Call;
-use app_proxy_api::table::StoredApp;
+use app_proxy_api::table::{ServedBy, StoredApp};
 use http::{HeaderValue, Method, StatusCode, header};
 
 use super::Batch;
@@ -125,7 +125,17 @@ async fn store(
     };
     let revision = read::<StoredApp>(&stored)?.revision;
     printer.done(&format!("{} {action}, revision {revision}", app.name))?;
+    if stored.get("served_by").is_some() {
+        warn_of_others(&app.name, printer)?;
+    }
     Ok(stored)
+}
+
+/// Warns that a change is stored, but that a coordinator did not apply it in time.
+fn warn_of_others(name: &str, printer: &mut Printer<'_>) -> Result<(), CtlError> {
+    printer.note(&format!(
+        "warning: {name}: a coordinator that shares the store does not serve the change yet"
+    ))
 }
 
 async fn delete(names: &[String], api: &Api, printer: &mut Printer<'_>) -> Result<(), CtlError> {
@@ -134,8 +144,11 @@ async fn delete(names: &[String], api: &Api, printer: &mut Printer<'_>) -> Resul
         let result = api
             .call(Call::new(Method::DELETE, path(&["apps", name])))
             .await;
-        if batch.record(name, result, printer)?.is_some() {
+        if let Some(reply) = batch.record(name, result, printer)? {
             printer.done(&format!("{name} deleted"))?;
+            if reply.headers.contains_key(ServedBy::HEADER) {
+                warn_of_others(name, printer)?;
+            }
         }
     }
     batch.finish()

@@ -43,23 +43,28 @@ impl Asked {
 }
 
 /// A response.
-pub(crate) struct Reply(u16, String);
+pub(crate) struct Reply(u16, String, &'static str);
 
 impl Reply {
     pub(crate) fn json(body: Value) -> Self {
-        Self(200, body.to_string())
+        Self(200, body.to_string(), "")
     }
 
     pub(crate) fn status(status: u16, body: Value) -> Self {
-        Self(status, body.to_string())
+        Self(status, body.to_string(), "")
     }
 
     pub(crate) fn text(status: u16, body: &str) -> Self {
-        Self(status, body.to_owned())
+        Self(status, body.to_owned(), "")
     }
 
     pub(crate) fn empty() -> Self {
-        Self(204, String::new())
+        Self(204, String::new(), "")
+    }
+
+    /// Adds a header line, with its line break.
+    pub(crate) fn with_header(self, line: &'static str) -> Self {
+        Self(self.0, self.1, line)
     }
 
     pub(crate) fn problem(status: u16, code: &str, detail: &str) -> Self {
@@ -96,9 +101,9 @@ impl FakeApi {
                 let mut stream = stream.unwrap();
                 let Some(call) = read(&stream) else { continue };
                 heard.lock().unwrap().push(call.clone());
-                let Reply(status, body) = reply(&call);
+                let Reply(status, body, more) = reply(&call);
                 let head = format!(
-                    "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                    "HTTP/1.1 {status} X\r\nConnection: close\r\n{more}Content-Length: {}\r\n\r\n",
                     body.len()
                 );
                 // The client may have closed the connection.

@@ -217,3 +217,26 @@ fn unknown_keys_are_kept_in_json() {
     let table = place.run(&["apps", "get", "a"]);
     assert!(table.out.contains("Endpoints:  none"), "{table:?}");
 }
+
+#[test]
+fn changes_that_another_coordinator_does_not_serve_yet_are_warned_of() {
+    let api = FakeApi::start(|asked: &Asked| {
+        let mut app = stored(&asked.body, 7);
+        app["served_by"] = "some".into();
+        match asked.method.as_str() {
+            "PUT" => Reply::status(200, app),
+            _ => Reply::empty().with_header("X-App-Proxy-Served-By: some\r\n"),
+        }
+    });
+    let place = Place::of(&api);
+    let put = place.run_with_input(&["apps", "put", "-"], "name: a");
+    let deleted = place.run(&["apps", "delete", "a"]);
+    for (ran, out) in [(put, "a stored, revision 7\n"), (deleted, "a deleted\n")] {
+        assert_eq!((ran.code, ran.out.as_str()), (0, out), "{ran:?}");
+        assert_eq!(
+            ran.err,
+            "app-proxyctl: warning: a: a coordinator that shares the store does not serve the \
+             change yet\n"
+        );
+    }
+}

@@ -45,6 +45,11 @@ impl ConfigPath {
         &self.given
     }
 
+    /// The path from the root.
+    pub(super) fn absolute(&self) -> &Path {
+        &self.absolute
+    }
+
     /// Reads the file.
     pub(super) fn read(&self) -> io::Result<String> {
         std::fs::read_to_string(&self.absolute)

@@ -2,7 +2,8 @@
 
 use crate::activity::ActivityBatch;
 use crate::conformance::samples::{cursor, webhook, worker};
-use crate::state::{Cursor, ServedTable, State, StoredDrain, StoredWebhook, StoredWorker};
+use crate::member::{NewMember, Role};
+use crate::state::{Cursor, State, StoredDrain, StoredWebhook, StoredWorker};
 use crate::store::Store;
 
 pub(super) async fn new_store_is_empty_and_has_no_changes<S: Store>(open: impl Fn() -> S) {
@@ -88,25 +89,26 @@ pub(super) async fn webhooks_are_stored_once_and_ordered_by_age<S: Store>(open: 
     assert_eq!(open().webhooks().await.unwrap(), kept);
 }
 
-pub(super) async fn processes_see_the_tables_that_others_serve<S: Store>(open: impl Fn() -> S) {
-    let [killed, old, new] = [(), (), ()].map(|()| open());
-    let served = |revision| ServedTable {
-        epoch: "e".into(),
-        revision,
-    };
-    killed.record_serving(&served(9), false).await.unwrap();
-    old.record_serving(&served(1), true).await.unwrap();
-    if old.served_elsewhere().await.unwrap().is_none() {
-        // Only one process can use this store.
-        return;
+pub(super) async fn webhooks_of_members_that_are_gone_are_adopted_once<S: Store>(
+    open: impl Fn() -> S,
+) {
+    let [creator, one, other] = [(), (), ()].map(|()| open());
+    for store in [&creator, &one, &other] {
+        let member = NewMember {
+            shared: true,
+            ..NewMember::default()
+        };
+        store.join(member, Role::Shared).await.unwrap();
     }
-    assert_eq!(old.served_elsewhere().await.unwrap(), Some(vec![]));
-    assert_eq!(new.served_elsewhere().await.unwrap(), Some(vec![served(1)]));
-    new.record_serving(&served(2), false).await.unwrap();
-    old.record_serving(&served(3), false).await.unwrap();
-    assert_eq!(old.served_elsewhere().await.unwrap(), Some(vec![served(2)]));
-    assert_eq!(new.served_elsewhere().await.unwrap(), Some(vec![served(3)]));
-    old.record_shutdown().await.unwrap();
-    old.record_serving(&served(4), false).await.unwrap();
-    assert_eq!(new.served_elsewhere().await.unwrap(), Some(vec![]));
+    for (store, id, created_ms) in [(&creator, "b", 2), (&creator, "a", 3), (&one, "c", 1)] {
+        store.save_webhook(webhook(id, created_ms)).await.unwrap();
+    }
+    assert_eq!(other.adopt_webhooks().await.unwrap(), []);
+    creator.leave().await.unwrap();
+    let left = vec![webhook("b", 2), webhook("a", 3)];
+    assert_eq!(other.adopt_webhooks().await.unwrap(), left);
+    assert_eq!(one.adopt_webhooks().await.unwrap(), []);
+    other.leave().await.unwrap();
+    assert_eq!(one.adopt_webhooks().await.unwrap(), left);
+    assert_eq!(one.webhooks().await.unwrap().len(), 3);
 }

@@ -85,7 +85,6 @@ pub(crate) fn session(id: &str, active_ms: u64) -> StoredSession {
         requests: 1,
         bytes_in: 2,
         bytes_out: 3,
-        draining_streams: 0,
         streams_elsewhere: 0,
         user: None,
     }

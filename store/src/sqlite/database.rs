@@ -85,10 +85,6 @@ impl Database {
         }
     }
 
-    pub(super) fn is_in_memory(&self) -> bool {
-        matches!(self, Self::Memory { .. })
-    }
-
     /// The name of the database in error messages.
     pub(super) fn name(&self) -> String {
         match self {

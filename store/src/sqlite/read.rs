@@ -9,7 +9,7 @@ use crate::session::StoredSession;
 use crate::sqlite::fault::Fault;
 use crate::sqlite::rows::{self, ACTIVITY, APP, SESSION, WEBHOOK, WORKER, from_sql, list, to_sql};
 use crate::sqlite::{claims, members};
-use crate::state::{AppDelta, Cursor, Delta, ServedTable, State, StoredWebhook, StoredWorker};
+use crate::state::{AppDelta, Cursor, Delta, State, StoredWebhook, StoredWorker};
 
 /// A connection that reads.
 pub(super) struct Reader {
@@ -70,18 +70,6 @@ impl Reader {
     /// Reads the claims of files.
     pub(super) fn file_claims(&mut self) -> Result<FileClaims, Fault> {
         claims::read(&self.connection.transaction()?)
-    }
-
-    /// Reads the tables that other processes serve from.
-    pub(super) fn served_elsewhere(&mut self) -> Result<Vec<ServedTable>, Fault> {
-        let transaction = self.connection.transaction()?;
-        let sql = "SELECT epoch, revision FROM serving WHERE process <> ?1";
-        list(&transaction, sql, (self.writer,), |row| {
-            Ok(ServedTable {
-                epoch: row.get::<_, String>(0)?.into(),
-                revision: from_sql(row.get(1)?),
-            })
-        })
     }
 
     /// Reads the webhooks that wait for delivery.

@@ -141,7 +141,6 @@ pub(super) fn session(row: &Row<'_>) -> Result<StoredSession, Fault> {
         requests: number(row, 10)?,
         bytes_in: number(row, 11)?,
         bytes_out: number(row, 12)?,
-        draining_streams: streams,
         streams_elsewhere: streams,
         user: row.get(14)?,
     })

@@ -7,11 +7,10 @@ use crate::activity::{ActivityBatch, AppActivity, SessionActivity};
 use crate::commit::{AppChange, AppCommit};
 use crate::member::Member;
 use crate::sqlite::fault::Fault;
-use crate::sqlite::rows::{json, to_sql};
-use crate::sqlite::streams::put_streams;
+use crate::sqlite::rows::{self, WEBHOOK, json, list, to_sql};
 use crate::sqlite::transaction::{Writer, next_change, write};
 use crate::sqlite::{claims, members};
-use crate::state::{ServedTable, StoredWebhook, StoredWorker};
+use crate::state::{StoredWebhook, StoredWorker};
 
 /// Records that `writer` changed the workers.
 fn mark_workers(transaction: &Transaction<'_>, writer: Writer) -> Result<(), Fault> {
@@ -102,35 +101,6 @@ fn delete_app(transaction: &Transaction<'_>, name: &str, revision: i64) -> Resul
     Ok(())
 }
 
-/// Records the table that a process serves from.
-pub(super) fn record_serving(
-    connection: &mut Connection,
-    table: &ServedTable,
-    is_alone: bool,
-    writer: Writer,
-) -> Result<(), Fault> {
-    write(connection, |transaction| {
-        if is_alone {
-            // Killed processes left these behind.
-            transaction.execute_batch("DELETE FROM serving; DELETE FROM streams;")?;
-        }
-        let mut statement =
-            transaction.prepare_cached("INSERT OR REPLACE INTO serving VALUES (?1, ?2, ?3)")?;
-        statement.execute((writer.id, table.epoch.as_str(), to_sql(table.revision)))?;
-        Ok(())
-    })
-}
-
-/// Records that a process no longer serves.
-pub(super) fn record_shutdown(connection: &mut Connection, writer: Writer) -> Result<(), Fault> {
-    write(connection, |transaction| {
-        transaction
-            .prepare_cached("DELETE FROM serving WHERE process = ?1")?
-            .execute((writer.id,))?;
-        Ok(())
-    })
-}
-
 /// Creates or replaces a worker.
 pub(super) fn save_worker(
     connection: &mut Connection,
@@ -185,8 +155,6 @@ pub(super) fn save_activity(
         let mut statement = transaction.prepare_cached(MERGE_SESSION)?;
         for activity in &batch.sessions {
             merge_session(&mut statement, activity, change, writer)?;
-            let session = &activity.session;
-            put_streams(transaction, &session.id, session.draining_streams, writer)?;
         }
         let mut statement = transaction.prepare_cached(MERGE_APP)?;
         for activity in &batch.apps {
@@ -313,16 +281,36 @@ pub(super) fn delete_sessions(
 pub(super) fn save_webhook(
     connection: &mut Connection,
     webhook: &StoredWebhook,
+    writer: Writer,
 ) -> Result<(), Fault> {
     let id = &webhook.event.id;
     let event = json("webhook", id, &webhook.event)?;
     write(connection, |transaction| {
         let mut statement = transaction.prepare_cached(
-            "INSERT INTO webhooks (id, url, event, created_ms) VALUES (?1, ?2, ?3, ?4)
+            "INSERT INTO webhooks (id, url, event, created_ms, member) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT (id) DO NOTHING",
         )?;
-        statement.execute((id, &webhook.url, event, to_sql(webhook.created_ms)))?;
+        let created_ms = to_sql(webhook.created_ms);
+        statement.execute((id, &webhook.url, event, created_ms, writer.id))?;
         Ok(())
+    })
+}
+
+/// Gives the writer the webhooks of processes that are no members, and returns those.
+pub(super) fn adopt_webhooks(
+    connection: &mut Connection,
+    writer: Writer,
+) -> Result<Vec<StoredWebhook>, Fault> {
+    const LEFT: &str = "member <> ?1 AND member NOT IN (SELECT id FROM members)";
+    write(connection, |transaction| {
+        let sql =
+            format!("SELECT {WEBHOOK} FROM webhooks WHERE {LEFT} ORDER BY created_ms, number");
+        let left = list(transaction, &sql, (writer.id,), rows::webhook)?;
+        if !left.is_empty() {
+            let sql = format!("UPDATE webhooks SET member = ?1 WHERE {LEFT}");
+            transaction.execute(&sql, (writer.id,))?;
+        }
+        Ok(left)
     })
 }
 

@@ -34,6 +34,7 @@ mod ctl;
 mod daemon;
 mod examples;
 mod hardening;
+mod members;
 mod oracle;
 mod read_your_writes;
 mod reload;

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use app_proxy_tests::api::{Api, Caller, stateless, with_sessions};
 use app_proxy_tests::app::RecordingApp;
@@ -15,7 +16,7 @@ use app_proxy_tests::ws::{Frame, WebSocket};
 use app_proxy_tests::{REQUEST_ID, SESSION_COOKIE};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::{number, session_id};
 
@@ -217,6 +218,91 @@ async fn changes_during_an_upgrade_are_seen_by_the_next_request_and_none_is_lost
     assert_eq!(after["epoch"], before["epoch"]);
     assert!(number(&after, "revision") > number(&before, "revision"));
     movers.end(&api).await;
+}
+
+/// Upgrades the coordinator without waiting for the old process, which still accepts connections.
+async fn upgrade_at_once(cluster: &mut Cluster) -> Daemon {
+    let mut successor = cluster.spawn_coordinator(&["-u"]);
+    successor
+        .wait_for_stderr("a start", |line| {
+            line.contains("waiting for the listening sockets")
+        })
+        .await;
+    let mut old = cluster.take_coordinator();
+    old.signal(Signal::SIGQUIT);
+    successor.listener("public").await;
+    successor.listener("admin").await;
+    cluster.put_coordinator(successor);
+    old
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_upgrades_in_a_storm_of_writes_lose_none_and_refuse_none() {
+    let (one, other) = (RecordingApp::start().await, RecordingApp::start().await);
+    let mut cluster = Cluster::builder().workers(2).start().await;
+    let movers = Movers::start(&cluster, 4, [one.addr(), other.addr()]);
+    movers.go_on(20).await;
+    let mut old = Vec::new();
+    for _ in 0..10 {
+        old.push(upgrade_at_once(&mut cluster).await);
+        movers.go_on(20).await;
+    }
+    for mut old in old {
+        let status = old.ended().await;
+        assert_eq!(status.code(), Some(0), "{}", old.stderr().join("\n"));
+    }
+    movers.go_on(20).await;
+    movers.end(&cluster.api()).await;
+}
+
+/// The target for the median of a change while two processes overlap. The test allows five times as
+/// long, because the machine may be busy.
+const OVERLAP_TARGET: Duration = Duration::from_millis(20);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_in_an_overlap_takes_some_milliseconds() {
+    let app = RecordingApp::start().await;
+    let mut cluster = Cluster::builder().start().await;
+    let (api, body) = (cluster.api(), with_sessions(&[app.addr()]));
+    let timed = |name: String| {
+        let (api, body) = (api.clone(), body.clone());
+        async move {
+            let begin = Instant::now();
+            let answer = api.put_app(&name, &body).await;
+            assert_eq!(answer.status, 201, "{}", answer.text());
+            assert!(
+                answer.json().get("served_by").is_none(),
+                "{}",
+                answer.text()
+            );
+            begin.elapsed()
+        }
+    };
+    let mut alone = Vec::new();
+    for number in 0..50 {
+        alone.push(timed(format!("alone-{number}")).await);
+    }
+    // A stream keeps the old process until the end.
+    let session = new_session(&cluster, "alone-0").await;
+    let _socket = websocket(&app, &cluster, "alone-0", &session, "ws-open").await;
+    let old = upgrade_at_once(&mut cluster).await;
+    let mut overlap = Vec::new();
+    for number in 0..200 {
+        overlap.push(timed(format!("overlap-{number}")).await);
+    }
+    let begin = Instant::now();
+    let mut many = JoinSet::new();
+    (0..200).for_each(|number| drop(many.spawn(timed(format!("many-{number}")))));
+    many.join_all().await;
+    let many = begin.elapsed();
+    alone.sort_unstable();
+    overlap.sort_unstable();
+    println!(
+        "a change: median {:?} alone, {:?} in an overlap (longest {:?}); 200 at once in {many:?}",
+        alone[25], overlap[100], overlap[199]
+    );
+    assert!(overlap[100] <= 5 * OVERLAP_TARGET, "{:?}", overlap[100]);
+    drop(old);
 }
 
 /// A WebSocket of a session of `app`, and the application's end of it.

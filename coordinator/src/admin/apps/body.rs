@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 
 use crate::admin::input::bad_request;
 
-/// The fields that GET adds to an app. PUT ignores them, so that clients can send back an app that
-/// they got.
-const READ_ONLY: [&str; 3] = ["revision", "source", "updated_at"];
+/// The fields that GET and PUT add to an app. PUT ignores them, so that clients can send back an
+/// app that they got.
+const READ_ONLY: [&str; 4] = ["revision", "source", "updated_at", "served_by"];
 
 /// Parses the app in a body; `name` is the name in the path.
 pub(super) fn parse_app(name: &str, body: &[u8]) -> Result<App, Problem> {

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use app_proxy_store::FileClaims;
 
 fn app(json: &serde_json::Value) -> App {
     serde_json::from_value(json.clone()).unwrap()
@@ -164,7 +165,14 @@ fn a_changed_file_is_applied_and_apps_of_the_api_stay() {
     let mut draft = Draft::new(&first);
     let outcome = draft.apply(&Edit::File(file.to_vec())).unwrap();
     assert!(
-        matches!(outcome, EditOutcome::FileApplied { put: 4, deleted: 1 }),
+        matches!(
+            outcome,
+            EditOutcome::FileApplied {
+                put: 4,
+                deleted: 1,
+                ..
+            }
+        ),
         "{outcome:?}"
     );
     assert_eq!(names(&draft.snapshot), ["a", "f", "g", "i"]);
@@ -176,10 +184,18 @@ fn a_changed_file_is_applied_and_apps_of_the_api_stay() {
             .all(|app| app.source == AppSource::File)
     );
     assert_eq!(draft.snapshot.table.epoch(), first.table.epoch());
-    let mut again = Draft::new(&draft.snapshot);
+    let scope = FileScope {
+        claims: claims(&[("", &["a", "f", "g", "i"])]),
+        ..FileScope::default()
+    };
+    let mut again = Draft::new(&draft.snapshot).in_scope(scope);
     assert!(matches!(
         again.apply(&Edit::File(file.to_vec())),
-        Ok(EditOutcome::FileApplied { put: 0, deleted: 0 })
+        Ok(EditOutcome::FileApplied {
+            put: 0,
+            deleted: 0,
+            ..
+        })
     ));
     assert!(again.commit().is_none());
 }
@@ -200,7 +216,14 @@ fn a_table_of_the_file_alone_keeps_the_files_epoch() {
     let mut draft = Draft::new(&of_file(&[named("f"), named("g")]));
     let outcome = draft.apply(&Edit::File(vec![named("g")])).unwrap();
     assert!(
-        matches!(outcome, EditOutcome::FileApplied { put: 0, deleted: 1 }),
+        matches!(
+            outcome,
+            EditOutcome::FileApplied {
+                put: 0,
+                deleted: 1,
+                ..
+            }
+        ),
         "{outcome:?}"
     );
     assert_eq!(*draft.snapshot.table.epoch(), Epoch::of_file(&[named("g")]));
@@ -259,5 +282,81 @@ fn changes_of_another_process_are_applied() {
     assert_eq!(
         (names(&draft.snapshot), draft.deleted.len()),
         (vec!["b".to_owned(), "f".to_owned()], 1)
+    );
+}
+
+/// The claims of two files.
+fn claims(files: &[(&str, &[&str])]) -> FileClaims {
+    let claim = |(file, apps): &(&str, &[&str])| FileClaim {
+        file: (*file).to_owned(),
+        apps: apps.iter().map(|app| (*app).to_owned()).collect(),
+    };
+    FileClaims {
+        version: 3,
+        files: files.iter().map(claim).collect(),
+    }
+}
+
+#[test]
+fn a_file_replaces_its_own_claims_and_those_of_its_predecessor() {
+    let table = of_file(&[named("a"), named("b"), named("c")]);
+    let applied = |replaced| {
+        let scope = FileScope {
+            file: "ours".to_owned(),
+            replaced,
+            claims: claims(&[("old", &["b"]), ("ours", &["a"]), ("theirs", &["c"])]),
+        };
+        let mut draft = Draft::new(&table).in_scope(scope);
+        draft.apply(&Edit::File(vec![named("d")])).unwrap();
+        let commit = draft.commit().unwrap();
+        let files = commit
+            .files
+            .into_iter()
+            .map(|claim| (claim.file, claim.apps));
+        assert_eq!(commit.files_base, 3);
+        (names(&draft.snapshot), files.collect::<Vec<_>>())
+    };
+    let own = ("ours".to_owned(), vec!["d".to_owned()]);
+    let gone = |file: &str| (file.to_owned(), Vec::new());
+    assert_eq!(
+        applied(ReplacedFiles::NONE),
+        (
+            ["b", "c", "d"].map(str::to_owned).to_vec(),
+            vec![own.clone()]
+        )
+    );
+    assert_eq!(
+        applied(ReplacedFiles::These(vec!["old".to_owned()])),
+        (
+            ["c", "d"].map(str::to_owned).to_vec(),
+            vec![own.clone(), gone("old")]
+        )
+    );
+    assert_eq!(
+        applied(ReplacedFiles::All),
+        (vec!["d".to_owned()], vec![own, gone("old"), gone("theirs")])
+    );
+}
+
+#[test]
+fn a_claim_without_another_app_is_committed_at_the_same_revision() {
+    let scope = FileScope {
+        file: "ours".to_owned(),
+        replaced: ReplacedFiles::NONE,
+        claims: claims(&[("theirs", &["a"])]),
+    };
+    let mut draft = Draft::new(&of_file(&[named("a")])).in_scope(scope.clone());
+    draft.apply(&Edit::File(vec![named("a")])).unwrap();
+    let commit = draft.commit().unwrap();
+    assert_eq!(
+        (commit.revision, commit.base.1, commit.changes.len()),
+        (1, 1, 0)
+    );
+    assert_eq!(commit.files.len(), 1);
+    let mut draft = Draft::new(&of_file(&[named("a")])).in_scope(scope);
+    draft.apply(&Edit::File(Vec::new())).unwrap();
+    assert!(
+        draft.commit().is_none(),
+        "the file of another member names it"
     );
 }

@@ -1,4 +1,4 @@
-//! Tests of answers to callers and of two processes with one store.
+//! Tests of answers to callers, and of two members with one store.
 
 use app_proxy_api::table::AppTable;
 use serde_json::{Value, json};
@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::super::edit::Condition;
 use super::*;
 use crate::clock::Moment;
+use crate::state::members::tests::{serving, stores};
 use app_proxy_store::{SqliteStore, conformance::broken_store};
 
 struct NoObserver;
@@ -42,16 +43,153 @@ async fn apps_of(store: &SqliteStore) -> Arc<Apps> {
     Arc::new(Apps::new(Snapshot::new(table, None).unwrap()))
 }
 
-/// Creates an editor of `apps`, which have the state of `store`.
+/// Creates an editor of `apps`, which have the state of `store`. It is the only member.
 async fn editor(apps: &Arc<Apps>, store: Arc<dyn Store>) -> EditorTask {
+    let [another] = stores();
+    editor_of(apps, store, &serving(&another).await, "file").await
+}
+
+/// Creates an editor of one of the members of `store`.
+async fn editor_of(
+    apps: &Arc<Apps>,
+    store: Arc<dyn Store>,
+    members: &Arc<Members>,
+    file: &str,
+) -> EditorTask {
     let cursor = store
         .load()
         .await
         .map(|contents| contents.cursor)
         .unwrap_or_default();
-    let mut editor = EditorTask::new(apps, &store, NoObserver, cursor, || Overlap::None);
+    let file = (file.to_owned(), ReplacedFiles::NONE);
+    let mut editor = EditorTask::new(apps, &store, NoObserver, cursor, members, file);
     editor.start(Vec::new()).await;
     editor
+}
+
+/// A member with its editor, which runs.
+struct Running {
+    apps: Arc<Apps>,
+    editor: Editor,
+    members: Arc<Members>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    /// Starts a member of `store`, whose file has the key `file`.
+    async fn start(store: &Arc<dyn Store>, file: &str) -> Self {
+        let state = store.load().await.unwrap();
+        let table = AppTable::restore(state.apps);
+        let apps = Arc::new(Apps::new(Snapshot::new(table, None).unwrap()));
+        let members = serving(store).await;
+        let task = editor_of(&apps, Arc::clone(store), &members, file).await;
+        let (editor, queue) = Editor::new();
+        Self {
+            apps,
+            editor,
+            members,
+            task: tokio::spawn(task.run(queue)),
+        }
+    }
+
+    async fn put(&self, name: &str) -> bool {
+        let edit = put(app(name, at(1)));
+        self.editor.edit(edit, None).await.unwrap().served_by_all
+    }
+
+    async fn apply_file(&self, apps: Vec<App>) -> (Vec<String>, bool) {
+        let applied = self.editor.edit(Edit::File(apps), None).await.unwrap();
+        let EditOutcome::FileApplied { contested, .. } = applied.outcome else {
+            panic!("{applied:?}")
+        };
+        (contested, applied.served_by_all)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let apps = self.apps.load();
+        apps.table.iter().map(|app| app.app.name.clone()).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_acknowledged_when_both_members_serve_it() {
+    let [ours, theirs] = stores();
+    let (us, they) = (
+        Running::start(&ours, "ours").await,
+        Running::start(&theirs, "theirs").await,
+    );
+    for number in 0..20 {
+        let (one, other) = (format!("our-{number}"), format!("their-{number}"));
+        let (by_us, by_them) = tokio::join!(us.put(&one), they.put(&other));
+        assert!(by_us && by_them);
+        for name in [one, other] {
+            assert!(us.apps.load().get(&name).is_some() && they.apps.load().get(&name).is_some());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_waits_a_second_for_a_member_that_hangs_and_not_for_a_dead_one() {
+    let [ours, theirs] = stores();
+    let us = Running::start(&ours, "ours").await;
+    let they = Running::start(&theirs, "theirs").await;
+    they.task.abort();
+    let waited = async |name: &str| {
+        let begin = Instant::now();
+        let served_by_all = us.put(name).await;
+        (served_by_all, begin.elapsed())
+    };
+    let (served_by_all, time) = waited("first").await;
+    assert!(!served_by_all);
+    assert!((1.0..1.1).contains(&time.as_secs_f64()), "{time:?}");
+    // Changes that come meanwhile do not wait for each other.
+    let begin = Instant::now();
+    let both = tokio::join!(us.put("second"), us.put("third"));
+    assert_eq!(both, (false, false));
+    assert!(begin.elapsed() < Duration::from_millis(1100));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let (served_by_all, time) = waited("fourth").await;
+    assert!(
+        served_by_all && time < Duration::from_millis(50),
+        "{time:?}"
+    );
+    assert!(us.members.is_alone());
+}
+
+#[tokio::test]
+async fn an_app_of_a_file_goes_with_the_last_file_that_names_it() {
+    let [ours, theirs] = stores();
+    let (us, they) = (
+        Running::start(&ours, "ours").await,
+        Running::start(&theirs, "theirs").await,
+    );
+    let [one, both, other] = ["one", "both", "other"].map(|name| app(name, at(1)));
+    let applied = us.apply_file(vec![one.clone(), both.clone()]).await;
+    assert_eq!(applied, (Vec::new(), true));
+    let applied = they.apply_file(vec![both.clone(), other.clone()]).await;
+    assert_eq!(applied, (Vec::new(), true));
+    for member in [&us, &they] {
+        assert_eq!(member.names(), ["both", "one", "other"]);
+        let refused = member.editor.edit(delete("one"), None).await;
+        assert!(
+            matches!(refused, Err(EditError::OwnedByFile(_))),
+            "{refused:?}"
+        );
+    }
+    us.apply_file(vec![one.clone()]).await;
+    assert_eq!(us.names(), ["both", "one", "other"]);
+    they.apply_file(vec![other.clone()]).await;
+    assert_eq!(
+        (us.names(), they.names()),
+        (us.names(), vec!["one".to_owned(), "other".to_owned()])
+    );
+    // The last definition wins.
+    let moved = app("one", at(2));
+    assert_eq!(they.apply_file(vec![other, moved.clone()]).await.0, ["one"]);
+    for member in [&us, &they] {
+        let apps = member.apps.load();
+        assert_eq!(apps.get("one").unwrap().stored.app, moved);
+    }
 }
 
 impl EditorTask {
@@ -201,26 +339,26 @@ async fn a_scheduler_that_the_file_changes_is_asked_again() {
 /// Regression: a process that could not store its file applied it after its successor had applied
 /// another one.
 #[tokio::test]
-async fn a_pending_file_is_applied_later_but_not_after_an_upgrade() {
-    let store = SqliteStore::in_memory().unwrap();
-    let apps = apps_of(&store).await;
-    let mut editor = editor(&apps, broken_store()).await;
-    let file = vec![app("filed", at(1))];
-    editor.start(file.clone()).await;
-    assert!(editor.pending_file.is_some() && apps.load().get("filed").is_none());
-    editor.store = Arc::new(store);
-    editor.retry_pending_file().await;
-    assert!(editor.pending_file.is_some(), "the retry is not due");
-    let is_due =
-        |editor: &mut EditorTask| editor.pending_file = Some((file.clone(), Instant::now()));
-    for over in [Overlap::Predecessor, Overlap::Leaving] {
-        is_due(&mut editor);
-        editor.overlap = Box::new(move || over);
+async fn a_pending_file_is_applied_later_but_not_by_a_member_that_leaves() {
+    for leaves in [false, true] {
+        let [another] = stores();
+        let drain = app_proxy_hop::drain::Drain::default();
+        let members = Arc::new(Members::new(&another, Vec::new(), &drain));
+        let store = SqliteStore::in_memory().unwrap();
+        let apps = apps_of(&store).await;
+        let mut editor = editor_of(&apps, broken_store(), &members, "file").await;
+        let file = vec![app("filed", at(1))];
+        editor.start(file.clone()).await;
+        assert!(editor.pending_file.is_some() && apps.load().get("filed").is_none());
+        editor.store = Arc::new(store);
         editor.retry_pending_file().await;
-        assert!(editor.pending_file.is_none() && apps.load().get("filed").is_none());
+        assert!(editor.pending_file.is_some(), "the retry is not due");
+        if leaves {
+            drain.advance(app_proxy_hop::drain::DrainStage::Upgrading);
+        }
+        editor.pending_file = Some((file, Instant::now()));
+        editor.retry_pending_file().await;
+        assert!(editor.pending_file.is_none());
+        assert_eq!(apps.load().get("filed").is_none(), leaves);
     }
-    is_due(&mut editor);
-    editor.overlap = Box::new(|| Overlap::None);
-    editor.retry_pending_file().await;
-    assert!(editor.pending_file.is_none() && apps.load().get("filed").is_some());
 }

@@ -27,6 +27,10 @@ pub(crate) struct Lease {
     pub(crate) registration: WorkerRegistration,
     pub(crate) duration: Duration,
     pub(crate) until: Instant,
+    /// True if the lease runs here: the worker has renewed it here, or the members that it may have
+    /// renewed it at are gone. False for a lease of the store, which another member may know to be
+    /// renewed.
+    pub(crate) runs_here: bool,
 }
 
 /// The drain of a worker whose registration has expired.

@@ -48,29 +48,22 @@ impl SessionRecord {
             .kept_alive_ms
             .store(stored.active_ms, Ordering::Relaxed);
         record
-            .predecessor_streams
-            .store(stored.draining_streams, Ordering::Relaxed);
+            .streams_elsewhere
+            .store(stored.streams_elsewhere, Ordering::Relaxed);
         Some(record)
     }
 
-    /// Returns the activity since the last save, if any. A `draining` process also reports its open
-    /// streams, because its successor cannot count them.
+    /// Returns the activity since the last save, if any.
     #[must_use]
-    pub(crate) fn unsaved(&self, draining: bool) -> Option<SessionActivity> {
-        let draining_streams = if draining {
-            self.open_streams.load(Ordering::Relaxed)
-        } else {
-            0
-        };
+    pub(crate) fn unsaved(&self) -> Option<SessionActivity> {
         let active_ms = self.active_ms();
         let added = Counts {
             requests: unsaved_count(&self.requests, &self.saved.requests),
             bytes_in: unsaved_count(&self.bytes_in, &self.saved.bytes_in),
             bytes_out: unsaved_count(&self.bytes_out, &self.saved.bytes_out),
         };
-        let same = active_ms == self.saved.active_ms.load(Ordering::Relaxed)
-            && added == Counts::default()
-            && draining_streams == self.saved.draining_streams.load(Ordering::Relaxed);
+        let same =
+            active_ms == self.saved.active_ms.load(Ordering::Relaxed) && added == Counts::default();
         if same || self.is_deleted() {
             return None;
         }
@@ -97,7 +90,6 @@ impl SessionRecord {
             requests: self.requests.load(Ordering::Relaxed),
             bytes_in: self.bytes_in.load(Ordering::Relaxed),
             bytes_out: self.bytes_out.load(Ordering::Relaxed),
-            draining_streams,
             streams_elsewhere: 0,
             user: self.user.as_deref().map(str::to_owned),
         };
@@ -110,9 +102,6 @@ impl SessionRecord {
             .active_ms
             .store(activity.session.active_ms, Ordering::Relaxed);
         self.saved
-            .draining_streams
-            .store(activity.session.draining_streams, Ordering::Relaxed);
-        self.saved
             .requests
             .fetch_add(activity.added.requests, Ordering::Relaxed);
         self.saved
@@ -123,21 +112,27 @@ impl SessionRecord {
             .fetch_add(activity.added.bytes_out, Ordering::Relaxed);
     }
 
-    /// Clears the stream count of the old process, which may have been killed before it reported
-    /// the end of its streams.
-    pub(crate) fn clear_predecessor_streams(&self) {
-        self.predecessor_streams.store(0, Ordering::Relaxed);
+    /// Returns the number of streams that are open here, if other members have another number.
+    #[must_use]
+    pub(crate) fn unsaved_streams(&self) -> Option<u32> {
+        let open = self.open_streams.load(Ordering::Relaxed);
+        (open != self.saved.open_streams.load(Ordering::Relaxed)).then_some(open)
     }
 
-    /// Merges the values that another process saved for the same session.
+    /// Records that the store has this number of streams that are open here.
+    pub(crate) fn mark_streams_saved(&self, open: u32) {
+        self.saved.open_streams.store(open, Ordering::Relaxed);
+    }
+
+    /// Merges the values that another member saved for the same session.
     pub(crate) fn merge(&self, stored: &StoredSession) {
         self.active_ms
             .fetch_max(stored.active_ms, Ordering::Relaxed);
         self.saved
             .active_ms
             .fetch_max(stored.active_ms, Ordering::Relaxed);
-        self.predecessor_streams
-            .store(stored.draining_streams, Ordering::Relaxed);
+        self.streams_elsewhere
+            .store(stored.streams_elsewhere, Ordering::Relaxed);
         for (counter, saved, value) in [
             (&self.requests, &self.saved.requests, stored.requests),
             (&self.bytes_in, &self.saved.bytes_in, stored.bytes_in),
@@ -174,7 +169,7 @@ mod tests {
         let record = record();
         record.begin_request(&RequestId::generate());
         record.count_bytes(3, 4);
-        let first = record.unsaved(false).unwrap();
+        let first = record.unsaved().unwrap();
         assert_eq!(
             first.added,
             Counts {
@@ -184,13 +179,13 @@ mod tests {
             }
         );
         record.mark_saved(&first);
-        assert!(record.unsaved(false).is_none());
+        assert!(record.unsaved().is_none());
         let again = SessionRecord::restore(&first.session, record.app(), None).unwrap();
         assert_eq!(again.view(), record.view());
-        assert!(again.unsaved(false).is_none());
+        assert!(again.unsaved().is_none());
         again.count_bytes(0, 5);
         assert_eq!(
-            again.unsaved(false).unwrap().added,
+            again.unsaved().unwrap().added,
             Counts {
                 bytes_out: 5,
                 ..Counts::default()
@@ -202,36 +197,54 @@ mod tests {
     fn activity_during_a_save_is_reported_next_time() {
         let record = record();
         record.count_bytes(1, 0);
-        let first = record.unsaved(false).unwrap();
+        let first = record.unsaved().unwrap();
         record.count_bytes(2, 0);
         record.mark_saved(&first);
-        assert_eq!(record.unsaved(false).unwrap().added.bytes_in, 2);
+        assert_eq!(record.unsaved().unwrap().added.bytes_in, 2);
     }
 
     #[test]
-    fn counts_of_two_processes_add_up() {
+    fn counts_of_two_members_add_up() {
         let (mine, theirs) = {
             let record = record();
-            let stored = record.unsaved(false).unwrap().session;
+            let stored = record.unsaved().unwrap().session;
             let restore = || SessionRecord::restore(&stored, record.app(), None).unwrap();
             (restore(), restore())
         };
         mine.count_bytes(10, 0);
         theirs.count_bytes(1, 0);
-        let activity = theirs.unsaved(true).unwrap();
+        let activity = theirs.unsaved().unwrap();
         theirs.mark_saved(&activity);
         mine.merge(&StoredSession {
             bytes_in: 1,
-            draining_streams: 2,
+            streams_elsewhere: 2,
             ..activity.session
         });
         assert_eq!((mine.view().bytes_in, mine.open_streams()), (11, 2));
-        assert_eq!(mine.unsaved(false).unwrap().added.bytes_in, 10);
+        assert_eq!(mine.unsaved().unwrap().added.bytes_in, 10);
+    }
+
+    #[test]
+    fn open_streams_are_reported_when_their_number_changes() {
+        let record = record();
+        assert_eq!(record.unsaved_streams(), None);
+        record.begin_stream();
+        assert_eq!(record.unsaved_streams(), Some(1));
+        record.mark_streams_saved(1);
+        assert_eq!(record.unsaved_streams(), None);
+        record.end_stream();
+        assert_eq!(record.unsaved_streams(), Some(0));
+        record.mark_streams_saved(0);
+        record.begin_stream();
+        record.mark_streams_saved(1);
+        // Another member has removed this one, and its streams, by mistake.
+        record.mark_streams_saved(0);
+        assert_eq!(record.unsaved_streams(), Some(1));
     }
 
     #[test]
     fn invalid_stored_sessions_are_not_restored() {
-        let stored = record().unsaved(false).unwrap().session;
+        let stored = record().unsaved().unwrap().session;
         for broken in [
             StoredSession {
                 id: "x".to_owned(),

@@ -11,7 +11,7 @@ use serde_yaml::Value;
 
 /// Keys that the API adds to an app. They are ignored, so that the output of `apps get` is a valid
 /// file.
-const ADDED: [&str; 3] = ["revision", "source", "updated_at"];
+const ADDED: [&str; 4] = ["revision", "source", "updated_at", "served_by"];
 
 /// The content of a file.
 #[derive(Debug, PartialEq, Eq)]

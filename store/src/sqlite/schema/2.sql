@@ -61,6 +61,9 @@ BEGIN
     DELETE FROM streams WHERE member = OLD.id;
 END;
 
+-- The member that delivers a webhook; 0 for those of schema 1, which the first member adopts.
+ALTER TABLE webhooks ADD COLUMN member INTEGER NOT NULL DEFAULT 0;
+
 -- A process of schema 1 has no pid and no instance, and counts as serving (stage 1).
 INSERT INTO members (id, instance, pid, shared, stage, epoch, revision, beat)
     SELECT process, '', 0, 0, 1, epoch, revision, 0 FROM serving;

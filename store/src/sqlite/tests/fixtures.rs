@@ -45,7 +45,6 @@ fn expected(cursor: Cursor) -> State {
         ..session("s1", 20)
     };
     let with_streams = StoredSession {
-        draining_streams: 3,
         streams_elsewhere: 3,
         ..session("s2", 11)
     };

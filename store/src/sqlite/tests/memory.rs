@@ -38,7 +38,6 @@ async fn fills_a_store_in_memory() {
         assert_eq!(files(), before, "a file was opened");
     }
     assert_eq!(store.load().await.unwrap().sessions.len(), 9_000);
-    assert_eq!(store.served_elsewhere().await.unwrap(), None);
 }
 
 #[test]
