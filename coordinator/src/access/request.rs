@@ -1,5 +1,6 @@
 //! A request as an access policy sees it.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use app_proxy_api::apps::App;
@@ -22,7 +23,7 @@ use http::{HeaderMap, Method, Version};
 /// assert!(request.app().is_none());
 /// # Ok::<(), http::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct AccessRequest<'r> {
     pub(crate) head: &'r Parts,
     pub(crate) app: Option<&'r App>,
@@ -143,5 +144,19 @@ impl<'r> AccessRequest<'r> {
     #[must_use]
     pub const fn protocol(&self) -> Version {
         self.head.version
+    }
+}
+
+impl fmt::Debug for AccessRequest<'_> {
+    /// Omits the query and the headers, which carry credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessRequest")
+            .field("request_id", &self.request_id)
+            .field("app", &self.app.map(|app| &app.name))
+            .field("method", self.method())
+            .field("host", &self.host)
+            .field("path", &self.path())
+            .field("client", &self.client)
+            .finish_non_exhaustive()
     }
 }

@@ -112,6 +112,7 @@ pub(super) async fn answer(
     match (page(reply.status()), reply.body()) {
         (Some(page), None) => write_error_with(session, exchange, page, headers).await,
         (_, body) => {
+            let body = body.filter(|_| has_content(reply.status()));
             let body = body.cloned().unwrap_or_default();
             let response = response(reply.status(), headers, body.len())?;
             write_response(session, exchange, response, body, false).await
@@ -139,11 +140,16 @@ fn response<'h>(
         response.append_header(name, value)?;
     }
     response.insert_header(header::CACHE_CONTROL, "no-store")?;
-    // A 204 has no length (RFC 9110, section 8.6).
-    if status != StatusCode::NO_CONTENT {
+    if has_content(status) {
         response.insert_header(header::CONTENT_LENGTH, length)?;
     }
     Ok(response)
+}
+
+/// Returns whether a final response of this status has content, and its length (RFC 9110, sections
+/// 6.4.1 and 8.6).
+fn has_content(status: StatusCode) -> bool {
+    !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Returns whether the proxy alone sets a header of a reply.

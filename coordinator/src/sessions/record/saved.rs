@@ -166,7 +166,8 @@ mod tests {
 
     #[test]
     fn activity_is_reported_once_and_restores_the_record() {
-        let record = record();
+        let record = record().of_user(Some("anna".into()));
+        assert_eq!(record.view().user.as_deref(), Some("anna"));
         record.begin_request(&RequestId::generate());
         record.count_bytes(3, 4);
         let first = record.unsaved().unwrap();
