@@ -1,6 +1,13 @@
 //! Whole tiers in the process of a test, started and stopped by their builders.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod policies;
 
 use std::net::SocketAddr;
 use std::path::Path;
