@@ -279,10 +279,10 @@ impl Store for SqliteStore {
         stage: MemberStage,
         served: &ServedTable,
     ) -> Result<Vec<Member>, StoreError> {
-        let (id, served) = (self.writer, served.clone());
+        let (writer, served) = (self.writer(), served.clone());
         self.with(&self.writers, move |writers| {
             let membership = writers.membership.as_mut();
-            members::beat(&mut writers.behind, membership, (id, stage, served))
+            members::beat(&mut writers.behind, membership, (writer, stage, served))
         })
         .await
     }
@@ -308,9 +308,14 @@ impl Store for SqliteStore {
         if changes.is_empty() {
             return Ok(());
         }
-        let changes = changes.to_vec();
-        self.write_behind(move |connection, writer| {
-            streams::save_streams(connection, &changes, writer)
+        let (writer, changes) = (self.writer(), changes.to_vec());
+        self.with(&self.writers, move |writers| {
+            let Some(membership) = &mut writers.membership else {
+                return Ok(());
+            };
+            streams::save_streams(&mut writers.behind, &changes, writer)?;
+            membership.record_streams(changes);
+            Ok(())
         })
         .await
     }

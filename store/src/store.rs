@@ -76,7 +76,7 @@ pub trait Store: Send + Sync {
 
     /// Announces that this member is alive, its stage and the table that it serves, and returns
     /// the other members. A handle that is no member announces nothing; a member that another one
-    /// removed by mistake is a member again, without streams.
+    /// removed by mistake is a member again, with its streams.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -112,8 +112,9 @@ pub trait Store: Send + Sync {
         Ok(())
     }
 
-    /// Saves the number of open streams that sessions have at this member; 0 deletes. Other members
-    /// read the sum as [`streams_elsewhere`](crate::StoredSession::streams_elsewhere).
+    /// Saves the number of open streams that sessions have at this member; 0 deletes. Has no effect
+    /// if the handle is no member. A session need not be stored yet. Other members read the sum as
+    /// [`streams_elsewhere`](crate::StoredSession::streams_elsewhere).
     ///
     /// # Errors
     /// [`StoreError`]; nothing was written.

@@ -131,10 +131,31 @@ pub(super) async fn removed_member_returns_with_its_next_beat<S: Store>(open: im
     let [one, two] = [open(), open()];
     one.join(member(1), Role::Alone).await.unwrap();
     let others = two.join(member(2), Role::Successor).await.unwrap();
+    let streams = [
+        ("s".to_owned(), 2),
+        ("t".to_owned(), 1),
+        ("t".to_owned(), 0),
+    ];
+    one.save_streams(&streams).await.unwrap();
+    one.save_activity(&batch([session("s", 10), session("t", 10)]))
+        .await
+        .unwrap();
     two.remove_member(others[0].id).await.unwrap();
     assert_eq!(two.members().await.unwrap(), []);
+    let seen = cursor(&two).await;
+    let streams = async || {
+        let sessions = two.load().await.unwrap().sessions;
+        [sessions[0].streams_elsewhere, sessions[1].streams_elsewhere]
+    };
+    assert_eq!(streams().await, [0, 0]);
     one.beat(MemberStage::Serving, &served(3)).await.unwrap();
+    assert_eq!(streams().await, [2, 0]);
+    let delta = two.changes_since(&seen).await.unwrap().unwrap();
+    assert_eq!(delta.sessions[0].streams_elsewhere, 2);
     let again = joined(&two.members().await.unwrap(), 1);
+    // Later beats change nothing.
+    one.beat(MemberStage::Serving, &served(3)).await.unwrap();
+    assert_eq!(two.changes_since(&delta.cursor).await.unwrap(), None);
     assert_eq!((again.id, again.served), (others[0].id, served(3)));
     assert_eq!(
         (again.address, again.file),
@@ -148,10 +169,11 @@ pub(super) async fn streams_of_members_add_up_for_others<S: Store>(open: impl Fn
         let pid = u32::try_from(number).unwrap() + 1;
         store.join(member(pid), Role::Successor).await.unwrap();
     }
-    one.save_activity(&batch([session("s", 10), session("t", 10)]))
+    // The streams may be saved before their session.
+    one.save_streams(&[("s".to_owned(), 1), ("t".to_owned(), 5)])
         .await
         .unwrap();
-    one.save_streams(&[("s".to_owned(), 1), ("t".to_owned(), 5)])
+    one.save_activity(&batch([session("s", 10), session("t", 10)]))
         .await
         .unwrap();
     two.save_streams(&[("s".to_owned(), 2)]).await.unwrap();

@@ -1,20 +1,38 @@
 //! Members: joining, announcing that one is alive, and leaving.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, Row, Transaction, params};
 
 use crate::member::{Member, MemberId, MemberStage, NewMember, Role};
 use crate::sqlite::fault::Fault;
 use crate::sqlite::presence::{Presence, PresenceLock};
 use crate::sqlite::rows::{from_sql, list, small_number, to_sql};
-use crate::sqlite::transaction::write;
+use crate::sqlite::streams;
+use crate::sqlite::transaction::{Writer, write};
 use crate::state::ServedTable;
 
 /// The membership of this process.
 #[derive(Debug)]
 pub(super) struct Membership {
     member: NewMember,
+    /// The open streams of sessions, in case that another member removes this one by mistake.
+    streams: HashMap<String, u32>,
     /// Held for as long as the process is a member.
     _presence: Presence,
+}
+
+impl Membership {
+    /// Records streams that were saved.
+    pub(super) fn record_streams(&mut self, changes: Vec<(String, u32)>) {
+        for (session, open) in changes {
+            if open == 0 {
+                self.streams.remove(&session);
+            } else {
+                self.streams.insert(session, open);
+            }
+        }
+    }
 }
 
 /// Makes the process that writes as `id` a member, and returns the others.
@@ -36,6 +54,7 @@ pub(super) fn join(
         put(transaction, id, &member, MemberStage::Joining)?;
         let membership = Membership {
             member,
+            streams: HashMap::new(),
             _presence: presence,
         };
         Ok((membership, others))
@@ -80,20 +99,22 @@ fn delete_dead(transaction: &Transaction<'_>, role: Role) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Creates or updates the row of a member. Returns whether it was created.
 fn put(
     transaction: &Transaction<'_>,
     id: i64,
     member: &NewMember,
     stage: MemberStage,
-) -> Result<(), Fault> {
+) -> Result<bool, Fault> {
     let mut statement = transaction.prepare_cached(
         "INSERT INTO members
              (id, instance, pid, address, file, shared, stage, epoch, revision, beat)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0)
          ON CONFLICT (id) DO UPDATE SET stage = excluded.stage, epoch = excluded.epoch,
-             revision = excluded.revision, beat = beat + 1",
+             revision = excluded.revision, beat = beat + 1
+         RETURNING beat = 0",
     )?;
-    statement.execute(params![
+    let params = params![
         id,
         member.instance,
         member.pid,
@@ -103,23 +124,27 @@ fn put(
         stage_number(stage),
         member.served.epoch.as_str(),
         to_sql(member.served.revision),
-    ])?;
-    Ok(())
+    ];
+    Ok(statement.query_row(params, |row| row.get(0))?)
 }
 
-/// Announces that the process that writes as `id` is alive, and returns the other members.
+/// Announces that the process that writes is alive, and returns the other members.
 pub(super) fn beat(
     connection: &mut Connection,
     membership: Option<&mut Membership>,
-    (id, stage, served): (i64, MemberStage, ServedTable),
+    (writer, stage, served): (Writer, MemberStage, ServedTable),
 ) -> Result<Vec<Member>, Fault> {
-    let Some(Membership { member, .. }) = membership else {
-        return others(&connection.transaction()?, id);
+    let Some(membership) = membership else {
+        return others(&connection.transaction()?, writer.id);
     };
-    member.served = served;
+    membership.member.served = served;
     write(connection, |transaction| {
-        put(transaction, id, member, stage)?;
-        others(transaction, id)
+        if put(transaction, writer.id, &membership.member, stage)? {
+            // Another member removed this one by mistake.
+            let streams = membership.streams.iter().map(|(id, open)| (id, *open));
+            streams::put(transaction, streams, writer)?;
+        }
+        others(transaction, writer.id)
     })
 }
 

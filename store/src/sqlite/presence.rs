@@ -67,10 +67,15 @@ impl PresenceLock {
     /// Holds the lock, beside other members.
     pub(super) fn hold(self) -> Result<Presence, Fault> {
         match self {
-            Self::File(file, path) => match file.try_lock_shared() {
-                Ok(()) => Ok(Presence::File(file)),
-                Err(error) => Err(fault("lock", &path, &error.into())),
-            },
+            Self::File(file, path) => {
+                // Platforms differ in a lock that replaces another one of the same handle.
+                file.unlock()
+                    .map_err(|error| fault("unlock", &path, &error))?;
+                match file.try_lock_shared() {
+                    Ok(()) => Ok(Presence::File(file)),
+                    Err(error) => Err(fault("lock", &path, &error.into())),
+                }
+            }
             Self::Memory(members) => {
                 members.fetch_add(1, Ordering::AcqRel);
                 Ok(Presence::Memory(members))

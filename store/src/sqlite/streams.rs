@@ -11,23 +11,31 @@ pub(super) fn save_streams(
     changes: &[(String, u32)],
     writer: Writer,
 ) -> Result<(), Fault> {
-    write(connection, |transaction| {
-        let change = next_change(transaction, writer)?;
-        let mut touch = transaction.prepare_cached(
-            "UPDATE sessions SET changed = ?2,
-                 changed_by = iif(changed_by = ?3 OR changed <= ?4, ?3, 0)
-             WHERE id = ?1",
-        )?;
-        for (session, open) in changes {
-            put_streams(transaction, session, *open, writer)?;
-            touch.execute((session, change, writer.id, writer.seen))?;
-        }
-        Ok(())
-    })
+    let changes = changes.iter().map(|(session, open)| (session, *open));
+    write(connection, |transaction| put(transaction, changes, writer))
+}
+
+/// Replaces the streams of sessions at the member that writes.
+pub(super) fn put<'a>(
+    transaction: &Transaction<'_>,
+    changes: impl Iterator<Item = (&'a String, u32)>,
+    writer: Writer,
+) -> Result<(), Fault> {
+    let change = next_change(transaction, writer)?;
+    let mut touch = transaction.prepare_cached(
+        "UPDATE sessions SET changed = ?2,
+             changed_by = iif(changed_by = ?3 OR changed <= ?4, ?3, 0)
+         WHERE id = ?1",
+    )?;
+    for (session, open) in changes {
+        put_one(transaction, session, open, writer)?;
+        touch.execute((session, change, writer.id, writer.seen))?;
+    }
+    Ok(())
 }
 
 /// Replaces the number of streams of a session; 0 deletes.
-pub(super) fn put_streams(
+fn put_one(
     transaction: &Transaction<'_>,
     session: &str,
     open: u32,

@@ -301,7 +301,9 @@ pub(super) fn adopt_webhooks(
     connection: &mut Connection,
     writer: Writer,
 ) -> Result<Vec<StoredWebhook>, Fault> {
-    const LEFT: &str = "member <> ?1 AND member NOT IN (SELECT id FROM members)";
+    // Those of schema 1 have no member: a process of schema 1 that is alive delivers them.
+    const LEFT: &str = "member <> ?1 AND member NOT IN (SELECT id FROM members)
+         AND (member <> 0 OR NOT EXISTS (SELECT 1 FROM members WHERE pid = 0))";
     write(connection, |transaction| {
         let sql =
             format!("SELECT {WEBHOOK} FROM webhooks WHERE {LEFT} ORDER BY created_ms, number");

@@ -61,7 +61,7 @@ BEGIN
     DELETE FROM streams WHERE member = OLD.id;
 END;
 
--- The member that delivers a webhook; 0 for those of schema 1, which the first member adopts.
+-- The member that delivers a webhook; 0 for those of schema 1, which another member adopts when no process of schema 1 is alive.
 ALTER TABLE webhooks ADD COLUMN member INTEGER NOT NULL DEFAULT 0;
 
 -- A process of schema 1 has no pid and no instance, and counts as serving (stage 1).

@@ -156,7 +156,7 @@ async fn errors_name_unreadable_rows() {
             "worker `w1`: ",
         ),
         (
-            "INSERT INTO webhooks VALUES (1, 'h1', 'http://x', '[]', 1)",
+            "INSERT INTO webhooks VALUES (1, 'h1', 'http://x', '[]', 1, 0)",
             "webhook `h1`: ",
         ),
         ("DROP TABLE activity", "no such table: activity"),

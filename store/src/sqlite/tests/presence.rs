@@ -68,6 +68,21 @@ async fn unusable_lock_file_is_an_error_that_names_it() {
 }
 
 #[tokio::test]
+async fn read_only_folder_is_an_error_that_names_the_lock_file() {
+    let (folder, path) = place();
+    let store = SqliteStore::open(&path).unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o500)).unwrap();
+    if fs::write(folder.path().join("x"), "").is_ok() {
+        eprintln!("skipped: this user may write to every folder");
+        return;
+    }
+    let error = join(&store, 1).await.unwrap_err();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(error.to_string().contains("store.db.lock"), "{error}");
+    join(&store, 1).await.unwrap();
+}
+
+#[tokio::test]
 async fn failed_join_releases_the_lock() {
     let (_folder, path) = place();
     let [one, other] = [(), ()].map(|()| SqliteStore::open(&path).unwrap());

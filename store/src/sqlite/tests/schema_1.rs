@@ -7,6 +7,7 @@
 use rusqlite::params;
 
 use super::*;
+use crate::conformance::samples::webhook;
 
 /// A process of schema 1.
 pub(super) struct OldProcess {
@@ -203,6 +204,16 @@ impl OldProcess {
                 (id, at_ms, change, self.writer),
             );
         });
+    }
+
+    pub(super) fn save_webhook(&self, id: &str) {
+        let StoredWebhook { url, event, .. } = webhook(id, 1);
+        let event = serde_json::to_string(&event).unwrap();
+        self.execute(
+            "INSERT INTO webhooks (id, url, event, created_ms) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (id) DO NOTHING",
+            (id, url, event, 1),
+        );
     }
 
     pub(super) fn trim(&self, before_ms: i64, max: i64) {

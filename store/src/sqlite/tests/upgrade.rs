@@ -2,7 +2,7 @@
 
 use super::schema_1::{OldDelta, OldProcess};
 use super::*;
-use crate::conformance::samples::{activity, app_batch, member, served};
+use crate::conformance::samples::{activity, app_batch, member, served, webhook};
 use crate::member::Role;
 
 const OLD: i64 = 7;
@@ -197,6 +197,17 @@ async fn streams_of_an_old_process_that_drains_are_those_of_its_member() {
     assert_eq!(new.members().await.unwrap()[0].id.get(), OLD);
     old.record_shutdown();
     assert_eq!(streams().await, one(0));
+}
+
+#[tokio::test]
+async fn webhooks_of_an_old_process_are_adopted_when_it_has_left() {
+    let (_folder, path) = place();
+    let (old, new) = upgrade(&path).await;
+    new.join(member(2), Role::Successor).await.unwrap();
+    old.save_webhook("h");
+    assert_eq!(new.adopt_webhooks().await.unwrap(), []);
+    old.record_shutdown();
+    assert_eq!(new.adopt_webhooks().await.unwrap(), [webhook("h", 1)]);
 }
 
 #[tokio::test]
