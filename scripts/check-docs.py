@@ -5,6 +5,7 @@
 - Every path of this repository in backticks exists, so that a moved source file is noticed.
 - Every `docs/….md` that a source file mentions exists.
 - A code block below `<!-- from FILE -->` is a part of that file.
+- An example has less than 60 lines, as the documents say.
 - The toolchain is the minimum version of Rust, and the documents name that version.
 - No line is longer than 100 characters, except in tables and code, or when it has no place to break.
 """
@@ -16,6 +17,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 WIDTH = 100
+EXAMPLE_LINES = 60
 # Documents that tell readers which version of Rust they need.
 NAME_RUST_VERSION = ["README.md", "docs/reference/compatibility.md"]
 # Written about the past: the paths in it may be gone.
@@ -139,6 +141,14 @@ def check_source(path):
                 yield number, f"{mention}: no such document"
 
 
+def check_examples():
+    """Yields (path, line, what) for the examples that are longer than the documents say."""
+    for path in tracked("examples/*.rs"):
+        lines = len(path.read_text().splitlines())
+        if lines >= EXAMPLE_LINES:
+            yield path, lines, f"{lines} lines; the documents say less than {EXAMPLE_LINES}"
+
+
 def check_rust_version():
     """Yields (path, line, what) where another version of Rust than the minimum is named."""
     minimum = re.search(r'^rust-version = "(.*)"', Path("Cargo.toml").read_text(), re.M)[1]
@@ -171,7 +181,7 @@ def main():
         for number, what in found:
             print(f"{path}:{number}: {what}")
             findings += 1
-    for path, number, what in check_rust_version():
+    for path, number, what in [*check_examples(), *check_rust_version()]:
         print(f"{path}:{number}: {what}")
         findings += 1
     return 1 if findings else 0

@@ -102,7 +102,7 @@ async fn team_access_lets_a_team_reach_its_own_apps_only() {
 }
 
 #[tokio::test]
-async fn team_access_replaces_a_running_coordinator_without_a_failed_request() {
+async fn team_access_takes_over_from_a_running_coordinator() {
     let (app, example) = (RecordingApp::start().await, Example::new("team_access"));
     let mut cluster = Cluster::builder()
         .app_at("red-notes", app.addr())
