@@ -34,10 +34,17 @@ class Comparison:
         return node
 
     def flat(self, document, node):
-        """The schema that a reference names, without an alternative `null`."""
+        """The schema that a reference names, without an alternative `null`, its parts in one."""
         node = self.resolve(document, node)
         choices = [each for each in node.get("oneOf", []) if each.get("type") != "null"]
-        return self.flat(document, choices[0]) if len(choices) == 1 else node
+        if len(choices) == 1:
+            return self.flat(document, choices[0])
+        flat = dict(node)
+        for part in (self.flat(document, each) for each in node.get("allOf", [])):
+            flat["type"] = part.get("type", "object")
+            flat["properties"] = flat.get("properties", {}) | part.get("properties", {})
+            flat["required"] = flat.get("required", []) + part.get("required", [])
+        return flat
 
     def run(self):
         for path, item in self.old["paths"].items():
