@@ -31,8 +31,6 @@ pub(crate) struct Journal {
     /// The maximum number of sessions in the store.
     max_sessions: u64,
     members: Arc<Members>,
-    /// The silences of this member after which its streams were saved again.
-    silences: u64,
     /// The use of apps that is not written yet, the latest of each app: bounded, however long the
     /// store fails.
     pending: HashMap<String, AppActivity>,
@@ -62,7 +60,6 @@ impl Journal {
             drain,
             max_sessions,
             members: Arc::clone(members),
-            silences: 0,
             pending: HashMap::new(),
         }
     }
@@ -130,14 +127,7 @@ impl Journal {
     }
 
     /// Writes how many streams sessions have here, for other members.
-    async fn write_streams(&mut self) -> Result<(), StoreError> {
-        let silences = self.members.silences();
-        if std::mem::replace(&mut self.silences, silences) != silences {
-            // Another member may have removed this one, with its streams.
-            self.table
-                .iter()
-                .for_each(|record| record.mark_streams_saved(0));
-        }
+    async fn write_streams(&self) -> Result<(), StoreError> {
         if self.members.is_alone() {
             return Ok(());
         }

@@ -10,7 +10,7 @@ mod others;
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 pub(crate) mod tests;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,8 +38,6 @@ pub(crate) struct Members {
     others: SyncMutex<Others>,
     /// The number of changes of the other members.
     changes: watch::Sender<u64>,
-    /// The number of times that others may have taken this member for dead.
-    silences: AtomicU64,
 }
 
 /// The entry of this process in the store.
@@ -48,8 +46,6 @@ struct OwnEntry {
     written: Option<(MemberStage, ServedTable)>,
     /// The time of the last heartbeat, also of one that failed.
     at: Instant,
-    /// The time of the last heartbeat that the store has.
-    stored_at: Instant,
     has_left: bool,
 }
 
@@ -65,12 +61,10 @@ impl Members {
             own: Mutex::new(OwnEntry {
                 written: None,
                 at: now,
-                stored_at: now,
                 has_left: false,
             }),
             others: SyncMutex::new(Others::older(others, now)),
             changes: watch::Sender::new(0),
-            silences: AtomicU64::new(0),
         }
     }
 
@@ -119,9 +113,6 @@ impl Members {
         own.at = Instant::now();
         let others = self.store.beat(stage, table).await?;
         own.written = Some((stage, table.clone()));
-        if std::mem::replace(&mut own.stored_at, Instant::now()).elapsed() >= DEAD_AFTER {
-            self.silences.fetch_add(1, Ordering::Release);
-        }
         drop(own);
         self.observe(others, table);
         self.remove_dead().await;
@@ -197,12 +188,6 @@ impl Members {
     /// that joined before it serves any more.
     pub(crate) fn leads(&self) -> bool {
         self.stage() == MemberStage::Serving && !self.others().has_older(Instant::now())
-    }
-
-    /// Returns how often this member was silent for so long that others may have removed it, and
-    /// its streams, from the store.
-    pub(crate) fn silences(&self) -> u64 {
-        self.silences.load(Ordering::Acquire)
     }
 
     /// Returns how many members have left or died since this one joined.

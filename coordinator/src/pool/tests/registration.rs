@@ -135,3 +135,27 @@ async fn a_reload_replaces_fixed_workers_and_keeps_registered_ones() {
     assert!(Arc::ptr_eq(&kept, &pool.by_id("a").unwrap()));
     assert_eq!(pool.by_id("b").unwrap().weight, 7);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_registration_that_another_member_may_renew_expires_when_that_member_is_gone() {
+    let elsewhere = |id: &str, port| StoredWorker {
+        id: id.to_owned(),
+        registration: Some(registration(port, json!({"lease": "1s"}))),
+        drain: None,
+    };
+    let pool = pool(&[]).await;
+    pool.restore(vec![elsewhere("elsewhere", 1), elsewhere("here", 2)])
+        .await;
+    pool.register("here", registration(2, json!({"lease": "1s"})))
+        .await
+        .unwrap();
+    tokio::time::advance(Duration::from_secs(2)).await;
+    pool.remove_expired().await;
+    assert_eq!(ids(&pool), ["elsewhere"]);
+    pool.begin_leases().await;
+    pool.remove_expired().await;
+    assert_eq!(ids(&pool), ["elsewhere"], "its lease begins");
+    tokio::time::advance(Duration::from_secs(2)).await;
+    pool.remove_expired().await;
+    assert_eq!(ids(&pool), [] as [&str; 0]);
+}

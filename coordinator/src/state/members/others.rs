@@ -83,10 +83,11 @@ impl Others {
             .map(|seen| &seen.member)
     }
 
-    /// Returns whether a live member that joined before this process serves.
+    /// Returns whether a live member that joined before this process serves. A process of an
+    /// earlier version has no stage, and is about to end when there is a successor.
     pub(super) fn has_older(&self, now: Instant) -> bool {
-        self.live(now)
-            .any(|member| member.stage == MemberStage::Serving && self.older.contains(&member.id))
+        let mut live = self.live(now).filter(|member| !member.is_legacy());
+        live.any(|member| member.stage == MemberStage::Serving && self.older.contains(&member.id))
     }
 
     /// Returns the members that have died since the last call.

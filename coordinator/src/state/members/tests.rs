@@ -16,6 +16,7 @@ pub(crate) async fn serving(store: &Arc<dyn Store>) -> Arc<Members> {
 
 async fn joined(store: &Arc<dyn Store>, drain: &Drain) -> Arc<Members> {
     let member = NewMember {
+        pid: std::process::id(),
         shared: true,
         ..NewMember::default()
     };
@@ -58,7 +59,6 @@ async fn a_member_is_dead_after_five_seconds_without_a_heartbeat() {
     assert_eq!(ours.members().await.unwrap(), []);
     // It was only stopped.
     them.beat(&served, true).await.unwrap();
-    assert_eq!(them.silences(), 1);
     live(&us, &served, 1).await;
     assert!(!us.is_alone() && us.all_serve(&[&served]));
 }
