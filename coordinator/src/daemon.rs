@@ -3,9 +3,7 @@
 use std::process::ExitCode;
 
 use app_proxy_runtime::config::{ConfigError, ConfigFile, ConfigPath};
-use app_proxy_runtime::daemon::{
-    self, Launch, LogFilter, Program, StartError, TierConfig, block_on,
-};
+use app_proxy_runtime::daemon::{self, LogFilter, Program, StartError, TierConfig, block_on};
 
 use crate::builder::{self, Builder, Coordinator};
 use crate::config::Config;
@@ -34,7 +32,7 @@ pub fn main(customise: impl FnOnce(Builder) -> Builder) -> ExitCode {
 }
 
 /// Checks all that a start needs, without creating or changing anything (`-t`).
-fn check(config: &Config, _launch: &Launch) -> Result<(), StartError> {
+fn check(config: &Config) -> Result<(), StartError> {
     let resolved = block_on(|| ResolvedWorkers::resolve(&config.workers))?;
     resolved.map_err(|e| config.file.fault_of("workers", "workers", e))?;
     builder::check(config)?;

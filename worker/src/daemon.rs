@@ -3,9 +3,7 @@
 use std::process::ExitCode;
 
 use app_proxy_runtime::config::{ConfigError, ConfigFile, ConfigPath};
-use app_proxy_runtime::daemon::{
-    self, Launch, LogFilter, Program, StartError, TierConfig, check_files,
-};
+use app_proxy_runtime::daemon::{self, LogFilter, Program, StartError, TierConfig, check_files};
 
 use crate::builder::{Builder, Worker};
 use crate::config::Config;
@@ -32,7 +30,7 @@ pub fn main(customise: impl FnOnce(Builder) -> Builder) -> ExitCode {
 }
 
 /// Checks the files that a start needs, without creating any (`-t`).
-fn check(config: &Config, _launch: &Launch) -> Result<(), StartError> {
+fn check(config: &Config) -> Result<(), StartError> {
     let files = [config.token_file.as_path()];
     Ok(check_files(&config.file, &files, &config.access_log)?)
 }

@@ -35,7 +35,7 @@ pub struct Program<C> {
     /// The description for `--help`.
     pub about: &'static str,
     /// Checks the files that a start needs, without creating any (`-t`).
-    pub check: fn(&C, &Launch) -> Result<(), StartError>,
+    pub check: fn(&C) -> Result<(), StartError>,
 }
 
 /// Runs a daemon as its command line says; `build` creates its server. An error is printed on
@@ -75,7 +75,7 @@ fn run<C: TierConfig>(
 ) -> Result<(), StartError> {
     let config = C::load(launch.conf())?;
     if launch.flags.test {
-        (program.check)(&config, &launch)?;
+        (program.check)(&config)?;
         config.file().log_warnings();
         info!("{} is valid", launch.conf());
         return Ok(());
