@@ -22,8 +22,11 @@ impl Identify for Site {
     }
 }
 
+/// The identifier and the status of a request.
+type Ended = (String, Option<u16>);
+
 #[derive(Clone, Default)]
-struct Recorder(Arc<Mutex<Vec<(String, Option<u16>)>>>);
+struct Recorder(Arc<Mutex<Vec<Ended>>>);
 
 impl Observe for Recorder {
     fn event(&self, event: &Event<'_>) {
