@@ -9,7 +9,6 @@ use serde_json::Value;
 /// The part of a longer line that is kept; such a line is not counted.
 const LONGEST_LINE: usize = 64 * 1024;
 
-/// Observes the event streams.
 struct Models;
 
 impl Observe for Models {
@@ -40,8 +39,9 @@ impl StreamObserver for Tokens {
             if part.ends_with(b"\n") {
                 let data = self.line.strip_prefix(b"data:").unwrap_or_default();
                 let data: Value = serde_json::from_slice(data).unwrap_or_default();
-                self.pieces += u64::from(data["choices"][0]["delta"]["content"].is_string());
-                self.usage = data["usage"]["completion_tokens"].as_u64().or(self.usage);
+                let value = |at: &str| data.pointer(at).cloned().unwrap_or_default();
+                self.pieces += u64::from(value("/choices/0/delta/content").is_string());
+                self.usage = value("/usage/completion_tokens").as_u64().or(self.usage);
                 self.line.clear();
             }
         }
