@@ -56,8 +56,9 @@ pub(crate) async fn join(config: &Config, is_successor: bool) -> Result<JoinedSt
     };
     let address = member.address.clone();
     let others = store.join(member, role).await.map_err(fault)?;
-    let replaced = if section.shared && !others.is_empty() {
-        // A successor may have another file than its predecessor, which had the same address.
+    let replaced = if section.shared {
+        // The other coordinators of a shared store may start later. A successor may have another
+        // file than its predecessor, which had the same address.
         let before = others
             .iter()
             .filter(|other| is_successor && other.address == address);

@@ -187,6 +187,35 @@ async fn a_change_at_one_coordinator_is_served_by_the_other_when_its_call_return
     );
 }
 
+/// Regression: after a restart of the host, the coordinator that started first deleted the apps of
+/// the other one, and with them their sessions.
+#[tokio::test]
+async fn a_shared_coordinator_that_starts_alone_keeps_the_apps_of_the_other_files() {
+    let app = RecordingApp::start().await;
+    let (mut cluster, mut second) = two(&app).await;
+    let cookie = second.get("/apps/second/echo").await.session_cookie();
+    let session = session_id(&cookie.expect("a session")).to_owned();
+    for daemon in [&mut second.daemon, cluster.coordinator()] {
+        daemon.signal(Signal::SIGTERM);
+        assert_eq!(daemon.ended().await.code(), Some(0));
+    }
+    cluster.restart_coordinator().await;
+    assert_eq!(names(&cluster.api()).await, ["first", "second"]);
+    let answer = cluster.get("/apps/second/whoami").send().await;
+    assert_eq!(answer.text(), app.addr().to_string());
+    assert_eq!(cluster.session(&session).await["app"], "second");
+    // A start on a store that is not shared takes the table for its own.
+    stop_and_start_unshared(&mut cluster).await;
+    assert_eq!(names(&cluster.api()).await, ["first"]);
+}
+
+async fn stop_and_start_unshared(cluster: &mut Cluster) {
+    cluster.coordinator().signal(Signal::SIGTERM);
+    assert_eq!(cluster.coordinator().ended().await.code(), Some(0));
+    cluster.patch_coordinator_config(&json!({"coordinator": {"store": {"shared": false}}}));
+    cluster.restart_coordinator().await;
+}
+
 /// Changes the app `probe` until a change is served by all members, and returns the time.
 async fn acknowledged_by_all(api: &Api) -> Duration {
     let begin = Instant::now();
