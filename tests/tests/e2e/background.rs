@@ -158,7 +158,7 @@ async fn a_failed_start_leaves_the_pid_file_of_the_running_daemon() {
     write(folder.path(), &coordinator_yaml(public, admin));
     let daemon = start(folder.path());
     let end = run_to_end(Program::Coordinator, folder.path(), &IN_BACKGROUND);
-    assert_one_line(&end, &[&public.to_string()]);
+    assert_one_line(&end, &[&daemon.pid.to_string()]);
     assert_eq!(pid_in(folder.path()), Some(daemon.pid));
     // A successor that gets no sockets: the running daemon is not signalled.
     let args = ["-d", "-u", "-c", "config.yaml"];
