@@ -30,5 +30,5 @@ pub mod websocket;
 mod end;
 pub mod error;
 
-mod guard;
+pub mod guard;
 pub mod observe;

@@ -1,18 +1,18 @@
 //! The question to the access policy about a request, and the answer to a client that may not enter
 //! (phase `request_filter`).
 
-use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use app_proxy_hop::error::ProxyError;
 use app_proxy_hop::exchange::Exchange;
+use app_proxy_hop::guard::guarded_async;
 use app_proxy_hop::response::{write_error, write_error_with, write_response};
-use futures::FutureExt as _;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use log::{error, warn};
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session as HttpSession;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::access::{Access, AccessRequest, Decision, Identity, Reply};
 use crate::request::context::RequestContext;
@@ -61,27 +61,45 @@ pub(super) async fn ask(
 
 /// Lets the policy decide. It cannot let anybody in by a panic, nor hold the request for ever.
 async fn decide(policy: &dyn Access, request: &AccessRequest<'_>) -> Result<Identity, Refusal> {
-    let limit = policy.timeout();
-    let decision = AssertUnwindSafe(async { policy.check(request).await }).catch_unwind();
     let id = request.request_id();
-    match timeout(limit, decision).await {
+    match guarded_async(decide_in_time(policy, request)).await {
         Ok(Ok(Decision::Allow(identity))) => Ok(identity),
         Ok(Ok(Decision::Challenge(reply))) => {
             Err(Refusal::Decided(ProxyError::Unauthenticated, reply))
         }
         Ok(Ok(Decision::Deny(reply))) => Err(Refusal::Decided(ProxyError::AccessDenied, reply)),
-        Ok(Err(_panic)) => {
-            error!("request_id={id} access: the policy panicked; the client may not enter");
-            Err(Refusal::Undecided)
-        }
-        Err(_elapsed) => {
+        Ok(Err(limit)) => {
             warn!(
                 "request_id={id} access: the policy did not decide within {limit:?}; the client \
                  may not enter"
             );
             Err(Refusal::Undecided)
         }
+        Err(panic) => {
+            error!(
+                "request_id={id} access: the policy panicked; the client may not enter: {panic}"
+            );
+            Err(Refusal::Undecided)
+        }
     }
+}
+
+/// Returns the decision of the policy.
+///
+/// # Errors
+/// The time that the policy has, if it took longer.
+async fn decide_in_time(
+    policy: &dyn Access,
+    request: &AccessRequest<'_>,
+) -> Result<Decision, Duration> {
+    let limit = policy.timeout();
+    let asked = Instant::now();
+    let decision = timeout(limit, policy.check(request)).await;
+    // A policy that blocks its thread decides at the first poll, however late that ends.
+    decision
+        .ok()
+        .filter(|_| asked.elapsed() <= limit)
+        .ok_or(limit)
 }
 
 /// Answers a client that may not enter.
@@ -110,7 +128,10 @@ pub(super) async fn answer(
     exchange.failed(failure);
     let headers = reply.headers().filter(|(name, _)| !is_of_proxy(name));
     match (page(reply.status()), reply.body()) {
-        (Some(page), None) => write_error_with(session, exchange, page, headers).await,
+        (Some(page), None) => {
+            let headers = headers.filter(|(name, _)| !is_of_page(name));
+            write_error_with(session, exchange, page, headers).await
+        }
         (_, body) => {
             let body = body.filter(|_| has_content(reply.status()));
             let body = body.cloned().unwrap_or_default();
@@ -166,6 +187,11 @@ fn is_of_proxy(name: &HeaderName) -> bool {
     OF_PROXY.contains(name) || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
 
+/// Returns whether the proxy's own page sets a header of a reply.
+fn is_of_page(name: &HeaderName) -> bool {
+    [header::CONTENT_TYPE, header::X_CONTENT_TYPE_OPTIONS].contains(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,12 +201,38 @@ mod tests {
     /// Panics, hangs or decides, as the path says.
     struct Scripted;
 
+    struct PanicsInDrop;
+
+    impl Drop for PanicsInDrop {
+        fn drop(&mut self) {
+            panic!("a fault of the policy in its drop");
+        }
+    }
+
+    /// Panics when asked for its time.
+    struct Timeless;
+
+    #[async_trait]
+    impl Access for Timeless {
+        async fn check(&self, _: &AccessRequest<'_>) -> Decision {
+            Decision::Allow(Identity::anonymous())
+        }
+
+        fn timeout(&self) -> Duration {
+            panic!("a fault of the policy")
+        }
+    }
+
     #[async_trait]
     impl Access for Scripted {
         async fn check(&self, request: &AccessRequest<'_>) -> Decision {
             match request.path() {
                 "/panic" => panic!("a fault of the policy"),
                 "/hang" => std::future::pending().await,
+                "/hang-and-panic" => {
+                    let _panics = PanicsInDrop;
+                    std::future::pending().await
+                }
                 "/challenge" => Decision::Challenge(Reply::new(StatusCode::UNAUTHORIZED)),
                 "/deny" => Decision::deny(),
                 name => Identity::user(&name[1..]).map_or(Decision::deny(), Decision::Allow),
@@ -210,5 +262,29 @@ mod tests {
         let asked = tokio::time::Instant::now();
         assert_eq!(decided("/hang").await, Err(None));
         assert_eq!(asked.elapsed().as_secs(), 3);
+        assert_eq!(decided("/hang-and-panic").await, Err(None));
+        let request = RequestHeader::build("GET", b"/", None).unwrap();
+        let decision = decide(&Timeless, &AccessRequest::new(&request)).await;
+        assert!(matches!(decision, Err(Refusal::Undecided)));
+    }
+
+    /// Regression: a policy that blocked its thread let clients in after its time.
+    #[tokio::test]
+    async fn a_decision_that_comes_too_late_lets_nobody_in() {
+        struct Blocks;
+        #[async_trait]
+        impl Access for Blocks {
+            async fn check(&self, _: &AccessRequest<'_>) -> Decision {
+                std::thread::sleep(Duration::from_millis(20));
+                Decision::Allow(Identity::anonymous())
+            }
+
+            fn timeout(&self) -> Duration {
+                Duration::from_millis(10)
+            }
+        }
+        let request = RequestHeader::build("GET", b"/", None).unwrap();
+        let decision = decide(&Blocks, &AccessRequest::new(&request)).await;
+        assert!(matches!(decision, Err(Refusal::Undecided)));
     }
 }

@@ -1,10 +1,10 @@
 //! The worker of an attempt (phase `upstream_peer`).
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use app_proxy_hop::error::ProxyError;
 use app_proxy_hop::exchange::Exchange;
+use app_proxy_hop::guard::guarded;
 use app_proxy_hop::placement::NextHop;
 use log::{error, info};
 use pingora_core::prelude::HttpPeer;
@@ -67,9 +67,9 @@ fn consult<'p>(
     request: &PlacementRequest<'p>,
     exchange: &Exchange,
 ) -> Option<Candidate<'p>> {
-    catch_unwind(AssertUnwindSafe(|| policy.place(request))).unwrap_or_else(|_| {
+    guarded(|| policy.place(request)).unwrap_or_else(|panic| {
         error!(
-            "request_id={} placement: the policy panicked; no worker is selected",
+            "request_id={} placement: the policy panicked; no worker is selected: {panic}",
             exchange.id()
         );
         None
