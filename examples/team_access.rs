@@ -1,6 +1,6 @@
 //! A coordinator that lets teams in: each has a token and reaches the apps whose names begin with
-//! its own name (`blue-notes` is an app of `blue`). `TEAMS_FILE` names a file with a line
-//! `blue 0c7a5b…` for each team; the flags are those of `app-proxy-coordinator`.
+//! its own name (`blue-notes`; `blue-sky-notes` too, unless there is a team `blue-sky`). A line of
+//! `TEAMS_FILE` is `blue 0c7a5b…`; the flags are those of `app-proxy-coordinator`.
 
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -38,22 +38,22 @@ impl Access for Teams {
             return Decision::Challenge(Reply::unauthorized(challenge));
         };
         // An app of another team and an app that does not exist look the same.
-        let app = request.app().and_then(|app| app.name.split_once('-'));
+        let name = request.app().map_or("", |app| app.name.as_str());
+        let rest = |team: &String| name.strip_prefix(team.as_str())?.strip_prefix('-');
+        let owners = self.0.values().filter(|team| rest(team).is_some());
+        let owner = owners.max_by_key(|team| team.len());
         match Identity::user(team) {
-            Ok(identity) if app.is_some_and(|(owner, _)| owner == team) => {
-                Decision::Allow(identity)
-            }
+            Ok(identity) if owner == Some(team) => Decision::Allow(identity),
             _ => Decision::deny(),
         }
     }
 }
 
 fn main() -> ExitCode {
-    match Teams::read() {
-        Ok(teams) => daemon::main(|builder| builder.access(teams)),
-        Err(error) => {
+    daemon::main(|builder| {
+        builder.access(Teams::read().unwrap_or_else(|error| {
             eprintln!("team_access: cannot read the teams: {error}");
-            ExitCode::FAILURE
-        }
-    }
+            std::process::exit(1)
+        }))
+    })
 }

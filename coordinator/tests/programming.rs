@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use app_proxy_coordinator::{
-    Access, AccessRequest, Config, Coordinator, Decision, Identity, async_trait,
+    Access, AccessRequest, App, Config, Coordinator, Decision, Identity, async_trait,
 };
 
 /// Lets clients in that name themselves.
@@ -23,12 +23,14 @@ impl Access for Guests {
 }
 
 #[tokio::test]
-async fn a_client_without_a_name_is_denied() -> Result<(), http::Error> {
+async fn a_client_without_a_name_is_denied() -> Result<(), Box<dyn Error>> {
+    let app: App = serde_json::from_str(r#"{"name": "notes"}"#)?;
     let (anna, ()) = http::Request::get("/apps/notes/")
         .header("x-name", "anna")
         .body(())?
         .into_parts();
-    let decision = Guests.check(&AccessRequest::new(&anna)).await;
+    let request = AccessRequest::new(&anna).with_app(&app);
+    let decision = Guests.check(&request).await;
     assert!(matches!(decision, Decision::Allow(guest) if guest.name() == Some("anna")));
 
     let (stranger, ()) = http::Request::get("/apps/notes/").body(())?.into_parts();

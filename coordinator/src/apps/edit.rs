@@ -55,8 +55,8 @@ pub(crate) enum EditOutcome {
     FileApplied {
         /// Number of new or changed apps.
         put: usize,
-        /// Number of deleted apps.
-        deleted: usize,
+        /// The deleted apps, which no file defines any more.
+        deleted: Vec<String>,
         /// New or changed apps that the file of another member defines as well.
         contested: Vec<String>,
     },
@@ -207,15 +207,17 @@ impl Draft {
         }
     }
 
-    /// Returns whether the table has only ever had the apps of a file.
+    /// Returns whether the table has only ever had the apps of a file. The first versions wrote
+    /// apps of the API under other epochs too.
     fn is_of_file(&self) -> bool {
-        !self.snapshot.table.epoch().is_unique()
+        let table = &self.snapshot.table;
+        !table.epoch().is_unique() && table.iter().all(|app| app.source == AppSource::File)
     }
 
     /// Gives a table of the file alone a unique epoch, because its history now differs from that of
     /// other coordinators with the same file.
     fn begin_unique_epoch(&mut self) -> Result<(), EditError> {
-        if self.is_of_file() {
+        if !self.snapshot.table.epoch().is_unique() {
             let table = self.snapshot.table.in_epoch(Epoch::unique());
             self.snapshot = self.snapshot.rebuilt(table)?;
         }

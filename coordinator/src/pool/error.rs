@@ -10,19 +10,19 @@ use app_proxy_store::StoreError;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PoolError {
     /// No worker has the identifier.
-    #[error("There is no worker of this identifier.")]
+    #[error("there is no worker of this identifier")]
     Unknown,
     /// The file defines the worker and its address.
     #[error(
-        "The coordinator's configuration file defines this worker: it cannot be deleted, and has \
-         the address of the file."
+        "the coordinator's configuration file defines this worker: it cannot be deleted, and has \
+         the address of the file"
     )]
     OwnedByFile,
     /// Another worker has the address.
-    #[error("Worker `{0}` has this address.")]
+    #[error("worker `{0}` has this address")]
     AddressTaken(Arc<str>),
     /// A newer instance has registered under the identifier, or this instance has left.
-    #[error("A newer instance of this worker has registered, or this instance has left.")]
+    #[error("a newer instance of this worker has registered, or this instance has left")]
     Superseded,
     /// A host name does not resolve.
     #[error("cannot resolve {address}: {cause}")]
@@ -36,6 +36,6 @@ pub(crate) enum PoolError {
     #[error("{0}")]
     Store(#[from] StoreError),
     /// An internal error.
-    #[error("The pool could not be changed: {0}")]
+    #[error("the pool could not be changed: {0}")]
     Internal(String),
 }

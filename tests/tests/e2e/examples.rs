@@ -20,8 +20,8 @@ use tempfile::TempDir;
 use crate::session_id;
 use crate::upgrade::upgrade;
 
-/// Two teams and their tokens.
-const TEAMS: &str = "blue blue-secret\nred red-secret\n";
+/// Teams and their tokens.
+const TEAMS: &str = "blue blue-secret\nred red-secret\nblue-sky sky-secret\n";
 
 /// An example under the name of the coordinator, in a folder of its own.
 struct Example {
@@ -58,6 +58,7 @@ async fn team_access_lets_a_team_reach_its_own_apps_only() {
     let (app, example) = (RecordingApp::start().await, Example::new("team_access"));
     let cluster = Cluster::builder()
         .app_at("blue-notes", app.addr())
+        .app_at("blue-sky-notes", app.addr())
         .app_at("red-notes", app.addr())
         .launch(Program::Coordinator, example.launch())
         .start()
@@ -72,7 +73,12 @@ async fn team_access_lets_a_team_reach_its_own_apps_only() {
         let challenge = answer.headers.get("WWW-Authenticate");
         assert_eq!(challenge, Some("Bearer realm=\"teams\""), "{target}");
     }
-    for target in ["/apps/red-notes/echo", "/apps/nobody/echo", "/apps/blue/"] {
+    for target in [
+        "/apps/red-notes/echo",
+        "/apps/blue-sky-notes/echo",
+        "/apps/nobody/echo",
+        "/apps/blue/",
+    ] {
         let answer = get_with(&cluster, target, "blue-secret").await;
         assert_eq!(
             (answer.status, answer.problem_code().as_str()),
@@ -82,6 +88,8 @@ async fn team_access_lets_a_team_reach_its_own_apps_only() {
     }
     assert_eq!(app.count(), 0);
 
+    let answer = get_with(&cluster, "/apps/blue-sky-notes/echo", "sky-secret").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
     let answer = get_with(&cluster, "/apps/blue-notes/echo", "blue-secret").await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let line = cluster

@@ -88,7 +88,7 @@ impl Draft {
         let names = differing.iter().map(|app| app.name.clone());
         let outcome = EditOutcome::FileApplied {
             put: differing.len(),
-            deleted: removed.len(),
+            deleted: removed.clone(),
             contested: names.filter(|name| elsewhere.contains(name)).collect(),
         };
         if self.is_of_file() && is_only_file {

@@ -42,14 +42,25 @@ pub(super) fn log_file(outcome: &EditOutcome) {
     else {
         return;
     };
-    debug!("app table: file applied; {put} apps put, {deleted} deleted");
+    debug!("app table: file applied; {put} apps put");
+    if !deleted.is_empty() {
+        info!(
+            "app table: deleted {}, which no file defines any more",
+            quoted(deleted)
+        );
+    }
     if !contested.is_empty() {
         warn!(
             "app table: the file of another member defines {} differently; this file applies until \
              the other one is applied again",
-            contested.join(", ")
+            quoted(contested)
         );
     }
+}
+
+fn quoted(names: &[String]) -> String {
+    let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
 }
 
 /// Returns the answers to callers after a failed write, each according to the current table: a
