@@ -174,14 +174,14 @@ impl Coordinator {
 
 /// Checks the secret files and the access log that a start needs, without creating any (`-t`).
 pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
-    let secrets: [&Path; 4] = [
-        &config.admin_token_file,
-        &config.worker_token_file,
-        &config.sessions.secret_file,
-        &config.webhooks.secret_file,
+    let secrets: [(&str, &Path); 4] = [
+        ("token_file", &config.admin_token_file),
+        ("worker_token_file", &config.worker_token_file),
+        ("secret_file", &config.sessions.secret_file),
+        ("secret_file", &config.webhooks.secret_file),
     ];
     check_files(&config.file, &secrets, &config.access_log)?;
-    if secrets.iter().all(|file| file.exists()) {
+    if secrets.iter().all(|(_, file)| file.exists()) {
         header_value(config, &Secrets::load(config)?.worker_token)?;
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use app_proxy_hop::config::AccessLogSection;
 use app_proxy_runtime::config::{ConfigError, ConfigFile, ConfigPath};
 use app_proxy_runtime::daemon::{self, LogFilter, Program, StartError, TierConfig, block_on};
 
@@ -46,6 +47,10 @@ impl TierConfig for Config {
 
     fn file(&self) -> &ConfigFile {
         &self.file
+    }
+
+    fn access_log(&self) -> &AccessLogSection {
+        &self.access_log
     }
 
     fn log_level(&self) -> &LogFilter {

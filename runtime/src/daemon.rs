@@ -1,5 +1,6 @@
 //! A daemon's life: command line, logging, secrets, listeners, reload and shutdown.
 
+mod account;
 mod background;
 mod block_on;
 mod check;

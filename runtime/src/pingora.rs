@@ -156,10 +156,15 @@ fn create_private_folder(key: &'static str, file: &Path) -> Result<(), FolderErr
 
 /// Returns whether a log record reports an error that is none: another thread may acquire an idle
 /// connection while its thread drops it; Pingora logs that, and uses another connection. Some
-/// requests in a hundred meet it where clients connect one after the other.
+/// requests in a hundred meet it where clients connect one after the other. Nor are those about the
+/// transfer of sockets: [`hand_over`] reports its end in one line.
 pub(crate) fn is_false_alarm(record: &Record<'_>) -> bool {
-    record.target() == "pingora_core::connectors"
-        && record.args().as_str() == Some("failed to acquire reusable stream")
+    match record.target() {
+        "pingora_core::connectors" => {
+            record.args().as_str() == Some("failed to acquire reusable stream")
+        }
+        target => target == "pingora_core::server::transfer_fd",
+    }
 }
 
 #[cfg(test)]
@@ -193,6 +198,10 @@ mod tests {
         assert!(is(
             "pingora_core::connectors",
             format_args!("failed to acquire reusable stream")
+        ));
+        assert!(is(
+            "pingora_core::server::transfer_fd",
+            format_args!("No incoming socket transfer, sleep 1s and try again")
         ));
         assert!(!is(
             "pingora_core::connectors",

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use app_proxy_hop::config::AccessLogSection;
 use app_proxy_runtime::config::{ConfigError, ConfigFile, ConfigPath};
 use app_proxy_runtime::daemon::{self, LogFilter, Program, StartError, TierConfig, check_files};
 
@@ -31,7 +32,7 @@ pub fn main(customise: impl FnOnce(Builder) -> Builder) -> ExitCode {
 
 /// Checks the files that a start needs, without creating any (`-t`).
 fn check(config: &Config) -> Result<(), StartError> {
-    let files = [config.token_file.as_path()];
+    let files = [("token_file", config.token_file.as_path())];
     Ok(check_files(&config.file, &files, &config.access_log)?)
 }
 
@@ -42,6 +43,10 @@ impl TierConfig for Config {
 
     fn file(&self) -> &ConfigFile {
         &self.file
+    }
+
+    fn access_log(&self) -> &AccessLogSection {
+        &self.access_log
     }
 
     fn log_level(&self) -> &LogFilter {

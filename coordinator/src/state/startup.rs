@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use app_proxy_api::address::Address;
 use app_proxy_api::table::AppTable;
 use app_proxy_hop::identity::RequestId;
 use app_proxy_hop::streams::{CloseReason, StreamHandle};
@@ -56,6 +57,11 @@ pub(crate) async fn join(config: &Config, is_successor: bool) -> Result<JoinedSt
     };
     let address = member.address.clone();
     let others = store.join(member, role).await.map_err(fault)?;
+    let strange = |other: &&Member| is_successor && !section.shared && !precedes(other, config);
+    if let Some(stranger) = others.iter().find(strange) {
+        store.leave().await.map_err(fault)?;
+        return Err(no_successor(stranger, config));
+    }
     let replaced = if section.shared {
         // The other coordinators of a shared store may start later. A successor may have another
         // file than its predecessor, which had the same address.
@@ -72,6 +78,33 @@ pub(crate) async fn join(config: &Config, is_successor: bool) -> Result<JoinedSt
         others,
         replaced,
     })
+}
+
+/// Returns whether a member may be the predecessor of a process: a successor has the same admin
+/// address. A port that the system chooses tells nothing, nor does a member without an address.
+fn precedes(member: &Member, config: &Config) -> bool {
+    let (own, address) = (&config.admin, member.address.as_deref());
+    let Some(Ok(address)) = address.map(str::parse::<Address>) else {
+        return true;
+    };
+    if address == *own || address.port() == Some(0) || own.port() == Some(0) {
+        return true;
+    }
+    match (address.resolve_inet(), own.resolve_inet()) {
+        (Ok(address), Ok(own)) => address == own,
+        _ => false,
+    }
+}
+
+/// Returns the error of a successor whose store another coordinator uses.
+fn no_successor(stranger: &Member, config: &Config) -> ConfigError {
+    let in_use = StoreError::InUse {
+        pid: stranger.pid,
+        address: stranger.address.clone(),
+    };
+    let own = &config.admin;
+    let problem = format!("{in_use}; a process with the admin address {own} cannot succeed it");
+    config.file.fault_of("store", "store", problem)
 }
 
 /// Returns the text of an error, with the ways out of a refusal.
@@ -184,4 +217,52 @@ pub(crate) async fn apply_file(
         };
         config.file.fault_of(key, key, e)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn config(folder: &Path, admin: &str) -> Config {
+        let text = format!(
+            "version: 1\n\
+             coordinator:\n\
+             \x20 listeners: [{{address: '127.0.0.1:0'}}]\n\
+             \x20 admin: {{address: '{admin}'}}\n\
+             \x20 store: {{kind: sqlite, path: c.db}}\n"
+        );
+        Config::parse(&text, folder).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_successor_of_another_coordinator_is_refused_and_leaves() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = config(folder.path(), "127.0.0.1:8081");
+        let first = join(&own, false).await.unwrap();
+        let stranger = join(&config(folder.path(), "127.0.0.1:9081"), true).await;
+        let error = stranger.err().unwrap().to_string();
+        let pid = format!("process {}", std::process::id());
+        let parts = [":5: store: ", &pid, "127.0.0.1:8081", "127.0.0.1:9081"];
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+        assert_eq!(first.store.members().await.unwrap(), []);
+        assert_eq!(join(&own, true).await.unwrap().others.len(), 1);
+    }
+
+    #[test]
+    fn an_address_that_tells_nothing_may_be_that_of_the_predecessor() {
+        let folder = tempfile::tempdir().unwrap();
+        let precedes = |address: Option<&str>, own: &str| {
+            let member = Member {
+                address: address.map(str::to_owned),
+                ..Member::default()
+            };
+            precedes(&member, &config(folder.path(), own))
+        };
+        assert!(precedes(None, "127.0.0.1:8081"));
+        assert!(precedes(Some("127.0.0.1:0"), "127.0.0.1:8081"));
+        assert!(precedes(Some("127.0.0.1:8081"), "127.0.0.1:0"));
+        assert!(precedes(Some("127.0.0.1:8081"), "127.0.0.1:8081"));
+        assert!(!precedes(Some("127.0.0.1:8081"), "127.0.0.1:8082"));
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use app_proxy_hop::config::AccessLogSection;
 use log::{error, info};
 
 use crate::config::{ConfigError, ConfigFile, ConfigPath};
@@ -23,6 +24,9 @@ pub trait TierConfig: Sized {
 
     /// The file.
     fn file(&self) -> &ConfigFile;
+
+    /// The access log.
+    fn access_log(&self) -> &AccessLogSection;
 
     /// The levels of diagnostics.
     fn log_level(&self) -> &LogFilter;
@@ -76,6 +80,7 @@ fn run<C: TierConfig>(
     let config = C::load(launch.conf())?;
     if launch.flags.test {
         (program.check)(&config)?;
+        background::check(config.file(), &config.file().server()?)?;
         config.file().log_warnings();
         info!("{} is valid", launch.conf());
         return Ok(());
@@ -83,7 +88,8 @@ fn run<C: TierConfig>(
     let conf = config.file().server()?;
     let in_background = launch.flags.daemon || conf.daemon;
     if in_background {
-        match background::fork(&conf)? {
+        let keeps_output = config.access_log().file().is_none();
+        match background::fork(config.file(), &conf, keeps_output)? {
             Side::Foreground(foreground) => return Ok(foreground.wait()?),
             Side::Daemon(pipe, entered) => {
                 *report = pipe;
@@ -107,14 +113,15 @@ fn serve(
     report: &mut Report,
 ) -> Result<(), StartError> {
     let pid_file = in_background.then(|| server.pid_file()).transpose()?;
-    if is_upgrade {
+    let claim = is_upgrade.then(|| server.claim()).transpose()?;
+    if in_background {
+        server.leave_folder()?;
+    }
+    if let Some(claim) = claim {
         // The operator signals the predecessor when the foreground process returns; only then come
         // the sockets.
         report.ready();
-        server.inherit()?;
-    }
-    if in_background {
-        server.leave_folder();
+        server.inherit(claim)?;
     }
     let running = server.start()?;
     if let Some(file) = &pid_file

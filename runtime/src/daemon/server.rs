@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use log::error;
 use pingora_core::server::Server;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::services::{ServiceHandle, ServiceWithDependents};
@@ -14,6 +13,7 @@ use app_proxy_hop::config::DrainSection;
 use app_proxy_hop::exchange::HopServices;
 
 use crate::config::{ConfigError, ConfigFile};
+use crate::daemon::background;
 use crate::daemon::error::StartError;
 use crate::daemon::launch::Launch;
 use crate::daemon::listeners::ListenAddress;
@@ -22,7 +22,7 @@ use crate::daemon::reload::Reload;
 use crate::daemon::running::Running;
 use crate::daemon::shutdown::{DaemonLife, Shutdown};
 use crate::pingora;
-use crate::pingora::hand_over;
+use crate::pingora::hand_over::Claim;
 use crate::pingora::supplied::{Supplied, Supplies};
 
 /// The server of a tier that is about to start.
@@ -137,26 +137,36 @@ impl TierServer {
         })
     }
 
+    /// Claims the place at which a successor waits for the listening sockets.
+    ///
+    /// # Errors
+    /// If another process waits there.
+    pub(super) fn claim(&self) -> Result<Claim, ConfigError> {
+        Claim::new(&self.server.configuration.upgrade_sock)
+            .map_err(|e| self.file.fault_of("upgrade_sock", "upgrade_sock", e))
+    }
+
     /// Waits for the listening sockets of the predecessor.
     ///
     /// # Errors
     /// If they do not come.
-    pub(super) fn inherit(&self) -> Result<(), StartError> {
+    pub(super) fn inherit(&self, claim: Claim) -> Result<(), StartError> {
         let expected: HashSet<String> = self
             .listeners
             .iter()
             .map(|address| address.as_str().to_owned())
             .collect();
-        let path = &self.server.configuration.upgrade_sock;
-        Ok(hand_over::receive(path, &expected, &self.supplies.sockets)?)
+        Ok(claim.receive(&expected, &self.supplies.sockets)?)
     }
 
     /// Changes the working directory to that of a daemon in the background.
-    pub(super) fn leave_folder(&self) {
-        let folder = self.server.configuration.working_directory.clone();
-        let folder = folder.unwrap_or_else(|| "/".into());
-        if let Err(e) = std::env::set_current_dir(&folder) {
-            error!("cannot change to folder {}: {e}", folder.display());
-        }
+    ///
+    /// # Errors
+    /// If the folder cannot be entered.
+    pub(super) fn leave_folder(&self) -> Result<(), ConfigError> {
+        let folder = self.server.configuration.working_directory.as_deref();
+        let folder = folder.unwrap_or(Path::new("/"));
+        std::env::set_current_dir(folder)
+            .map_err(|e| background::folder_fault(&self.file, folder, &e))
     }
 }

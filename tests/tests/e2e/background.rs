@@ -164,6 +164,12 @@ async fn a_failed_start_leaves_the_pid_file_of_the_running_daemon() {
     let args = ["-d", "-u", "-c", "config.yaml"];
     let end = run_to_end(Program::Coordinator, folder.path(), &args);
     assert_eq!(end.code, Some(0), "{}", end.stderr);
+    // One successor waits at a time.
+    let second = run_to_end(Program::Coordinator, folder.path(), &args);
+    assert_one_line(
+        &second,
+        &["config.yaml", "upgrade_sock: another new process"],
+    );
     let text = folder.path().to_str().unwrap();
     eventually("the successor to give up", || {
         other_in(text, daemon.pid).is_none().then_some(())
