@@ -11,7 +11,8 @@ pub mod daemon;
 pub(crate) mod reload;
 
 pub use access::{Access, AccessRequest, Decision, Identity, IdentityError, Reply};
-pub use app_proxy_api::apps::App;
+pub use app_proxy_api::address::Address;
+pub use app_proxy_api::apps::{App, Labels};
 pub use app_proxy_hop::error::{ErrorCode, Tier};
 pub use app_proxy_hop::identity::{EstablishedId, HeaderMap, Identify, InvalidId, RequestId};
 pub use app_proxy_hop::observe::{

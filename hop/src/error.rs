@@ -17,6 +17,7 @@ pub use page::{escape, prefers_html};
 /// A tier of the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Tier {
     /// The tier at the edge.
     Coordinator,

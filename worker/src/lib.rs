@@ -8,6 +8,7 @@ mod config;
 pub mod daemon;
 mod reload;
 
+pub use app_proxy_api::address::Address;
 pub use app_proxy_hop::error::{ErrorCode, Tier};
 pub use app_proxy_hop::identity::{EstablishedId, HeaderMap, Identify, InvalidId, RequestId};
 pub use app_proxy_hop::observe::{

@@ -1,6 +1,6 @@
 //! The directions of a tunnel.
 
-/// The direction in which bytes travel.
+/// The direction in which bytes travel. Exhaustive on purpose: there is no third one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// From the client to the server.
