@@ -64,6 +64,7 @@ impl<O: TunnelObserver> Reporter<'_, O> {
     }
 
     /// Reports bytes for the receiver.
+    #[inline]
     pub(super) fn passed_on(&mut self, from: Direction, bytes: &[u8]) {
         self.exchange.observe_data(from, bytes);
     }
