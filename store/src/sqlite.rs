@@ -138,22 +138,22 @@ impl SqliteStore {
         Self::open_with(self.database.clone(), schema::MIGRATIONS)
     }
 
-    /// Reads the contents of a file without writing to it: another process, of an earlier version,
-    /// may be using it. The contents are migrated in a copy in memory.
+    /// Reads the state and the claims of a file without writing to it: another process, of an
+    /// earlier version, may be using it. The contents are migrated in a copy in memory.
     ///
     /// # Errors
     /// [`StoreError`], which names the file.
-    pub fn read_only(path: &Path) -> Result<State, StoreError> {
+    pub fn read_only(path: &Path) -> Result<(State, FileClaims), StoreError> {
         Self::read_only_with(path, schema::MIGRATIONS)
     }
 
-    fn read_only_with(path: &Path, migrations: &[&str]) -> Result<State, StoreError> {
-        let read = || -> Result<State, Fault> {
+    fn read_only_with(path: &Path, migrations: &[&str]) -> Result<(State, FileClaims), StoreError> {
+        let read = || -> Result<_, Fault> {
             let path = file::absolute(path)?;
             let is_in_use = file::has_log(&path);
             match file::verify(&path, schema::latest(migrations)) {
                 Err(fault) if file::is_half_created(&path, &fault) => {
-                    return Ok(State::default());
+                    return Ok(Default::default());
                 }
                 verified => verified?,
             }
@@ -162,7 +162,8 @@ impl SqliteStore {
                 file::remove_read_only_leftovers(&path)?;
             }
             schema::migrate(&mut copy, migrations)?;
-            Reader::new(copy, 0).load()
+            let mut reader = Reader::new(copy, 0);
+            Ok((reader.load()?, reader.file_claims()?))
         };
         read().map_err(|fault| fault.at(&path.display().to_string()))
     }

@@ -42,7 +42,7 @@ pub(super) async fn assemble(builder: Builder) -> Result<Coordinator, StartError
         store,
         mut state,
         others,
-        replaced,
+        scope,
     } = startup::join(&config, upgrade).await?;
     let reserved = Reserved::reserve(&config, upgrade)?;
     let addresses = reserved.addresses();
@@ -55,7 +55,7 @@ pub(super) async fn assemble(builder: Builder) -> Result<Coordinator, StartError
     )
     .await
     .map_err(|e| config.file.fault_of("workers", "workers", e))?;
-    let snapshot = startup::snapshot_of(&state, &config)?;
+    let snapshot = startup::snapshot_of(&state, &config, &scope)?;
     let hop = open_hop(&config, policies)?;
     let members = Arc::new(Members::new(&store, others, &hop.drain));
     let mut server = TierServer::new(&config.file, &hop, config.drain, launch.as_ref())?;
@@ -76,7 +76,7 @@ pub(super) async fn assemble(builder: Builder) -> Result<Coordinator, StartError
         connector,
     )?;
     restore(&services, &mut state).await;
-    let shared = (&members, replaced);
+    let shared = (&members, scope.replaced);
     let (mut tasks, editor) = state_tasks(&config, &services, &store, state.cursor, shared);
     if !upgrade {
         startup::apply_file(&config, &mut tasks.editor).await?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use app_proxy_store::{SqliteStore, State, Store, StoreError};
+use app_proxy_store::{FileClaims, SqliteStore, State, Store, StoreError};
 
 use crate::config::{StoreKind, StoreSection};
 
@@ -32,7 +32,7 @@ impl StoreLocation {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub(crate) fn read_only(&self) -> Result<Option<State>, StoreError> {
+    pub(crate) fn read_only(&self) -> Result<Option<(State, FileClaims)>, StoreError> {
         match self {
             Self::File(path) if path.exists() => SqliteStore::read_only(path).map(Some),
             Self::File(_) | Self::Memory => Ok(None),

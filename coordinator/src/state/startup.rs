@@ -9,7 +9,7 @@ use app_proxy_hop::identity::RequestId;
 use app_proxy_hop::streams::{CloseReason, StreamHandle};
 use app_proxy_runtime::config::ConfigError;
 
-use crate::apps::edit::{Draft, Edit, EditError, ReplacedFiles};
+use crate::apps::edit::{Draft, Edit, EditError, FileScope, ReplacedFiles};
 use crate::apps::editor::{Editor, EditorTask};
 use crate::apps::{Apps, Snapshot};
 use crate::config::Config;
@@ -29,8 +29,8 @@ pub(crate) struct JoinedStore {
     pub(crate) state: State,
     /// The other members.
     pub(crate) others: Vec<Member>,
-    /// The files of others that this one's file replaces.
-    pub(crate) replaced: ReplacedFiles,
+    /// The file of this process and those of others.
+    pub(crate) scope: FileScope,
 }
 
 /// Opens the store, reads the state, and joins the members.
@@ -41,7 +41,7 @@ pub(crate) async fn join(config: &Config, is_successor: bool) -> Result<JoinedSt
     // All of it is read before the first write, which would change a damaged file.
     let state = store.load().await.map_err(fault)?;
     store.members().await.map_err(fault)?;
-    store.file_claims().await.map_err(fault)?;
+    let claims = store.file_claims().await.map_err(fault)?;
     let role = match (is_successor, section.shared) {
         (true, _) => Role::Successor,
         (false, true) => Role::Shared,
@@ -76,7 +76,11 @@ pub(crate) async fn join(config: &Config, is_successor: bool) -> Result<JoinedSt
         store,
         state,
         others,
-        replaced,
+        scope: FileScope {
+            file: config.file.key(),
+            replaced,
+            claims,
+        },
     })
 }
 
@@ -117,21 +121,37 @@ fn refusal(error: &StoreError) -> String {
     }
 }
 
-/// Checks that the store can be read, and that the apps of the file can be applied to it. Writes
-/// nothing.
+/// Checks that the store can be read, and that the apps of the file can be applied to it by a
+/// process that succeeds no other file. Writes nothing.
 pub(crate) fn check_state(config: &Config) -> Result<(), ConfigError> {
     let state = StoreLocation::of(&config.store)
         .read_only()
         .map_err(|e| config.file.fault_of("store", "store", e))?;
-    snapshot_of(&state.unwrap_or_default(), config).map(drop)
+    let (state, claims) = state.unwrap_or_default();
+    let replaced = if config.store.shared {
+        ReplacedFiles::NONE
+    } else {
+        ReplacedFiles::All
+    };
+    let scope = FileScope {
+        file: config.file.key(),
+        replaced,
+        claims,
+    };
+    snapshot_of(&state, config, &scope).map(drop)
 }
 
 /// Returns the stored app table, without the apps of the file, if those can be applied to it. This
 /// start may still fail.
-pub(crate) fn snapshot_of(state: &State, config: &Config) -> Result<Snapshot, ConfigError> {
+pub(crate) fn snapshot_of(
+    state: &State,
+    config: &Config,
+    scope: &FileScope,
+) -> Result<Snapshot, ConfigError> {
     let read = || -> Result<Snapshot, EditError> {
         let stored = Snapshot::new(AppTable::restore(state.apps.clone()), config.domain.clone())?;
-        Draft::new(&stored).apply(&Edit::File(config.apps.clone()))?;
+        let mut draft = Draft::new(&stored).in_scope(scope.clone());
+        draft.apply(&Edit::File(config.apps.clone()))?;
         Ok(stored)
     };
     read().map_err(|e| config.file.fault_of("apps", "apps", e))

@@ -220,13 +220,13 @@ async fn a_read_only_open_migrates_a_copy_and_leaves_the_file_unchanged() {
     let before = files();
     assert!(before[1].len() > 4096, "the commit is not in the log");
     for migrations in [now, &next[..]] {
-        let seen = SqliteStore::read_only_with(&path, migrations).unwrap();
+        let (seen, _) = SqliteStore::read_only_with(&path, migrations).unwrap();
         assert_eq!((seen.apps.apps, seen.apps.revision), (vec![app("a", 1)], 1));
     }
     assert!(SqliteStore::read_only_with(&path, &[now, &["SELECT nonsense;"]].concat()).is_err());
     assert_eq!(files(), before);
     drop(open);
-    assert_eq!(SqliteStore::read_only(&path).unwrap().apps.revision, 1);
+    assert_eq!(SqliteStore::read_only(&path).unwrap().0.apps.revision, 1);
     let listed: Vec<_> = fs::read_dir(folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -238,7 +238,7 @@ async fn a_read_only_open_migrates_a_copy_and_leaves_the_file_unchanged() {
     );
     // An empty file becomes a store.
     fs::write(&path, "").unwrap();
-    assert_eq!(SqliteStore::read_only(&path).unwrap().apps.revision, 0);
+    assert_eq!(SqliteStore::read_only(&path).unwrap().0.apps.revision, 0);
     assert_eq!(fs::read(&path).unwrap(), b"");
     assert!(matches!(
         SqliteStore::read_only(&beside(&path, "-none")),

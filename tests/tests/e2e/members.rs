@@ -121,6 +121,22 @@ async fn a_second_coordinator_on_a_store_is_refused_in_one_line_that_names_the_f
     cluster.put_app("later", &json!({})).await;
 }
 
+/// Regression: the check accepted such a file, and a successor with it kept the apps of before.
+#[tokio::test]
+async fn a_file_that_takes_the_path_of_another_file_is_refused_by_the_check_and_by_a_successor() {
+    let app = RecordingApp::start().await;
+    let (cluster, second) = two(&app).await;
+    let taken = json!([{"name": "taken", "match": [{"path": "/apps/first"}]}]);
+    write_second(&cluster, &json!({"store": {"shared": true}, "apps": taken}));
+    let check = ["-t", "-c", "second.yaml"];
+    let successor = ["-d", "-u", "-c", "second.yaml"];
+    for args in [&check[..], &successor[..]] {
+        let end = run_to_end(Program::Coordinator, cluster.folder(), args);
+        assert_one_line(&end, &["second.yaml:", "apps: ", "`first`"]);
+    }
+    assert_eq!(names(&second.api(&cluster)).await, ["first", "second"]);
+}
+
 /// Changes an app to and fro at one coordinator, and asks for it at the other.
 async fn change(
     name: String,

@@ -68,7 +68,7 @@ fn expected(cursor: Cursor) -> State {
 #[tokio::test]
 async fn file_of_schema_1_is_migrated() {
     let (_folder, path) = fixture("schema-1-818f1d6.db");
-    let read = SqliteStore::read_only(&path).unwrap();
+    let (read, _) = SqliteStore::read_only(&path).unwrap();
     assert_eq!(read, expected(read.cursor.clone()));
     let store = SqliteStore::open(&path).unwrap();
     assert_eq!(store.load().await.unwrap(), read);
