@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use app_proxy_hop::config::AccessLogSection;
+use app_proxy_hop::error::Tier;
 use app_proxy_runtime::config::{ConfigError, ConfigFile, ConfigPath};
 use app_proxy_runtime::daemon::{self, LogFilter, Program, StartError, TierConfig, block_on};
 
@@ -23,6 +24,7 @@ use crate::state::startup::check_state;
 pub fn main(customise: impl FnOnce(Builder) -> Builder) -> ExitCode {
     let program = Program {
         name: "app-proxy-coordinator",
+        tier: Tier::Coordinator,
         about: "Routes requests to workers and keeps sessions.",
         check,
     };

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use app_proxy_hop::config::AccessLogSection;
+use app_proxy_hop::error::Tier;
 use app_proxy_runtime::config::{ConfigError, ConfigFile, ConfigPath};
 use app_proxy_runtime::daemon::{self, LogFilter, Program, StartError, TierConfig, check_files};
 
@@ -21,6 +22,7 @@ use crate::config::Config;
 pub fn main(customise: impl FnOnce(Builder) -> Builder) -> ExitCode {
     let program = Program {
         name: "app-proxy-worker",
+        tier: Tier::Worker,
         about: "Proxies to the applications next to it, for coordinators.",
         check,
     };

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use app_proxy_hop::config::AccessLogSection;
+use app_proxy_hop::error::Tier;
 use log::{error, info};
 
 use crate::config::{ConfigError, ConfigFile, ConfigPath};
@@ -11,8 +12,9 @@ use crate::daemon::error::StartError;
 use crate::daemon::flags::Flags;
 use crate::daemon::launch::Launch;
 use crate::daemon::logging::{LogFilter, Logging};
-use crate::daemon::server::TierServer;
+use crate::daemon::server::{TierServer, server_conf};
 use crate::daemon::{service_manager, signals};
+use crate::pingora::hand_over::Claim;
 
 /// The configuration of a tier, as a daemon needs it.
 pub trait TierConfig: Sized {
@@ -36,6 +38,8 @@ pub trait TierConfig: Sized {
 pub struct Program<C> {
     /// The name of the program.
     pub name: &'static str,
+    /// The tier.
+    pub tier: Tier,
     /// The description for `--help`.
     pub about: &'static str,
     /// Checks the files that a start needs, without creating any (`-t`).
@@ -100,20 +104,29 @@ fn run<C: TierConfig>(
     signals::install_early_handlers();
     launch.logging.set_level(config.log_level());
     config.file().log_warnings();
-    let is_upgrade = launch.is_upgrade();
+    // Before the store, which a process that is refused must not touch.
+    let claim = launch
+        .is_upgrade()
+        .then(|| claim(config.file(), program.tier));
+    let claim = claim.transpose()?;
     let server = build(config, launch)?;
-    serve(server, is_upgrade, in_background, report)
+    serve(server, claim, in_background, report)
+}
+
+/// Claims the place at which a successor waits for the listening sockets.
+fn claim(file: &ConfigFile, tier: Tier) -> Result<Claim, ConfigError> {
+    let conf = server_conf(file, tier)?;
+    Claim::new(&conf.upgrade_sock).map_err(|e| file.fault_of("upgrade_sock", "upgrade_sock", e))
 }
 
 /// Serves until a signal ends the daemon.
 fn serve(
     server: TierServer,
-    is_upgrade: bool,
+    claim: Option<Claim>,
     in_background: bool,
     report: &mut Report,
 ) -> Result<(), StartError> {
     let pid_file = in_background.then(|| server.pid_file()).transpose()?;
-    let claim = is_upgrade.then(|| server.claim()).transpose()?;
     if in_background {
         server.leave_folder()?;
     }

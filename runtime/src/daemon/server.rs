@@ -10,6 +10,7 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_core::services::{ServiceHandle, ServiceWithDependents};
 
 use app_proxy_hop::config::DrainSection;
+use app_proxy_hop::error::Tier;
 use app_proxy_hop::exchange::HopServices;
 
 use crate::config::{ConfigError, ConfigFile};
@@ -52,13 +53,14 @@ impl TierServer {
         drain: DrainSection,
         launch: Option<&Launch>,
     ) -> Result<Self, ConfigError> {
-        let mut conf = file.server()?;
-        pingora::set_files(hop.tier.as_str(), &mut conf);
-        if launch.is_some() {
-            pingora::create_folders(&conf).map_err(|e| file.fault_at(e.key, &e.to_string()))?;
+        let conf = if launch.is_some() {
+            server_conf(file, hop.tier)?
         } else {
+            let mut conf = file.server()?;
+            pingora::set_files(hop.tier.as_str(), &mut conf);
             pingora::embed(&mut conf);
-        }
+            conf
+        };
         hop.log.start();
         let shutdown = Shutdown::new(hop.drain.clone(), drain);
         Ok(Self {
@@ -137,15 +139,6 @@ impl TierServer {
         })
     }
 
-    /// Claims the place at which a successor waits for the listening sockets.
-    ///
-    /// # Errors
-    /// If another process waits there.
-    pub(super) fn claim(&self) -> Result<Claim, ConfigError> {
-        Claim::new(&self.server.configuration.upgrade_sock)
-            .map_err(|e| self.file.fault_of("upgrade_sock", "upgrade_sock", e))
-    }
-
     /// Waits for the listening sockets of the predecessor.
     ///
     /// # Errors
@@ -169,4 +162,15 @@ impl TierServer {
         std::env::set_current_dir(folder)
             .map_err(|e| background::folder_fault(&self.file, folder, &e))
     }
+}
+
+/// Returns Pingora's configuration of a daemon, with absolute paths, whose folders exist then.
+///
+/// # Errors
+/// If the file's part for Pingora is invalid, or a folder cannot be created.
+pub(super) fn server_conf(file: &ConfigFile, tier: Tier) -> Result<ServerConf, ConfigError> {
+    let mut conf = file.server()?;
+    pingora::set_files(tier.as_str(), &mut conf);
+    pingora::create_folders(&conf).map_err(|e| file.fault_at(e.key, &e.to_string()))?;
+    Ok(conf)
 }
