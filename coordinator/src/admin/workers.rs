@@ -245,9 +245,19 @@ fn problem(error: PoolError) -> Problem {
         PoolError::Store(e) => (StatusCode::SERVICE_UNAVAILABLE, e.code()),
         PoolError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
     };
-    let reply = Problem::new(status, code, error.to_string());
+    let reply = Problem::new(status, code, sentence(&error.to_string()));
     match error {
         PoolError::AddressTaken(_) | PoolError::Unresolved { .. } => reply.with_field("address"),
         _ => reply,
     }
+}
+
+/// Returns the text of an error as a sentence for a client; in the log it follows a colon.
+fn sentence(error: &str) -> String {
+    let mut characters = error.chars();
+    let first = characters.next().into_iter().flat_map(char::to_uppercase);
+    first
+        .chain(characters)
+        .chain(std::iter::once('.'))
+        .collect()
 }

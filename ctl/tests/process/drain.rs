@@ -110,7 +110,7 @@ fn waiting_exits_with_3_if_the_worker_leaves_with_streams() {
             _ => Reply::problem(
                 404,
                 "worker_not_found",
-                "there is no worker of this identifier",
+                "There is no worker of this identifier.",
             ),
         }
     });
@@ -138,7 +138,7 @@ fn an_unknown_worker_is_a_failure() {
         Reply::problem(
             404,
             "worker_not_found",
-            "there is no worker of this identifier",
+            "There is no worker of this identifier.",
         )
     });
     let place = Place::of(&api);
