@@ -65,8 +65,9 @@ pub trait Store: Send + Sync {
     /// Makes this process a member, at [`MemberStage::Joining`], and returns the other members. A
     /// handle joins once, until it leaves.
     ///
-    /// If no other member is alive, members that were killed are deleted first. A process of an
-    /// earlier version cannot be found alive: [`Role::Successor`] keeps it, other roles delete it.
+    /// Members at [`MemberStage::Leaving`] prevent nobody from joining. If no other member is
+    /// alive, members that were killed are deleted first. A process of an earlier version cannot be
+    /// found alive: [`Role::Successor`] keeps it, other roles delete it.
     ///
     /// # Errors
     /// [`StoreError::InUse`] if a member that is alive prevents it, or another [`StoreError`].

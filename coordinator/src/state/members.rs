@@ -25,7 +25,7 @@ use others::Others;
 /// The pause between two heartbeats.
 const BEAT: Duration = Duration::from_secs(1);
 /// The time without a heartbeat after which a member is dead.
-const DEAD_AFTER: Duration = Duration::from_secs(5);
+pub(crate) const DEAD_AFTER: Duration = Duration::from_secs(5);
 
 /// This process as a member, and the other members.
 pub(crate) struct Members {

@@ -2,6 +2,7 @@
 //! the members, load, restore, create the tasks, apply the file.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use app_proxy_api::address::Address;
 use app_proxy_api::table::AppTable;
@@ -16,10 +17,16 @@ use crate::config::Config;
 use crate::request::services::Services;
 use crate::state::journal::Journal;
 use crate::state::location::StoreLocation;
-use crate::state::members::Members;
+use crate::state::members::{DEAD_AFTER, Members};
 use crate::state::reconciliation::Reconciler;
 use crate::state::service::StateTasks;
-use app_proxy_store::{Cursor, Member, NewMember, Role, State, Store, StoreError};
+use log::warn;
+use tokio::time::{Instant, sleep};
+
+use app_proxy_store::{Cursor, Member, MemberStage, NewMember, Role, State, Store, StoreError};
+
+/// The pause between two tries to join beside a process that drains.
+const JOIN_RETRY: Duration = Duration::from_millis(50);
 
 /// The store of a process that has joined its members.
 pub(crate) struct JoinedStore {
@@ -56,7 +63,7 @@ pub(crate) async fn join(config: &Config, is_successor: bool) -> Result<JoinedSt
         ..NewMember::default()
     };
     let address = member.address.clone();
-    let others = store.join(member, role).await.map_err(fault)?;
+    let others = join_members(&store, member, role).await.map_err(fault)?;
     let strange = |other: &&Member| is_successor && !section.shared && !precedes(other, config);
     if let Some(stranger) = others.iter().find(strange) {
         store.leave().await.map_err(fault)?;
@@ -82,6 +89,50 @@ pub(crate) async fn join(config: &Config, is_successor: bool) -> Result<JoinedSt
             claims,
         },
     })
+}
+
+/// Joins the members. Beside a process that drains after an upgrade the lock of the store does not
+/// tell whether its successor is alive: a successor without a heartbeat is dead after some seconds,
+/// like any member, and does not prevent its own restart.
+pub(super) async fn join_members(
+    store: &Arc<dyn Store>,
+    member: NewMember,
+    role: Role,
+) -> Result<Vec<Member>, StoreError> {
+    let begin = Instant::now();
+    let first = store.members().await?;
+    let is_draining = first.iter().any(is_leaving);
+    loop {
+        let refused = match store.join(member.clone(), role).await {
+            Err(e @ StoreError::InUse { .. }) => e,
+            joined => return joined,
+        };
+        let others = store.members().await?;
+        let silent = |other: &&Member| {
+            let before = first.iter().find(|before| before.id == other.id);
+            before.is_some_and(|before| before.beat == other.beat)
+        };
+        let mut preventing = others.iter().filter(|other| !is_leaving(other));
+        if !is_draining || !preventing.clone().all(|other| silent(&other)) {
+            return Err(refused);
+        }
+        if begin.elapsed() >= DEAD_AFTER {
+            let Some(dead) = preventing.next() else {
+                return Err(refused);
+            };
+            warn!(
+                "member of process {}: no heartbeat for {DEAD_AFTER:?}",
+                dead.pid
+            );
+            store.remove_member(dead.id).await?;
+        } else {
+            sleep(JOIN_RETRY).await;
+        }
+    }
+}
+
+fn is_leaving(member: &Member) -> bool {
+    member.stage == MemberStage::Leaving
 }
 
 /// Returns whether a member may be the predecessor of a process: a successor has the same admin
@@ -243,6 +294,46 @@ pub(crate) async fn apply_file(
 mod tests {
     use super::*;
     use std::path::Path;
+
+    use crate::state::members::tests::stores;
+    use app_proxy_store::ServedTable;
+
+    /// Regression: after an upgrade, a coordinator that was killed while its predecessor drained
+    /// could not be started again until the drain was over.
+    #[tokio::test(start_paused = true)]
+    async fn a_start_beside_a_process_that_drains_waits_for_a_dead_successor_only() {
+        let [old, killed, next, another] = stores();
+        let new_member = NewMember::default;
+        let served = ServedTable::default();
+        old.join(new_member(), Role::Alone).await.unwrap();
+        killed.join(new_member(), Role::Successor).await.unwrap();
+        killed.beat(MemberStage::Serving, &served).await.unwrap();
+        old.beat(MemberStage::Leaving, &served).await.unwrap();
+        drop(killed);
+        let begin = Instant::now();
+        let others = join_members(&next, new_member(), Role::Alone)
+            .await
+            .unwrap();
+        assert!((5..6).contains(&begin.elapsed().as_secs()));
+        assert!(others.len() == 1 && is_leaving(&others[0]));
+        // A live one prevents it at its next heartbeat.
+        next.beat(MemberStage::Serving, &served).await.unwrap();
+        let lives = async {
+            sleep(Duration::from_secs(1)).await;
+            next.beat(MemberStage::Serving, &served).await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        let begin = Instant::now();
+        let refused = tokio::select! {
+            refused = join_members(&another, new_member(), Role::Alone) => refused,
+            () = lives => Ok(Vec::new()),
+        };
+        assert!(
+            matches!(refused, Err(StoreError::InUse { .. })),
+            "{refused:?}"
+        );
+        assert!(begin.elapsed() < Duration::from_secs(2));
+    }
 
     fn config(folder: &Path, admin: &str) -> Config {
         let text = format!(

@@ -61,9 +61,11 @@ pub(super) fn join(
     })
 }
 
-/// Rejects a process that may not join beside `members`, of which at least one is alive.
+/// Rejects a process that may not join beside `members`, of which at least one is alive. Those that
+/// leave serve nothing new, and prevent nobody.
 fn admit(members: &[Member], role: Role) -> Result<(), Fault> {
     let prevents = |member: &&Member| match role {
+        _ if member.stage == MemberStage::Leaving => false,
         Role::Alone => true,
         Role::Successor => false,
         Role::Shared => !member.shared,
@@ -78,7 +80,7 @@ fn admit(members: &[Member], role: Role) -> Result<(), Fault> {
             address: member.address.clone(),
         }),
         // A process has the lock and no row: another one removed it by mistake.
-        None if role == Role::Alone => Err(Fault::InUse {
+        None if role == Role::Alone && members.is_empty() => Err(Fault::InUse {
             pid: 0,
             address: None,
         }),
