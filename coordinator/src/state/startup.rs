@@ -9,6 +9,8 @@ use app_proxy_api::table::AppTable;
 use app_proxy_hop::identity::RequestId;
 use app_proxy_hop::streams::{CloseReason, StreamHandle};
 use app_proxy_runtime::config::ConfigError;
+use log::warn;
+use tokio::time::{Instant, sleep};
 
 use crate::apps::edit::{Draft, Edit, EditError, FileScope, ReplacedFiles};
 use crate::apps::editor::{Editor, EditorTask};
@@ -20,9 +22,6 @@ use crate::state::location::StoreLocation;
 use crate::state::members::{DEAD_AFTER, Members};
 use crate::state::reconciliation::Reconciler;
 use crate::state::service::StateTasks;
-use log::warn;
-use tokio::time::{Instant, sleep};
-
 use app_proxy_store::{Cursor, Member, MemberStage, NewMember, Role, State, Store, StoreError};
 
 /// The pause between two tries to join beside a process that drains.

@@ -40,16 +40,19 @@ pub(super) fn check_log(
     let usable = if log.exists() {
         options.open(log).map(drop)
     } else {
-        let folder = log
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        std::fs::metadata(folder).map(drop)
+        std::fs::metadata(folder_of(log)).map(drop)
     };
     usable.map_err(|e| {
         let path = log.display().to_string();
         file.fault_of(&path, key, format!("{path}: {e}"))
     })
+}
+
+/// Returns the folder that a file is in.
+pub(super) fn folder_of(file: &Path) -> &Path {
+    file.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]

@@ -82,14 +82,14 @@ fn run<C: TierConfig>(
     build: impl FnOnce(C, Launch) -> Result<TierServer, StartError>,
 ) -> Result<(), StartError> {
     let config = C::load(launch.conf())?;
+    let conf = config.file().server()?;
     if launch.flags.test {
         (program.check)(&config)?;
-        background::check(config.file(), &config.file().server()?)?;
+        background::check(config.file(), &conf)?;
         config.file().log_warnings();
         info!("{} is valid", launch.conf());
         return Ok(());
     }
-    let conf = config.file().server()?;
     let in_background = launch.flags.daemon || conf.daemon;
     if in_background {
         let keeps_output = config.access_log().file().is_none();

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use log::warn;
 use nix::unistd::{AccessFlags, access};
 
+use crate::daemon::check::folder_of;
+
 /// The pid file of this process. Dropping it removes the file, unless another process has written
 /// its own process ID.
 #[derive(Debug)]
@@ -21,11 +23,7 @@ impl PidFile {
     /// # Errors
     /// If its folder cannot be written, or is missing, or the path is that of a folder.
     pub(super) fn prepare(path: &Path) -> io::Result<Self> {
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        access(folder, AccessFlags::W_OK | AccessFlags::X_OK)?;
+        access(folder_of(path), AccessFlags::W_OK | AccessFlags::X_OK)?;
         if path.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
