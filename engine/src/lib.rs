@@ -3,6 +3,15 @@
 //!
 //! Today Pingora's own loop calls the phases. [`proxy`] is the one place that configures it.
 
+// One request: its head and its body.
+mod body;
+mod head;
+mod limits;
+mod rejection;
+
+pub use limits::HeadLimits;
+pub use rejection::Rejection;
+
 use std::sync::Arc;
 use std::time::Duration;
 

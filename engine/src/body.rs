@@ -1,0 +1,35 @@
+//! Message bodies: their framing (RFC 9112, section 6), and their pieces.
+
+mod decoder;
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+pub(crate) use decoder::Decoder;
+
+/// The framing of a message body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// No body, and no header about one.
+    None,
+    /// A body of this many bytes.
+    Length(u64),
+    /// A chunked body.
+    Chunked,
+    /// A body that ends with the connection: of responses alone.
+    UntilClose,
+}
+
+/// A piece of a body.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    /// Bytes of the content.
+    Data(Bytes),
+    /// The end, with the trailers of a chunked body.
+    End(Option<Box<HeaderMap>>),
+}
+
+/// A body whose framing is invalid, or that ends too early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct FramingError(pub(crate) &'static str);

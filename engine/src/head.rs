@@ -1,0 +1,9 @@
+//! Request heads and response heads: start line and header lines (RFC 9112, sections 2 to 5).
+
+mod request;
+mod response;
+mod write;
+
+pub(crate) use request::{RequestHead, parse_request, salvage_request};
+pub(crate) use response::{BadResponse, ResponseHead, Spelling, parse_response};
+pub(crate) use write::{Persistence, write_request, write_response};
