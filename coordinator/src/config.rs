@@ -9,7 +9,7 @@ use std::sync::Arc;
 use app_proxy_api::address::Address;
 use app_proxy_api::apps::App;
 use app_proxy_hop::config::{
-    AccessLogSection, DrainSection, LimitsSection, RequestIdSection, TimeoutsSection,
+    AccessLogSection, DrainSection, EngineKind, Limits, RequestIdSection, TimeoutsSection,
     WebSocketSection,
 };
 use app_proxy_runtime::config::{ConfigError, ConfigFile, ConfigPath};
@@ -20,7 +20,7 @@ use pingora_core::server::configuration::ServerConf;
 
 use crate::router::HostName;
 use sections::{Document, ListenerSection, SessionsSection, WebhooksSection};
-use validation::validate;
+use validation::{limits, validate};
 
 pub(crate) use sections::{
     HealthCheckSection, RegistrationSection, StoreKind, StoreSection, WorkerSection,
@@ -61,8 +61,10 @@ pub struct Config {
     pub(crate) health_check: HealthCheckSection,
     /// Timeouts of requests.
     pub(crate) timeouts: TimeoutsSection,
-    /// Limits of requests.
-    pub(crate) limits: LimitsSection,
+    /// Limits of requests and responses.
+    pub(crate) limits: Limits,
+    /// The code that reads requests.
+    pub(crate) engine: EngineKind,
     /// The drain at the end of the process.
     pub(crate) drain: DrainSection,
     /// The access log.
@@ -104,6 +106,7 @@ impl Config {
         let (server, document) = source.parse::<Document>("coordinator", &[])?;
         let raw = document.coordinator;
         let (domain, session_header) = validate(&source, &raw)?;
+        let limits = limits(&source, &raw.limits)?;
         let admin_token_file = raw
             .admin
             .token_file
@@ -125,7 +128,8 @@ impl Config {
             registration: raw.registration,
             health_check: raw.health_check,
             timeouts: raw.timeouts,
-            limits: raw.limits,
+            limits,
+            engine: raw.engine,
             drain: raw.drain,
             access_log: raw.access_log,
             log_level: raw.log_level,

@@ -149,6 +149,7 @@ fn compare(running: &Config, read: &Config) -> ConfigDiff {
     changes.needs_restart("registration", &running.registration, &read.registration);
     changes.needs_restart("health_check", &running.health_check, &read.health_check);
     changes.needs_restart("limits", &running.limits, &read.limits);
+    changes.needs_restart("engine", &running.engine, &read.engine);
     changes.needs_restart("drain", &running.drain, &read.drain);
     changes.needs_restart("access_log", &running.access_log, &read.access_log);
     changes.needs_restart("websocket", &running.websocket, &read.websocket);

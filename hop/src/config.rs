@@ -1,5 +1,7 @@
 //! Sections of both daemons' configurations, with the same keys and defaults.
 
+mod limits;
+
 use std::path::{Path, PathBuf};
 
 use http::HeaderName;
@@ -7,6 +9,19 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use app_proxy_api::units::{Period, Size};
+
+pub use limits::{CoordinatorLimitsSection, LimitFault, Limits, WorkerLimitsSection};
+
+/// `engine`: the code that reads requests and calls the phases of a tier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineKind {
+    /// The crate `engine`.
+    #[default]
+    Ours,
+    /// The loop of Pingora, for comparison.
+    Pingora,
+}
 
 /// `request_id`: the headers with the identifier, and the peers whose identifiers are accepted
 /// (docs/reference/request-id.md, rules 3 and 5).
@@ -71,11 +86,13 @@ pub struct TimeoutsSection {
     pub keepalive: Period,
     /// Time after which an idle connection to the next hop is closed.
     pub upstream_keepalive: Period,
+    /// How long a request continues whose client has closed its sending side; 0 ends it at once.
+    pub half_closed: Period,
 }
 
 impl TimeoutsSection {
     /// Returns the key of the first timeout that is 0 and must not be. The two for idle connections
-    /// may be 0, which closes connections at once.
+    /// and the one for half-closed ones may be 0, which closes them at once.
     #[must_use]
     pub fn first_zero(&self) -> Option<&'static str> {
         let timeouts = [
@@ -100,22 +117,7 @@ impl Default for TimeoutsSection {
             client_write: Period::from_secs(60),
             keepalive: Period::from_secs(75),
             upstream_keepalive: Period::from_secs(60),
-        }
-    }
-}
-
-/// `limits`: sizes beyond which requests are rejected.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LimitsSection {
-    /// Size of the largest request body; 0 is no limit.
-    pub request_body: Size,
-}
-
-impl Default for LimitsSection {
-    fn default() -> Self {
-        Self {
-            request_body: Size(0),
+            half_closed: Period::from_secs(5),
         }
     }
 }

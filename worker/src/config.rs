@@ -7,8 +7,8 @@ use app_proxy_api::apps::{Labels, check_labels};
 use app_proxy_api::units::Period;
 use app_proxy_api::workers::{WorkerRegistration, check_id};
 use app_proxy_hop::config::{
-    AccessLogSection, DrainSection, LimitsSection, RequestIdSection, TimeoutsSection,
-    WebSocketSection,
+    AccessLogSection, DrainSection, EngineKind, Limits, RequestIdSection, TimeoutsSection,
+    WebSocketSection, WorkerLimitsSection,
 };
 use app_proxy_runtime::config::{ConfigError, ConfigFile, ConfigPath, RenamedKey};
 use app_proxy_runtime::daemon::LogFilter;
@@ -41,7 +41,9 @@ struct RawWorker {
     #[serde(default)]
     timeouts: TimeoutsSection,
     #[serde(default)]
-    limits: LimitsSection,
+    limits: WorkerLimitsSection,
+    #[serde(default)]
+    engine: EngineKind,
     #[serde(default)]
     drain: DrainSection,
     #[serde(default)]
@@ -144,8 +146,10 @@ pub struct Config {
     pub(crate) sync: SyncSection,
     /// Timeouts.
     pub(crate) timeouts: TimeoutsSection,
-    /// Limits on requests.
-    pub(crate) limits: LimitsSection,
+    /// Limits of requests and responses.
+    pub(crate) limits: Limits,
+    /// The code that reads requests.
+    pub(crate) engine: EngineKind,
     /// The time limits of a shutdown.
     pub(crate) drain: DrainSection,
     /// The access log.
@@ -217,7 +221,8 @@ impl Config {
             request_id,
             sync: raw.sync,
             timeouts: raw.timeouts,
-            limits: raw.limits,
+            limits: raw.limits.resolve(),
+            engine: raw.engine,
             drain: raw.drain,
             access_log: raw.access_log,
             log_level: raw.log_level,
@@ -307,7 +312,7 @@ mod tests {
         let default = load("  coordinators: ['http://127.0.0.1:8081']\n").unwrap();
         let shown = |c: &Config| {
             format!(
-                "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+                "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
                 c.register,
                 c.weight,
                 c.labels,
@@ -315,6 +320,7 @@ mod tests {
                 c.sync,
                 c.timeouts,
                 c.limits,
+                c.engine,
                 c.drain,
                 c.access_log,
                 c.websocket,
@@ -346,6 +352,16 @@ mod tests {
                 "  coordinators: ['http://c:1']\n  advertise: 'h:0'\n",
                 7,
                 "advertise",
+            ),
+            (
+                "  coordinators: ['http://c:1']\n  limits: {request_head: 8KiB}\n",
+                7,
+                "request_head",
+            ),
+            (
+                "  coordinators: ['http://c:1']\n  engine: nginx\n",
+                7,
+                "engine",
             ),
             (
                 "  coordinators: ['http://c:1']\n  request_id: {accept_from: []}\n",

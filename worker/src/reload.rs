@@ -91,6 +91,7 @@ fn compare(running: &Config, read: &Config) -> ConfigDiff {
     changes.needs_restart("request_id", &running.request_id, &read.request_id);
     changes.needs_restart("sync", &running.sync, &read.sync);
     changes.needs_restart("limits", &running.limits, &read.limits);
+    changes.needs_restart("engine", &running.engine, &read.engine);
     changes.needs_restart("drain", &running.drain, &read.drain);
     changes.needs_restart("access_log", &running.access_log, &read.access_log);
     changes.needs_restart("websocket", &running.websocket, &read.websocket);

@@ -7,8 +7,8 @@ use app_proxy_api::address::Address;
 use app_proxy_api::apps::{App, Labels};
 use app_proxy_api::units::Period;
 use app_proxy_hop::config::{
-    AccessLogSection, DrainSection, LimitsSection, RequestIdSection, TimeoutsSection,
-    WebSocketSection,
+    AccessLogSection, CoordinatorLimitsSection, DrainSection, EngineKind, RequestIdSection,
+    TimeoutsSection, WebSocketSection,
 };
 use app_proxy_runtime::config::AdminSection;
 use app_proxy_runtime::daemon::LogFilter;
@@ -42,7 +42,9 @@ pub(super) struct RawCoordinator {
     #[serde(default)]
     pub(super) timeouts: TimeoutsSection,
     #[serde(default)]
-    pub(super) limits: LimitsSection,
+    pub(super) limits: CoordinatorLimitsSection,
+    #[serde(default)]
+    pub(super) engine: EngineKind,
     #[serde(default)]
     pub(super) drain: DrainSection,
     #[serde(default)]

@@ -18,7 +18,7 @@ fn the_sample_is_valid_and_has_the_defaults() {
     let default = load("").unwrap();
     let shown = |c: &Config| {
         format!(
-            "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
             c.store,
             c.webhooks,
             c.registration,
@@ -27,6 +27,7 @@ fn the_sample_is_valid_and_has_the_defaults() {
             c.health_check,
             c.timeouts,
             c.limits,
+            c.engine,
             c.drain,
             c.access_log,
             c.websocket,
@@ -89,6 +90,22 @@ fn errors_name_their_line_and_key() {
             vec!["trusted_proxies"],
         ),
         ("  domain: 'a b'\n", 5, vec!["domain"]),
+        (
+            "  limits:\n    request_body: 0\n    request_head: 1MiB\n",
+            7,
+            vec!["limits.request_head", "128KiB"],
+        ),
+        (
+            "  limits:\n    request_headers: 300\n",
+            6,
+            vec!["limits.request_headers", "224"],
+        ),
+        (
+            "  limits: {request_head: 8KiB, request_target: 16KiB}\n",
+            5,
+            vec!["limits.request_target"],
+        ),
+        ("  engine: nginx\n", 5, vec!["engine", "nginx"]),
     ] {
         let text = load(more).unwrap_err();
         assert!(text.starts_with(&format!("c.yaml:{line}: ")), "{text}");

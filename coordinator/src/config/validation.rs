@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use app_proxy_api::apps::{App, check_labels};
 use app_proxy_api::workers::{WorkerRegistration, check_id};
+use app_proxy_hop::config::{CoordinatorLimitsSection, Limits};
 use app_proxy_runtime::config::{ConfigError, ConfigFile};
 use http::HeaderName;
 
@@ -36,6 +37,18 @@ pub(super) fn validate(
     check_registration(file, raw.registration)?;
     check_apps(file, &raw.apps, domain.clone())?;
     Ok((domain, session_header))
+}
+
+/// Returns the limits of requests and responses.
+pub(super) fn limits(
+    file: &ConfigFile,
+    section: &CoordinatorLimitsSection,
+) -> Result<Limits, ConfigError> {
+    section.resolve().map_err(|fault| {
+        let key = fault.key;
+        let text = format!("limits.{key}: must be {}", fault.range);
+        file.fault_at(&format!("{key}:"), &text)
+    })
 }
 
 fn check_sessions(file: &ConfigFile, sessions: &SessionsSection) -> Result<(), ConfigError> {

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use log::error;
 
 use crate::config::{
-    AccessLogSection, LimitsSection, RequestIdSection, TimeoutsSection, WebSocketSection,
+    AccessLogSection, Limits, RequestIdSection, TimeoutsSection, WebSocketSection,
 };
 use crate::drain::Drain;
 use crate::error::Tier;
@@ -57,8 +57,8 @@ pub struct HopServices {
     pub drain: Drain,
     /// The timeouts, which a reload replaces; see [`HopServices::timeouts`].
     timeouts: ArcSwap<TimeoutsSection>,
-    /// The limits of a request.
-    pub limits: LimitsSection,
+    /// The limits of requests and responses.
+    pub limits: Limits,
     /// The limits of WebSockets.
     pub websocket: WebSocketSection,
 }
@@ -84,7 +84,7 @@ impl HopServices {
         request_id: &RequestIdSection,
         access_log: &AccessLogSection,
         timeouts: &TimeoutsSection,
-        limits: &LimitsSection,
+        limits: Limits,
         websocket: WebSocketSection,
         policies: Policies,
     ) -> Result<Arc<Self>, ServicesError> {
@@ -97,7 +97,7 @@ impl HopServices {
             metrics,
             drain: Drain::default(),
             timeouts: ArcSwap::from_pointee(timeouts.clone()),
-            limits: limits.clone(),
+            limits,
             websocket,
         }))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app_proxy_engine::{Protocols, proxy};
-use app_proxy_hop::config::{LimitsSection, RequestIdSection, TimeoutsSection};
+use app_proxy_hop::config::{RequestIdSection, TimeoutsSection, WorkerLimitsSection};
 use app_proxy_hop::context::RequestContext;
 use app_proxy_hop::downstream::Downstream;
 use app_proxy_hop::enter::connection_addresses;
@@ -166,7 +166,7 @@ pub(crate) async fn serve(application: SocketAddr, policies: Policies) -> Served
         &RequestIdSection::default(),
         &serde_json::from_value(json!({"path": log.path()})).unwrap(),
         &TimeoutsSection::default(),
-        &LimitsSection::default(),
+        WorkerLimitsSection::default().resolve(),
         serde_json::from_value(json!({"message_ids": true})).unwrap(),
         policies,
     )

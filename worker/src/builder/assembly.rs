@@ -82,7 +82,7 @@ fn open_hop(config: &Config, policies: Policies) -> Result<Arc<HopServices>, Con
         &config.request_id,
         &config.access_log,
         &config.timeouts,
-        &config.limits,
+        config.limits,
         config.websocket,
         policies,
     );
