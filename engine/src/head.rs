@@ -2,8 +2,10 @@
 
 mod request;
 mod response;
+mod spelling;
 mod write;
 
 pub(crate) use request::{RequestHead, parse_request, salvage_request};
 pub(crate) use response::{BadResponse, ResponseHead, Spelling, parse_response};
+pub(crate) use spelling::SpelledNames;
 pub(crate) use write::{Persistence, write_request, write_response};

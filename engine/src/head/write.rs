@@ -3,7 +3,7 @@
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use crate::body::Framing;
-use crate::head::Spelling;
+use crate::head::{SpelledNames, Spelling};
 
 /// The `Connection` header of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,7 @@ pub(crate) fn write_response(
     out: &mut Vec<u8>,
     _response: &ResponseHeader,
     _spelling: Option<&Spelling>,
+    _spelled: &SpelledNames,
     _framing: Framing,
     _persistence: Persistence,
 ) {
