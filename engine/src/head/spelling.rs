@@ -19,7 +19,10 @@ impl SpelledNames {
 
     /// Returns the configured spelling of a name in lower case.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        let found = self.0.iter().find(|known| known.eq_ignore_ascii_case(name))?;
+        let found = self
+            .0
+            .iter()
+            .find(|known| known.eq_ignore_ascii_case(name))?;
         Some(found)
     }
 }
