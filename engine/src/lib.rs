@@ -3,14 +3,32 @@
 //!
 //! Today Pingora's own loop calls the phases. [`proxy`] is the one place that configures it.
 
-// One request: its head and its body.
+// A connection, and the exchanges on it.
+mod connection;
+mod engine;
+mod exchange;
+mod gateway;
+
+// The two sides of an exchange.
+mod client;
+mod upgrade;
+mod upstream;
+
+// Messages: heads, bodies, and the bytes of a connection.
 mod body;
+mod chunk;
+mod error;
 mod head;
 mod limits;
 mod rejection;
+mod wire;
 
+pub use engine::Engine;
+pub use gateway::{ClientTimeouts, Gateway};
 pub use limits::HeadLimits;
 pub use rejection::Rejection;
+pub use upgrade::{Upgraded, take_client};
+pub use upstream::Handshake;
 
 use std::sync::Arc;
 use std::time::Duration;

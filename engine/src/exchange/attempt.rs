@@ -1,0 +1,166 @@
+//! One attempt to have a request answered by a next hop.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
+use pingora_core::Result;
+use pingora_core::upstreams::peer::{HttpPeer, Peer};
+use pingora_http::RequestHeader;
+
+use super::phases::Exchange;
+use super::pump::pump;
+use crate::body::Framing;
+use crate::gateway::Gateway;
+use crate::head::remove_hop_by_hop;
+use crate::upstream::Upstream;
+
+/// Connects to the next hop that the phases select, and lets it answer the request.
+///
+/// # Errors
+/// The failure, as the phases have judged it: it says whether another attempt may follow.
+pub(super) async fn attempt<G: Gateway>(
+    exchange: &mut Exchange<'_, G>,
+    ctx: &mut G::CTX,
+) -> Result<()> {
+    let gateway = &exchange.engine.gateway;
+    let peer = gateway.upstream_peer(exchange.session, ctx).await?;
+    let key = peer.reuse_hash();
+    let (mut upstream, reused) = match take_kept(exchange, key) {
+        Some(upstream) => (upstream, true),
+        None => match Upstream::connect(&exchange.engine.connector, &peer).await {
+            Ok(upstream) => (Box::new(upstream), false),
+            Err(e) => {
+                let e = gateway.fail_to_connect(exchange.session, &peer, ctx, e);
+                return Err(e.into_up());
+            }
+        },
+    };
+    match forward(exchange, ctx, &peer, &mut upstream, reused).await {
+        Ok(is_private) => {
+            keep(exchange, key, upstream, peer.idle_timeout(), is_private);
+            Ok(())
+        }
+        Err(e) => {
+            drop(upstream);
+            Err(gateway.error_while_proxy(&peer, exchange.session, e, ctx, reused))
+        }
+    }
+}
+
+/// Takes a kept connection: the one that belongs to this client, or any other.
+fn take_kept<G: Gateway>(exchange: &mut Exchange<'_, G>, key: u64) -> Option<Box<Upstream>> {
+    if let Some(slot) = exchange.private.as_deref_mut()
+        && let Some((kept_for, mut upstream)) = slot.take()
+    {
+        if kept_for == key && !upstream.is_stale() {
+            return Some(upstream);
+        }
+        drop(upstream);
+    }
+    exchange.engine.pool.take(key)
+}
+
+/// Keeps a connection that another request may use. One that the application has authenticated is
+/// kept for the same client alone.
+fn keep<G: Gateway>(
+    exchange: &mut Exchange<'_, G>,
+    key: u64,
+    upstream: Box<Upstream>,
+    idle: Option<Duration>,
+    is_private: bool,
+) {
+    if !upstream.is_reusable() {
+        return;
+    }
+    match (&mut exchange.private, is_private) {
+        (_, false) => exchange.engine.pool.put(key, upstream, idle),
+        (Some(slot), true) => **slot = Some((key, upstream)),
+        (None, true) => {}
+    }
+}
+
+/// Sends the request, and passes the response on. Returns whether the connection now belongs to
+/// this client.
+async fn forward<G: Gateway>(
+    exchange: &mut Exchange<'_, G>,
+    ctx: &mut G::CTX,
+    peer: &HttpPeer,
+    upstream: &mut Upstream,
+    reused: bool,
+) -> Result<bool> {
+    let gateway = &exchange.engine.gateway;
+    let (fd, digest) = (upstream.stream().id(), upstream.digest());
+    gateway
+        .connected_to_upstream(exchange.session, reused, peer, fd, Some(digest), ctx)
+        .await?;
+    let mut request = exchange.session.req_header().clone();
+    make_upstream_request(&mut request, exchange.traits.hop_by_hop)?;
+    gateway
+        .upstream_request_filter(exchange.session, &mut request, ctx)
+        .await?;
+    let was_private = exchange.private.is_some() && authenticates_connection(&request);
+    let framing = framing_of(
+        &request,
+        exchange.traits.framing,
+        exchange.session.is_http2(),
+    );
+    upstream.begin(&request, framing, exchange.traits.accepts_trailers);
+    drop(request);
+    let now_private = pump(exchange, ctx, peer, upstream, framing).await?;
+    Ok(was_private || now_private)
+}
+
+/// Makes a request fit for a next hop of HTTP/1.1, before the phases change it.
+fn make_upstream_request(request: &mut RequestHeader, hop_by_hop: bool) -> Result<()> {
+    if request.version == Version::HTTP_2
+        && let Some(authority) = request.uri.authority()
+    {
+        // It wins over Host (RFC 9113, section 8.3.1).
+        let host = HeaderValue::from_str(authority.as_str());
+        request.insert_header(header::HOST, host.unwrap_or(HeaderValue::from_static("")))?;
+    }
+    request.set_version(Version::HTTP_11);
+    if hop_by_hop {
+        remove_hop_by_hop(request);
+    }
+    Ok(())
+}
+
+/// Returns the framing of the request body towards the next hop. A phase that changes the body
+/// removes or changes its length.
+fn framing_of(request: &RequestHeader, received: Framing, from_http2: bool) -> Framing {
+    let length = request
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| str::from_utf8(value.as_bytes()).ok()?.parse().ok());
+    match (received, length) {
+        (Framing::None, _) if from_http2 && expects_length(&request.method) => Framing::Length(0),
+        (Framing::None, _) => Framing::None,
+        (_, Some(length)) => Framing::Length(length),
+        (Framing::Length(0), None) => Framing::Length(0),
+        (_, None) => Framing::Chunked,
+    }
+}
+
+/// Returns whether a request with this method says that it has no content (RFC 9110, section 8.6).
+fn expects_length(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
+/// Returns whether a request may authenticate its connection instead of itself.
+fn authenticates_connection(request: &RequestHeader) -> bool {
+    has_connection_scheme(&request.headers, &header::AUTHORIZATION)
+}
+
+/// Returns whether a header names an authentication scheme whose result belongs to the connection:
+/// NTLM, or Negotiate (RFC 4559, section 6).
+pub(super) fn has_connection_scheme(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.get_all(name).iter().any(|value| {
+        let value = value.as_bytes();
+        ["NTLM", "Negotiate"].iter().any(|scheme| {
+            value
+                .get(..scheme.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes()))
+        })
+    })
+}
