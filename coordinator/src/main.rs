@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-/// For a request's allocations mimalloc executes half the instructions of the system's allocator,
-/// and it returns memory when streams end.
+use app_proxy_runtime::allocator::Allocator;
+
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     app_proxy_coordinator::daemon::main(|builder| builder)

@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-/// Needs half the instructions of the system's allocator for the allocations of a request, and
-/// returns memory when streams end.
+use app_proxy_runtime::allocator::Allocator;
+
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     app_proxy_worker::daemon::main(|builder| builder)
