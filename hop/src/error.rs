@@ -7,6 +7,7 @@
 mod code;
 mod page;
 
+use app_proxy_engine::Rejection;
 use http::StatusCode;
 use pingora_core::{Error, ErrorSource, ErrorType};
 
@@ -57,8 +58,14 @@ pub enum ProxyError {
     RequestTimeout,
     /// 413: the request body exceeds the limit.
     BodyTooLarge,
+    /// 414: the request target exceeds the limit.
+    TargetTooLong,
+    /// 431: the request head exceeds a limit; the text names it.
+    HeadersTooLarge(&'static str),
     /// 500: a fault of the proxy.
     Internal,
+    /// 501: a transfer coding or a method that is not implemented; the text names it.
+    NotImplemented(&'static str),
     /// 502: the endpoint does not accept connections.
     EndpointUnreachable,
     /// 502: the response of the next hop is not valid HTTP, or incomplete.
@@ -73,6 +80,10 @@ pub enum ProxyError {
     AppStarting,
     /// 504: the next hop was silent for too long.
     UpstreamTimeout,
+    /// 505: a major version of HTTP that is not served.
+    VersionNotSupported,
+    /// 508: the request has been at this app of this proxy before.
+    LoopDetected,
     /// The client broke the connection and gets no answer.
     ClientGone,
 }
@@ -89,13 +100,18 @@ impl ProxyError {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
             Self::EndpointUnreachable | Self::BadUpstreamResponse => StatusCode::BAD_GATEWAY,
             Self::AccessUnavailable
             | Self::NoWorkerAvailable
             | Self::NoEndpointAvailable
             | Self::AppStarting => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::LoopDetected => StatusCode::LOOP_DETECTED,
             Self::ClientGone => return None,
         })
     }
@@ -111,7 +127,10 @@ impl ProxyError {
             Self::MethodNotAllowed => ErrorCode::MethodNotAllowed,
             Self::RequestTimeout => ErrorCode::RequestTimeout,
             Self::BodyTooLarge => ErrorCode::BodyTooLarge,
+            Self::TargetTooLong => ErrorCode::TargetTooLong,
+            Self::HeadersTooLarge(_) => ErrorCode::HeadersTooLarge,
             Self::Internal => ErrorCode::Internal,
+            Self::NotImplemented(_) => ErrorCode::NotImplemented,
             Self::EndpointUnreachable => ErrorCode::EndpointUnreachable,
             Self::BadUpstreamResponse => ErrorCode::BadUpstreamResponse,
             Self::AccessUnavailable => ErrorCode::AccessUnavailable,
@@ -119,6 +138,8 @@ impl ProxyError {
             Self::NoEndpointAvailable => ErrorCode::NoEndpointAvailable,
             Self::AppStarting => ErrorCode::AppStarting,
             Self::UpstreamTimeout => ErrorCode::UpstreamTimeout,
+            Self::VersionNotSupported => ErrorCode::VersionNotSupported,
+            Self::LoopDetected => ErrorCode::LoopDetected,
             Self::ClientGone => ErrorCode::ClientGone,
         }
     }
@@ -127,13 +148,18 @@ impl ProxyError {
     #[must_use]
     pub const fn detail(self) -> &'static str {
         match self {
-            Self::BadRequest(text) | Self::BadHandshake(text) | Self::Forbidden(text) => text,
+            Self::BadRequest(text)
+            | Self::BadHandshake(text)
+            | Self::Forbidden(text)
+            | Self::HeadersTooLarge(text)
+            | Self::NotImplemented(text) => text,
             Self::Unauthenticated => "Sign in to continue.",
             Self::AccessDenied => "Access to this address is not allowed.",
             Self::AppNotFound => "No application answers at this address.",
             Self::MethodNotAllowed => "This method is not served here.",
             Self::RequestTimeout => "The request did not arrive in time.",
             Self::BodyTooLarge => "The request body is larger than this proxy accepts.",
+            Self::TargetTooLong => "The request target is longer than this proxy accepts.",
             Self::Internal => "The proxy failed; its log has the cause under this request ID.",
             Self::EndpointUnreachable => "The application does not accept connections.",
             Self::BadUpstreamResponse => "The application did not answer properly.",
@@ -142,6 +168,8 @@ impl ProxyError {
             Self::NoEndpointAvailable => "The application has no running endpoint.",
             Self::AppStarting => "The application is starting; try again shortly.",
             Self::UpstreamTimeout => "The application did not answer in time.",
+            Self::VersionNotSupported => "This version of HTTP is not supported.",
+            Self::LoopDetected => "The application sends its requests back to itself.",
             Self::ClientGone => "",
         }
     }
@@ -169,15 +197,25 @@ impl ProxyError {
                 | Self::RequestTimeout
                 | Self::BodyTooLarge
                 | Self::MethodNotAllowed
+                | Self::TargetTooLong
+                | Self::HeadersTooLarge(_)
+                | Self::NotImplemented(_)
+                | Self::VersionNotSupported
         )
     }
 
-    /// Maps a failure within Pingora's proxying at this tier.
+    /// Maps a failure within the proxying at this tier.
     #[must_use]
     pub(crate) fn of_proxying(error: &Error, tier: Tier) -> Self {
         use ErrorType as E;
-        if let Some(failure) = error.root_cause().downcast_ref::<RaisedError>() {
+        let cause = error.root_cause();
+        if let Some(failure) = cause.downcast_ref::<RaisedError>() {
             return failure.0;
+        }
+        if let Some(rejection) = cause.downcast_ref::<Rejection>()
+            && *error.esource() == ErrorSource::Downstream
+        {
+            return Self::from(*rejection);
         }
         match (error.esource(), error.etype()) {
             (ErrorSource::Upstream, e) if is_connect_failure(e) => match tier {
@@ -193,6 +231,19 @@ impl ProxyError {
             ) => Self::ClientGone,
             (ErrorSource::Downstream, _) => Self::BadRequest("The request is not valid HTTP."),
             _ => Self::Internal,
+        }
+    }
+}
+
+impl From<Rejection> for ProxyError {
+    fn from(rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::BadRequest(text) => Self::BadRequest(text),
+            Rejection::Timeout => Self::RequestTimeout,
+            Rejection::TargetTooLong => Self::TargetTooLong,
+            Rejection::HeadersTooLarge(text) => Self::HeadersTooLarge(text),
+            Rejection::NotImplemented(text) => Self::NotImplemented(text),
+            Rejection::VersionNotSupported => Self::VersionNotSupported,
         }
     }
 }
@@ -243,6 +294,36 @@ mod tests {
             ProxyError::of_proxying(&error, Tier::Coordinator),
             ProxyError::NoWorkerAvailable
         );
+    }
+
+    #[test]
+    fn a_rejection_of_the_engine_keeps_its_status_and_text_and_closes_the_connection() {
+        for rejection in [
+            Rejection::BadRequest("The request line is not valid."),
+            Rejection::Timeout,
+            Rejection::TargetTooLong,
+            Rejection::HeadersTooLarge("The request has more than 200 headers."),
+            Rejection::NotImplemented("This transfer coding is not implemented."),
+            Rejection::VersionNotSupported,
+        ] {
+            let error = |source| {
+                let mut error =
+                    Error::because(ErrorType::InvalidHTTPHeader, "reading a head", rejection);
+                error.esource = source;
+                error.more_context("while proxying")
+            };
+            let downstream = error(ErrorSource::Downstream);
+            let failure = ProxyError::of_proxying(&downstream, Tier::Coordinator);
+            assert_eq!(failure.status(), Some(rejection.status()), "{rejection:?}");
+            assert_eq!(failure.detail(), rejection.to_string());
+            assert!(failure.closes_connection(), "{rejection:?}");
+            // An application cannot cause an error that blames the client.
+            let upstream = error(ErrorSource::Upstream);
+            assert_eq!(
+                ProxyError::of_proxying(&upstream, Tier::Coordinator),
+                ProxyError::BadUpstreamResponse
+            );
+        }
     }
 
     #[test]

@@ -20,8 +20,14 @@ pub enum ErrorCode {
     RequestTimeout,
     /// The request body exceeds the limit.
     BodyTooLarge,
+    /// The request target exceeds the limit.
+    TargetTooLong,
+    /// The request head exceeds a limit.
+    HeadersTooLarge,
     /// A fault of the proxy.
     Internal,
+    /// The transfer coding or the method is not implemented.
+    NotImplemented,
     /// The endpoint does not accept connections.
     EndpointUnreachable,
     /// The response of the next hop is not valid, or incomplete.
@@ -36,6 +42,10 @@ pub enum ErrorCode {
     AppStarting,
     /// The next hop was silent for too long.
     UpstreamTimeout,
+    /// The major version of HTTP is not served.
+    VersionNotSupported,
+    /// The request has been at this app of this proxy before.
+    LoopDetected,
     /// The client broke the connection.
     ClientGone,
     /// The application broke the connection of a WebSocket.
@@ -66,7 +76,10 @@ impl ErrorCode {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
             Self::BodyTooLarge => "body_too_large",
+            Self::TargetTooLong => "target_too_long",
+            Self::HeadersTooLarge => "headers_too_large",
             Self::Internal => "internal",
+            Self::NotImplemented => "not_implemented",
             Self::EndpointUnreachable => "endpoint_unreachable",
             Self::BadUpstreamResponse => "bad_upstream_response",
             Self::AccessUnavailable => "access_unavailable",
@@ -74,6 +87,8 @@ impl ErrorCode {
             Self::NoEndpointAvailable => "no_endpoint_available",
             Self::AppStarting => "app_starting",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::VersionNotSupported => "version_not_supported",
+            Self::LoopDetected => "loop_detected",
             Self::ClientGone => "client_gone",
             Self::UpstreamGone => "upstream_gone",
             Self::Aborted => "aborted",
