@@ -1,6 +1,8 @@
 //! Message bodies: their framing (RFC 9112, section 6), and their pieces.
 
+mod chunked;
 mod decoder;
+mod trailers;
 
 use bytes::Bytes;
 use http::HeaderMap;

@@ -1,13 +1,23 @@
 //! Request heads and response heads: start line and header lines (RFC 9112, sections 2 to 5).
 
+mod authority;
+pub(crate) mod fields;
+mod framing;
 mod lines;
 mod request;
+mod request_line;
 mod response;
+mod salvage;
 mod spelling;
+mod status_line;
+mod target;
+mod title_case;
 mod write;
 
 pub(crate) use lines::{remove_hop_by_hop, write_interim, write_trailers};
-pub(crate) use request::{RequestHead, parse_request, salvage_request};
-pub(crate) use response::{BadResponse, ResponseHead, Spelling, parse_response};
-pub(crate) use spelling::SpelledNames;
+pub(crate) use request::{RequestHead, parse_request};
+pub(crate) use response::{BadResponse, ResponseHead, parse_response};
+pub(crate) use salvage::salvage_request;
+pub(crate) use spelling::{SpelledNames, Spelling};
+pub(crate) use target::wire_target;
 pub(crate) use write::{Persistence, write_request, write_response};

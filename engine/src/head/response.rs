@@ -1,14 +1,19 @@
 //! The parser of response heads.
 
-use http::Method;
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, StatusCode, Version};
 use pingora_http::ResponseHeader;
 
+use super::fields::{LineFault, LineScan, append_lines};
+use super::framing::{Codings, ConnectionOptions, is_canonical_length, parse_length};
+use super::spelling::Spelling;
+use super::status_line::StatusLine;
 use crate::body::Framing;
 use crate::limits::HeadLimits;
 
-/// The header names of a response in the application's spelling.
-#[derive(Debug, Default)]
-pub(crate) struct Spelling;
+/// Room in the map for the headers that phases add.
+const ADDED_HEADERS: usize = 8;
 
 /// A parsed response head.
 #[derive(Debug)]
@@ -29,10 +34,170 @@ pub(crate) struct ResponseHead {
 pub(crate) struct BadResponse(pub(crate) &'static str);
 
 /// Parses the head at the front of `input`, and returns its length too; `None` if it is not whole.
+///
+/// Values are slices of one copy of the head. `request_method` decides whether there is a body
+/// (RFC 9112, section 6.3).
+///
+/// # Errors
+///
+/// The first fault: in the status line, then in the ends and the number of lines, then in the
+/// header lines.
 pub(crate) fn parse_response(
-    _input: &[u8],
-    _request_method: &Method,
-    _limits: &HeadLimits,
+    input: &[u8],
+    request_method: &Method,
+    limits: &HeadLimits,
 ) -> Result<Option<(ResponseHead, usize)>, BadResponse> {
-    Err(BadResponse("not written"))
+    let bytes = input.get(..limits.bytes).unwrap_or(input);
+    let Some((line, fields, length)) = find_lines(bytes, limits)? else {
+        return Ok(None);
+    };
+    let line = StatusLine::parse(line)?;
+    let head = Bytes::copy_from_slice(bytes.get(..length).unwrap_or_default());
+    let mut headers = HeaderMap::with_capacity(fields + ADDED_HEADERS);
+    let mut seen = Seen::default();
+    append_lines(
+        &head,
+        line.length + 2,
+        fields,
+        &mut headers,
+        |name, value| seen.add(name, value).map(|()| true),
+    )?;
+    let is_http_10 = line.version == Version::HTTP_10;
+    let framing = seen.framing(request_method, line.status)?;
+    seen.mend_length(line.status, &mut headers);
+
+    let (mut parts, ()) = http::Response::new(()).into_parts();
+    parts.status = line.status;
+    parts.version = line.version;
+    parts.headers = headers;
+    let mut header = ResponseHeader::from(parts);
+    // Without effect if the phrase is the usual one; `set_reason_phrase` accepts any text.
+    let _ = header.set_reason_phrase(line.reason);
+    // RFC 9112, section 6.1: HTTP/1.0 has no transfer codings, so this framing is doubtful.
+    let is_doubtful = is_http_10 && framing == Framing::Chunked;
+    Ok(Some((
+        ResponseHead {
+            header,
+            spelling: Spelling::new(head, line.length + 2),
+            framing,
+            keep_alive: seen.connection.persists(is_http_10)
+                && framing != Framing::UntilClose
+                && !is_doubtful,
+        },
+        length,
+    )))
 }
+
+/// Returns the status line, the number of header lines, and the length of the head.
+fn find_lines<'a>(
+    bytes: &'a [u8],
+    limits: &HeadLimits,
+) -> Result<Option<(&'a [u8], usize, usize)>, BadResponse> {
+    let mut scan = LineScan::new(bytes, 0);
+    let mut status_line = None;
+    loop {
+        let line = scan
+            .next_line()
+            .map_err(|_| BadResponse("a line ends with LF alone"));
+        let fault = match (line, status_line) {
+            (Ok(Some(line)), None) if line.is_empty() => BadResponse("the status line is empty"),
+            (Ok(Some(line)), None) => {
+                status_line = Some(line);
+                continue;
+            }
+            (Ok(Some([])), Some(first)) => {
+                return Ok(Some((first, scan.lines() - 2, scan.position())));
+            }
+            (Ok(Some(_)), _) if scan.lines() <= limits.lines + 1 => continue,
+            (Ok(Some(_)), _) => BadResponse("the response has too many header lines"),
+            (Ok(None), _) if bytes.len() < limits.bytes => return Ok(None),
+            (Ok(None), _) => BadResponse("the response head is too long"),
+            (Err(fault), _) => fault,
+        };
+        // A fault of the status line comes first.
+        return status_line
+            .map_or(Ok(()), |line| StatusLine::parse(line).map(drop))
+            .and(Err(fault));
+    }
+}
+
+/// The headers that concern the engine itself.
+#[derive(Debug, Default)]
+struct Seen {
+    length: Option<u64>,
+    /// One line with the shortest spelling of the number.
+    length_is_canonical: bool,
+    codings: Codings,
+    connection: ConnectionOptions,
+}
+
+impl Seen {
+    /// Adds a header.
+    fn add(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), BadResponse> {
+        match *name {
+            header::CONTENT_LENGTH => self.add_length(value)?,
+            header::TRANSFER_ENCODING => self.codings.add(value),
+            header::CONNECTION => self.connection.add(value),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Adds a `Content-Length` line; equal numbers are one (RFC 9110, section 8.6).
+    fn add_length(&mut self, value: &[u8]) -> Result<(), BadResponse> {
+        self.length_is_canonical = self.length.is_none() && is_canonical_length(value);
+        for number in value.split(|&byte| byte == b',') {
+            let number = parse_length(super::fields::trim_blanks(number))
+                .ok_or(BadResponse("the Content-Length is not a number"))?;
+            if self.length.is_some_and(|length| length != number) {
+                return Err(BadResponse("the Content-Length values differ"));
+            }
+            self.length_is_canonical &= self.length.is_none();
+            self.length = Some(number);
+        }
+        Ok(())
+    }
+
+    /// Returns the framing of the body (RFC 9112, section 6.3).
+    fn framing(&self, request: &Method, status: StatusCode) -> Result<Framing, BadResponse> {
+        let framing = match (self.codings, self.length) {
+            (Codings::None | Codings::Identity, Some(length)) => Framing::Length(length),
+            (Codings::None | Codings::Identity, None) => Framing::UntilClose,
+            (_, Some(_)) => {
+                return Err(BadResponse("both Transfer-Encoding and Content-Length"));
+            }
+            (Codings::Chunked, None) => Framing::Chunked,
+            (Codings::Other { .. } | Codings::Malformed, None) => {
+                return Err(BadResponse(
+                    "the Transfer-Encoding is invalid or not supported",
+                ));
+            }
+        };
+        let has_none = request == Method::HEAD
+            || status.is_informational()
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        Ok(if has_none { Framing::None } else { framing })
+    }
+
+    /// Makes the `Content-Length` of the map one canonical number, or removes it from a response
+    /// that must not have it (RFC 9110, section 8.6: 1xx and 204).
+    fn mend_length(&self, status: StatusCode, headers: &mut HeaderMap) {
+        let Some(length) = self.length else {
+            return;
+        };
+        if status.is_informational() || status == StatusCode::NO_CONTENT {
+            headers.remove(header::CONTENT_LENGTH);
+        } else if !self.length_is_canonical {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+    }
+}
+
+impl From<LineFault> for BadResponse {
+    fn from(fault: LineFault) -> Self {
+        Self(fault.cause())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,69 @@
 //! The spelling of header names in responses. Names have no case (RFC 9110, section 5.1), but some
 //! clients compare them as text.
 
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
+
+use super::fields::{LineScan, split_line};
+
+/// The header names of a response in the application's spelling.
+///
+/// They are read from the received head. A value that phases did not change is a part of it, so
+/// its name is found without a search.
+#[derive(Debug, Default)]
+pub(crate) struct Spelling {
+    head: Bytes,
+    /// The position of the first header line.
+    start: usize,
+    /// Bit `n` is set if a name has `n` bytes, modulo 64.
+    lengths: u64,
+}
+
+impl Spelling {
+    /// Creates the spelling of the header lines of `head` from `start` on.
+    pub(super) fn new(head: Bytes, start: usize) -> Self {
+        Self {
+            head,
+            start,
+            lengths: 0,
+        }
+    }
+
+    /// Returns the name of this header as the application spells it.
+    pub(super) fn get(&self, name: &HeaderName, value: &HeaderValue) -> Option<&[u8]> {
+        self.beside(name.as_str(), value)
+            .or_else(|| self.search(name.as_str()))
+    }
+
+    /// Returns the name before a value that is a part of the head.
+    fn beside(&self, name: &str, value: &HeaderValue) -> Option<&[u8]> {
+        let at = (value.as_bytes().as_ptr() as usize).checked_sub(self.head.as_ptr() as usize)?;
+        let mut before = self.head.get(..at)?;
+        while let [rest @ .., b' ' | b'\t'] = before {
+            before = rest;
+        }
+        let before = before.strip_suffix(b":")?;
+        let spelled = before.get(before.len().checked_sub(name.len())?..)?;
+        spelled
+            .eq_ignore_ascii_case(name.as_bytes())
+            .then_some(spelled)
+    }
+
+    /// Searches the header lines for a name.
+    fn search(&self, name: &str) -> Option<&[u8]> {
+        let mut scan = LineScan::new(&self.head, self.start);
+        while let Ok(Some(line)) = scan.next_line() {
+            match split_line(line) {
+                Some((spelled, _)) if spelled.eq_ignore_ascii_case(name.as_bytes()) => {
+                    return Some(spelled);
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
 /// Configured header names in the spelling of the configuration, such as `X-Backend-Request-ID`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SpelledNames(Box<[Box<str>]>);
@@ -19,10 +82,9 @@ impl SpelledNames {
 
     /// Returns the configured spelling of a name in lower case.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        let found = self
-            .0
+        self.0
             .iter()
-            .find(|known| known.eq_ignore_ascii_case(name))?;
-        Some(found)
+            .find(|known| known.eq_ignore_ascii_case(name))
+            .map(|known| &**known)
     }
 }
