@@ -26,7 +26,7 @@ pub use command::{Program, TierConfig, main};
 pub use diff::{ConfigDiff, reject_reload};
 pub use error::StartError;
 pub use launch::Launch;
-pub use listeners::{ListenAddress, reserve};
+pub use listeners::{Buffers, ListenAddress, reserve};
 pub use logging::{LogFilter, Logging};
 pub use reload::Reload;
 pub use running::Running;

@@ -6,7 +6,7 @@ use app_proxy_engine::Protocols;
 use app_proxy_hop::downstream::Downstream;
 use app_proxy_runtime::admin::{AdminService, Token};
 use app_proxy_runtime::config::ConfigError;
-use app_proxy_runtime::daemon::{ListenAddress, TierServer, reserve};
+use app_proxy_runtime::daemon::{Buffers, ListenAddress, TierServer, reserve};
 use app_proxy_store::Store;
 use pingora::server::configuration::ServerConf;
 use pingora::services::ServiceHandle;
@@ -96,5 +96,5 @@ fn public_service(
         h2_idle: Some(services.hop.timeouts().keepalive.0),
     };
     let proxy = app_proxy_engine::proxy(conf, phases, protocols);
-    address.service(Downstream::new(proxy, &services.hop))
+    address.service(Downstream::new(proxy, &services.hop), Buffers::Pingora)
 }

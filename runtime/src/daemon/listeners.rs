@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
+use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
 use pingora_core::services::listening::Service;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -54,14 +55,36 @@ impl ListenAddress {
 
     /// Returns the Pingora service of `application` that listens on the address. A Unix socket is
     /// for this user alone.
-    pub fn service<A>(&self, application: A) -> Service<A> {
+    pub fn service<A>(&self, application: A, buffers: Buffers) -> Service<A> {
         let mut service = Service::new(self.name.to_owned(), application);
-        if self.is_unix {
-            service.add_uds(&self.address, Some(Permissions::from_mode(0o600)));
-        } else {
-            service.add_tcp(&self.address);
-        }
+        service.add_listener(self.endpoint().l4_buffer(buffers.settings()));
         service
+    }
+
+    fn endpoint(&self) -> ListenerConfig {
+        if self.is_unix {
+            ListenerConfig::uds(&self.address).permissions(Permissions::from_mode(0o600))
+        } else {
+            ListenerConfig::tcp(&self.address)
+        }
+    }
+}
+
+/// The buffers of a connection between its socket and the application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Buffers {
+    /// Those of Pingora: 64 KiB to read, 1460 bytes to write. Its own HTTP code needs them.
+    Pingora,
+    /// None: for an application that reads and writes whole blocks.
+    None,
+}
+
+impl Buffers {
+    fn settings(self) -> L4BufferSettings {
+        match self {
+            Self::Pingora => L4BufferSettings::default(),
+            Self::None => L4BufferSettings::unbuffered(),
+        }
     }
 }
 
@@ -153,6 +176,27 @@ mod tests {
         let address: SocketAddr = bound.address.parse().unwrap();
         assert_ne!(address.port(), 0);
         std::net::TcpListener::bind(address).unwrap();
+    }
+
+    #[test]
+    fn only_a_connection_without_buffers_costs_no_memory_for_them() {
+        let sizes = |buffers: Buffers| {
+            let settings = buffers.settings();
+            (settings.read_capacity(), settings.write_capacity())
+        };
+        assert_eq!(sizes(Buffers::Pingora), (64 * 1024, 1460));
+        assert_eq!(sizes(Buffers::None), (0, 0));
+    }
+
+    #[test]
+    fn a_service_listens_on_the_address_with_and_without_buffers() {
+        for address in ["127.0.0.1:0", "unix:/tmp/app-proxy.sock"] {
+            let bound = bind(&address.parse().unwrap(), "public", true).unwrap();
+            for buffers in [Buffers::Pingora, Buffers::None] {
+                let mut service = bound.service((), buffers);
+                assert_eq!(service.endpoints().addresses(), [bound.as_str()]);
+            }
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use app_proxy_hop::exchange::{HopServices, Policies};
 use app_proxy_runtime::admin::{AdminService, Token};
 use app_proxy_runtime::config::ConfigError;
 use app_proxy_runtime::daemon::{
-    Launch, ListenAddress, StartError, TierServer, read_or_create, reserve,
+    Buffers, Launch, ListenAddress, StartError, TierServer, read_or_create, reserve,
 };
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::prelude::background_service;
@@ -112,7 +112,7 @@ fn listen(
 ) {
     let phases = WorkerProxy::new(services);
     let engine = app_proxy_engine::proxy(&server.conf(), phases, Protocols::default());
-    let service = proxy.service(Downstream::new(engine, &services.hop));
+    let service = proxy.service(Downstream::new(engine, &services.hop), Buffers::Pingora);
     server.add_listener(proxy, service);
     let service = AdminService::new(&admin, admin::router(services));
     server.add_listener(admin, service);
