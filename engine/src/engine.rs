@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pingora_core::apps::ServerApp;
-use pingora_core::connectors::TransportConnector;
+use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
@@ -34,7 +34,7 @@ impl<G: Gateway> Engine<G> {
         Self {
             gateway,
             protocols,
-            connector: TransportConnector::new(None),
+            connector: TransportConnector::new(Some(ConnectorOptions::from_server_conf(conf))),
             pool: Pool::new(conf.upstream_keepalive_pool_size),
             spelled: Arc::new(spelled),
             max_attempts: conf.max_retries,

@@ -23,6 +23,9 @@ pub struct ClientTimeouts {
 ///
 /// The methods are called for each request: they must be cheap.
 pub trait Gateway: ProxyHttp<CTX: Send + Sync> + Send + Sync + 'static {
+    /// Held while a connection waits for its first request.
+    type Arriving: Send;
+
     /// Returns the bounds of a request head.
     fn request_limits(&self) -> HeadLimits;
 
@@ -35,6 +38,9 @@ pub trait Gateway: ProxyHttp<CTX: Send + Sync> + Send + Sync + 'static {
     /// Returns whether connections close after the response in progress, because the process ends.
     /// A task that waits for a client is woken when this changes.
     fn closes_connections(&self) -> bool;
+
+    /// Returns what a new connection holds until its first request has arrived.
+    fn arriving(&self) -> Self::Arriving;
 
     /// Returns header names that phases add to responses, in the spelling that clients see. Called
     /// once.

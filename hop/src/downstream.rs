@@ -1,4 +1,5 @@
-//! A client's connection at a tier, before Pingora reads a request from it.
+//! A client's connection at a tier: [`Supervised`] around the engine, [`Downstream`] around Pingora's
+//! own loop, before it reads a request.
 //!
 //! - A first request that is on its way when a drain begins is still served.
 //! - A first request that does not arrive, or arrives too slowly, ends with a timeout, also before
@@ -9,6 +10,7 @@
 
 mod cancellable;
 mod stream;
+mod supervised;
 mod ticker;
 
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use crate::streams::until_closed;
 use cancellable::Cancellable;
 
 pub(crate) use stream::DownstreamStream;
+pub use supervised::Supervised;
 
 /// A proxy as the application of a listener.
 pub struct Downstream<A> {

@@ -129,7 +129,7 @@ impl Drain {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
                 return Poll::Ready(Some(done));
             }
-            if !std::mem::replace(&mut registered, true) || self.is_draining() {
+            if !std::mem::replace(&mut registered, true) || self.closes_connections() {
                 return cut_off.as_mut().poll(cx).map(|()| None);
             }
             Poll::Pending

@@ -9,6 +9,7 @@ pub mod drain;
 pub mod downstream;
 
 pub mod context;
+mod gateway;
 pub mod phases;
 pub mod tier;
 

@@ -28,6 +28,11 @@ impl<T: TierPolicy> Phases<T> {
     pub fn new(tier: &Arc<T>) -> Self {
         Self(Arc::clone(tier))
     }
+
+    /// The policy.
+    pub(crate) fn tier(&self) -> &T {
+        &self.0
+    }
 }
 
 #[async_trait]

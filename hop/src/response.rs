@@ -83,8 +83,8 @@ pub(crate) fn finish_header(
         // section 6.1).
         response.remove_header(&header::TRANSFER_ENCODING);
     }
-    if hop.drain.closes_connections() {
-        session.set_keepalive(None);
+    if hop.drain.closes_connections() && response.status != StatusCode::SWITCHING_PROTOCOLS {
+        close_connection(session, response)?;
     }
     exchange.answered(response.status.as_u16());
     if let Some(kind) = stream_kind(response)
@@ -93,6 +93,13 @@ pub(crate) fn finish_header(
         exchange.open_stream(kind);
     }
     Ok(())
+}
+
+/// Has the client's connection closed after this response. The engine reads the header, Pingora's
+/// loop the setting of the session.
+fn close_connection(session: &mut HttpSession, response: &mut ResponseHeader) -> Result<()> {
+    session.set_keepalive(None);
+    response.insert_header(header::CONNECTION, HeaderValue::from_static("close"))
 }
 
 /// Returns whether a response is informational and another one follows it.
@@ -260,7 +267,7 @@ pub async fn write_response(
     let hop = Arc::clone(exchange.hop());
     put_request_id(&mut response, &hop.identity, exchange.id());
     if close || hop.drain.closes_connections() {
-        session.set_keepalive(None);
+        close_connection(session, &mut response)?;
     }
     exchange.answered(response.status.as_u16());
     if !close {

@@ -46,6 +46,12 @@ pub trait TierPolicy: Sized + Send + Sync + 'static {
     /// The services that both tiers have.
     fn hop(&self) -> &Arc<HopServices>;
 
+    /// Returns header names that the tier adds to responses, in the spelling that clients see.
+    fn spelled_names(&self) -> Vec<String> {
+        let spelled = self.hop().identity.spelled();
+        vec![String::from_utf8_lossy(&spelled).into_owned()]
+    }
+
     /// The connector of WebSockets to next hops.
     fn connector(&self) -> &TransportConnector;
 

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use app_proxy_engine::Protocols;
-use app_proxy_hop::downstream::Downstream;
+use app_proxy_engine::{Engine, Protocols};
+use app_proxy_hop::config::EngineKind;
+use app_proxy_hop::downstream::{Downstream, Supervised};
 use app_proxy_runtime::admin::{AdminService, Token};
 use app_proxy_runtime::config::ConfigError;
 use app_proxy_runtime::daemon::{Buffers, ListenAddress, TierServer, reserve};
 use app_proxy_store::Store;
-use pingora::server::configuration::ServerConf;
 use pingora::services::ServiceHandle;
-use pingora::services::listening::Service;
 
 use super::running::Addresses;
 use super::secrets::Secrets;
@@ -23,6 +22,7 @@ use crate::request::services::Services;
 /// The addresses of the listeners, reserved before anything is written.
 pub(super) struct Reserved {
     public: Vec<(ListenAddress, bool)>,
+    engine: EngineKind,
     admin: ListenAddress,
 }
 
@@ -37,7 +37,11 @@ impl Reserved {
             public.push((address, listener.h2c));
         }
         let admin = reserve(file, "admin", &config.admin, "admin", inherited)?;
-        Ok(Self { public, admin })
+        Ok(Self {
+            public,
+            engine: config.engine,
+            admin,
+        })
     }
 
     /// The actual addresses.
@@ -58,8 +62,7 @@ impl Reserved {
     ) -> Vec<ServiceHandle> {
         let mut handles = Vec::new();
         for (address, h2c) in self.public {
-            let service = public_service(services, &server.conf(), &address, h2c);
-            handles.push(server.add_listener(address, service));
+            handles.push(listen_public(server, services, self.engine, address, h2c));
         }
         let state = AdminState {
             editor: editor.clone(),
@@ -83,18 +86,30 @@ impl Reserved {
     }
 }
 
-/// Creates the service of a public listener.
-fn public_service(
+/// Adds the service of a public listener.
+fn listen_public(
+    server: &mut TierServer,
     services: &Arc<Services>,
-    conf: &Arc<ServerConf>,
-    address: &ListenAddress,
+    engine: EngineKind,
+    address: ListenAddress,
     h2c: bool,
-) -> Service<Downstream<pingora_proxy::HttpProxy<CoordinatorProxy>>> {
+) -> ServiceHandle {
+    let (conf, hop) = (server.conf(), &services.hop);
     let phases = CoordinatorProxy::new(services);
     let protocols = Protocols {
         h2c,
-        h2_idle: Some(services.hop.timeouts().keepalive.0),
+        h2_idle: Some(hop.timeouts().keepalive.0),
     };
-    let proxy = app_proxy_engine::proxy(conf, phases, protocols);
-    address.service(Downstream::new(proxy, &services.hop), Buffers::Pingora)
+    match engine {
+        EngineKind::Ours => {
+            let engine = Engine::new(&conf, phases, protocols);
+            let service = address.service(Supervised::new(engine, hop), Buffers::None);
+            server.add_listener(address, service)
+        }
+        EngineKind::Pingora => {
+            let proxy = app_proxy_engine::proxy(&conf, phases, protocols);
+            let service = address.service(Downstream::new(proxy, hop), Buffers::Pingora);
+            server.add_listener(address, service)
+        }
+    }
 }

@@ -42,6 +42,8 @@ struct Connection<'e, G: Gateway> {
     session: Option<Box<Session>>,
     private: Private,
     requests: u64,
+    /// Held until the first request has arrived.
+    arriving: Option<G::Arriving>,
 }
 
 /// Serves the requests of a connection, whose first bytes may have been read, until it ends.
@@ -56,6 +58,7 @@ pub(super) async fn serve<G: Gateway>(engine: &Arc<Engine<G>>, stream: Stream, i
         session: None,
         private: None,
         requests: 0,
+        arriving: Some(engine.gateway.arriving()),
     };
     while let Some(head) = connection.next_head().await {
         // On the heap, so that a connection without a request does not carry the room for one.
@@ -126,6 +129,7 @@ impl<G: Gateway> Connection<'_, G> {
     /// Serves a request. Returns whether the connection can serve another one.
     async fn exchange(&mut self, head: RequestHead) -> bool {
         self.requests += 1;
+        self.arriving = None;
         let traits = Traits {
             framing: head.framing,
             accepts_trailers: head.accepts_trailers,

@@ -1,9 +1,13 @@
 //! A WebSocket request from its validation to its tunnel, or to the application's refusal (phase
 //! `request_filter`).
 
+use std::time::Duration;
+
+use app_proxy_engine::Handshake;
 use http::StatusCode;
 use log::info;
 use pingora_core::Result;
+use pingora_http::ResponseHeader;
 use pingora_proxy::Session as HttpSession;
 
 use crate::attempt;
@@ -13,9 +17,13 @@ use crate::placement::NextHop;
 use crate::response::finish_header;
 use crate::tier::{Context, TierPolicy};
 use crate::tunnel::{Direction, TunnelObserver};
-use crate::websocket::handshake::{Upstream, shake_hands};
+use crate::websocket::handshake::check_switch;
 use crate::websocket::request::validate;
 use crate::websocket::upgrade::{relay_refusal, upgrade};
+
+/// The longest time in which a next hop must answer a handshake. Meanwhile the client's connection
+/// is not watched.
+const HANDSHAKE: Duration = Duration::from_secs(60);
 
 /// Serves a WebSocket request that the tier has admitted.
 ///
@@ -30,19 +38,19 @@ pub(crate) async fn serve<T: TierPolicy>(
     if let Err(failure) = validate(session.req_header()) {
         return Ok(Err(failure));
     }
-    let mut upstream = match connect(tier, session, ctx).await {
-        Ok(upstream) => upstream,
+    let (upstream, mut response) = match connect(tier, session, ctx).await {
+        Ok(answered) => answered,
         Err(failure) => return Ok(Err(failure)),
     };
-    finish_header(session, &mut ctx.exchange, &mut upstream.response)?;
-    tier.finish(&mut upstream.response, ctx);
-    if upstream.response.status != StatusCode::SWITCHING_PROTOCOLS {
-        return relay_refusal(session, &mut ctx.exchange, upstream)
+    finish_header(session, &mut ctx.exchange, &mut response)?;
+    tier.finish(&mut response, ctx);
+    if response.status != StatusCode::SWITCHING_PROTOCOLS {
+        return relay_refusal(session, &mut ctx.exchange, upstream, response)
             .await
             .map(Ok);
     }
     let observer = open(tier, ctx);
-    upgrade(session, &mut ctx.exchange, upstream, observer)
+    upgrade(session, &mut ctx.exchange, upstream, response, observer)
         .await
         .map(Ok)
 }
@@ -53,7 +61,8 @@ async fn connect<T: TierPolicy>(
     tier: &T,
     session: &HttpSession,
     ctx: &mut Context<T>,
-) -> Result<Upstream, ProxyError> {
+) -> Result<(Handshake, ResponseHeader), ProxyError> {
+    let limits = tier.hop().limits.response_head;
     loop {
         let peer = attempt::begin(tier, session.req_header(), ctx)?
             .peer()
@@ -64,12 +73,15 @@ async fn connect<T: TierPolicy>(
             log::error!("request_id={} cannot be forwarded: {e}", ctx.exchange.id());
             return Err(ProxyError::Internal);
         }
-        let error = match shake_hands(tier.connector(), &peer, request).await {
-            Ok(upstream) => {
-                ctx.exchange
-                    .connected(false, Some(upstream.session.digest()));
-                return Ok(upstream);
-            }
+        let started = Handshake::start(tier.connector(), &peer, &request, limits, HANDSHAKE).await;
+        let error = match started {
+            Ok((upstream, response)) => match check_switch(&response) {
+                Ok(()) => {
+                    ctx.exchange.connected(false, Some(upstream.digest()));
+                    return Ok((upstream, response));
+                }
+                Err(error) => error,
+            },
             Err(error) => error,
         };
         let failure = ProxyError::of_proxying(&error, tier.hop().tier);

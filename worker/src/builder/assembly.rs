@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use app_proxy_api::client::Client;
-use app_proxy_engine::Protocols;
-use app_proxy_hop::downstream::Downstream;
+use app_proxy_engine::{Engine, Protocols};
+use app_proxy_hop::config::EngineKind;
+use app_proxy_hop::downstream::{Downstream, Supervised};
 use app_proxy_hop::error::Tier;
 use app_proxy_hop::exchange::{HopServices, Policies};
 use app_proxy_runtime::admin::{AdminService, Token};
@@ -66,7 +67,7 @@ pub(super) fn assemble(builder: Builder) -> Result<Worker, StartError> {
     if config.register {
         server.add_service(registrar(&config, &proxy, &services));
     }
-    listen(&mut server, &services, proxy, admin);
+    listen(&mut server, &services, config.engine, proxy, admin);
     server.add_service(followers);
     if let Some(launch) = launch {
         let reload = WorkerReload::new(launch, config, hop, apps);
@@ -107,13 +108,31 @@ fn registrar(config: &Config, proxy: &ListenAddress, services: &Services) -> Reg
 fn listen(
     server: &mut TierServer,
     services: &Arc<Services>,
+    engine: EngineKind,
     proxy: ListenAddress,
     admin: ListenAddress,
 ) {
+<<<<<<< HEAD
     let phases = WorkerProxy::new(services);
     let engine = app_proxy_engine::proxy(&server.conf(), phases, Protocols::default());
     let service = proxy.service(Downstream::new(engine, &services.hop), Buffers::Pingora);
     server.add_listener(proxy, service);
+=======
+    let (conf, hop) = (server.conf(), &services.hop);
+    let (phases, protocols) = (WorkerProxy::new(services), Protocols::default());
+    match engine {
+        EngineKind::Ours => {
+            let engine = Engine::new(&conf, phases, protocols);
+            let service = proxy.service(Supervised::new(engine, hop));
+            server.add_listener(proxy, service);
+        }
+        EngineKind::Pingora => {
+            let engine = app_proxy_engine::proxy(&conf, phases, protocols);
+            let service = proxy.service(Downstream::new(engine, hop));
+            server.add_listener(proxy, service);
+        }
+    }
+>>>>>>> 8685ec4 (Both tiers serve through the engine, and speak to WebSocket endpoints with it)
     let service = AdminService::new(&admin, admin::router(services));
     server.add_listener(admin, service);
 }
