@@ -112,27 +112,20 @@ fn listen(
     proxy: ListenAddress,
     admin: ListenAddress,
 ) {
-<<<<<<< HEAD
-    let phases = WorkerProxy::new(services);
-    let engine = app_proxy_engine::proxy(&server.conf(), phases, Protocols::default());
-    let service = proxy.service(Downstream::new(engine, &services.hop), Buffers::Pingora);
-    server.add_listener(proxy, service);
-=======
     let (conf, hop) = (server.conf(), &services.hop);
     let (phases, protocols) = (WorkerProxy::new(services), Protocols::default());
     match engine {
         EngineKind::Ours => {
             let engine = Engine::new(&conf, phases, protocols);
-            let service = proxy.service(Supervised::new(engine, hop));
+            let service = proxy.service(Supervised::new(engine, hop), Buffers::None);
             server.add_listener(proxy, service);
         }
         EngineKind::Pingora => {
             let engine = app_proxy_engine::proxy(&conf, phases, protocols);
-            let service = proxy.service(Downstream::new(engine, hop));
+            let service = proxy.service(Downstream::new(engine, hop), Buffers::Pingora);
             server.add_listener(proxy, service);
         }
     }
->>>>>>> 8685ec4 (Both tiers serve through the engine, and speak to WebSocket endpoints with it)
     let service = AdminService::new(&admin, admin::router(services));
     server.add_listener(admin, service);
 }
