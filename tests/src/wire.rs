@@ -157,6 +157,11 @@ impl Wire {
 
     /// Ends the connection with a RST.
     pub fn reset(self) {
+        self.reset_on_drop();
+    }
+
+    /// Makes the connection end with a RST instead of a FIN.
+    pub fn reset_on_drop(&self) {
         let _ = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
     }
 
