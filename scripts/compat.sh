@@ -15,9 +15,7 @@ source=$folder/source programs=$folder/bin
 packages=(-p app-proxy-coordinator -p app-proxy-worker)
 
 say "compat: from $(git log -1 --format='%h, %s' "$commit")"
-# A folder that `cargo clean` removed is still listed as a worktree.
-git worktree prune
-[[ -e $source/Cargo.toml ]] || git worktree add --quiet --force --detach "$source" "$commit"
+check_out "$commit" "$source"
 
 step "compat: the description of the admin API"
 scripts/compat-api.py "$source/docs/openapi.json" docs/openapi.json ||

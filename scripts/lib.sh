@@ -22,6 +22,13 @@ die() {
     exit 1
 }
 
+# check_out COMMIT FOLDER: the files of a commit, in a worktree that stays there.
+check_out() {
+    # A folder that `cargo clean` removed is still listed as a worktree.
+    git worktree prune
+    [[ -e $2/Cargo.toml ]] || git worktree add --quiet --force --detach "$2" "$1"
+}
+
 # step NAME: announces a step, after the time that the one before took.
 step() {
     end_step

@@ -6,6 +6,7 @@
 //! | `/id` | the request ID that arrived |
 //! | `/upload` | reads a body, answers with its length |
 //! | `/sse` | an event every 100 ms, with the time when it was sent |
+//! | `/wait` | nothing, until the connection is closed |
 //! | `/ws` | a WebSocket that echoes |
 //!
 //! A leading `/apps/NAME` is left out: App-Proxy strips it, the other proxies pass it on.

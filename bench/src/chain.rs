@@ -21,7 +21,7 @@ use crate::ports::Ports;
 use crate::process::Process;
 
 pub use app_proxy::AppProxy;
-pub(crate) use app_proxy::worker_config;
+pub(crate) use app_proxy::{PREVIOUS, worker_config};
 pub use running::{Running, Target};
 pub use visitors::Visits;
 pub(crate) use visitors::{app_name, collect};

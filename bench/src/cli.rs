@@ -79,6 +79,10 @@ pub struct RunArgs {
     /// Folder of App-Proxy's programs [default: that of this program]
     #[arg(long, value_name = "FOLDER")]
     pub bin: Option<PathBuf>,
+    /// Folder of App-Proxy's programs of another build, measured as the chain `previous` in the
+    /// same run (scripts/bench.sh builds those of a commit)
+    #[arg(long, value_name = "FOLDER")]
+    pub previous: Option<PathBuf>,
     /// Folder in which npm has installed configurable-http-proxy
     #[arg(long, value_name = "FOLDER", default_value = "target/npm")]
     pub npm: PathBuf,

@@ -85,21 +85,30 @@ impl Runner {
     /// Starts everything, measures a batch of each workload, and ends everything.
     async fn restart(&mut self, restart: usize) -> Result<()> {
         let app = self.start_app().await?;
+        for (done, index) in self.plan.first().into_iter().enumerate() {
+            let mut chains = self.start_chains().await?;
+            self.workload((restart, done), index, &app, &mut chains)
+                .await?;
+        }
+        let (first, rest) = (self.plan.first().len(), self.plan.rest());
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let mut chains = self.start_chains().await?;
+        self.warm_up(&chains).await;
+        for (done, index) in rest.into_iter().enumerate() {
+            self.workload((restart, first + done), index, &app, &mut chains)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn start_chains(&mut self) -> Result<Vec<Running>> {
         let mut chains = Vec::new();
         for chain in &self.plan.chains {
             chains.push(start_chain(chain.as_ref(), &mut self.site).await?);
         }
-        for (done, index) in self.plan.first().into_iter().enumerate() {
-            self.workload((restart, done), index, &app, &mut chains)
-                .await?;
-        }
-        self.warm_up(&chains).await;
-        let before = self.plan.first().len();
-        for (done, index) in self.plan.rest().into_iter().enumerate() {
-            self.workload((restart, before + done), index, &app, &mut chains)
-                .await?;
-        }
-        Ok(())
+        Ok(chains)
     }
 
     /// Loads every chain for a second, which some chains need to reach full speed.

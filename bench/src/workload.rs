@@ -4,6 +4,8 @@ mod bulk;
 mod closed_loop;
 mod events;
 mod fixed_rate;
+mod footprint;
+mod held;
 mod idle_websockets;
 mod new_connection;
 mod population;
@@ -77,8 +79,9 @@ pub trait Workload {
         false
     }
 
-    /// True if it runs before all others, on processes that have just started.
-    fn comes_first(&self) -> bool {
+    /// True if it runs on processes that have just started, which serve nothing else: memory that
+    /// others have left would be room for it.
+    fn needs_fresh_processes(&self) -> bool {
         false
     }
 
@@ -106,10 +109,15 @@ pub fn all() -> Vec<Box<dyn Workload>> {
         Box::new(fixed_rate::FixedRate::new(8_000)),
         Box::new(new_connection::NewConnection),
         Box::new(Saturated::body_64k()),
+        Box::new(Saturated::post_1k()),
+        Box::new(Saturated::post_64k()),
         Box::new(bulk::Bulk::down()),
         Box::new(bulk::Bulk::up()),
         Box::new(websocket_echo::WebSocketEcho),
         Box::new(idle_websockets::IdleWebSockets::default()),
+        Box::new(held::Held::silent()),
+        Box::new(held::Held::waiting()),
+        Box::new(held::Held::stalled()),
         Box::new(events::Events),
         Box::new(population::Population::apps()),
         Box::new(population::Population::sessions()),

@@ -71,6 +71,7 @@ async fn answer(stream: &mut TcpStream, request: &Request) -> io::Result<()> {
             .await
         }
         "/sse" => events(stream).await,
+        "/wait" => wait(stream).await,
         path => match path
             .strip_prefix("/bytes/")
             .and_then(|length| length.parse().ok())
@@ -113,8 +114,11 @@ async fn bytes(stream: &mut TcpStream, length: u64) -> io::Result<()> {
 
 /// Reads a body, of which some is there already, and answers its length.
 async fn upload(stream: &mut TcpStream, request: &Request, early: &[u8]) -> io::Result<()> {
-    let mut buffer = vec![0; BLOCK];
     let mut taken = early.len() as u64;
+    // A small body is there with its head, and needs no block.
+    let left = request.length.saturating_sub(taken);
+    let room = usize::try_from(left).unwrap_or(BLOCK).min(BLOCK);
+    let mut buffer = vec![0; if request.chunked { BLOCK } else { room }];
     if request.chunked {
         let (mut decoder, mut out) = (Chunked::default(), Vec::new());
         let mut more = decoder.decode(early, &mut out).map_err(io::Error::other)?;
@@ -132,6 +136,12 @@ async fn upload(stream: &mut TcpStream, request: &Request, early: &[u8]) -> io::
         taken += some(stream, &mut buffer).await? as u64;
     }
     body(stream, "200 OK", format!("{taken:020}").as_bytes()).await
+}
+
+/// Answers nothing until the peer closes the connection.
+async fn wait(stream: &mut TcpStream) -> io::Result<()> {
+    some(stream, &mut [0]).await?;
+    Err(io::Error::other("bytes behind a request that waits"))
 }
 
 async fn some(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {

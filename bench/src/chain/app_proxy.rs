@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -12,20 +12,40 @@ use super::visitors::app_name;
 use super::{Chain, Site, Started};
 use crate::process::{Process, Program};
 
+/// The name of the programs of another build.
+pub(crate) const PREVIOUS: &str = "previous";
+
 /// With so many apps, all of them the one application.
 #[derive(Debug)]
 pub struct AppProxy {
     apps: usize,
+    /// The folder of the programs of another build; those of the site otherwise.
+    previous: Option<PathBuf>,
 }
 
 impl AppProxy {
     /// With this many apps.
     #[must_use]
     pub fn with_apps(apps: usize) -> Self {
-        Self { apps }
+        Self {
+            apps,
+            previous: None,
+        }
     }
 
-    fn daemon(site: &Site, folder: &Path, tier: &str, config: &Value) -> Result<Process> {
+    /// The programs of another build, in this folder.
+    pub(crate) fn previous(folder: PathBuf) -> Self {
+        Self {
+            apps: 1,
+            previous: Some(folder),
+        }
+    }
+
+    fn programs<'a>(&'a self, site: &'a Site) -> &'a Path {
+        self.previous.as_deref().unwrap_or(&site.bin)
+    }
+
+    fn daemon(&self, site: &Site, folder: &Path, tier: &str, config: &Value) -> Result<Process> {
         let file = folder.join(format!("{tier}.yaml"));
         // JSON is YAML too.
         fs::write(&file, serde_json::to_string_pretty(config)?)
@@ -34,7 +54,7 @@ impl AppProxy {
             name: &format!("app-proxy-{tier}"),
             folder,
             core: site.core,
-            file: &site.bin.join(format!("app-proxy-{tier}")),
+            file: &self.programs(site).join(format!("app-proxy-{tier}")),
             args: vec!["-c".into(), format!("{tier}.yaml").into()],
         }
         .start()
@@ -43,19 +63,27 @@ impl AppProxy {
 
 impl Chain for AppProxy {
     fn name(&self) -> &'static str {
-        "app-proxy"
+        if self.previous.is_some() {
+            PREVIOUS
+        } else {
+            "app-proxy"
+        }
     }
 
     fn missing(&self, site: &Site) -> Option<String> {
-        let missing = |name: &&str| !site.bin.join(name).is_file();
+        let programs = self.programs(site);
+        let missing = |name: &&str| !programs.join(name).is_file();
         let name = ["app-proxy-coordinator", "app-proxy-worker"]
             .into_iter()
             .find(missing)?;
-        Some(format!("{} is not built", site.bin.join(name).display()))
+        Some(format!("{} is not built", programs.join(name).display()))
     }
 
     fn version(&self, _site: &Site) -> Option<String> {
-        Some(format!("App-Proxy {}", env!("CARGO_PKG_VERSION")))
+        Some(match &self.previous {
+            Some(folder) => format!("App-Proxy in {}", folder.display()),
+            None => format!("App-Proxy {}", env!("CARGO_PKG_VERSION")),
+        })
     }
 
     fn sessions(&self) -> bool {
@@ -86,14 +114,14 @@ impl Chain for AppProxy {
             },
         });
         let config = worker_config(worker, worker_admin, admin, &json!({"path": "worker.log"}));
-        let mut processes = vec![Self::daemon(site, &folder, "coordinator", &coordinator)?];
+        let mut processes = vec![self.daemon(site, &folder, "coordinator", &coordinator)?];
         // The coordinator creates the token with which both tiers authenticate.
         super::running::wait_until(
             &mut processes,
             "the coordinator to write worker.token",
             || fs::metadata(folder.join("worker.token")).is_ok_and(|file| file.len() > 0),
         )?;
-        processes.push(Self::daemon(site, &folder, "worker", &config)?);
+        processes.push(self.daemon(site, &folder, "worker", &config)?);
         Ok(Started {
             entry,
             processes,

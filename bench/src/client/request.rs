@@ -54,6 +54,16 @@ impl Request {
         self.header(REQUEST_ID, id)
     }
 
+    /// Returns the bytes of the request with this body.
+    #[must_use]
+    pub fn with_body(self, body: &[u8]) -> Vec<u8> {
+        let mut bytes = self
+            .header("Content-Length", &body.len().to_string())
+            .into_bytes();
+        bytes.extend_from_slice(body);
+        bytes
+    }
+
     /// Returns the bytes of the request.
     #[must_use]
     pub fn into_bytes(mut self) -> Vec<u8> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::batch::{BASELINE, Batch, Round, figures, ratios};
+use crate::chain::PREVIOUS;
 use crate::goals::{Figure, GOALS, Goal};
 use crate::metric::Metric;
 use crate::stats::Spread;
@@ -26,6 +27,9 @@ pub(super) struct Summary {
     /// Failures of contestants whose samples are left out.
     pub(super) failures: Vec<String>,
     pub(super) rows: Vec<Row>,
+    /// App-Proxy's main figure to that of its previous build, each within one round.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) to_previous: Option<Spread>,
     pub(super) verdicts: Vec<Verdict>,
     /// True if the clients should saturate the proxies' core.
     pub(super) saturates: bool,
@@ -85,6 +89,8 @@ impl Summary {
             .iter()
             .map(|name| Row::of(name, &baseline, workload.metrics(), &rounds))
             .collect();
+        let main = main_metric(workload.metrics());
+        let to_previous = ratios(&rounds, "app-proxy", PREVIOUS, main);
         let mut void: Vec<String> = own
             .iter()
             .flat_map(|batch| batch.void.iter().cloned())
@@ -112,14 +118,19 @@ impl Summary {
             },
             baseline,
             rows,
+            to_previous,
             saturates: workload.saturates(),
         }
     }
 
     /// The metric that the contestants are compared by.
     pub(super) fn main_metric(&self) -> Metric {
-        self.metrics.first().copied().unwrap_or(Metric::Cpu)
+        main_metric(&self.metrics)
     }
+}
+
+fn main_metric(metrics: &[Metric]) -> Metric {
+    metrics.first().copied().unwrap_or(Metric::Cpu)
 }
 
 impl Row {

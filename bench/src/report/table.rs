@@ -19,6 +19,7 @@ pub(super) fn text(report: &Report) -> String {
     for summary in &report.workloads {
         let _ = block(&mut out, summary);
     }
+    let _ = to_previous(&mut out, report);
     let _ = goals(&mut out, report);
     out
 }
@@ -134,6 +135,34 @@ fn number(metric: Metric, value: f64, unit: &str) -> String {
         Metric::Rate if unit == "GiB" => format!("{value:.2}"),
         Metric::Rate | Metric::Busy => format!("{value:.0}"),
     }
+}
+
+/// App-Proxy beside its previous build.
+fn to_previous(out: &mut String, report: &Report) -> std::fmt::Result {
+    let compared = |summary: &&Summary| summary.to_previous.is_some();
+    if !report.workloads.iter().any(|summary| compared(&summary)) {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "\n{:<35} {:>20} {:>13} {:>13}",
+        "app-proxy beside its previous build", "÷ previous", "quartiles", "from, to"
+    )?;
+    for summary in report.workloads.iter().filter(compared) {
+        let Some(spread) = &summary.to_previous else {
+            continue;
+        };
+        writeln!(
+            out,
+            "{:<18} {:<16} {:>20.2} {:>13} {:>13}",
+            summary.name,
+            summary.main_metric().title(),
+            spread.median,
+            format!("{:.2}-{:.2}", spread.q1, spread.q3),
+            format!("{:.2}-{:.2}", spread.min, spread.max)
+        )?;
+    }
+    Ok(())
 }
 
 fn goals(out: &mut String, report: &Report) -> std::fmt::Result {

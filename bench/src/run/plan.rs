@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
-use crate::chain::{self, Chain, Site};
+use crate::chain::{self, AppProxy, Chain, Site};
 use crate::cli::RunArgs;
 use crate::validity::Limits;
 use crate::workload::{self, Pace, Workload};
@@ -38,7 +38,23 @@ impl Plan {
         let default = |given: Option<usize>, full, quick| {
             given.unwrap_or(if args.quick { quick } else { full })
         };
-        let (chains, skipped) = chains(&args.chains, site)?;
+        let (mut chains, skipped) = chains(&args.chains, site)?;
+        if let Some(folder) = &args.previous {
+            let previous = AppProxy::previous(
+                folder
+                    .canonicalize()
+                    .with_context(|| format!("--previous: {}", folder.display()))?,
+            );
+            if let Some(why) = previous.missing(site) {
+                bail!("--previous: {why}");
+            }
+            // Beside App-Proxy, so that the machine is the same for both.
+            let beside = chains.iter().position(|chain| chain.name() == "app-proxy");
+            chains.insert(
+                beside.map_or(chains.len(), |index| index + 1),
+                Box::new(previous),
+            );
+        }
         Ok(Self {
             chains,
             skipped,
@@ -60,7 +76,7 @@ impl Plan {
         })
     }
 
-    /// The workloads that come before all others.
+    /// The workloads that run on fresh processes, before all others.
     pub(super) fn first(&self) -> Vec<usize> {
         self.places(true)
     }
@@ -73,7 +89,7 @@ impl Plan {
     fn places(&self, first: bool) -> Vec<usize> {
         let places = self.workloads.iter().enumerate();
         places
-            .filter(|(_, workload)| workload.comes_first() == first)
+            .filter(|(_, workload)| workload.needs_fresh_processes() == first)
             .map(|(place, _)| place)
             .collect()
     }
