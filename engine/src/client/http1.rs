@@ -437,11 +437,6 @@ impl Http1Client {
         self.keep_alive && self.is_finished() && self.wire.as_ref().is_some_and(|wire| !wire.eof)
     }
 
-    /// Closes the connection after the response in progress.
-    pub(crate) fn close_after_response(&mut self) {
-        self.keep_alive = false;
-    }
-
     /// Reads and drops what the client still sends, until it closes its side.
     pub(crate) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(wire) = self.wire.as_mut() else {
