@@ -25,7 +25,7 @@ use crate::rejection::Rejection;
 use crate::upgrade::OnUpgrade;
 use crate::wire::Wire;
 
-/// The time for the first request of a connection that was accepted before the process began to end.
+/// The time for the last request of a connection when the process begins to end.
 const LATE_REQUEST: Duration = Duration::from_secs(1);
 /// The time for the rest of a request body that is dropped so that the connection can be reused.
 const DRAIN_BODY: Duration = Duration::from_secs(5);
@@ -107,9 +107,8 @@ impl<G: Gateway> Connection<'_, G> {
                 due = Some(Instant::now() + timeouts.read);
             }
             if !begun && !closing && gateway.closes_connections() {
-                if !is_first {
-                    return Poll::Ready(Err(HeadError::Closed));
-                }
+                // A request that is on its way is still served, and its response says that the
+                // connection closes.
                 closing = true;
                 due = Some(Instant::now() + LATE_REQUEST.min(idle));
             }
