@@ -19,8 +19,9 @@ pub(crate) use output::Output;
 
 /// Bytes that are read at once, at most.
 pub(crate) const READ_BYTES: usize = 48 * 1024;
-/// A read of fewer bytes is copied, so that the thread keeps its buffer.
-const COPIED_BYTES: usize = 8 * 1024;
+/// A read of fewer bytes is copied, so that the thread keeps its buffer, and no piece of a body
+/// keeps more than twice its size alive.
+const COPIED_BYTES: usize = READ_BYTES / 2;
 
 /// A connection with its received bytes and its unsent bytes.
 #[derive(Debug)]

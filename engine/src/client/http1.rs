@@ -434,7 +434,9 @@ impl Http1Client {
     /// Returns whether the connection can serve another request once the rest of this one was
     /// drained.
     pub(crate) fn keeps_alive(&self) -> bool {
-        self.keep_alive && self.is_finished() && self.wire.as_ref().is_some_and(|wire| !wire.eof)
+        // A client that has closed its side may have pipelined more requests before.
+        let may_follow = |wire: &Wire| !wire.eof || wire.input.has_remaining();
+        self.keep_alive && self.is_finished() && self.wire.as_ref().is_some_and(may_follow)
     }
 
     /// Reads and drops what the client still sends, until it closes its side.

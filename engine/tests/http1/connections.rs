@@ -89,6 +89,16 @@ async fn a_half_closed_client_gets_its_answer() {
 }
 
 #[tokio::test]
+async fn a_half_closed_client_gets_the_answers_of_all_that_it_sent() {
+    let proxy = Proxy::start(|stream, _| answer_all(stream, HELLO)).await;
+    let mut client = proxy.client().await;
+    let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    client.send(request.repeat(3)).await;
+    client.0.shutdown().await.unwrap();
+    assert_eq!(client.read_all().await.matches("hello").count(), 3);
+}
+
+#[tokio::test]
 async fn a_half_closed_client_is_given_up_in_time() {
     let proxy = Proxy::start_with(
         |mut stream, _| async move {
