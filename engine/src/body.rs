@@ -31,7 +31,7 @@ pub(crate) enum Piece {
     End(Option<Box<HeaderMap>>),
 }
 
-/// A body whose framing is invalid, or that ends too early.
+/// A body whose framing is invalid, or that ends too early. The text is a sentence for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct FramingError(pub(crate) &'static str);

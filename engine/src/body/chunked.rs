@@ -62,7 +62,7 @@ impl Chunks {
                     *self = match (&self, byte) {
                         (Self::Cr, b'\r') => Self::Lf,
                         (Self::Lf, b'\n') => Self::new(),
-                        _ => return Err(FramingError("a chunk does not end with CRLF")),
+                        _ => return Err(FramingError("A chunk does not end with CRLF.")),
                     };
                     input.advance(1);
                 }
@@ -121,7 +121,7 @@ impl SizeLine {
             taken += 1;
             self.bytes += 1;
             if self.bytes > MAX_LINE_BYTES {
-                return Err(FramingError("the size line of a chunk is too long"));
+                return Err(FramingError("The size line of a chunk is too long."));
             }
             if self.part == Part::Lf && byte == b'\n' {
                 input.advance(taken);
@@ -140,13 +140,17 @@ impl SizeLine {
             (Part::Digits, b'a'..=b'f') => self.digit(byte - b'a' + 10)?,
             (Part::Digits, b'A'..=b'F') => self.digit(byte - b'A' + 10)?,
             (Part::Digits, _) if self.digits == 0 => {
-                return Err(FramingError("a chunk size has no digits"));
+                return Err(FramingError("A chunk size has no digits."));
             }
             (Part::Digits | Part::Blanks | Part::Extensions, b'\r') => self.part = Part::Lf,
             (Part::Digits | Part::Blanks, b';') => self.part = Part::Extensions,
             (Part::Digits | Part::Blanks, b' ' | b'\t') => self.part = Part::Blanks,
             (Part::Extensions, b'\t' | b' '..=b'~' | 0x80..) => {}
-            _ => return Err(FramingError("the size line of a chunk has an invalid byte")),
+            _ => {
+                return Err(FramingError(
+                    "The size line of a chunk has an invalid byte.",
+                ));
+            }
         }
         Ok(())
     }
@@ -155,7 +159,7 @@ impl SizeLine {
     fn digit(&mut self, digit: u8) -> Result<(), FramingError> {
         self.digits += 1;
         if self.digits > MAX_DIGITS {
-            return Err(FramingError("a chunk size has more than 16 digits"));
+            return Err(FramingError("A chunk size has more than 16 digits."));
         }
         self.size = self.size << 4 | u64::from(digit);
         Ok(())

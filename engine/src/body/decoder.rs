@@ -83,8 +83,8 @@ impl Decoder {
     /// A [`FramingError`] if the body is not complete.
     pub(crate) fn eof(&mut self) -> Result<(), FramingError> {
         match self.state {
-            State::Length(_) => Err(FramingError("the body is shorter than its Content-Length")),
-            State::Chunked(_) => Err(FramingError("the chunked body has no end")),
+            State::Length(_) => Err(FramingError("The body is shorter than its Content-Length.")),
+            State::Chunked(_) => Err(FramingError("The chunked body has no end.")),
             State::UntilClose => {
                 self.state = State::Ending;
                 Ok(())

@@ -35,14 +35,14 @@ impl TrailerBlock {
                     return self.parse(scan.position(), scan.lines()).map(Some);
                 }
                 Ok(Some(_)) if scan.lines() > MAX_LINES => {
-                    return Err(FramingError("the body has too many trailers"));
+                    return Err(FramingError("The body has too many trailers."));
                 }
                 Ok(Some(_)) => {}
                 Ok(None) if self.0.len() >= MAX_BYTES => {
-                    return Err(FramingError("the trailers are too long"));
+                    return Err(FramingError("The trailers are too long."));
                 }
                 Ok(None) => break,
-                Err(_) => return Err(FramingError("a trailer line does not end with CRLF")),
+                Err(_) => return Err(FramingError("A trailer line does not end with CRLF.")),
             }
         }
         input.advance(taken);
@@ -61,7 +61,7 @@ impl TrailerBlock {
         append_lines(&block, 0, lines, &mut trailers, |name, _| {
             Ok::<_, LineFault>(is_trailer(name))
         })
-        .map_err(|_| FramingError("a trailer line is invalid"))?;
+        .map_err(|_| FramingError("A trailer line is invalid."))?;
         Ok((!trailers.is_empty()).then(|| Box::new(trailers)))
     }
 }

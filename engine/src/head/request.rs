@@ -50,73 +50,62 @@ pub(crate) fn parse_request(
     let Some(outline) = Outline::find(input.get(skipped..).unwrap_or_default(), limits)? else {
         return Ok(None);
     };
-    let head = parse_whole(&outline, limits)?;
-    Ok(Some((head, skipped + outline.head.len())))
+    let length = skipped + outline.head.len();
+    Ok(Some((parse_whole(outline)?, length)))
 }
 
 /// The lines of a whole head.
 #[derive(Debug)]
 struct Outline<'a> {
     head: &'a [u8],
-    request_line: &'a [u8],
+    line: RequestLine<'a>,
+    /// The position of the first header line.
+    start: usize,
     fields: usize,
 }
 
 impl<'a> Outline<'a> {
-    /// Finds the end of the head, and checks the ends and the number of its lines.
+    /// Parses the request line, and finds the end of the head.
     fn find(received: &'a [u8], limits: &HeadLimits) -> Result<Option<Self>, Rejection> {
         let bytes = received.get(..limits.bytes).unwrap_or(received);
         let mut scan = LineScan::new(bytes, 0);
-        let request_line = match scan.next_line() {
-            Ok(Some(line)) => line,
-            Ok(None) => {
-                check_prefix(bytes, limits.target)?;
-                return incomplete(bytes, limits);
-            }
-            Err(_) => {
-                let end = memchr::memchr(b'\n', bytes).unwrap_or_default();
-                check_prefix(bytes.get(..end).unwrap_or_default(), limits.target)?;
-                return Err(BARE_LF);
-            }
+        let Some(line) = scan.next_line().map_err(|_| bare_lf(bytes, limits))? else {
+            // This CR may be that of the line end.
+            check_prefix(bytes.strip_suffix(b"\r").unwrap_or(bytes), limits.target)?;
+            return incomplete(bytes, limits);
         };
-        if request_line.is_empty() {
-            return Err(Rejection::BadRequest("The request line is empty."));
-        }
-        let end = find_end(&mut scan, limits).and_then(|end| match end {
-            Some(end) => Ok(Some(end)),
-            None => incomplete(bytes, limits),
-        });
-        match end {
-            Ok(Some(end)) => {
-                let head = bytes.get(..end).unwrap_or_default();
-                Ok(Some(Self {
+        let line = RequestLine::parse(line, limits.target)?;
+        let start = scan.position();
+        while let Some(field) = scan.next_line().map_err(|_| BARE_LF)? {
+            if field.is_empty() {
+                let head = bytes.get(..scan.position()).unwrap_or_default();
+                return Ok(Some(Self {
                     head,
-                    request_line,
+                    line,
+                    start,
                     fields: scan.lines() - 2,
-                }))
+                }));
             }
-            Ok(None) => Ok(None),
-            // A fault of the request line comes first.
-            Err(fault) => RequestLine::parse(request_line, limits.target).and(Err(fault)),
+            if scan.lines() > limits.lines + 1 {
+                return Err(Rejection::HeadersTooLarge(
+                    "The request has too many header lines.",
+                ));
+            }
         }
+        incomplete(bytes, limits)
     }
 }
 
 const BARE_LF: Rejection = Rejection::BadRequest("A line ends with LF alone.");
 
-/// Returns the end of the header lines, behind the empty line.
-fn find_end(scan: &mut LineScan<'_>, limits: &HeadLimits) -> Result<Option<usize>, Rejection> {
-    while let Some(line) = scan.next_line().map_err(|_| BARE_LF)? {
-        if line.is_empty() {
-            return Ok(Some(scan.position()));
-        }
-        if scan.lines() > limits.lines + 1 {
-            return Err(Rejection::HeadersTooLarge(
-                "The request has too many header lines.",
-            ));
-        }
-    }
-    Ok(None)
+/// Returns the rejection of a request line that ends with LF alone.
+#[cold]
+fn bare_lf(bytes: &[u8], limits: &HeadLimits) -> Rejection {
+    let line = bytes
+        .split(|&byte| byte == b'\n')
+        .next()
+        .unwrap_or_default();
+    check_prefix(line, limits.target).err().unwrap_or(BARE_LF)
 }
 
 /// Rejects a head whose end is not within the limit; otherwise more bytes are needed.
@@ -130,22 +119,22 @@ fn incomplete<T>(bytes: &[u8], limits: &HeadLimits) -> Result<Option<T>, Rejecti
 }
 
 /// Parses a whole head.
-fn parse_whole(outline: &Outline<'_>, limits: &HeadLimits) -> Result<RequestHead, Rejection> {
-    let line = RequestLine::parse(outline.request_line, limits.target)?;
-    let head = Bytes::copy_from_slice(outline.head);
-    let start = line.method.as_str().len() + 1;
-    let target = Target::parse(&line.method, head.slice(start..start + line.target.len()))?;
-
-    let mut headers = HeaderMap::with_capacity(outline.fields + ADDED_HEADERS);
-    let mut seen = Seen::default();
-    let fields = outline.request_line.len() + 2;
-    append_lines(
-        &head,
+fn parse_whole(outline: Outline<'_>) -> Result<RequestHead, Rejection> {
+    let Outline {
+        head,
+        line,
+        start,
         fields,
-        outline.fields,
-        &mut headers,
-        |name, value| seen.add(name, value).map(|()| true),
-    )?;
+    } = outline;
+    let head = Bytes::copy_from_slice(head);
+    let target_start = line.method.as_str().len() + 1;
+    let target = head.slice(target_start..target_start + line.target.len());
+    let target = Target::parse(&line.method, target)?;
+    let mut headers = HeaderMap::with_capacity(fields + ADDED_HEADERS);
+    let mut seen = Seen::default();
+    append_lines(&head, start, fields, &mut headers, |name, value| {
+        seen.add(name, value).map(|()| true)
+    })?;
     let is_http_10 = line.version == Version::HTTP_10;
     let framing = seen.framing(is_http_10)?;
     let host = seen.host(is_http_10)?;

@@ -31,6 +31,9 @@ impl<'a> RequestLine<'a> {
     /// The rejection of the first fault, in the order of the line. [`check_prefix`] of any prefix
     /// gives the same one, or none.
     pub(super) fn parse(line: &'a [u8], max_target: usize) -> Result<Self, Rejection> {
+        if line.is_empty() {
+            return Err(Rejection::BadRequest("The request line is empty."));
+        }
         let (method, rest) = split_at_space(line).ok_or_else(|| shape_or_method(line))?;
         check_whole_method(method)?;
         let method = Method::from_bytes(method).map_err(|_| METHOD)?;
@@ -49,8 +52,6 @@ impl<'a> RequestLine<'a> {
 /// Checks the part of a request line that has arrived: a method that is invalid or too long, and a
 /// target that is too long.
 pub(super) fn check_prefix(prefix: &[u8], max_target: usize) -> Result<(), Rejection> {
-    // This CR may be that of the line end.
-    let prefix = prefix.strip_suffix(b"\r").unwrap_or(prefix);
     match split_at_space(prefix) {
         None => check_method(prefix),
         Some((method, rest)) => {

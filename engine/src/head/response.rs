@@ -48,20 +48,22 @@ pub(crate) fn parse_response(
     limits: &HeadLimits,
 ) -> Result<Option<(ResponseHead, usize)>, BadResponse> {
     let bytes = input.get(..limits.bytes).unwrap_or(input);
-    let Some((line, fields, length)) = find_lines(bytes, limits)? else {
+    let Some(outline) = Outline::find(bytes, limits)? else {
         return Ok(None);
     };
-    let line = StatusLine::parse(line)?;
-    let head = Bytes::copy_from_slice(bytes.get(..length).unwrap_or_default());
+    let Outline {
+        head,
+        line,
+        start,
+        fields,
+    } = outline;
+    let length = head.len();
+    let head = Bytes::copy_from_slice(head);
     let mut headers = HeaderMap::with_capacity(fields + ADDED_HEADERS);
     let mut seen = Seen::default();
-    append_lines(
-        &head,
-        line.length + 2,
-        fields,
-        &mut headers,
-        |name, value| seen.add(name, value).map(|()| true),
-    )?;
+    append_lines(&head, start, fields, &mut headers, |name, value| {
+        seen.add(name, value).map(|()| true)
+    })?;
     let is_http_10 = line.version == Version::HTTP_10;
     let framing = seen.framing(request_method, line.status)?;
     seen.mend_length(line.status, &mut headers);
@@ -78,7 +80,7 @@ pub(crate) fn parse_response(
     Ok(Some((
         ResponseHead {
             header,
-            spelling: Spelling::new(head, line.length + 2),
+            spelling: Spelling::new(head, start),
             framing,
             keep_alive: seen.connection.persists(is_http_10)
                 && framing != Framing::UntilClose
@@ -88,37 +90,51 @@ pub(crate) fn parse_response(
     )))
 }
 
-/// Returns the status line, the number of header lines, and the length of the head.
-fn find_lines<'a>(
-    bytes: &'a [u8],
-    limits: &HeadLimits,
-) -> Result<Option<(&'a [u8], usize, usize)>, BadResponse> {
-    let mut scan = LineScan::new(bytes, 0);
-    let mut status_line = None;
-    loop {
-        let line = scan
-            .next_line()
-            .map_err(|_| BadResponse("a line ends with LF alone"));
-        let fault = match (line, status_line) {
-            (Ok(Some(line)), None) if line.is_empty() => BadResponse("the status line is empty"),
-            (Ok(Some(line)), None) => {
-                status_line = Some(line);
-                continue;
-            }
-            (Ok(Some([])), Some(first)) => {
-                return Ok(Some((first, scan.lines() - 2, scan.position())));
-            }
-            (Ok(Some(_)), _) if scan.lines() <= limits.lines + 1 => continue,
-            (Ok(Some(_)), _) => BadResponse("the response has too many header lines"),
-            (Ok(None), _) if bytes.len() < limits.bytes => return Ok(None),
-            (Ok(None), _) => BadResponse("the response head is too long"),
-            (Err(fault), _) => fault,
+/// The lines of a whole head.
+#[derive(Debug)]
+struct Outline<'a> {
+    head: &'a [u8],
+    line: StatusLine<'a>,
+    /// The position of the first header line.
+    start: usize,
+    fields: usize,
+}
+
+impl<'a> Outline<'a> {
+    /// Parses the status line, and finds the end of the head.
+    fn find(bytes: &'a [u8], limits: &HeadLimits) -> Result<Option<Self>, BadResponse> {
+        let mut scan = LineScan::new(bytes, 0);
+        let Some(line) = scan.next_line().map_err(|_| BARE_LF)? else {
+            return incomplete(bytes, limits);
         };
-        // A fault of the status line comes first.
-        return status_line
-            .map_or(Ok(()), |line| StatusLine::parse(line).map(drop))
-            .and(Err(fault));
+        let line = StatusLine::parse(line)?;
+        let start = scan.position();
+        while let Some(field) = scan.next_line().map_err(|_| BARE_LF)? {
+            if field.is_empty() {
+                let head = bytes.get(..scan.position()).unwrap_or_default();
+                return Ok(Some(Self {
+                    head,
+                    line,
+                    start,
+                    fields: scan.lines() - 2,
+                }));
+            }
+            if scan.lines() > limits.lines + 1 {
+                return Err(BadResponse("the response has too many header lines"));
+            }
+        }
+        incomplete(bytes, limits)
     }
+}
+
+const BARE_LF: BadResponse = BadResponse("a line ends with LF alone");
+
+/// Rejects a head whose end is not within the limit; otherwise more bytes are needed.
+fn incomplete<T>(bytes: &[u8], limits: &HeadLimits) -> Result<Option<T>, BadResponse> {
+    if bytes.len() < limits.bytes {
+        return Ok(None);
+    }
+    Err(BadResponse("the response head is too long"))
 }
 
 /// The headers that concern the engine itself.

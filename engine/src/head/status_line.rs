@@ -13,8 +13,6 @@ pub(super) struct StatusLine<'a> {
     pub(super) status: StatusCode,
     /// The reason phrase; `None` if it is not UTF-8.
     pub(super) reason: Option<&'a str>,
-    /// The length of the line without its CRLF, in bytes.
-    pub(super) length: usize,
 }
 
 impl<'a> StatusLine<'a> {
@@ -46,7 +44,6 @@ impl<'a> StatusLine<'a> {
             version,
             status,
             reason,
-            length: line.len(),
         })
     }
 }

@@ -184,18 +184,18 @@ fn a_size_without_digits_is_rejected() {
             .error
             .expect(line);
     }
-    assert_eq!(error(b"\r\n5\r\n"), "a chunk size has no digits");
+    assert_eq!(error(b"\r\n5\r\n"), "A chunk size has no digits.");
 }
 
 #[test]
 fn a_size_of_more_than_64_bits_is_rejected() {
     assert_eq!(
         error(b"10000000000000000\r\n"),
-        "a chunk size has more than 16 digits"
+        "A chunk size has more than 16 digits."
     );
     assert_eq!(
         error(b"00000000000000001\r\n"),
-        "a chunk size has more than 16 digits"
+        "A chunk size has more than 16 digits."
     );
     let largest = chunked(b"ffffffffffffffff\r\nx");
     assert_eq!((largest.error, &*largest.content), (None, &b"x"[..]));
@@ -230,7 +230,7 @@ fn the_size_line_has_a_limit() {
     let exceeds = format!("1;{}\r\nx\r\n0\r\n\r\n", "e".repeat(4093));
     assert_eq!(
         error(exceeds.as_bytes()),
-        "the size line of a chunk is too long"
+        "The size line of a chunk is too long."
     );
 }
 
@@ -293,7 +293,7 @@ fn invalid_trailers_are_rejected() {
     ] {
         assert_eq!(
             error(format!("0\r\n{line}\r\n\r\n").as_bytes()),
-            "a trailer line is invalid"
+            "A trailer line is invalid."
         );
     }
 }
@@ -302,13 +302,16 @@ fn invalid_trailers_are_rejected() {
 fn trailers_have_limits() {
     let with = |lines: usize| format!("0\r\n{}\r\n", "A: b\r\n".repeat(lines));
     assert_eq!(chunked(with(64).as_bytes()).end.unwrap().len(), 64);
-    assert_eq!(error(with(65).as_bytes()), "the body has too many trailers");
+    assert_eq!(
+        error(with(65).as_bytes()),
+        "The body has too many trailers."
+    );
     let long = |length: usize| format!("0\r\nA: {}\r\n\r\n", "b".repeat(length - 7));
     assert!(chunked(long(8192).as_bytes()).end.is_some());
-    assert_eq!(error(long(8193).as_bytes()), "the trailers are too long");
+    assert_eq!(error(long(8193).as_bytes()), "The trailers are too long.");
     assert_eq!(
         error(&[b"0\r\n".as_slice(), &[b'a'; 100_000]].concat()),
-        "the trailers are too long"
+        "The trailers are too long."
     );
 }
 
