@@ -73,3 +73,76 @@ fn read_line(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
     let value = HeaderValue::from_bytes(trim_blanks(value)).ok()?;
     Some((name, value))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMITS: HeadLimits = HeadLimits {
+        bytes: 4096,
+        lines: 100,
+        target: 1024,
+    };
+
+    fn salvaged(input: &[u8]) -> RequestHeader {
+        salvage_request(input, &LIMITS)
+    }
+
+    #[test]
+    fn the_request_id_is_read_from_heads_with_faults() {
+        for input in [
+            "GET /a b HTTP/1.1\r\nAccept: x\r\nX-Backend-Request-ID: id\r\n\r\n",
+            "GET /a HTTP/1.1\nAccept: x\nX-Backend-Request-ID: id\n\n",
+            "GET /a HTTP/9.9\r\nAccept: x\r\nX-Backend-Request-ID: id\r\n\r\n",
+            "\r\nGET /a#b HTTP/1.1\r\nBad : line\r\n folded\r\nAccept: x\r\nX-Backend-Request-ID:\tid ",
+            "GET /a",
+        ] {
+            let request = salvaged(input.as_bytes());
+            assert_eq!((request.method.as_str(), request.uri.path()), ("GET", "/a"));
+            if input.len() > 6 {
+                assert_eq!(request.headers["x-backend-request-id"], "id");
+                assert_eq!(request.headers["accept"], "x");
+                assert_eq!(request.headers.len(), 2);
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_behind_the_head_are_not_read() {
+        let request = salvaged(b"POST / HTTP/1.1\r\nA: b\r\n\r\nX-Backend-Request-ID: body\r\n");
+        assert_eq!(request.headers.len(), 1);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let target = format!("GET /{} HTTP/1.1\r\n", "a".repeat(100_000));
+        assert_eq!(
+            salvage_request(
+                target.as_bytes(),
+                &HeadLimits {
+                    bytes: 1 << 20,
+                    ..LIMITS
+                }
+            )
+            .uri
+            .path()
+            .len(),
+            2048
+        );
+        let lines = format!("GET / HTTP/1.1\r\n{}", "A: b\r\n".repeat(500));
+        assert_eq!(salvaged(lines.as_bytes()).headers.len(), 64);
+        let method = format!("{} /a HTTP/1.1\r\n", "M".repeat(900));
+        assert_eq!(salvaged(method.as_bytes()).method, "GET");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(input in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = salvaged(&input);
+            let _ = salvaged(&[b"GET ", &*input].concat());
+            let _ = salvaged(&[b"GET / HTTP/1.1\r\n", &*input].concat());
+        }
+    }
+}
