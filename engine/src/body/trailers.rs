@@ -5,7 +5,7 @@ use http::HeaderMap;
 use http::header::HeaderName;
 
 use super::FramingError;
-use crate::head::fields::{LineFault, LineScan, append_lines};
+use crate::head::fields::{Fields, LineFault};
 
 /// The longest trailer section, in bytes.
 const MAX_BYTES: usize = 8192;
@@ -27,43 +27,33 @@ impl TrailerBlock {
         let taken = input.len().min(MAX_BYTES.saturating_sub(before));
         self.0
             .extend_from_slice(input.get(..taken).unwrap_or_default());
-        let mut scan = LineScan::new(&self.0, 0);
-        loop {
-            match scan.next_line() {
-                Ok(Some(line)) if line.is_empty() => {
-                    input.advance(scan.position() - before);
-                    return self.parse(scan.position(), scan.lines()).map(Some);
-                }
-                Ok(Some(_)) if scan.lines() > MAX_LINES => {
-                    return Err(FramingError("The body has too many trailers."));
-                }
-                Ok(Some(_)) => {}
-                Ok(None) if self.0.len() >= MAX_BYTES => {
-                    return Err(FramingError("The trailers are too long."));
-                }
-                Ok(None) => break,
-                Err(_) => return Err(FramingError("A trailer line does not end with CRLF.")),
+        let Some(fields) = Fields::scan(&self.0, 0, MAX_LINES).map_err(as_error)? else {
+            input.advance(taken);
+            if self.0.len() >= MAX_BYTES {
+                return Err(FramingError("The trailers are too long."));
             }
-        }
-        input.advance(taken);
-        Ok(None)
+            return Ok(None);
+        };
+        input.advance(fields.head().len() - before);
+        parse(&fields).map(Some)
     }
+}
 
-    /// Parses the whole section, which has `lines` lines with the empty one.
-    fn parse(
-        &mut self,
-        length: usize,
-        lines: usize,
-    ) -> Result<Option<Box<HeaderMap>>, FramingError> {
-        self.0.truncate(length);
-        let block = Bytes::from(std::mem::take(&mut self.0));
-        let mut trailers = HeaderMap::with_capacity(lines);
-        append_lines(&block, 0, lines, &mut trailers, |name, _| {
-            Ok::<_, LineFault>(is_trailer(name))
-        })
-        .map_err(|_| FramingError("A trailer line is invalid."))?;
-        Ok((!trailers.is_empty()).then(|| Box::new(trailers)))
-    }
+/// Parses a whole section.
+fn parse(fields: &Fields) -> Result<Option<Box<HeaderMap>>, FramingError> {
+    let mut trailers = HeaderMap::with_capacity(fields.count());
+    let keep = |name: &HeaderName, _: &[u8]| Ok::<_, LineFault>(is_trailer(name));
+    fields.append_to(&mut trailers, keep).map_err(as_error)?;
+    Ok((!trailers.is_empty()).then(|| Box::new(trailers)))
+}
+
+/// Returns the error of a trailer line.
+const fn as_error(fault: LineFault) -> FramingError {
+    FramingError(match fault {
+        LineFault::BareLf => "A trailer line does not end with CRLF.",
+        LineFault::TooMany => "The body has too many trailers.",
+        _ => "A trailer line is invalid.",
+    })
 }
 
 /// Returns whether a field may be a trailer (RFC 9110, section 6.5.1). Fields for framing, routing,

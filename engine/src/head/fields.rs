@@ -4,61 +4,191 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 
-/// The header lines that fit on the stack. Heads with more of them are rare.
-const FEW_LINES: usize = 24;
+use super::names;
+use super::scan::{ControlSearch, position};
 
-/// A line that ends with LF alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BareLf;
+/// The lines whose ends are kept. The ends of further lines are searched a second time.
+const KEPT_ENDS: usize = 32;
+
+/// The header lines of a whole head, and the copy of it that their values are slices of. The ends of
+/// the lines and the bytes of the values were checked.
+#[derive(Debug)]
+pub(crate) struct Fields {
+    head: Bytes,
+    start: usize,
+    count: usize,
+    ends: [u32; KEPT_ENDS],
+    is_ascii: bool,
+}
+
+impl Fields {
+    /// Scans header lines from `start` up to the empty line, and copies `bytes` up to there; `None` if
+    /// the empty line has not arrived.
+    ///
+    /// # Errors
+    ///
+    /// The first line that does not end with CRLF, that has a control character, or that is more
+    /// than `max_lines`. A prefix of `bytes` gives the same error, or none.
+    pub(crate) fn scan(
+        bytes: &[u8],
+        start: usize,
+        max_lines: usize,
+    ) -> Result<Option<Self>, LineFault> {
+        let mut search = ControlSearch::new(bytes);
+        let mut ends = [0; KEPT_ENDS];
+        let mut count = 0;
+        let mut line = start;
+        loop {
+            let Some(end) = find_line_end(&mut search, bytes, line)? else {
+                return Ok(None);
+            };
+            if end == line {
+                return Ok(Some(Self {
+                    head: Bytes::copy_from_slice(bytes.get(..end + 2).unwrap_or_default()),
+                    start,
+                    count,
+                    ends,
+                    is_ascii: search.is_ascii(),
+                }));
+            }
+            if count == max_lines {
+                return Err(LineFault::TooMany);
+            }
+            if let (Some(kept), Ok(end)) = (ends.get_mut(count), u32::try_from(end)) {
+                *kept = end;
+            }
+            count += 1;
+            line = end + 2;
+        }
+    }
+
+    /// Returns the copy of the head, with the empty line.
+    pub(crate) const fn head(&self) -> &Bytes {
+        &self.head
+    }
+
+    /// Returns the number of header lines.
+    pub(crate) const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Appends the header lines to `map`; values are slices of the copied head. `keep` returns whether a field goes to the map.
+    ///
+    /// # Errors
+    ///
+    /// The first line without valid name, or the error of `keep`.
+    pub(crate) fn append_to<'a, E: From<LineFault>>(
+        &'a self,
+        map: &mut HeaderMap,
+        mut keep: impl FnMut(&HeaderName, &'a [u8]) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let mut start = self.start;
+        for index in 0..self.count {
+            let end = match self.ends.get(index) {
+                Some(&end) => end as usize,
+                None => start + line_end(&self.head, start),
+            };
+            let line = self.head.get(start..end).unwrap_or_default();
+            let colon = position(b':', line).ok_or_else(|| find_fault(line))?;
+            let (name, value) = line.split_at(colon);
+            let name = match names::find(name) {
+                Some(name) => name,
+                None => HeaderName::from_bytes(name).map_err(|_| find_fault(line))?,
+            };
+            let value = trim_blanks(value.get(1..).unwrap_or_default());
+            if keep(&name, value)? {
+                let value = self.value(value).ok_or(LineFault::Control)?;
+                // The map holds 32,768 fields.
+                map.try_append(name, value)
+                    .map_err(|_| LineFault::TooMany)?;
+            }
+            start = end + 2;
+        }
+        Ok(())
+    }
+
+    /// Returns the value that is the part `value` of the head.
+    fn value(&self, value: &[u8]) -> Option<HeaderValue> {
+        let start = (value.as_ptr() as usize).checked_sub(self.head.as_ptr() as usize)?;
+        let value = self.head.slice(start..start + value.len());
+        if self.is_ascii {
+            Some(ascii_value(value))
+        } else {
+            HeaderValue::from_maybe_shared(value).ok()
+        }
+    }
+}
+
+/// Returns the end of the line from `start` on: the position of its CRLF; `None` if that has not
+/// arrived.
+fn find_line_end(
+    search: &mut ControlSearch<'_>,
+    bytes: &[u8],
+    start: usize,
+) -> Result<Option<usize>, LineFault> {
+    let mut from = start;
+    while let Some(at) = search.next(from) {
+        match bytes.get(at..).unwrap_or_default() {
+            [b'\r', b'\n', ..] => return Ok(Some(at)),
+            [b'\r'] => return Ok(None),
+            [b'\t', ..] => from = at + 1,
+            [b'\n', ..] => return Err(LineFault::BareLf),
+            [byte, ..] => return Err(control_fault(*byte)),
+            [] => return Ok(None),
+        }
+    }
+    Ok(None)
+}
+
+/// Returns the length of the line at `start` of a scanned head.
+fn line_end(head: &[u8], start: usize) -> usize {
+    memchr::memchr(b'\r', head.get(start..).unwrap_or_default()).unwrap_or_default()
+}
+
+/// Creates a value of bytes that [`Fields::scan`] has checked, without a second check.
+#[allow(unsafe_code)]
+fn ascii_value(value: Bytes) -> HeaderValue {
+    // SAFETY: `Fields::scan` found no byte from 0x80 on, so the bytes are UTF-8. It found no control
+    // character either but the HTAB within lines, so they are a valid value.
+    unsafe { HeaderValue::from_maybe_shared_unchecked(value) }
+}
 
 /// Takes lines from the front of a head, each ended by CRLF.
 #[derive(Debug)]
-pub(crate) struct LineScan<'a> {
+pub(super) struct LineScan<'a> {
     bytes: &'a [u8],
     position: usize,
-    lines: usize,
 }
 
 impl<'a> LineScan<'a> {
     /// Creates a scan of `bytes` from `position` on.
-    pub(crate) const fn new(bytes: &'a [u8], position: usize) -> Self {
-        Self {
-            bytes,
-            position,
-            lines: 0,
-        }
+    pub(super) const fn new(bytes: &'a [u8], position: usize) -> Self {
+        Self { bytes, position }
     }
 
     /// Takes the next line, without its CRLF; `None` if its end is missing.
-    pub(crate) fn next_line(&mut self) -> Result<Option<&'a [u8]>, BareLf> {
+    pub(super) fn next_line(&mut self) -> Result<Option<&'a [u8]>, LineFault> {
         let rest = self.bytes.get(self.position..).unwrap_or_default();
         let Some(end) = memchr::memchr(b'\n', rest) else {
             return Ok(None);
         };
-        let line = rest
-            .get(..end)
-            .and_then(|line| line.strip_suffix(b"\r"))
-            .ok_or(BareLf)?;
+        let line = rest.get(..end).and_then(|line| line.strip_suffix(b"\r"));
         self.position += end + 1;
-        self.lines += 1;
-        Ok(Some(line))
+        line.map(Some).ok_or(LineFault::BareLf)
     }
 
     /// Returns how many bytes precede the next line.
-    pub(crate) const fn position(&self) -> usize {
+    pub(super) const fn position(&self) -> usize {
         self.position
-    }
-
-    /// Returns how many lines were taken.
-    pub(crate) const fn lines(&self) -> usize {
-        self.lines
     }
 }
 
-/// A fault of a header line.
+/// A fault of header lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LineFault {
-    /// The line begins with a blank: an obsolete line folding, or a blank before the name.
+    /// A line that ends with LF alone.
+    BareLf,
+    /// A line that begins with a blank: an obsolete line folding, or a blank before the name.
     Folded,
     /// No colon.
     NoColon,
@@ -68,155 +198,97 @@ pub(crate) enum LineFault {
     BlankBeforeColon,
     /// A byte in the name that is none of a token.
     Name,
-    /// A CR in the value.
+    /// A CR that no LF follows.
     BareCr,
-    /// A NUL or another control character in the value.
+    /// A NUL or another control character.
     Control,
     /// A name of more than 64 KiB.
     NameTooLong,
+    /// More lines than the limit.
+    TooMany,
 }
 
 impl LineFault {
     /// Returns the fault as a sentence, for the client.
     pub(crate) const fn sentence(self) -> &'static str {
         match self {
+            Self::BareLf => "A line ends with LF alone.",
             Self::Folded => "A header line begins with a blank.",
             Self::NoColon => "A header line has no colon.",
             Self::NoName => "A header line has no name.",
             Self::BlankBeforeColon => "A header name has a blank before its colon.",
             Self::Name => "A header name has an invalid byte.",
-            Self::BareCr => "A header value has a CR without LF.",
-            Self::Control => "A header value has a control character.",
+            Self::BareCr => "A header line has a CR without LF.",
+            Self::Control => "A header line has a control character.",
             Self::NameTooLong => "A header name is too long.",
+            Self::TooMany => "The request has too many header lines.",
         }
     }
 
     /// Returns the fault as a cause, for the log.
     pub(crate) const fn cause(self) -> &'static str {
         match self {
+            Self::BareLf => "a line ends with LF alone",
             Self::Folded => "a header line begins with a blank",
             Self::NoColon => "a header line has no colon",
             Self::NoName => "a header line has no name",
             Self::BlankBeforeColon => "a header name has a blank before its colon",
             Self::Name => "a header name has an invalid byte",
-            Self::BareCr => "a header value has a CR without LF",
-            Self::Control => "a header value has a control character",
+            Self::BareCr => "a header line has a CR without LF",
+            Self::Control => "a header line has a control character",
             Self::NameTooLong => "a header name is too long",
+            Self::TooMany => "the response has too many header lines",
         }
     }
 }
 
-/// Appends header lines to `map`; values are slices of `head`.
-///
-/// The lines begin at `start` and end with the end of `head`: `lines` of them, or fewer, and an
-/// empty one. Each ends with CRLF (the caller has scanned them). `keep` returns whether a field
-/// goes to the map.
-///
-/// # Errors
-///
-/// The fault of the first invalid line, or the error of `keep`.
-pub(crate) fn append_lines<'a, E: From<LineFault>>(
-    head: &'a Bytes,
-    start: usize,
-    lines: usize,
-    map: &mut HeaderMap,
-    mut keep: impl FnMut(&HeaderName, &'a [u8]) -> Result<bool, E>,
-) -> Result<(), E> {
-    let block = head.get(start..).unwrap_or_default();
-    let mut few = [httparse::EMPTY_HEADER; FEW_LINES];
-    let mut many = Vec::new();
-    let room = match few.get_mut(..lines) {
-        Some(room) => room,
-        None => {
-            many.resize(lines, httparse::EMPTY_HEADER);
-            many.as_mut_slice()
-        }
-    };
-    let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(block, room) else {
-        return Err(find_fault(block).into());
-    };
-    for field in fields {
-        let name = HeaderName::from_bytes(field.name.as_bytes())
-            .map_err(|_| E::from(LineFault::NameTooLong))?;
-        if keep(&name, field.value)? {
-            let value = value_of(head, field.value).ok_or(E::from(LineFault::Control))?;
-            // The map holds 32,768 fields.
-            map.try_append(name, value)
-                .map_err(|_| E::from(LineFault::NameTooLong))?;
-        }
-    }
-    Ok(())
-}
-
-/// Returns the value that is the part `value` of `head`.
-fn value_of(head: &Bytes, value: &[u8]) -> Option<HeaderValue> {
-    let start = (value.as_ptr() as usize).checked_sub(head.as_ptr() as usize)?;
-    HeaderValue::from_maybe_shared(head.slice(start..start + value.len())).ok()
-}
-
-/// Returns the first fault of header lines that the parser rejected.
+/// Returns the fault of a control character in a line.
 #[cold]
-fn find_fault(block: &[u8]) -> LineFault {
-    let mut scan = LineScan::new(block, 0);
-    while let Ok(Some(line)) = scan.next_line() {
-        if let Err(fault) = check_line(line) {
-            return fault;
-        }
+fn control_fault(byte: u8) -> LineFault {
+    if byte == b'\r' {
+        LineFault::BareCr
+    } else {
+        LineFault::Control
     }
-    LineFault::Control
 }
 
-/// Checks one header line, or the empty one.
-pub(crate) fn check_line(line: &[u8]) -> Result<(), LineFault> {
-    if line.is_empty() {
-        return Ok(());
-    }
+/// Returns the fault of a header line without a valid name.
+#[cold]
+fn find_fault(line: &[u8]) -> LineFault {
     if line.starts_with(b" ") || line.starts_with(b"\t") {
-        return Err(LineFault::Folded);
+        return LineFault::Folded;
     }
-    let (name, value) = split_line(line).ok_or(LineFault::NoColon)?;
-    if name.is_empty() {
-        return Err(LineFault::NoName);
+    let Some((name, _)) = split_line(line) else {
+        return LineFault::NoColon;
+    };
+    let is_token = |name: &[u8]| name.iter().all(|&byte| is_token_byte(byte));
+    match name {
+        [] => LineFault::NoName,
+        _ if is_token(name) => LineFault::NameTooLong,
+        [name @ .., b' ' | b'\t'] if is_token(name.trim_ascii_end()) => LineFault::BlankBeforeColon,
+        _ => LineFault::Name,
     }
-    if name
-        .trim_ascii_end()
-        .iter()
-        .all(|&byte| is_token_byte(byte))
-    {
-        if !name.iter().all(|&byte| is_token_byte(byte)) {
-            return Err(LineFault::BlankBeforeColon);
-        }
-    } else {
-        return Err(LineFault::Name);
-    }
-    if value.contains(&b'\r') {
-        return Err(LineFault::BareCr);
-    }
-    if value
-        .iter()
-        .any(|&byte| (byte < b' ' && byte != b'\t') || byte == 0x7f)
-    {
-        return Err(LineFault::Control);
-    }
-    Ok(())
 }
 
 /// Returns the parts of a line before and behind its first colon.
-pub(crate) fn split_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (name, rest) = line.split_at(memchr::memchr(b':', line)?);
+pub(super) fn split_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (name, rest) = line.split_at(position(b':', line)?);
     Some((name, rest.get(1..)?))
 }
 
 /// Returns `value` without blanks (SP and HTAB) at its ends.
-pub(crate) fn trim_blanks(mut value: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+pub(super) fn trim_blanks(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = value {
         value = rest;
     }
     value
 }
 
 /// Returns whether `byte` may be part of a token (RFC 9110, section 5.6.2).
-pub(crate) const fn is_token_byte(byte: u8) -> bool {
+pub(super) const fn is_token_byte(byte: u8) -> bool {
     matches!(
         byte,
         b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'0'..=b'9' | b'A'..=b'Z' | b'^'..=b'z'

@@ -1,11 +1,10 @@
 //! The parser of request heads.
 
-use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Version};
 use pingora_http::RequestHeader;
 
-use super::fields::{LineFault, LineScan, append_lines};
+use super::fields::{Fields, LineFault, LineScan};
 use super::framing::{Codings, ConnectionOptions, has_token, is_canonical_length, parse_length};
 use super::request_line::{RequestLine, check_prefix};
 use super::target::Target;
@@ -50,22 +49,19 @@ pub(crate) fn parse_request(
     let Some(outline) = Outline::find(input.get(skipped..).unwrap_or_default(), limits)? else {
         return Ok(None);
     };
-    let length = skipped + outline.head.len();
+    let length = skipped + outline.fields.head().len();
     Ok(Some((parse_whole(outline)?, length)))
 }
 
-/// The lines of a whole head.
+/// A whole head in the received bytes.
 #[derive(Debug)]
 struct Outline<'a> {
-    head: &'a [u8],
     line: RequestLine<'a>,
-    /// The position of the first header line.
-    start: usize,
-    fields: usize,
+    fields: Fields,
 }
 
 impl<'a> Outline<'a> {
-    /// Parses the request line, and finds the end of the head.
+    /// Parses the request line, and scans the header lines.
     fn find(received: &'a [u8], limits: &HeadLimits) -> Result<Option<Self>, Rejection> {
         let bytes = received.get(..limits.bytes).unwrap_or(received);
         let mut scan = LineScan::new(bytes, 0);
@@ -75,28 +71,12 @@ impl<'a> Outline<'a> {
             return incomplete(bytes, limits);
         };
         let line = RequestLine::parse(line, limits.target)?;
-        let start = scan.position();
-        while let Some(field) = scan.next_line().map_err(|_| BARE_LF)? {
-            if field.is_empty() {
-                let head = bytes.get(..scan.position()).unwrap_or_default();
-                return Ok(Some(Self {
-                    head,
-                    line,
-                    start,
-                    fields: scan.lines() - 2,
-                }));
-            }
-            if scan.lines() > limits.lines + 1 {
-                return Err(Rejection::HeadersTooLarge(
-                    "The request has too many header lines.",
-                ));
-            }
-        }
-        incomplete(bytes, limits)
+        let Some(fields) = Fields::scan(bytes, scan.position(), limits.lines)? else {
+            return incomplete(bytes, limits);
+        };
+        Ok(Some(Self { line, fields }))
     }
 }
-
-const BARE_LF: Rejection = Rejection::BadRequest("A line ends with LF alone.");
 
 /// Returns the rejection of a request line that ends with LF alone.
 #[cold]
@@ -105,7 +85,9 @@ fn bare_lf(bytes: &[u8], limits: &HeadLimits) -> Rejection {
         .split(|&byte| byte == b'\n')
         .next()
         .unwrap_or_default();
-    check_prefix(line, limits.target).err().unwrap_or(BARE_LF)
+    check_prefix(line, limits.target)
+        .err()
+        .unwrap_or(LineFault::BareLf.into())
 }
 
 /// Rejects a head whose end is not within the limit; otherwise more bytes are needed.
@@ -120,19 +102,14 @@ fn incomplete<T>(bytes: &[u8], limits: &HeadLimits) -> Result<Option<T>, Rejecti
 
 /// Parses a whole head.
 fn parse_whole(outline: Outline<'_>) -> Result<RequestHead, Rejection> {
-    let Outline {
-        head,
-        line,
-        start,
-        fields,
-    } = outline;
-    let head = Bytes::copy_from_slice(head);
+    let Outline { line, fields } = outline;
+    let head = fields.head();
     let target_start = line.method.as_str().len() + 1;
     let target = head.slice(target_start..target_start + line.target.len());
     let target = Target::parse(&line.method, target)?;
-    let mut headers = HeaderMap::with_capacity(fields + ADDED_HEADERS);
+    let mut headers = HeaderMap::with_capacity(fields.count() + ADDED_HEADERS);
     let mut seen = Seen::default();
-    append_lines(&head, start, fields, &mut headers, |name, value| {
+    fields.append_to(&mut headers, |name, value| {
         seen.add(name, value).map(|()| true)
     })?;
     let is_http_10 = line.version == Version::HTTP_10;
@@ -277,7 +254,7 @@ impl<'a> Seen<'a> {
 impl From<LineFault> for Rejection {
     fn from(fault: LineFault) -> Self {
         match fault {
-            LineFault::NameTooLong => Self::HeadersTooLarge(fault.sentence()),
+            LineFault::NameTooLong | LineFault::TooMany => Self::HeadersTooLarge(fault.sentence()),
             _ => Self::BadRequest(fault.sentence()),
         }
     }

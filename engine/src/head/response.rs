@@ -1,11 +1,10 @@
 //! The parser of response heads.
 
-use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Version};
 use pingora_http::ResponseHeader;
 
-use super::fields::{LineFault, LineScan, append_lines};
+use super::fields::{Fields, LineFault, LineScan};
 use super::framing::{Codings, ConnectionOptions, is_canonical_length, parse_length};
 use super::spelling::Spelling;
 use super::status_line::StatusLine;
@@ -47,21 +46,19 @@ pub(crate) fn parse_response(
     request_method: &Method,
     limits: &HeadLimits,
 ) -> Result<Option<(ResponseHead, usize)>, BadResponse> {
-    let bytes = input.get(..limits.bytes).unwrap_or(input);
-    let Some(outline) = Outline::find(bytes, limits)? else {
+    let Some(outline) = Outline::find(input, limits)? else {
         return Ok(None);
     };
     let Outline {
-        head,
         line,
         start,
         fields,
     } = outline;
+    let head = fields.head().clone();
     let length = head.len();
-    let head = Bytes::copy_from_slice(head);
-    let mut headers = HeaderMap::with_capacity(fields + ADDED_HEADERS);
+    let mut headers = HeaderMap::with_capacity(fields.count() + ADDED_HEADERS);
     let mut seen = Seen::default();
-    append_lines(&head, start, fields, &mut headers, |name, value| {
+    fields.append_to(&mut headers, |name, value| {
         seen.add(name, value).map(|()| true)
     })?;
     let is_http_10 = line.version == Version::HTTP_10;
@@ -71,6 +68,7 @@ pub(crate) fn parse_response(
     let (mut parts, ()) = http::Response::new(()).into_parts();
     parts.status = line.status;
     parts.version = line.version;
+    let spelling = Spelling::new(head, start, &headers);
     parts.headers = headers;
     let mut header = ResponseHeader::from(parts);
     // Without effect if the phrase is the usual one; `set_reason_phrase` accepts any text.
@@ -80,7 +78,7 @@ pub(crate) fn parse_response(
     Ok(Some((
         ResponseHead {
             header,
-            spelling: Spelling::new(head, start),
+            spelling,
             framing,
             keep_alive: seen.connection.persists(is_http_10)
                 && framing != Framing::UntilClose
@@ -90,44 +88,34 @@ pub(crate) fn parse_response(
     )))
 }
 
-/// The lines of a whole head.
+/// A whole head in the received bytes.
 #[derive(Debug)]
 struct Outline<'a> {
-    head: &'a [u8],
     line: StatusLine<'a>,
-    /// The position of the first header line.
     start: usize,
-    fields: usize,
+    fields: Fields,
 }
 
 impl<'a> Outline<'a> {
-    /// Parses the status line, and finds the end of the head.
-    fn find(bytes: &'a [u8], limits: &HeadLimits) -> Result<Option<Self>, BadResponse> {
+    /// Parses the status line, and scans the header lines.
+    fn find(received: &'a [u8], limits: &HeadLimits) -> Result<Option<Self>, BadResponse> {
+        let bytes = received.get(..limits.bytes).unwrap_or(received);
         let mut scan = LineScan::new(bytes, 0);
-        let Some(line) = scan.next_line().map_err(|_| BARE_LF)? else {
+        let Some(line) = scan.next_line()? else {
             return incomplete(bytes, limits);
         };
         let line = StatusLine::parse(line)?;
         let start = scan.position();
-        while let Some(field) = scan.next_line().map_err(|_| BARE_LF)? {
-            if field.is_empty() {
-                let head = bytes.get(..scan.position()).unwrap_or_default();
-                return Ok(Some(Self {
-                    head,
-                    line,
-                    start,
-                    fields: scan.lines() - 2,
-                }));
-            }
-            if scan.lines() > limits.lines + 1 {
-                return Err(BadResponse("the response has too many header lines"));
-            }
-        }
-        incomplete(bytes, limits)
+        let Some(fields) = Fields::scan(bytes, start, limits.lines)? else {
+            return incomplete(bytes, limits);
+        };
+        Ok(Some(Self {
+            line,
+            start,
+            fields,
+        }))
     }
 }
-
-const BARE_LF: BadResponse = BadResponse("a line ends with LF alone");
 
 /// Rejects a head whose end is not within the limit; otherwise more bytes are needed.
 fn incomplete<T>(bytes: &[u8], limits: &HeadLimits) -> Result<Option<T>, BadResponse> {

@@ -2,9 +2,11 @@
 //! clients compare them as text.
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 
-use super::fields::{LineScan, split_line};
+use super::fields::LineScan;
+use super::names::is_spelling;
 
 /// The header names of a response in the application's spelling.
 ///
@@ -20,48 +22,56 @@ pub(crate) struct Spelling {
 }
 
 impl Spelling {
-    /// Creates the spelling of the header lines of `head` from `start` on.
-    pub(super) fn new(head: Bytes, start: usize) -> Self {
+    /// Creates the spelling of the header lines of `head` from `start` on, whose names are those of
+    /// `headers`.
+    pub(super) fn new(head: Bytes, start: usize, headers: &HeaderMap) -> Self {
+        let lengths = headers.keys().fold(0, |lengths, name| {
+            lengths | length_bit(name.as_str().as_bytes())
+        });
         Self {
             head,
             start,
-            lengths: 0,
+            lengths,
         }
     }
 
     /// Returns the name of this header as the application spells it.
     pub(super) fn get(&self, name: &HeaderName, value: &HeaderValue) -> Option<&[u8]> {
-        self.beside(name.as_str(), value)
-            .or_else(|| self.search(name.as_str()))
+        let name = name.as_str().as_bytes();
+        self.beside(name, value).or_else(|| self.search(name))
     }
 
     /// Returns the name before a value that is a part of the head.
-    fn beside(&self, name: &str, value: &HeaderValue) -> Option<&[u8]> {
+    fn beside(&self, name: &[u8], value: &HeaderValue) -> Option<&[u8]> {
         let at = (value.as_bytes().as_ptr() as usize).checked_sub(self.head.as_ptr() as usize)?;
         let mut before = self.head.get(..at)?;
         while let [rest @ .., b' ' | b'\t'] = before {
             before = rest;
         }
         let before = before.strip_suffix(b":")?;
-        let spelled = before.get(before.len().checked_sub(name.len())?..)?;
-        spelled
-            .eq_ignore_ascii_case(name.as_bytes())
-            .then_some(spelled)
+        let (before, spelled) = before.split_at(before.len().checked_sub(name.len())?);
+        (before.ends_with(b"\n") && is_spelling(spelled, name)).then_some(spelled)
     }
 
     /// Searches the header lines for a name.
-    fn search(&self, name: &str) -> Option<&[u8]> {
+    fn search(&self, name: &[u8]) -> Option<&[u8]> {
+        if self.lengths & length_bit(name) == 0 {
+            return None;
+        }
         let mut scan = LineScan::new(&self.head, self.start);
         while let Ok(Some(line)) = scan.next_line() {
-            match split_line(line) {
-                Some((spelled, _)) if spelled.eq_ignore_ascii_case(name.as_bytes()) => {
-                    return Some(spelled);
-                }
+            match line.split_at_checked(name.len()) {
+                Some((spelled, [b':', ..])) if is_spelling(spelled, name) => return Some(spelled),
                 _ => {}
             }
         }
         None
     }
+}
+
+/// Returns the bit of [`Spelling::lengths`] for a name.
+const fn length_bit(name: &[u8]) -> u64 {
+    1 << (name.len() & 63)
 }
 
 /// Configured header names in the spelling of the configuration, such as `X-Backend-Request-ID`.
@@ -82,9 +92,11 @@ impl SpelledNames {
 
     /// Returns the configured spelling of a name in lower case.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0
+        let name = name.as_bytes();
+        let found = self
+            .0
             .iter()
-            .find(|known| known.eq_ignore_ascii_case(name))
-            .map(|known| &**known)
+            .find(|spelled| is_spelling(spelled.as_bytes(), name))?;
+        Some(found)
     }
 }

@@ -354,7 +354,7 @@ proptest! {
         prop_assert_eq!(&parts.content, &whole.content);
         prop_assert_eq!(&parts.end, &whole.end);
         prop_assert_eq!(parts.error, whole.error);
-        let bytes: Vec<_> = input.chunks(1).collect();
+        let bytes: Vec<_> = input.chunks(1).chain([&[][..]]).collect();
         let bytes = decode(framing, &bytes);
         prop_assert_eq!((bytes.content, bytes.end), (whole.content, whole.end));
     }

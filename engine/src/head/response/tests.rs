@@ -108,10 +108,10 @@ fn lines_are_as_strict_as_those_of_requests() {
         ("A", "a header line has no colon"),
         (": b", "a header line has no name"),
         ("A b: c", "a header name has an invalid byte"),
-        ("A: b\rc", "a header value has a CR without LF"),
-        ("A: \x01", "a header value has a control character"),
-        ("A: \x7f", "a header value has a control character"),
-        ("A: \0", "a header value has a control character"),
+        ("A: b\rc", "a header line has a CR without LF"),
+        ("A: \x01", "a header line has a control character"),
+        ("A: \x7f", "a header line has a control character"),
+        ("A: \0", "a header line has a control character"),
     ] {
         assert_eq!(with(line).unwrap_err().0, cause, "{line:?}");
     }

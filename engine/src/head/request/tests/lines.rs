@@ -72,13 +72,13 @@ fn faults_of_header_lines_have_their_own_text() {
         ("A\u{e9}: c", "A header name has an invalid byte."),
         ("A(: c", "A header name has an invalid byte."),
         ("\"A\": c", "A header name has an invalid byte."),
-        ("A\0: c", "A header name has an invalid byte."),
-        ("A: b\rc", "A header value has a CR without LF."),
-        ("A: b\0", "A header value has a control character."),
-        ("A: \x01", "A header value has a control character."),
-        ("A: b\x0bc", "A header value has a control character."),
-        ("A: b\x1b", "A header value has a control character."),
-        ("A: b\x7f", "A header value has a control character."),
+        ("A\0: c", "A header line has a control character."),
+        ("A: b\rc", "A header line has a CR without LF."),
+        ("A: b\0", "A header line has a control character."),
+        ("A: \x01", "A header line has a control character."),
+        ("A: b\x0bc", "A header line has a control character."),
+        ("A: b\x1b", "A header line has a control character."),
+        ("A: b\x7f", "A header line has a control character."),
     ] {
         let rejection = with(line).unwrap_err();
         assert_eq!(
