@@ -1,11 +1,16 @@
 //! Header names, and the changes to header blocks that both tiers make.
 
+mod response;
+
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use pingora_http::ResponseHeader;
 
-use crate::identity::{IdentityPolicy, RequestId};
+use crate::identity::IdentityPolicy;
+
+pub(crate) use response::{
+    put_request_id, remove_not_for_client, remove_not_for_interim, remove_not_for_trailers,
+};
 
 /// The session's identifier, from the coordinator to the worker and the application.
 pub const SESSION_ID: HeaderName = HeaderName::from_static("x-backend-session-id");
@@ -189,75 +194,6 @@ pub(crate) fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
 /// Options of `Connection` that name no header.
 const CONNECTION_OPTIONS: [&[u8]; 3] = [b"keep-alive", b"close", b"upgrade"];
 
-/// Removes hop-by-hop headers from a response (RFC 9110, section 7.6.1), and the headers that only
-/// the tiers may send: an application cannot set a session. `Transfer-Encoding` stays, because
-/// Pingora frames the body by it.
-///
-/// A request ID stays for [`put_request_id`], which replaces it unless it is the right one.
-pub(crate) fn remove_not_for_client(response: &mut ResponseHeader, policy: &IdentityPolicy) {
-    let switches = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
-    let nominated = nominated(&response.headers);
-    let is_removed = |name: &&HeaderName| {
-        let name = *name;
-        if *name == header::CONNECTION || *name == header::UPGRADE {
-            return !switches;
-        }
-        *name == KEEP_ALIVE
-            || *name == PROXY_CONNECTION
-            || *name == header::PROXY_AUTHENTICATE
-            || (nominated.contains(name) && *name != header::TRANSFER_ENCODING)
-            || (name.as_str().starts_with('x')
-                && is_reserved(name.as_str())
-                && name != policy.header())
-    };
-    // One iteration over the few headers of a response costs less than a lookup of each name.
-    let names: Vec<HeaderName> = response
-        .headers
-        .keys()
-        .filter(is_removed)
-        .cloned()
-        .collect();
-    for name in names {
-        response.remove_header(&name);
-    }
-}
-
-/// Sets the request ID of a final response: exactly one, whatever the application sent
-/// (docs/reference/request-id.md, rules 11 and 14).
-pub(crate) fn put_request_id(
-    response: &mut ResponseHeader,
-    policy: &IdentityPolicy,
-    id: &RequestId,
-) {
-    if !has_once(&response.headers, policy.header(), id) {
-        let _ = response.insert_header(policy.spelled(), id.header_value());
-    }
-    if response
-        .headers
-        .contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN)
-        && !has_token(
-            &response.headers,
-            &header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            policy.header().as_str(),
-        )
-    {
-        let _ = response.append_header(
-            header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            policy.header().as_str(),
-        );
-    }
-}
-
-/// Returns whether a header block has exactly this identifier already, as a worker's response has
-/// at the coordinator.
-fn has_once(headers: &HeaderMap, name: &HeaderName, id: &RequestId) -> bool {
-    let mut values = headers.get_all(name).iter();
-    values
-        .next()
-        .is_some_and(|value| value.as_bytes() == id.as_str().as_bytes())
-        && values.next().is_none()
-}
-
 /// Returns an IP address as a header value.
 #[must_use]
 pub fn ip_value(ip: IpAddr) -> HeaderValue {
@@ -331,74 +267,5 @@ mod tests {
         ]);
         remove_internal(&mut headers);
         assert_eq!(names(&headers), ["x-backend-session-id"]);
-    }
-
-    #[test]
-    fn hop_by_hop_response_headers_are_removed() {
-        let mut response = ResponseHeader::build(200, None).unwrap();
-        for (name, value) in [
-            ("Connection", "keep-alive, X-Private"),
-            ("X-Private", "1"),
-            ("Keep-Alive", "timeout=5"),
-            ("Upgrade", "h2c"),
-            ("Proxy-Authenticate", "Basic"),
-            ("Transfer-Encoding", "chunked"),
-            ("Content-Type", "text/plain"),
-        ] {
-            response.append_header(name, value).unwrap();
-        }
-        remove_not_for_client(&mut response, &policy());
-        let mut left: Vec<&str> = response.headers.keys().map(HeaderName::as_str).collect();
-        left.sort_unstable();
-        assert_eq!(left, ["content-type", "transfer-encoding"]);
-    }
-
-    #[test]
-    fn rule_11_the_applications_own_identifier_never_wins() {
-        let mut response = ResponseHeader::build(200, None).unwrap();
-        response
-            .append_header("X-Backend-Request-ID", "theirs")
-            .unwrap();
-        response
-            .append_header("x-backend-request-id", "theirs too")
-            .unwrap();
-        let id = RequestId::generate();
-        put_request_id(&mut response, &policy(), &id);
-        let values: Vec<_> = response
-            .headers
-            .get_all("x-backend-request-id")
-            .iter()
-            .collect();
-        assert_eq!(values, [id.as_str()]);
-        assert!(
-            !response
-                .headers
-                .contains_key(header::ACCESS_CONTROL_EXPOSE_HEADERS)
-        );
-    }
-
-    #[test]
-    fn rule_14_a_cors_response_exposes_the_header_once() {
-        let mut response = ResponseHeader::build(200, None).unwrap();
-        response
-            .append_header("Access-Control-Allow-Origin", "*")
-            .unwrap();
-        response
-            .append_header("Access-Control-Expose-Headers", "X-Other")
-            .unwrap();
-        let id = RequestId::generate();
-        put_request_id(&mut response, &policy(), &id);
-        put_request_id(&mut response, &policy(), &id);
-        let exposed = response
-            .headers
-            .get_all(header::ACCESS_CONTROL_EXPOSE_HEADERS)
-            .iter()
-            .count();
-        assert_eq!(exposed, 2);
-        assert!(has_token(
-            &response.headers,
-            &header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            "x-backend-request-id"
-        ));
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderMap;
 use pingora_core::modules::http::HttpModules;
 use pingora_core::prelude::HttpPeer;
 use pingora_core::protocols::Digest;
@@ -128,6 +129,17 @@ impl<T: TierPolicy> ProxyHttp for Phases<T> {
         ctx: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
         body::count(&*self.0, ctx, Direction::FromServer, body.as_ref()).map(|()| None)
+    }
+
+    /// Makes the response trailers fit for the client.
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut HttpSession,
+        trailers: &mut HeaderMap,
+        ctx: &mut Self::CTX,
+    ) -> Result<Option<Bytes>> {
+        response::finish_trailers::<T>(trailers, ctx);
+        Ok(None)
     }
 
     /// Decides whether a failed attempt is repeated.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use log::debug;
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
@@ -12,7 +12,9 @@ use pingora_proxy::Session as HttpSession;
 
 use crate::error::{ProxyError, Tier, raise, render};
 use crate::exchange::Exchange;
-use crate::header::{REFUSED, put_request_id, remove_not_for_client};
+use crate::header::{
+    REFUSED, put_request_id, remove_not_for_client, remove_not_for_interim, remove_not_for_trailers,
+};
 use crate::observe::RequestKind;
 use crate::streams::{Streams, notify_opened};
 use crate::tier::{Context, TierPolicy};
@@ -26,7 +28,8 @@ const LONG_DOWNLOAD_DIGITS: usize = 7;
 /// Makes a response header of the next hop fit for the client (phase `response_filter`), and
 /// registers a response that is a stream or a long download.
 ///
-/// Informational responses other than 101 pass as they are (docs/reference/request-id.md, rule 11).
+/// Of an interim response only the headers pass that have a meaning there; it has no request ID
+/// (docs/reference/request-id.md, rule 11).
 ///
 /// # Errors
 /// See [`finish_header`].
@@ -37,6 +40,9 @@ pub(crate) fn finish<T: TierPolicy>(
     ctx: &mut Context<T>,
 ) -> Result<()> {
     if is_interim(response.status) {
+        remove_not_for_interim(response, &ctx.exchange.hop().identity);
+        tier.finish_interim(response);
+        set_own_version(session, response);
         return Ok(());
     }
     finish_header(session, &mut ctx.exchange, response)?;
@@ -74,10 +80,7 @@ pub(crate) fn finish_header(
     }
     remove_not_for_client(response, &hop.identity);
     put_request_id(response, &hop.identity, exchange.id());
-    if session.req_header().version != Version::HTTP_2 {
-        // The version is that of this hop, not of the application (RFC 9110, section 7.6.3).
-        response.set_version(Version::HTTP_11);
-    }
+    set_own_version(session, response);
     if session.req_header().version == Version::HTTP_10 {
         // An HTTP/1.0 client cannot read chunks: the body ends with the connection (RFC 9112,
         // section 6.1).
@@ -100,6 +103,19 @@ pub(crate) fn finish_header(
 fn close_connection(session: &mut HttpSession, response: &mut ResponseHeader) -> Result<()> {
     session.set_keepalive(None);
     response.insert_header(header::CONNECTION, HeaderValue::from_static("close"))
+}
+
+/// Makes the trailers of a response fit for the client (phase `response_trailer_filter`).
+pub(crate) fn finish_trailers<T: TierPolicy>(trailers: &mut HeaderMap, ctx: &Context<T>) {
+    remove_not_for_trailers(trailers, &ctx.exchange.hop().identity);
+}
+
+/// Sets the version of a response: that of this hop, not of the application's (RFC 9110, section
+/// 2.5).
+fn set_own_version(session: &HttpSession, response: &mut ResponseHeader) {
+    if session.req_header().version != Version::HTTP_2 {
+        response.set_version(Version::HTTP_11);
+    }
 }
 
 /// Returns whether a response is informational and another one follows it.

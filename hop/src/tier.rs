@@ -91,6 +91,10 @@ pub trait TierPolicy: Sized + Send + Sync + 'static {
     /// that both tiers make.
     fn finish(&self, response: &mut ResponseHeader, ctx: &Context<Self>);
 
+    /// Removes the headers of an interim response that only this tier knows (phase
+    /// `response_filter`), after the changes that both tiers make.
+    fn finish_interim(&self, _response: &mut ResponseHeader) {}
+
     /// The open streams of the request's app, once it is known.
     fn streams(state: &Self::State) -> Option<&Streams>;
 

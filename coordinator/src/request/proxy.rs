@@ -68,6 +68,11 @@ impl TierPolicy for Services {
         finish::finish(&self.sessions, response, &ctx.state);
     }
 
+    // response_filter
+    fn finish_interim(&self, response: &mut ResponseHeader) {
+        response.remove_header(self.sessions.header());
+    }
+
     fn streams(state: &RequestState) -> Option<&Streams> {
         observe::streams(state)
     }

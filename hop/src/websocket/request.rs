@@ -1,13 +1,21 @@
 //! The client's side of the opening handshake (RFC 6455, section 4.2.1).
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use http::request::Parts;
 use http::{Method, Version, header};
 use pingora_http::RequestHeader;
 
 use crate::error::ProxyError;
 use crate::header::has_token;
+
+/// Decodes a key. The bits after its 16 bytes may be set, as in the example of RFC 6455, section
+/// 4.1.
+const KEY: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
 
 /// Returns whether a request asks for a WebSocket. Only HTTP/1.1 can: an HTTP/1.0 `Upgrade` is
 /// ignored (RFC 9110, section 7.8), and RFC 8441 is not implemented.
@@ -53,7 +61,7 @@ pub(super) fn validate(request: &RequestHeader) -> Result<(), ProxyError> {
     if one(header::SEC_WEBSOCKET_VERSION) != Some(b"13") {
         return Err(ProxyError::BadHandshake("The WebSocket version is 13."));
     }
-    let key = one(header::SEC_WEBSOCKET_KEY).and_then(|key| STANDARD.decode(key).ok());
+    let key = one(header::SEC_WEBSOCKET_KEY).and_then(|key| KEY.decode(key).ok());
     if key.is_none_or(|key| key.len() != 16) {
         return Err(ProxyError::BadHandshake(
             "A WebSocket handshake has one key of 16 bytes.",
@@ -87,6 +95,28 @@ mod tests {
         let request = request("GET", &GOOD);
         assert!(is_websocket(&request));
         assert_eq!(validate(&request), Ok(()));
+    }
+
+    /// Regression: the example of RFC 6455, section 4.1, was refused.
+    #[test]
+    fn a_key_is_valid_whatever_the_bits_after_its_bytes_are() {
+        let with = |key: &'static str| {
+            let mut request = request("GET", &GOOD);
+            request.insert_header("Sec-WebSocket-Key", key).unwrap();
+            validate(&request)
+        };
+        assert_eq!(with("AQIDBAUGBwgJCgsMDQ4PEC=="), Ok(()));
+        assert_eq!(with("AQIDBAUGBwgJCgsMDQ4PEA=="), Ok(()));
+        for bad in [
+            "AQIDBAUGBwgJCgsMDQ4PEC",
+            "AQIDBAUGBwgJCgsMDQ4PEC=",
+            "AQIDBAUGBwgJCgsMDQ4PEBE=",
+            "AQIDBAUGBwgJCgsMDQ4P",
+            "AQIDBAUGBwgJCgsMDQ4PE-==",
+            "",
+        ] {
+            assert!(with(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
