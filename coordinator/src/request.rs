@@ -13,6 +13,7 @@ mod enter;
 
 mod access;
 mod admission;
+mod authority;
 mod destination;
 mod origin;
 

@@ -18,7 +18,7 @@ pub(super) fn finish(sessions: &Sessions, response: &mut ResponseHeader, state: 
         if !stripped.is_empty() {
             let prefix = state.origin.public(stripped);
             let endpoints = &route.app.stored.app.endpoints;
-            rewrite::location(response, &prefix, &state.origin, endpoints);
+            rewrite::urls(response, &prefix, &state.origin, endpoints);
             rewrite::cookie_paths(response, &prefix);
         }
     }

@@ -1,249 +1,143 @@
 //! Restores the prefix, which was removed from the request's path, in the paths of a response, so
 //! that an application works that does not know of the proxy.
+//!
+//! Values are bytes: a path in Latin-1 is rewritten like one in ASCII.
 
+mod cookie;
+mod refresh;
+
+use app_proxy_api::address::Address;
 use app_proxy_api::apps::Endpoint;
-use http::{HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use pingora_http::ResponseHeader;
 
+use crate::request::authority::{Authority, default_port};
 use crate::request::origin::Origin;
 
-/// Rewrites `Location`: an absolute path, or a URL of the host that the client asked for or of an
-/// endpoint of the app.
+pub(super) use cookie::{cookie_paths, remove_cookie};
+
+/// Rewrites the URLs of `Location`, `Content-Location` and `Refresh`.
 ///
-/// A path that has the prefix already stays: the application uses `X-Forwarded-Prefix`. So does a
-/// relative path, which the client resolves against the prefixed one.
-pub(super) fn location(
+/// That is an absolute path, or a URL of the host that the client asked for or of an endpoint of
+/// the app. A path that has the prefix already stays: the application uses `X-Forwarded-Prefix`. So
+/// does a relative path, which the client resolves against the prefixed one.
+pub(super) fn urls(
     response: &mut ResponseHeader,
     prefix: &str,
     origin: &Origin,
     endpoints: &[Endpoint],
 ) {
-    let Some(value) = response.headers.get(header::LOCATION).and_then(text) else {
+    let prefix = prefix.as_bytes();
+    let rewritten = |url: &[u8]| rewritten(url, prefix, origin, endpoints);
+    change(response, &header::LOCATION, rewritten);
+    change(response, &header::CONTENT_LOCATION, rewritten);
+    change(response, &header::REFRESH, |value| {
+        let (before, url, after) = refresh::split(value)?;
+        Some([before, &rewritten(url)?, after].concat())
+    });
+}
+
+/// Replaces a header if `change` returns another value.
+fn change(
+    response: &mut ResponseHeader,
+    name: &HeaderName,
+    change: impl Fn(&[u8]) -> Option<Vec<u8>>,
+) {
+    let Some(value) = response.headers.get(name) else {
         return;
     };
-    let Some((start, path)) =
-        own_path(value, origin, endpoints).filter(|(_, path)| !has_prefix(path, prefix))
-    else {
-        return;
-    };
-    let rewritten = format!("{start}{prefix}{path}");
-    if let Ok(value) = HeaderValue::try_from(rewritten) {
-        let _ = response.insert_header(header::LOCATION, value);
+    if let Some(changed) = change(value.as_bytes())
+        && let Ok(changed) = HeaderValue::from_bytes(&changed)
+    {
+        let _ = response.insert_header(name, changed);
     }
 }
 
-/// Splits a location within the application into the part before the prefix (scheme and host, if
-/// they are those of the client), and the path with its query and fragment. Returns none for a
-/// relative location, and one of another site.
-fn own_path<'l>(
-    location: &'l str,
+/// Returns a URL with the prefix, or none if it stays as it is.
+fn rewritten(
+    url: &[u8],
+    prefix: &[u8],
     origin: &Origin,
     endpoints: &[Endpoint],
-) -> Option<(&'l str, &'l str)> {
-    let after_scheme = ["http://", "https://"]
-        .iter()
-        .find_map(|scheme| strip_ignoring_case(location, scheme));
-    let Some(rest) = after_scheme.or_else(|| location.strip_prefix("//")) else {
-        return location.starts_with('/').then_some(("", location));
-    };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    let is_client_host = origin
-        .host()
-        .is_some_and(|host| host.eq_ignore_ascii_case(authority));
-    let is_endpoint = || {
-        endpoints
-            .iter()
-            .any(|endpoint| endpoint.address.to_string().eq_ignore_ascii_case(authority))
-    };
-    let start = if is_client_host {
-        location.strip_suffix(path)?
-    } else if is_endpoint() {
-        // The application named its own address, which clients cannot reach.
-        ""
-    } else {
+) -> Option<Vec<u8>> {
+    let (start, path) = own_path(url, origin, endpoints)?;
+    if has_prefix(path, prefix) {
         return None;
-    };
-    let path = if path.is_empty() { "/" } else { path };
-    path.starts_with('/').then_some((start, path))
+    }
+    // The path of a URL without one is `/` (RFC 9110, section 4.2.3).
+    let slash: &[u8] = if path.starts_with(b"/") { b"" } else { b"/" };
+    Some([start, prefix, slash, path].concat())
 }
 
-fn strip_ignoring_case<'t>(text: &'t str, start: &str) -> Option<&'t str> {
+/// Splits a URL within the application into the part before the prefix (scheme and host, if they
+/// are those of the client), and the path with its query and fragment. Returns none for a relative
+/// path, and a URL of another site.
+fn own_path<'u>(
+    url: &'u [u8],
+    origin: &Origin,
+    endpoints: &[Endpoint],
+) -> Option<(&'u [u8], &'u [u8])> {
+    let (is_secure, rest) = if let Some(rest) = strip_ignoring_case(url, b"https://") {
+        (true, rest)
+    } else if let Some(rest) = strip_ignoring_case(url, b"http://") {
+        (false, rest)
+    } else if let Some(rest) = url.strip_prefix(b"//") {
+        (origin.secure, rest)
+    } else {
+        return url.starts_with(b"/").then_some((b"", url));
+    };
+    let ends_authority = |byte: &u8| matches!(byte, b'/' | b'?' | b'#');
+    let end = rest.iter().position(ends_authority).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at_checked(end)?;
+    if is_client_host(authority, is_secure, origin) {
+        return Some((url.strip_suffix(path)?, path));
+    }
+    // The application may name its own address, which clients cannot reach.
+    is_endpoint(authority, is_secure, endpoints).then_some((b"", path))
+}
+
+/// Returns whether an authority is the host that the client asked for. The scheme may be another
+/// one: a proxy in front may end TLS without a word about it.
+fn is_client_host(authority: &[u8], is_secure: bool, origin: &Origin) -> bool {
+    let Some(host) = origin.host().map(str::as_bytes) else {
+        return false;
+    };
+    if host.eq_ignore_ascii_case(authority) {
+        return true;
+    }
+    let (Some(named), Some(client)) = (Authority::parse(authority), Authority::parse(host)) else {
+        return false;
+    };
+    let default = default_port(is_secure);
+    let client = client.without(default).without(default_port(origin.secure));
+    named.without(default).is(client)
+}
+
+/// Returns whether an authority is the address of an endpoint.
+fn is_endpoint(authority: &[u8], is_secure: bool, endpoints: &[Endpoint]) -> bool {
+    let Some(named) = Authority::parse(authority) else {
+        return false;
+    };
+    let default = default_port(is_secure);
+    endpoints.iter().any(|endpoint| match &endpoint.address {
+        Address::Inet { host, port } => {
+            let endpoint = Authority::new(host.as_bytes(), *port);
+            named.without(default).is(endpoint.without(default))
+        }
+        Address::Unix(_) => false,
+    })
+}
+
+fn strip_ignoring_case<'t>(text: &'t [u8], start: &[u8]) -> Option<&'t [u8]> {
     let (head, rest) = text.split_at_checked(start.len())?;
     head.eq_ignore_ascii_case(start).then_some(rest)
 }
 
 /// Returns whether a path begins with the prefix as whole segments.
-fn has_prefix(path: &str, prefix: &str) -> bool {
+fn has_prefix(path: &[u8], prefix: &[u8]) -> bool {
     path.strip_prefix(prefix)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']))
-}
-
-/// Rewrites the `Path` of each `Set-Cookie`. A `__Host-` cookie must have `Path=/` (RFC 6265bis,
-/// section 4.1.3.2) and stays.
-pub(super) fn cookie_paths(response: &mut ResponseHeader, prefix: &str) {
-    each_cookie(response, |cookie| {
-        if cookie.starts_with("__Host-") {
-            return Some(cookie.to_owned());
-        }
-        let parts = cookie.split(';').map(|part| match path_attribute(part) {
-            Some(path) if path.starts_with('/') && !has_prefix(path, prefix) => {
-                format!(" Path={prefix}{path}")
-            }
-            _ => part.to_owned(),
-        });
-        Some(parts.collect::<Vec<_>>().join(";"))
-    });
-}
-
-/// Removes the session's cookie from the `Set-Cookie` headers: an application must not set it.
-pub(super) fn remove_cookie(response: &mut ResponseHeader, name: &str) {
-    each_cookie(response, |cookie| {
-        let own = cookie
-            .split_once('=')
-            .is_some_and(|(start, _)| start.trim() == name);
-        (!own).then(|| cookie.to_owned())
-    });
-}
-
-/// Returns a header value as text; applications send UTF-8, which `to_str` rejects.
-fn text(value: &HeaderValue) -> Option<&str> {
-    std::str::from_utf8(value.as_bytes()).ok()
-}
-
-fn path_attribute(part: &str) -> Option<&str> {
-    let (name, value) = part.split_once('=')?;
-    name.trim()
-        .eq_ignore_ascii_case("path")
-        .then_some(value.trim())
-}
-
-/// Replaces each `Set-Cookie` by the result of `change`; one that is not text stays.
-fn each_cookie(response: &mut ResponseHeader, change: impl Fn(&str) -> Option<String>) {
-    let mut changed = false;
-    let cookies: Vec<HeaderValue> = response
-        .headers
-        .get_all(header::SET_COOKIE)
-        .iter()
-        .filter_map(|value| {
-            let Some(text) = text(value) else {
-                return Some(value.clone());
-            };
-            let new = change(text);
-            changed |= new.as_deref() != Some(text);
-            HeaderValue::try_from(new?).ok()
-        })
-        .collect();
-    if !changed {
-        return;
-    }
-    response.remove_header(&header::SET_COOKIE);
-    for cookie in cookies {
-        let _ = response.append_header(header::SET_COOKIE, cookie);
-    }
+        .is_some_and(|rest| matches!(rest, [] | [b'/' | b'?' | b'#', ..]))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Networks;
-
-    const PREFIX: &str = "/apps/a";
-
-    fn relocated(value: &str) -> String {
-        let request = pingora_http::RequestHeader::build("GET", b"/", None).unwrap();
-        let origin = Origin::of(
-            &request,
-            "proxy.example:8080",
-            None,
-            None,
-            false,
-            &Networks::new(&[]),
-        );
-        let endpoints = [Endpoint {
-            address: "127.0.0.1:8888".parse().unwrap(),
-            weight: 1,
-        }];
-        let mut response = ResponseHeader::build(302, None).unwrap();
-        response.insert_header("Location", value).unwrap();
-        location(&mut response, PREFIX, &origin, &endpoints);
-        text(&response.headers["location"]).unwrap().to_owned()
-    }
-
-    #[test]
-    fn locations_within_the_application_get_the_prefix() {
-        for (value, expected) in [
-            ("/", "/apps/a/"),
-            ("/x?y#z", "/apps/a/x?y#z"),
-            ("/caf\u{e9}", "/apps/a/caf\u{e9}"),
-            (
-                "http://proxy.example:8080/x",
-                "http://proxy.example:8080/apps/a/x",
-            ),
-            (
-                "HTTP://Proxy.Example:8080",
-                "HTTP://Proxy.Example:8080/apps/a/",
-            ),
-            ("http://127.0.0.1:8888/x", "/apps/a/x"),
-            ("//proxy.example:8080/x", "//proxy.example:8080/apps/a/x"),
-            ("/apps/ab", "/apps/a/apps/ab"),
-        ] {
-            assert_eq!(relocated(value), expected, "{value}");
-        }
-    }
-
-    #[test]
-    fn other_locations_stay() {
-        for value in [
-            "x",
-            "../x",
-            "?x",
-            "http://other.example/x",
-            "//other.example/x",
-            "/apps/a/x",
-            "/apps/a",
-            "mailto:a@b",
-        ] {
-            assert_eq!(relocated(value), value);
-        }
-    }
-
-    fn cookies(values: &[&str]) -> Vec<String> {
-        let mut response = ResponseHeader::build(200, None).unwrap();
-        for value in values {
-            response.append_header("Set-Cookie", *value).unwrap();
-        }
-        remove_cookie(&mut response, "app_proxy_session");
-        cookie_paths(&mut response, PREFIX);
-        response
-            .headers
-            .get_all("set-cookie")
-            .iter()
-            .map(|v| v.to_str().unwrap().to_owned())
-            .collect()
-    }
-
-    #[test]
-    fn cookie_paths_get_the_prefix() {
-        let rewritten = cookies(&[
-            "a=1; Path=/; HttpOnly",
-            "b=2;path=/x",
-            "c=3",
-            "d=4; Path=/apps/a/x",
-            "__Host-e=5; Path=/; Secure",
-            "f=Path=/; Secure",
-            "app_proxy_session=forged; Path=/",
-        ]);
-        assert_eq!(
-            rewritten,
-            [
-                "a=1; Path=/apps/a/; HttpOnly",
-                "b=2; Path=/apps/a/x",
-                "c=3",
-                "d=4; Path=/apps/a/x",
-                "__Host-e=5; Path=/; Secure",
-                "f=Path=/; Secure",
-            ]
-        );
-    }
-}
+mod tests;
