@@ -8,6 +8,8 @@ use std::net::Ipv6Addr;
 pub(super) struct Authority<'a> {
     /// A name or an address, IPv6 without its brackets.
     host: &'a [u8],
+    /// `true` if the host was in brackets.
+    is_literal: bool,
     /// The port; none if it is missing or empty.
     port: Option<u16>,
 }
@@ -23,17 +25,23 @@ impl<'a> Authority<'a> {
                 [b':', digits @ ..] => port(digits)?,
                 _ => return None,
             };
-            return Some(Self { host, port });
+            return Some(Self {
+                host,
+                is_literal: true,
+                port,
+            });
         }
         let Some(colon) = text.iter().rposition(|byte| *byte == b':') else {
             return Some(Self {
                 host: text,
+                is_literal: false,
                 port: None,
             });
         };
         let (host, after) = text.split_at_checked(colon)?;
         Some(Self {
             host,
+            is_literal: false,
             port: port(after.strip_prefix(b":")?)?,
         })
     }
@@ -42,7 +50,21 @@ impl<'a> Authority<'a> {
     pub(super) const fn new(host: &'a [u8], port: u16) -> Self {
         Self {
             host,
+            is_literal: false,
             port: Some(port),
+        }
+    }
+
+    /// Returns whether the host is a name or an address.
+    pub(super) fn is_valid(self) -> bool {
+        let is_of_name =
+            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        let is_ipv6 =
+            || str::from_utf8(self.host).is_ok_and(|host| host.parse::<Ipv6Addr>().is_ok());
+        if self.is_literal {
+            is_ipv6()
+        } else {
+            !self.host.is_empty() && self.host.iter().all(is_of_name)
         }
     }
 

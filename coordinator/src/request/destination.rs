@@ -320,7 +320,6 @@ mod tests {
             &["a/b"],
             &["a,b"],
             &["[::g]"],
-            &["h:"],
         ] {
             assert_eq!(
                 verdict(&request("GET", "/apps/strip/", host)),

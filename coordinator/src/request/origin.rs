@@ -2,18 +2,23 @@
 //! trusted, and the headers that forward them to the application (`X-Forwarded-*`, and `Forwarded`
 //! of RFC 7239).
 
+mod claims;
+mod forwarded;
+
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
-use app_proxy_hop::header::ip_value;
 use app_proxy_hop::header::{
     FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PREFIX,
-    X_FORWARDED_PROTO, set,
+    X_FORWARDED_PROTO, ip_value, set,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora_http::RequestHeader;
 
 use crate::config::Networks;
+use crate::request::authority::default_port;
+use claims::Claims;
+use forwarded::{Element, from_addresses, push_node};
 
 /// The origin of a request.
 #[derive(Clone, Debug)]
@@ -65,27 +70,19 @@ impl Origin {
     ) -> Self {
         let headers = &request.headers;
         let trusted = peer.is_some_and(|peer| trusted_proxies.contains(peer));
-        let said = |name: &HeaderName| if trusted { first(headers, name) } else { None };
-        let secure = match said(&X_FORWARDED_PROTO) {
-            Some(proto) => proto.eq_ignore_ascii_case("https"),
-            None => tls,
-        };
-        let forwarded_host =
-            said(&X_FORWARDED_HOST).and_then(|text| HeaderValue::from_str(text).ok());
-        let host = forwarded_host.or_else(|| host_value(request, host));
-        let port = said(&X_FORWARDED_PORT)
-            .and_then(|text| text.parse().ok())
-            .or_else(|| host.as_ref().and_then(|host| port_of(host.to_str().ok()?)))
-            .unwrap_or(if secure { 443 } else { 80 });
-        let client = if trusted {
-            client(headers, trusted_proxies).or(peer)
+        let claims = if trusted {
+            Claims::of(headers, trusted_proxies)
         } else {
-            peer
+            Claims::default()
         };
-        let outer_prefix = said(&X_FORWARDED_PREFIX)
-            .unwrap_or_default()
-            .trim_end_matches('/')
-            .into();
+        let secure = claims.secure.unwrap_or(tls);
+        let host = claims.host.or_else(|| host_value(request, host));
+        let port = claims
+            .port
+            .or_else(|| host.as_ref().and_then(|host| port_of(host.to_str().ok()?)))
+            .unwrap_or(default_port(secure));
+        let client = claims.client.or(peer);
+        let outer_prefix = claims.prefix.trim_end_matches('/').into();
         let peer_value = peer.map(ip_value);
         let client_value = if client == peer {
             peer_value.clone()
@@ -167,14 +164,26 @@ impl Origin {
         set(headers, &X_FORWARDED_PORT, HeaderValue::from(self.port));
     }
 
-    /// Appends the peer to the `X-Forwarded-For` and `Forwarded` of a trusted proxy.
+    /// Appends the peer to the `X-Forwarded-For` and `Forwarded` of a trusted proxy. If it sent one
+    /// of them alone, the other one gets the same addresses; a `Forwarded` that does not parse is
+    /// dropped.
     fn chains(&self, headers: &HeaderMap) -> (Option<HeaderValue>, Option<HeaderValue>) {
-        let for_chain = chain(headers, &X_FORWARDED_FOR, self.peer_text());
+        let elements = forwarded::elements(headers);
         let element = self.element();
-        let forwarded = if headers.contains_key(&FORWARDED) {
+        let for_chain = match &elements {
+            Some(elements) if forwarded::is_alone(headers) => {
+                let addresses = elements.iter().filter_map(Element::address);
+                let addresses = addresses.map(|ip| ip.to_string());
+                let own = self.peer_text().map(str::to_owned);
+                let all: Vec<String> = addresses.chain(own).collect();
+                HeaderValue::try_from(all.join(", ")).ok()
+            }
+            _ => chain(headers, &X_FORWARDED_FOR, self.peer_text()),
+        };
+        let forwarded = if elements.is_some() {
             chain(headers, &FORWARDED, Some(&element))
         } else {
-            HeaderValue::try_from(as_forwarded(headers) + &element).ok()
+            HeaderValue::try_from(from_addresses(headers) + &element).ok()
         };
         (for_chain, forwarded)
     }
@@ -223,35 +232,6 @@ fn chain(headers: &HeaderMap, name: &HeaderName, own: Option<&str>) -> Option<He
     }
 }
 
-/// Returns the addresses of `X-Forwarded-For` as elements of `Forwarded`, each with its comma.
-fn as_forwarded(headers: &HeaderMap) -> String {
-    let lines = headers
-        .get_all(&X_FORWARDED_FOR)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let mut elements = String::new();
-    for ip in lines
-        .flat_map(|line| line.split(','))
-        .filter_map(|text| address(text.trim()))
-    {
-        push_node(&mut elements, &ip.to_string());
-        elements.push_str(", ");
-    }
-    elements
-}
-
-/// Appends an address as a node of `Forwarded` (RFC 7239, section 6): IPv6 in brackets and quotes.
-fn push_node(text: &mut String, ip: &str) {
-    let (start, end) = if ip.contains(':') {
-        ("for=\"[", "]\"")
-    } else {
-        ("for=", "")
-    };
-    text.push_str(start);
-    text.push_str(ip);
-    text.push_str(end);
-}
-
 /// Returns the host as a header value: that of the request itself if it is the same.
 fn host_value(request: &RequestHeader, host: &str) -> Option<HeaderValue> {
     let said = request
@@ -263,164 +243,10 @@ fn host_value(request: &RequestHeader, host: &str) -> Option<HeaderValue> {
         .filter(|host| !host.is_empty())
 }
 
-/// Returns the first element of a list header.
-fn first<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
-    let text = headers.get(name)?.to_str().ok()?;
-    text.split(',')
-        .next()
-        .map(str::trim)
-        .filter(|text| !text.is_empty())
-}
-
-/// Returns the client that trusted proxies forward: the last address that is not a trusted proxy,
-/// because addresses before it can be forged.
-fn client(headers: &HeaderMap, trusted_proxies: &Networks) -> Option<IpAddr> {
-    let lines: Vec<&str> = headers
-        .get_all(&X_FORWARDED_FOR)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .collect();
-    let mut farthest = None;
-    for text in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
-        let Some(ip) = address(text.trim()) else {
-            break;
-        };
-        farthest = Some(ip);
-        if !trusted_proxies.contains(ip) {
-            break;
-        }
-    }
-    farthest
-}
-
-/// Parses an address as proxies write it: bare, or with a port.
-fn address(text: &str) -> Option<IpAddr> {
-    let bare = text
-        .trim_start_matches('[')
-        .split(']')
-        .next()
-        .unwrap_or(text);
-    let ip = bare
-        .parse::<IpAddr>()
-        .ok()
-        .or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()))?;
-    Some(ip.to_canonical())
-}
-
 fn port_of(host: &str) -> Option<u16> {
     let (_, port) = host.rsplit_once(':')?;
     port.parse().ok()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn networks(nets: &[&str]) -> Networks {
-        Networks::new(
-            &nets
-                .iter()
-                .map(|net| net.parse().unwrap())
-                .collect::<Vec<_>>(),
-        )
-    }
-
-    fn request(lines: &[(&'static str, &str)]) -> RequestHeader {
-        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
-        for (name, value) in lines {
-            request.append_header(*name, *value).unwrap();
-        }
-        request
-    }
-
-    fn written(
-        peer: &str,
-        trusted: &[&str],
-        lines: &[(&'static str, &str)],
-    ) -> (Origin, HeaderMap) {
-        let request = request(lines);
-        let peer = Some(peer.parse().unwrap());
-        let origin = Origin::of(
-            &request,
-            "h.example:8080",
-            peer,
-            None,
-            false,
-            &networks(trusted),
-        );
-        let mut headers = request.headers.clone();
-        origin.write(&mut headers, "/apps/a");
-        (origin, headers)
-    }
-
-    fn get<'h>(headers: &'h HeaderMap, name: &str) -> Vec<&'h str> {
-        headers
-            .get_all(name)
-            .iter()
-            .map(|value| value.to_str().unwrap())
-            .collect()
-    }
-
-    const CLAIMS: [(&str, &str); 6] = [
-        ("X-Forwarded-For", "198.51.100.7, 10.0.0.9"),
-        ("X-Forwarded-Proto", "https"),
-        ("X-Forwarded-Host", "outer.example"),
-        ("X-Forwarded-Port", "8443"),
-        ("X-Forwarded-Prefix", "/outer"),
-        ("Forwarded", "for=198.51.100.7"),
-    ];
-
-    #[test]
-    fn headers_of_an_untrusted_peer_are_replaced() {
-        let (origin, headers) = written("192.0.2.1", &["10.0.0.0/8"], &CLAIMS);
-        assert_eq!(origin.client, Some("192.0.2.1".parse().unwrap()));
-        assert_eq!(get(&headers, "x-forwarded-for"), ["192.0.2.1"]);
-        assert_eq!(get(&headers, "x-forwarded-proto"), ["http"]);
-        assert_eq!(get(&headers, "x-forwarded-host"), ["h.example:8080"]);
-        assert_eq!(get(&headers, "x-forwarded-port"), ["8080"]);
-        assert_eq!(get(&headers, "x-forwarded-prefix"), ["/apps/a"]);
-        assert_eq!(
-            get(&headers, "forwarded"),
-            [r#"for=192.0.2.1;host="h.example:8080";proto=http"#]
-        );
-    }
-
-    #[test]
-    fn headers_of_a_trusted_proxy_are_extended() {
-        let (origin, headers) = written("10.0.0.1", &["10.0.0.0/8"], &CLAIMS);
-        assert_eq!(origin.client, Some("198.51.100.7".parse().unwrap()));
-        assert!(origin.secure);
-        assert_eq!(
-            get(&headers, "x-forwarded-for"),
-            ["198.51.100.7, 10.0.0.9, 10.0.0.1"]
-        );
-        assert_eq!(get(&headers, "x-forwarded-proto"), ["https"]);
-        assert_eq!(get(&headers, "x-forwarded-host"), ["outer.example"]);
-        assert_eq!(get(&headers, "x-forwarded-port"), ["8443"]);
-        assert_eq!(get(&headers, "x-forwarded-prefix"), ["/outer/apps/a"]);
-        let forwarded = r#"for=198.51.100.7, for=10.0.0.1;host="outer.example";proto=https"#;
-        assert_eq!(get(&headers, "forwarded"), [forwarded]);
-    }
-
-    #[test]
-    fn addresses_before_an_untrusted_one_are_ignored() {
-        let claims = [
-            ("X-Forwarded-For", "203.0.113.1, 198.51.100.7"),
-            ("X-Forwarded-For", "10.0.0.2"),
-        ];
-        let (origin, _) = written("10.0.0.1", &["10.0.0.0/8"], &claims);
-        assert_eq!(origin.client, Some("198.51.100.7".parse().unwrap()));
-    }
-
-    #[test]
-    fn addresses_are_parsed_with_and_without_a_port() {
-        for (text, ip) in [
-            ("192.0.2.1:80", "192.0.2.1"),
-            ("[2001:db8::1]:80", "2001:db8::1"),
-            ("2001:db8::1", "2001:db8::1"),
-        ] {
-            assert_eq!(address(text), Some(ip.parse().unwrap()), "{text}");
-        }
-        assert_eq!(address("unknown"), None);
-    }
-}
+mod tests;
