@@ -9,7 +9,7 @@ pub(crate) mod editor;
 pub(crate) mod usage;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 #[cfg(test)]
 use app_proxy_api::apps::App;
@@ -24,6 +24,7 @@ use tokio::sync::watch;
 
 use crate::apps::usage::Usage;
 use crate::clock::Moment;
+use crate::request::via::ViaValues;
 use crate::router::{HostName, RouteError, Router, rules};
 
 /// An app with precomputed values for its requests.
@@ -39,6 +40,8 @@ pub(crate) struct RoutedApp {
     pub(crate) streams: Streams,
     /// The time of the last use, shared by all revisions.
     pub(crate) usage: Arc<Usage>,
+    /// The values of `Via` for its requests, from the first one on.
+    pub(crate) via: OnceLock<Box<ViaValues>>,
 }
 
 impl RoutedApp {
@@ -93,6 +96,7 @@ impl RoutedApp {
             revision,
             streams,
             usage,
+            via: OnceLock::new(),
         }
     }
 }

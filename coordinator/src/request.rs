@@ -8,6 +8,7 @@ pub(crate) mod proxy;
 
 pub(crate) mod context;
 pub(crate) mod services;
+pub(crate) mod via;
 
 mod enter;
 
@@ -15,6 +16,7 @@ mod access;
 mod admission;
 mod authority;
 mod destination;
+mod max_forwards;
 mod origin;
 
 mod place;

@@ -7,7 +7,7 @@ use pingora_core::Result;
 use pingora_proxy::Session as HttpSession;
 
 pub(crate) use setup::peer_ip;
-pub use setup::{check_method, connection_addresses};
+pub use setup::{ALLOWED_METHODS, check_method, connection_addresses};
 
 use crate::forwarding::drop_spelling;
 use crate::response::write_error;

@@ -10,6 +10,7 @@ use pingora_core::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session as HttpSession;
 
+use crate::enter::ALLOWED_METHODS;
 use crate::error::{ProxyError, Tier, raise, render};
 use crate::exchange::Exchange;
 use crate::header::{
@@ -244,10 +245,7 @@ pub async fn write_error_with<'h>(
             response.insert_header(header::SEC_WEBSOCKET_VERSION, "13")?;
         }
         ProxyError::MethodNotAllowed => {
-            response.insert_header(
-                header::ALLOW,
-                "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
-            )?;
+            response.insert_header(header::ALLOW, ALLOWED_METHODS)?;
         }
         // The coordinator must not relay this as a response of the application.
         ProxyError::Forbidden(_) => response.insert_header(REFUSED, "token")?,

@@ -21,6 +21,7 @@ use crate::config::{Config, Networks};
 use crate::pool::{Pool, Sweep};
 use crate::reload::CoordinatorReload;
 use crate::request::services::{CoordinatorPolicies, Services};
+use crate::request::via::Pseudonym;
 use crate::sessions::{SessionTable, Sessions};
 use crate::state::members::Members;
 use crate::state::service::StateService;
@@ -137,6 +138,7 @@ fn services(
         activator,
         sessions: Arc::new(sessions),
         pool,
+        pseudonym: Pseudonym::new(&secrets.session_key),
         worker_token: header_value(config, &secrets.worker_token)?,
         connector,
     }))

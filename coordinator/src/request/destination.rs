@@ -6,12 +6,14 @@ use std::sync::Arc;
 use app_proxy_hop::error::ProxyError;
 use axum::extract::Query;
 use bytes::Bytes;
-use http::Uri;
+use http::{Method, Uri};
 use pingora_http::RequestHeader;
 
 use crate::activation::activator::WAKING;
 use crate::apps::{RoutedApp, Snapshot};
 use crate::request::context::Route;
+use crate::request::max_forwards::is_used_up;
+use crate::request::via::Pseudonym;
 use crate::router::{Lookup, PathError};
 
 /// The prefix of the coordinator's own paths.
@@ -21,6 +23,8 @@ const RESERVED: &str = "/.app-proxy/";
 pub(super) enum Destination<'r> {
     /// The health probe of the public listeners.
     Health,
+    /// The proxy itself, whose methods the client asks for.
+    Server,
     /// An app.
     App {
         /// The app.
@@ -49,7 +53,7 @@ impl Destination<'_> {
         match self {
             Self::App { app, .. } | Self::Prefix(app) => Some(app),
             Self::Waking { app, .. } => app.as_ref(),
-            Self::Health | Self::Nowhere(_) => None,
+            Self::Health | Self::Server | Self::Nowhere(_) => None,
         }
     }
 }
@@ -62,6 +66,8 @@ pub(super) enum Verdict {
     Redirect(String),
     /// Answer the health probe of the public listeners.
     Health,
+    /// Answer with the methods of the proxy.
+    Methods,
     /// Start the app, which has no endpoint.
     Activate(Arc<RoutedApp>),
     /// Tell a page that waits for an app that it runs.
@@ -79,12 +85,16 @@ pub(super) fn route<'r>(
     host: &str,
     snapshot: &Snapshot,
 ) -> Result<Destination<'r>, ProxyError> {
+    // Pingora's own loop keeps such bytes aside, and would forward others.
     if !request.raw_path_is_utf8() {
         return Err(ProxyError::BadRequest(
             "The path is not valid: its bytes are not UTF-8.",
         ));
     }
     let path = request.uri.path();
+    if request.method == Method::OPTIONS && (path == "*" || is_used_up(&request.headers)) {
+        return Ok(Destination::Server);
+    }
     if let Some(own) = path.strip_prefix(RESERVED) {
         return match own {
             "healthz" => Ok(Destination::Health),
@@ -147,10 +157,18 @@ fn waking<'r>(
 }
 
 /// Decides about a request that may enter.
-pub(super) fn judge(request: &RequestHeader, destination: Destination<'_>) -> Verdict {
+pub(super) fn judge(
+    request: &RequestHeader,
+    destination: Destination<'_>,
+    pseudonym: &Pseudonym,
+) -> Verdict {
     let (path, query) = (request.uri.path(), request.uri.query());
     match destination {
         Destination::Health => Verdict::Health,
+        Destination::Server => Verdict::Methods,
+        Destination::App { app, .. } if pseudonym.has_passed(&request.headers, &app.name) => {
+            Verdict::Refuse(ProxyError::LoopDetected)
+        }
         Destination::App { app, .. } if app.needs_activation() => Verdict::Activate(app),
         Destination::App {
             app,
@@ -164,8 +182,9 @@ pub(super) fn judge(request: &RequestHeader, destination: Destination<'_>) -> Ve
                     prefix,
                     target,
                 }),
-                // The client's target was parsed by the same rules, so this does not occur.
-                Err(_) => Verdict::Refuse(ProxyError::BadRequest("The path is not valid.")),
+                // The client's target was parsed by the same rules, so only its length can be wrong
+                // with the name of the app in front.
+                Err(_) => Verdict::Refuse(ProxyError::TargetTooLong),
             }
         }
         Destination::Prefix(_) => Verdict::Redirect(with_query(format!("{path}/"), query)),
@@ -206,6 +225,7 @@ mod tests {
     use super::*;
     use crate::apps::Apps;
     use crate::request::admission::{check, host};
+    use crate::sessions::cookie::SessionKey;
     use http::Version;
 
     fn request(method: &str, target: &str, host: &[&str]) -> RequestHeader {
@@ -215,6 +235,10 @@ mod tests {
             request.append_header("Host", *host).unwrap();
         }
         request
+    }
+
+    fn pseudonym() -> Pseudonym {
+        Pseudonym::new(&SessionKey::new(&[7; 32]).unwrap())
     }
 
     fn verdict(request: &RequestHeader) -> String {
@@ -228,11 +252,14 @@ mod tests {
         let apps = Apps::from_file(apps.unwrap(), None).unwrap();
         let verdict = check(request, host(request), 10)
             .and_then(|host| route(request, host, &apps.load()))
-            .map_or_else(Verdict::Refuse, |destination| judge(request, destination));
+            .map_or_else(Verdict::Refuse, |destination| {
+                judge(request, destination, &pseudonym())
+            });
         match verdict {
             Verdict::Forward(route) => route.target.to_string(),
             Verdict::Redirect(location) => format!("308 {location}"),
             Verdict::Health => "health".to_owned(),
+            Verdict::Methods => "methods".to_owned(),
             Verdict::Activate(app) => format!("wake {}", app.name),
             Verdict::Running => "awake".to_owned(),
             Verdict::Refuse(failure) => failure.code().to_string(),
@@ -280,6 +307,59 @@ mod tests {
         assert_eq!(
             verdict(&request("GET", "/apps/strip/", &["[::1]:80"])),
             "/proxy/strip/"
+        );
+    }
+
+    /// Regression: the proxy refused the question for its methods, and forwarded one that may make
+    /// no further hop.
+    #[test]
+    fn the_proxy_answers_for_itself_where_the_question_ends() {
+        assert_eq!(verdict(&request("OPTIONS", "*", &["x"])), "methods");
+        let hops = |method, target, hops| {
+            let mut request = request(method, target, &["x"]);
+            request.insert_header("Max-Forwards", hops).unwrap();
+            verdict(&request)
+        };
+        assert_eq!(hops("OPTIONS", "/apps/strip/", "0"), "methods");
+        assert_eq!(hops("OPTIONS", "/apps/none/", "0"), "methods");
+        assert_eq!(hops("OPTIONS", "/apps/strip/", "1"), "/proxy/strip/");
+        assert_eq!(hops("GET", "/apps/strip/", "0"), "/proxy/strip/");
+        assert_eq!(hops("TRACE", "/apps/strip/", "0"), "method_not_allowed");
+    }
+
+    /// Regression: an app whose endpoint is the proxy itself took 9,973 hops for one request.
+    #[test]
+    fn a_request_that_comes_back_to_its_app_is_refused() {
+        let apps = serde_json::from_value(serde_json::json!([{"name": "strip"}]));
+        let apps = Apps::from_file(apps.unwrap(), None).unwrap();
+        let via = pseudonym().value(apps.load().get("strip").unwrap(), Version::HTTP_11);
+        let with_via = |target| {
+            let mut request = request("GET", target, &["x"]);
+            request.insert_header("Via", via.clone()).unwrap();
+            verdict(&request)
+        };
+        assert_eq!(with_via("/apps/strip/"), "loop_detected");
+        assert_eq!(with_via("/apps/keep/"), "/proxy/keep/apps/keep/");
+        assert_eq!(with_via("/apps/strip"), "308 /apps/strip/");
+    }
+
+    /// Bytes that are no ASCII pass, and a target that has no room for the name of the app is too
+    /// long.
+    #[test]
+    fn a_target_is_forwarded_whatever_its_bytes_and_refused_for_its_length_alone() {
+        let target = "/apps/strip/caf\u{e9}%E9%3C?q=\u{e9}%3E0";
+        assert_eq!(
+            verdict(&request("GET", target, &["x"])),
+            "/proxy/strip/caf\u{e9}%E9%3C?q=\u{e9}%3E0"
+        );
+        let longest = format!("/apps/keep/{}", "a".repeat(65_534 - "/apps/keep/".len()));
+        assert_eq!(
+            verdict(&request("GET", &longest, &["x"])),
+            "target_too_long"
+        );
+        assert_eq!(
+            verdict(&request("GET", "/apps/strip?x=caf\u{e9}", &["x"])),
+            "308 /apps/strip/?x=caf\u{e9}"
         );
     }
 

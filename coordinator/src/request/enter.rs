@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use app_proxy_api::apps::Affinity;
-use app_proxy_hop::enter::connection_addresses;
+use app_proxy_hop::enter::{ALLOWED_METHODS, connection_addresses};
 use app_proxy_hop::error::ProxyError;
 use app_proxy_hop::exchange::Exchange;
 use app_proxy_hop::response::write_response;
@@ -36,7 +36,7 @@ pub(super) async fn enter(
         Err(failure) => return Ok(Entry::Refuse(failure)),
     };
     if let Some(policy) = &services.policies.access
-        && !matches!(destination, Destination::Health)
+        && !matches!(destination, Destination::Health | Destination::Server)
     {
         ctx.exchange.facts.app = destination.app().map(|app| Arc::clone(&app.name));
         // Boxed, so that requests without a policy do not carry the room for its answer.
@@ -56,7 +56,7 @@ pub(super) async fn enter(
             }
         }
     }
-    match judge(session.req_header(), destination) {
+    match judge(session.req_header(), destination, &services.pseudonym) {
         Verdict::Forward(route) => {
             begin_use(ctx, &route);
             open_session(services, session.req_header(), ctx, &route);
@@ -69,6 +69,7 @@ pub(super) async fn enter(
             redirect(session, &mut ctx.exchange, &location).await?;
         }
         Verdict::Health => answer_health(session, &mut ctx.exchange).await?,
+        Verdict::Methods => answer_methods(session, &mut ctx.exchange).await?,
         Verdict::Activate(app) => {
             ctx.exchange.facts.app = Some(Arc::clone(&app.name));
             services.activator.activate(&app, ctx.exchange.id());
@@ -174,4 +175,12 @@ async fn answer_health(session: &mut HttpSession, exchange: &mut Exchange) -> Re
     response.insert_header(header::CONTENT_LENGTH, body.len())?;
     response.insert_header(header::CACHE_CONTROL, "no-store")?;
     write_response(session, exchange, response, body, false).await
+}
+
+/// Answers the question for the methods of the proxy (RFC 9110, section 9.3.7).
+async fn answer_methods(session: &mut HttpSession, exchange: &mut Exchange) -> Result<()> {
+    let mut response = ResponseHeader::build(StatusCode::NO_CONTENT, Some(3))?;
+    response.insert_header(header::ALLOW, ALLOWED_METHODS)?;
+    response.insert_header(header::CACHE_CONTROL, "no-store")?;
+    write_response(session, exchange, response, Bytes::new(), false).await
 }

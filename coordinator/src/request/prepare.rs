@@ -5,17 +5,18 @@ use app_proxy_hop::header::{
     APP_REVISION, ATTEMPT, CLIENT, SESSION_ID, TOKEN, TRACEPARENT, TRACESTATE, X_FORWARDED_FOR,
     remove_reserved, set,
 };
-use http::{HeaderMap, HeaderValue, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Version, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 
 use crate::request::context::RequestContext;
+use crate::request::max_forwards;
 use crate::request::services::Services;
 use crate::sessions::Sessions;
 use crate::sessions::cookie::{Removed, without_cookie};
 
 /// The number of headers that a request for a worker gets, at most.
-const HEADERS_SET: usize = 14;
+const HEADERS_SET: usize = 15;
 
 /// Rewrites a client's request header for the worker.
 ///
@@ -37,6 +38,10 @@ pub(super) fn prepare(
     };
     let (origin, identity) = (&ctx.state.origin, &services.hop.identity);
     let (facts, attempts) = (&ctx.exchange.facts, ctx.exchange.outcome.attempts);
+    let via = services.pseudonym.value(&route.app, facts.version);
+    if request.method == Method::OPTIONS {
+        max_forwards::decrement(request);
+    }
     let knows_host = request.version == Version::HTTP_2;
     rewrite(request, &route.target, |headers| {
         // Room for all headers that are set here, so that the map grows once.
@@ -44,6 +49,8 @@ pub(super) fn prepare(
         remove_reserved(headers, identity);
         remove_session(headers, &services.sessions);
         remove_lone_tracestate(headers, facts.trace_id.is_some());
+        // The entries of other proxies stay.
+        let _ = headers.try_append(header::VIA, via);
         origin.write(headers, route.stripped_prefix());
         if !knows_host && !headers.contains_key(header::HOST) {
             // An HTTP/1.0 client sends none, and HTTP/1.1 requires one.

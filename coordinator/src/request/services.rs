@@ -13,6 +13,7 @@ use crate::apps::Apps;
 use crate::config::Networks;
 use crate::placement::Placement;
 use crate::pool::Pool;
+use crate::request::via::Pseudonym;
 use crate::sessions::Sessions;
 
 /// The services that every request at the coordinator uses.
@@ -31,6 +32,8 @@ pub(crate) struct Services {
     pub(crate) sessions: Arc<Sessions>,
     /// The workers.
     pub(crate) pool: Arc<Pool>,
+    /// The name of this fleet in `Via`.
+    pub(crate) pseudonym: Pseudonym,
     /// The token that authenticates the coordinator at workers, marked as sensitive.
     pub(crate) worker_token: HeaderValue,
     /// Connects WebSockets to workers.

@@ -26,6 +26,9 @@ pub(crate) type MacText = [u8; SessionId::LENGTH];
 /// Domain separator: keeps the MAC from being valid for other uses of the secret.
 const CONTEXT: &[u8] = b"app-proxy session v1\0";
 
+/// Domain separator of [`SessionKey::fleet_number`].
+const FLEET_CONTEXT: &[u8] = b"app-proxy fleet v1\0";
+
 /// The app and the user that a session belongs to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Owner<'o> {
@@ -92,6 +95,16 @@ impl SessionKey {
             URL_SAFE_NO_PAD.encode_slice(mac.get(..MAC_BYTES).unwrap_or_default(), &mut text);
         debug_assert_eq!(written, Ok(text.len()));
         text
+    }
+
+    /// Returns a number that coordinators with this key have in common. It reveals nothing of the
+    /// key.
+    pub(crate) fn fleet_number(&self) -> u32 {
+        let mut mac = self.mac.clone();
+        mac.update(FLEET_CONTEXT);
+        let mac = mac.finalize().into_bytes();
+        let first = mac.first_chunk().copied().unwrap_or_default();
+        u32::from_be_bytes(first)
     }
 
     /// Splits a session value into identifier and MAC, without verifying either.

@@ -89,6 +89,9 @@ pub(crate) fn peer_ip(session: &HttpSession) -> Option<IpAddr> {
     peer.map(|address| address.ip().to_canonical())
 }
 
+/// The methods that are served, as `Allow` lists them.
+pub const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// Rejects CONNECT and TRACE.
 ///
 /// # Errors

@@ -90,7 +90,7 @@ pub struct RequestFacts {
     /// `path`; with the query string only if `access_log.query` is set.
     pub(crate) uri: Uri,
     /// `protocol`.
-    pub(crate) version: Version,
+    pub version: Version,
     /// `kind`.
     pub(crate) kind: RequestKind,
     /// `trace_id`, of a valid `traceparent`.
