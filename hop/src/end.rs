@@ -14,6 +14,7 @@ use crate::error::{ErrorCode, ProxyError, Tier};
 use crate::exchange::Exchange;
 use crate::identity::EstablishedId;
 use crate::observe::ClosedBy;
+use crate::observe::excerpt::{MAX_METHOD_BYTES, MAX_PATH_BYTES, excerpt};
 use crate::response::write_error;
 use crate::tier::{Context, TierPolicy};
 
@@ -88,7 +89,7 @@ pub(crate) fn summary(request: &RequestHeader, exchange: &Exchange) -> String {
     format!(
         "request_id={} {} {}",
         exchange.id(),
-        request.method,
-        request.uri.path()
+        excerpt(request.method.as_str(), MAX_METHOD_BYTES),
+        excerpt(request.uri.path(), MAX_PATH_BYTES)
     )
 }

@@ -4,6 +4,8 @@
 pub mod access_log;
 pub mod metrics;
 
+pub(crate) mod excerpt;
+
 mod event;
 mod facts;
 mod observer;

@@ -120,11 +120,14 @@ impl RequestFacts {
         }
     }
 
-    /// Copies the header values, whose originals keep the request's whole header buffer alive: an
-    /// open stream may live for days.
+    /// Copies the target and the header values, whose originals keep the request's whole header
+    /// buffer alive: an open stream may live for days.
     pub(crate) fn detach(&mut self) {
         for value in [&mut self.host, &mut self.session_id].into_iter().flatten() {
             *value = HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
+        }
+        if let Ok(copy) = self.uri.to_string().parse() {
+            self.uri = copy;
         }
     }
 }
@@ -158,4 +161,28 @@ pub struct RequestOutcome {
     pub(crate) reused: Option<bool>,
     /// `direction`, and the number in `message_id`.
     pub(crate) message: Option<(Direction, u64)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn detached_facts_are_equal_and_share_no_buffer() {
+        let head = bytes::Bytes::from("/a?b=%zz \u{e9}host".to_owned().into_bytes());
+        let mut facts = RequestFacts::unknown();
+        facts.uri = Uri::from_maybe_shared(head.slice(..8)).unwrap();
+        facts.host = HeaderValue::from_maybe_shared(head.slice(9..)).ok();
+        let before = (facts.uri.clone(), facts.host.clone());
+        facts.detach();
+        assert_eq!((&facts.uri, &facts.host), (&before.0, &before.1));
+        drop(before);
+        assert!(head.is_unique());
+        for target in ["*", "/", "http://h:80/a"] {
+            facts.uri = target.parse().unwrap();
+            let before = facts.uri.clone();
+            facts.detach();
+            assert_eq!(facts.uri, before, "{target}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use crate::error::ErrorCode;
 use crate::identity::RequestId;
 use crate::observe::access_log::fields::Fields;
 use crate::observe::event::{Event, EventKind};
+use crate::observe::excerpt::{MAX_HOST_BYTES, MAX_METHOD_BYTES, MAX_PATH_BYTES, excerpt};
 use crate::observe::facts::ClosedBy;
 use crate::tunnel::Direction;
 
@@ -42,14 +43,16 @@ fn write_facts(event: &Event<'_>, fields: &mut Fields<'_>, with_query: bool) {
     fields.text_if("endpoint", event.endpoint());
     fields.text_if("user", event.user());
     fields.address_if("client", event.client());
-    fields.text("method", event.method().as_str());
-    fields.text_if("host", event.host());
+    let method = excerpt(event.method().as_str(), MAX_METHOD_BYTES);
+    fields.text("method", &method);
+    let host = event.host().map(|host| excerpt(host, MAX_HOST_BYTES));
+    fields.text_if("host", host.as_deref());
     let path = if with_query {
         event.path_and_query()
     } else {
         event.path()
     };
-    fields.text("path", path);
+    fields.text("path", &excerpt(path, MAX_PATH_BYTES));
     fields.text("protocol", event.protocol());
     fields.text("kind", event.request_kind().as_str());
     fields.text_if("trace_id", event.trace_id());
@@ -176,6 +179,26 @@ mod tests {
     fn the_query_is_written_only_if_configured() {
         assert!(!written(&line(), false).contains("secret"));
         assert!(written(&line(), true).contains(r#""path":"/a?secret=1""#));
+    }
+
+    /// Regression: a client could write lines of 900 kB.
+    #[test]
+    fn a_line_is_short_whatever_the_client_sends() {
+        let mut line = line();
+        let long = "m".repeat(10_000);
+        line.facts.method = Method::from_bytes(long.as_bytes()).unwrap();
+        line.facts.host = HeaderValue::from_str(&long).ok();
+        line.facts.uri = format!("/{long}?{long}").parse().unwrap();
+        for with_query in [false, true] {
+            let written = written(&line, with_query);
+            assert!(written.len() < 6_000, "{}", written.len());
+            let value: serde_json::Value = serde_json::from_str(&written).unwrap();
+            for (name, length) in [("method", 64), ("host", 300), ("path", 4_096)] {
+                let text = value[name].as_str().unwrap();
+                let cut = text.strip_suffix('\u{2026}').unwrap();
+                assert_eq!(cut.len(), length, "{name}");
+            }
+        }
     }
 
     #[test]
