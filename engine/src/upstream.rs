@@ -7,7 +7,7 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method};
 use pingora_core::connectors::TransportConnector;
 use pingora_core::protocols::{Digest, Stream};
 use pingora_core::upstreams::peer::HttpPeer;
@@ -26,6 +26,17 @@ use crate::wire::{READ_BYTES, Wire};
 
 /// Unsent bytes from which on no more of a request body is read from the client.
 const UNSENT_BYTES: usize = 16 * 1024;
+
+/// What this hop itself asks of the next one (RFC 9110, sections 7.6.1 and 10.1.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// Nothing.
+    Nothing,
+    /// Trailers of the response.
+    Trailers,
+    /// The protocol of the `Upgrade` header.
+    Upgrade,
+}
 
 /// A connection to a next hop, with the exchange in progress.
 #[derive(Debug)]
@@ -87,9 +98,8 @@ impl Upstream {
         self.wire.stream()
     }
 
-    /// Begins an exchange: writes the head of a request whose body has this framing. `trailers`: the
-    /// client accepts trailers of the response.
-    pub(crate) fn begin(&mut self, request: &RequestHeader, sends: Framing, trailers: bool) {
+    /// Begins an exchange: writes the head of a request whose body has this framing.
+    pub(crate) fn begin(&mut self, request: &RequestHeader, sends: Framing, asks: Asks) {
         self.method = request.method.clone();
         self.sends = sends;
         self.left = match sends {
@@ -102,15 +112,13 @@ impl Upstream {
         self.keep_alive = true;
         let out = self.wire.output.buffer();
         write_request(out, request, sends);
-        if trailers || request.headers.contains_key(header::UPGRADE) {
-            // What this hop itself says to the next one (RFC 9110, sections 7.6.1 and 10.1.4).
-            out.truncate(out.len().saturating_sub(b"\r\n".len()));
-            out.extend_from_slice(if trailers {
-                b"te: trailers\r\nconnection: te\r\n\r\n"
-            } else {
-                b"connection: Upgrade\r\n\r\n"
-            });
-        }
+        let lines: &[u8] = match asks {
+            Asks::Nothing => return,
+            Asks::Trailers => b"te: trailers\r\nconnection: te\r\n\r\n",
+            Asks::Upgrade => b"connection: Upgrade\r\n\r\n",
+        };
+        out.truncate(out.len().saturating_sub(b"\r\n".len()));
+        out.extend_from_slice(lines);
     }
 
     /// Writes a piece of the request body.
@@ -203,14 +211,14 @@ impl Upstream {
         &mut self,
         cx: &mut Context<'_>,
         limits: &HeadLimits,
-    ) -> Poll<Result<ResponseHead>> {
+    ) -> Poll<Result<Box<ResponseHead>>> {
         loop {
             if self.wire.input.has_remaining() {
                 match parse_response(&self.wire.input, &self.method, limits) {
                     Ok(Some((head, length))) => {
                         self.wire.input.advance(length);
                         self.receive(&head);
-                        return Poll::Ready(Ok(head));
+                        return Poll::Ready(Ok(Box::new(head)));
                     }
                     Ok(None) => {}
                     Err(BadResponse(fault)) => {

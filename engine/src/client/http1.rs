@@ -109,7 +109,7 @@ impl Http1Client {
         &mut self,
         cx: &mut Context<'_>,
         limits: &HeadLimits,
-    ) -> Poll<Result<RequestHead, HeadError>> {
+    ) -> Poll<Result<Box<RequestHead>, HeadError>> {
         let Some(wire) = self.wire.as_mut() else {
             return Poll::Ready(Err(HeadError::Closed));
         };
@@ -119,7 +119,7 @@ impl Http1Client {
                     Ok(Some((head, length))) => {
                         wire.input.advance(length);
                         self.begin(&head);
-                        return Poll::Ready(Ok(head));
+                        return Poll::Ready(Ok(Box::new(head)));
                     }
                     Ok(None) => {}
                     Err(rejection) => return Poll::Ready(Err(HeadError::Rejected(rejection))),

@@ -70,7 +70,7 @@ pub(super) async fn serve<G: Gateway>(engine: &Arc<Engine<G>>, stream: Stream, i
 
 impl<G: Gateway> Connection<'_, G> {
     /// Waits for the next request; `None` at the end of the connection.
-    async fn next_head(&mut self) -> Option<RequestHead> {
+    async fn next_head(&mut self) -> Option<Box<RequestHead>> {
         match self.read_head().await {
             Ok(head) => Some(head),
             Err(HeadError::Closed) => None,
@@ -81,7 +81,7 @@ impl<G: Gateway> Connection<'_, G> {
         }
     }
 
-    async fn read_head(&mut self) -> Result<RequestHead, HeadError> {
+    async fn read_head(&mut self) -> Result<Box<RequestHead>, HeadError> {
         let gateway = &self.engine.gateway;
         let (limits, timeouts) = (gateway.request_limits(), gateway.timeouts());
         let is_first = self.requests == 0;
@@ -126,7 +126,7 @@ impl<G: Gateway> Connection<'_, G> {
     }
 
     /// Serves a request. Returns whether the connection can serve another one.
-    async fn exchange(&mut self, head: RequestHead) -> bool {
+    async fn exchange(&mut self, head: Box<RequestHead>) -> bool {
         self.requests += 1;
         self.arriving = None;
         let traits = Traits {
@@ -135,7 +135,7 @@ impl<G: Gateway> Connection<'_, G> {
             hop_by_hop: head.hop_by_hop,
         };
         let mut request = head.header;
-        if request.headers.contains_key(http::header::UPGRADE) {
+        if head.hop_by_hop && request.headers.contains_key(http::header::UPGRADE) {
             request
                 .extensions_mut()
                 .insert(OnUpgrade::new(&self.handle));

@@ -12,7 +12,7 @@ use super::pump::pump;
 use crate::body::Framing;
 use crate::gateway::Gateway;
 use crate::head::remove_hop_by_hop;
-use crate::upstream::Upstream;
+use crate::upstream::{Asks, Upstream};
 
 /// Connects to the next hop that the phases select, and lets it answer the request.
 ///
@@ -27,7 +27,9 @@ pub(super) async fn attempt<G: Gateway>(
     let key = peer.reuse_hash();
     let (mut upstream, reused) = match take_kept(exchange, key) {
         Some(upstream) => (upstream, true),
-        None => match Upstream::connect(&exchange.engine.connector, &peer).await {
+        // On the heap: this future is larger than all others of an exchange together, and most
+        // requests have a kept connection.
+        None => match Box::pin(Upstream::connect(&exchange.engine.connector, &peer)).await {
             Ok(upstream) => (Box::new(upstream), false),
             Err(e) => {
                 let e = gateway.fail_to_connect(exchange.session, &peer, ctx, e);
@@ -104,7 +106,12 @@ async fn forward<G: Gateway>(
         exchange.traits.framing,
         exchange.session.is_http2(),
     );
-    upstream.begin(&request, framing, exchange.traits.accepts_trailers);
+    let asks = if exchange.traits.accepts_trailers {
+        Asks::Trailers
+    } else {
+        Asks::Nothing
+    };
+    upstream.begin(&request, framing, asks);
     drop(request);
     let now_private = pump(exchange, ctx, peer, upstream, framing).await?;
     Ok(was_private || now_private)
@@ -129,13 +136,16 @@ fn make_upstream_request(request: &mut RequestHeader, hop_by_hop: bool) -> Resul
 /// Returns the framing of the request body towards the next hop. A phase that changes the body
 /// removes or changes its length.
 fn framing_of(request: &RequestHeader, received: Framing, from_http2: bool) -> Framing {
-    let length = request
-        .headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| str::from_utf8(value.as_bytes()).ok()?.parse().ok());
+    if received == Framing::None {
+        return if from_http2 && expects_length(&request.method) {
+            Framing::Length(0)
+        } else {
+            Framing::None
+        };
+    }
+    let length = request.headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|value| str::from_utf8(value.as_bytes()).ok()?.parse().ok());
     match (received, length) {
-        (Framing::None, _) if from_http2 && expects_length(&request.method) => Framing::Length(0),
-        (Framing::None, _) => Framing::None,
         (_, Some(length)) => Framing::Length(length),
         (Framing::Length(0), None) => Framing::Length(0),
         (_, None) => Framing::Chunked,

@@ -117,7 +117,7 @@ async fn send_request<G: Gateway>(
 async fn pass_interim<G: Gateway>(
     exchange: &mut Exchange<'_, G>,
     ctx: &mut G::CTX,
-    mut head: ResponseHead,
+    mut head: Box<ResponseHead>,
 ) -> Result<()> {
     filter_head(exchange, ctx, &mut head).await?;
     exchange.handle.lock().client.write_interim(&head.header);
@@ -128,7 +128,7 @@ async fn pass_interim<G: Gateway>(
 async fn pass_head<G: Gateway>(
     exchange: &mut Exchange<'_, G>,
     ctx: &mut G::CTX,
-    mut head: ResponseHead,
+    mut head: Box<ResponseHead>,
 ) -> Result<()> {
     exchange.handle.lock().replay.forget();
     filter_head(exchange, ctx, &mut head).await?;
@@ -138,9 +138,12 @@ async fn pass_head<G: Gateway>(
             "a 101 to a request without an upgrade",
         ));
     }
-    exchange.handle.lock().spelling = Some(head.spelling);
+    let ResponseHead {
+        header, spelling, ..
+    } = *head;
+    exchange.handle.lock().spelling = Some(spelling);
     let session = &mut exchange.session.downstream_session;
-    session.write_response_header(Box::new(head.header)).await
+    session.write_response_header(Box::new(header)).await
 }
 
 async fn filter_head<G: Gateway>(

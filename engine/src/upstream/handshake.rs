@@ -13,7 +13,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::time::timeout;
 
-use super::Upstream;
+use super::{Asks, Upstream};
 use crate::body::{Framing, Piece};
 use crate::error::upstream;
 use crate::limits::HeadLimits;
@@ -47,7 +47,9 @@ impl Handshake {
         let upstream = Upstream::connect(connector, peer).await?;
         let read = peer.options.read_timeout;
         let mut handshake = Self { upstream, read };
-        handshake.upstream.begin(request, Framing::None, false);
+        handshake
+            .upstream
+            .begin(request, Framing::None, Asks::Upgrade);
         let within = read.map_or(longest, |read| read.min(longest));
         let response = limited(Some(within), handshake.answer(&limits)).await?;
         Ok((handshake, response))

@@ -10,8 +10,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::Upstream;
 
 /// The number of parts; threads beyond it share.
@@ -19,10 +17,10 @@ const PARTS: usize = 64;
 /// The interval of the check for connections that are closed, or waited for too long.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// A connection that waits, and how long it may.
+/// A connection that waits, and the sweep that closes it.
 struct Waiting {
     upstream: Box<Upstream>,
-    until: Instant,
+    until: u64,
 }
 
 #[derive(Default)]
@@ -30,6 +28,8 @@ struct Part {
     waiting: HashMap<u64, Vec<Waiting>, BuildHasherDefault<KeyIsHash>>,
     count: usize,
     is_swept: bool,
+    /// The count of sweeps: a clock that costs a request nothing.
+    sweeps: u64,
 }
 
 /// The connections to next hops that wait, by the key of their peer.
@@ -53,20 +53,16 @@ impl Pool {
         let mut part = self.part();
         let part = &mut *part;
         let waiting = part.waiting.get_mut(&key)?;
-        while let Some(Waiting {
-            mut upstream,
-            until,
-        }) = waiting.pop()
-        {
+        while let Some(Waiting { mut upstream, .. }) = waiting.pop() {
             part.count -= 1;
-            if until > Instant::now() && !upstream.is_stale() {
+            if !upstream.is_stale() {
                 return Some(upstream);
             }
         }
         None
     }
 
-    /// Keeps a connection for at most `idle`; `None` is no limit.
+    /// Keeps a connection for `idle`, up to one second longer; `None` is an hour.
     pub(crate) fn put(self: &Arc<Self>, key: u64, upstream: Box<Upstream>, idle: Option<Duration>) {
         let idle = idle.unwrap_or(Duration::from_secs(3600));
         let mut part = self.part();
@@ -74,10 +70,9 @@ impl Pool {
             return;
         }
         part.count += 1;
-        part.waiting.entry(key).or_default().push(Waiting {
-            upstream,
-            until: Instant::now() + idle,
-        });
+        let until = part.sweeps + sweeps_in(idle);
+        let waiting = Waiting { upstream, until };
+        part.waiting.entry(key).or_default().push(waiting);
         if !std::mem::replace(&mut part.is_swept, true) {
             tokio::spawn(sweep(Arc::downgrade(self), own_part()));
         }
@@ -95,15 +90,21 @@ impl Pool {
     }
 }
 
+/// Returns the number of sweeps after which `idle` is over.
+fn sweeps_in(idle: Duration) -> u64 {
+    idle.as_secs() + u64::from(idle.subsec_nanos() > 0) + 1
+}
+
 /// Closes connections of a part once a second, until none is left.
 async fn sweep(pool: Weak<Pool>, index: usize) {
     loop {
         tokio::time::sleep(SWEEP).await;
         let Some(pool) = pool.upgrade() else { return };
         let mut part = pool.part_at(index);
-        let now = Instant::now();
+        part.sweeps += 1;
+        let sweeps = part.sweeps;
         part.waiting.retain(|_, waiting| {
-            waiting.retain_mut(|one| one.until > now && !one.upstream.is_stale());
+            waiting.retain_mut(|one| one.until > sweeps && !one.upstream.is_stale());
             !waiting.is_empty()
         });
         part.count = part.waiting.values().map(Vec::len).sum();

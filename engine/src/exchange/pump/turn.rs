@@ -26,7 +26,7 @@ pub(super) enum Event {
     /// A piece of the request body, and whether it is the last one.
     Request(Piece, bool),
     /// A response head.
-    Head(ResponseHead),
+    Head(Box<ResponseHead>),
     /// A piece of the response body.
     Response(Piece),
 }
