@@ -33,6 +33,7 @@ pub mod daemon;
 
 pub mod http1;
 pub mod http2;
+pub mod strict;
 pub mod wire;
 pub mod ws;
 
@@ -41,6 +42,7 @@ pub mod follower;
 pub mod scheduler;
 pub mod tls;
 
+pub mod corpus;
 pub mod logs;
 pub mod wait;
 

@@ -11,8 +11,8 @@ use app_proxy_tests::ws::accept_for;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::corpus::Step;
-use crate::strict::{self, Message, Read};
+use app_proxy_tests::corpus::Step;
+use app_proxy_tests::strict::{self, Message, Read};
 
 /// How long a pause is: the proxy reads what was sent before.
 pub(crate) const PAUSE: Duration = Duration::from_millis(30);
@@ -181,7 +181,8 @@ impl Connection {
                     self.answer_early(&head).await;
                     return None;
                 }
-                if head.all("expect") == [b"100-continue"] {
+                let expect = head.all("expect").concat();
+                if expect.eq_ignore_ascii_case(b"100-continue") {
                     let interim = b"HTTP/1.1 100 Continue\r\n\r\n";
                     let _ = self.wire.try_send(interim).await;
                 }

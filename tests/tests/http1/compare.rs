@@ -1,8 +1,8 @@
 //! The comparison of a case with its outcome.
 
 use crate::app::{Arrival, Recorded};
-use crate::corpus::{Expected, Field, show};
-use crate::strict::{Ending, Fields, Message};
+use app_proxy_tests::corpus::{Expected, Field, show};
+use app_proxy_tests::strict::{Ending, Fields, Message};
 
 /// Compares the requests at the application. Parts of requests are the proxy's right: it forwards a
 /// body as it comes, and notices a fault in it later.

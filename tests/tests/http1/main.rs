@@ -10,14 +10,11 @@
     clippy::print_stdout
 )]
 
-mod corpus;
-
 mod app;
 mod compare;
 mod lane;
-mod strict;
 
-use corpus::Case;
+use app_proxy_tests::corpus::{self, Case};
 use lane::Lane;
 
 /// How many clusters share the cases. The cases of a cluster run one after another, so that each

@@ -3,7 +3,7 @@
 use super::Message;
 
 /// Fields in their order; names in lower case.
-pub(crate) type Fields = Vec<(String, Vec<u8>)>;
+pub type Fields = Vec<(String, Vec<u8>)>;
 
 /// The values of the fields `name`.
 pub(super) fn all<'f>(fields: &'f Fields, name: &str) -> Vec<&'f [u8]> {

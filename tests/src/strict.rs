@@ -4,11 +4,11 @@
 mod body;
 mod head;
 
-pub(crate) use head::Fields;
+pub use head::Fields;
 
 /// A whole message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Message {
+pub struct Message {
     /// The start line.
     pub line: Vec<u8>,
     /// Header fields; names in lower case.
@@ -23,7 +23,7 @@ pub(crate) struct Message {
 
 /// The end of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub enum Ending {
     /// As its framing says.
     #[default]
     Framed,
@@ -35,7 +35,7 @@ pub(crate) enum Ending {
 
 /// The outcome of an attempt to read a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Read {
+pub enum Read {
     /// More bytes are needed.
     Partial,
     /// A message, and its length.
@@ -47,7 +47,7 @@ pub(crate) enum Read {
 impl Message {
     /// The n-th word of the start line, from 0.
     #[must_use]
-    pub(crate) fn word(&self, n: usize) -> &[u8] {
+    pub fn word(&self, n: usize) -> &[u8] {
         self.line
             .splitn(3, |byte| *byte == b' ')
             .nth(n)
@@ -56,19 +56,19 @@ impl Message {
 
     /// The values of the header lines `name`.
     #[must_use]
-    pub(crate) fn all(&self, name: &str) -> Vec<&[u8]> {
+    pub fn all(&self, name: &str) -> Vec<&[u8]> {
         head::all(&self.fields, name)
     }
 
     /// Method and target.
     #[must_use]
-    pub(crate) fn request(&self) -> Vec<u8> {
+    pub fn request(&self) -> Vec<u8> {
         [self.word(0), self.word(1)].join(&b' ')
     }
 
     /// The status, or 0.
     #[must_use]
-    pub(crate) fn status(&self) -> u16 {
+    pub fn status(&self) -> u16 {
         let text = String::from_utf8_lossy(self.word(1));
         text.parse().unwrap_or_default()
     }
@@ -76,7 +76,7 @@ impl Message {
 
 /// Reads a request. `ended`: no byte follows.
 #[must_use]
-pub(crate) fn request(bytes: &[u8], ended: bool) -> Read {
+pub fn request(bytes: &[u8], ended: bool) -> Read {
     read(bytes, ended, |message| {
         head::check_request(message)?;
         body::Framing::of_request(message)
@@ -85,14 +85,14 @@ pub(crate) fn request(bytes: &[u8], ended: bool) -> Read {
 
 /// Reads a valid request head; `None` if it is not whole.
 #[must_use]
-pub(crate) fn head(bytes: &[u8]) -> Option<Message> {
+pub fn head(bytes: &[u8]) -> Option<Message> {
     let (message, _) = head::parse(bytes).ok().flatten()?;
     Some(message)
 }
 
 /// Reads a response to a request with this method. `ended`: no byte follows.
 #[must_use]
-pub(crate) fn response(bytes: &[u8], method: &[u8], ended: bool) -> Read {
+pub fn response(bytes: &[u8], method: &[u8], ended: bool) -> Read {
     read(bytes, ended, |message| {
         head::check_response(message)?;
         body::Framing::of_response(message, method)

@@ -7,11 +7,11 @@ mod parse;
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-pub(crate) use escape::show;
+pub use escape::show;
 
 /// A step of a script: what a client or an application does on its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub enum Step {
     /// Sends bytes in one write.
     Send(Vec<u8>),
     /// Lets the proxy read what was sent before.
@@ -26,7 +26,7 @@ pub(crate) enum Step {
 
 /// An expected header or trailer field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Field {
+pub enum Field {
     /// Lines of this name with these values, in this order, and no others.
     Is(String, Vec<Vec<u8>>),
     /// No line.
@@ -35,7 +35,7 @@ pub(crate) enum Field {
 
 /// An expected message: a request at the application, or a response at the client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Expected {
+pub struct Expected {
     /// `GET /path`, or the status.
     pub line: Vec<u8>,
     /// Header fields of note.
@@ -52,7 +52,7 @@ pub(crate) struct Expected {
 
 /// A case of the corpus.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Case {
+pub struct Case {
     /// The file and the line of its title.
     pub place: String,
     /// The behaviour, unique in the corpus.
@@ -78,7 +78,7 @@ pub(crate) struct Case {
 impl Case {
     /// All bytes that the client sends.
     #[must_use]
-    pub(crate) fn client_bytes(&self) -> Vec<u8> {
+    pub fn client_bytes(&self) -> Vec<u8> {
         bytes_of(&self.client)
     }
 }
@@ -93,7 +93,7 @@ fn bytes_of(steps: &[Step]) -> Vec<u8> {
 
 /// The folder of the corpus.
 #[must_use]
-pub(crate) fn folder() -> PathBuf {
+pub fn folder() -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "fixtures/http1"]
         .iter()
         .collect()
@@ -104,7 +104,7 @@ pub(crate) fn folder() -> PathBuf {
 /// # Panics
 /// If a file cannot be read or is invalid, or if two cases have one name.
 #[must_use]
-pub(crate) fn load(kind: &str) -> Vec<Case> {
+pub fn load(kind: &str) -> Vec<Case> {
     let folder = folder().join(kind);
     let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();

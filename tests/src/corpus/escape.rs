@@ -5,7 +5,7 @@
 ///
 /// # Errors
 /// The escape that is invalid.
-pub(crate) fn decode(text: &str) -> Result<Vec<u8>, String> {
+pub fn decode(text: &str) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('\\') {
@@ -47,7 +47,7 @@ fn escape<'t>(text: &'t str, bytes: &mut Vec<u8>) -> Result<&'t str, String> {
 
 /// Shows bytes for a message: escaped, and at most some hundred characters.
 #[must_use]
-pub(crate) fn show(bytes: &[u8]) -> String {
+pub fn show(bytes: &[u8]) -> String {
     const SHOWN: usize = 400;
     let cut = bytes.get(..SHOWN).unwrap_or(bytes);
     let more = bytes.len() - cut.len();
