@@ -19,8 +19,8 @@ use pingora_core::server::configuration::ServerConf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::runtime::{Builder, Runtime};
 
-pub use judge::{Difference, KNOWN, Verdict, judge};
-pub use outcome::{Outcome, Seen};
+pub(crate) use judge::{KNOWN, Verdict, judge};
+pub(crate) use outcome::Outcome;
 
 use memory::Memory;
 use phases::Phases;
@@ -35,14 +35,14 @@ const SETTLED: Duration = Duration::from_millis(10);
 ///
 /// # Panics
 /// If it cannot be built.
-pub fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     let mut builder = Builder::new_current_thread();
     builder.enable_all().start_paused(true);
     builder.build().expect("a runtime")
 }
 
 /// The proxies under comparison, with an application in memory behind each.
-pub struct Proxies {
+pub(crate) struct Proxies {
     runtime: Runtime,
     engine: Side<Engine<Phases>>,
     pingora: Side<pingora_proxy::HttpProxy<Phases>>,
@@ -65,7 +65,7 @@ impl Default for Proxies {
 impl Proxies {
     /// Creates the proxies.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let engine = Recorder::default();
         let pingora = Recorder::default();
         let phases = Phases::new(Memory::new(&engine));
@@ -88,17 +88,17 @@ impl Proxies {
     }
 
     /// Sends `input` to the engine as a client, and returns what the application saw.
-    pub fn engine(&self, input: &[u8]) -> Outcome {
+    pub(crate) fn engine(&self, input: &[u8]) -> Outcome {
         self.runtime.block_on(self.engine.run(input))
     }
 
     /// The same for Pingora's loop.
-    pub fn pingora(&self, input: &[u8]) -> Outcome {
+    pub(crate) fn pingora(&self, input: &[u8]) -> Outcome {
         self.runtime.block_on(self.pingora.run(input))
     }
 
     /// The same for hyper's server, which is an application itself.
-    pub fn hyper(&self, input: &[u8]) -> Outcome {
+    pub(crate) fn hyper(&self, input: &[u8]) -> Outcome {
         self.runtime.block_on(reference::hyper(input))
     }
 }

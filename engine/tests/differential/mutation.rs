@@ -65,7 +65,7 @@ const PIECES: &[&[u8]] = &[
 
 /// A change of an input.
 #[derive(Clone, Debug)]
-pub enum Edit {
+pub(crate) enum Edit {
     /// Writes a piece over the bytes at a place.
     Replace(Index, &'static [u8]),
     /// Inserts a piece.
@@ -85,7 +85,7 @@ pub enum Edit {
 }
 
 /// Some changes.
-pub fn edits() -> impl Strategy<Value = Vec<Edit>> {
+pub(crate) fn edits() -> impl Strategy<Value = Vec<Edit>> {
     let place = any::<Index>;
     let piece = || select(PIECES);
     let edit = prop_oneof![
@@ -102,7 +102,7 @@ pub fn edits() -> impl Strategy<Value = Vec<Edit>> {
 }
 
 /// Applies changes.
-pub fn apply(input: &[u8], edits: &[Edit]) -> Vec<u8> {
+pub(crate) fn apply(input: &[u8], edits: &[Edit]) -> Vec<u8> {
     let mut bytes = input.to_vec();
     for edit in edits {
         if !bytes.is_empty() {

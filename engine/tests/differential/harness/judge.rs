@@ -6,7 +6,7 @@ use super::outcome::{Outcome, Seen};
 
 /// The relation of the engine to another implementation, for one input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// The same requests.
     Equal,
     /// The engine saw the first of them, and refused the rest.
@@ -19,30 +19,30 @@ pub enum Verdict {
 
 /// A difference: the first requests that are not equal.
 #[derive(Debug)]
-pub struct First<'a> {
+pub(crate) struct First<'a> {
     /// All that the client sent.
-    pub input: &'a [u8],
+    pub(crate) input: &'a [u8],
     /// The engine's request; `None`: it saw none.
-    pub engine: Option<&'a Seen>,
+    pub(crate) engine: Option<&'a Seen>,
     /// The other's; `None`: it saw none.
-    pub other: Option<&'a Seen>,
+    pub(crate) other: Option<&'a Seen>,
     /// The other sent something that a strict application refuses.
-    pub invalid: Option<&'a str>,
+    pub(crate) invalid: Option<&'a str>,
     /// The last status that the other answered.
-    pub last_status: Option<u16>,
+    pub(crate) last_status: Option<u16>,
 }
 
 /// A known difference in which the engine is not the stricter one.
-pub struct Difference {
+pub(crate) struct Difference {
     /// Its name.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The reason why the engine is right.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
     applies: fn(&First<'_>) -> bool,
 }
 
 /// The known differences in which the engine is not the stricter one.
-pub const KNOWN: &[Difference] = &[
+pub(crate) const KNOWN: &[Difference] = &[
     Difference {
         name: "characters of a target",
         reason: "Clients send `<`, `>`, `\"`, `{`, `|` and bytes beyond ASCII, and other proxies \
@@ -121,7 +121,7 @@ fn has(bytes: &[u8], part: &[u8]) -> bool {
 
 /// Compares the engine's outcome with another's.
 #[must_use]
-pub fn judge(input: &[u8], engine: &Outcome, other: &Outcome) -> Verdict {
+pub(crate) fn judge(input: &[u8], engine: &Outcome, other: &Outcome) -> Verdict {
     if let Some(fault) = &engine.invalid {
         return Verdict::Fault(format!("the engine sent an invalid request: {fault}"));
     }

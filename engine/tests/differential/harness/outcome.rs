@@ -23,32 +23,32 @@ const OWN: [&str; 11] = [
 
 /// A request at the application, without its framing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// The method.
-    pub method: Vec<u8>,
+    pub(crate) method: Vec<u8>,
     /// The target, in origin form.
-    pub target: Vec<u8>,
+    pub(crate) target: Vec<u8>,
     /// `Host`.
-    pub host: Vec<u8>,
+    pub(crate) host: Vec<u8>,
     /// End-to-end fields; the order of names does not matter.
-    pub fields: BTreeMap<String, Vec<Vec<u8>>>,
+    pub(crate) fields: BTreeMap<String, Vec<Vec<u8>>>,
     /// The content.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// What became of an input.
 #[derive(Clone, Debug, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The requests at the application.
-    pub requests: Vec<Seen>,
+    pub(crate) requests: Vec<Seen>,
     /// The fault of the first request that a strict application refuses.
-    pub invalid: Option<String>,
+    pub(crate) invalid: Option<String>,
     /// The statuses of the final responses at the client.
-    pub statuses: Vec<u16>,
+    pub(crate) statuses: Vec<u16>,
     /// A fault in what the client received.
-    pub garbled: Option<String>,
+    pub(crate) garbled: Option<String>,
     /// The client's connection was closed.
-    pub closed: bool,
+    pub(crate) closed: bool,
 }
 
 impl Outcome {
@@ -98,7 +98,7 @@ impl Outcome {
 
     /// Returns whether the proxy refused to read on.
     #[must_use]
-    pub fn is_refused(&self) -> bool {
+    pub(crate) fn is_refused(&self) -> bool {
         self.closed || self.statuses.last().is_some_and(|status| *status >= 400)
     }
 }

@@ -1,5 +1,6 @@
 //! The simplest phases: every request goes to the application in memory.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +20,10 @@ pub(super) struct Phases {
 }
 
 impl Phases {
+    #[allow(clippy::disallowed_methods)] // An address, of which nothing is resolved.
     pub(super) fn new(memory: Memory) -> Self {
-        let mut peer = HttpPeer::new(("127.0.0.1", 1), false, String::new());
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let mut peer = HttpPeer::new(address, false, String::new());
         peer.options.custom_l4 = Some(Arc::new(memory));
         Self { peer }
     }
