@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 pub(crate) use decoder::Decoder;
+pub(crate) use trailers::check_trailers;
 
 /// The framing of a message body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

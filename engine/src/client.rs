@@ -1,6 +1,7 @@
 //! The client's side of an exchange, for both versions of HTTP.
 
 mod http1;
+mod http2;
 
 use std::task::{Context, Poll};
 
@@ -14,6 +15,7 @@ use crate::body::Piece;
 use crate::head::{SpelledNames, Spelling};
 
 pub(crate) use http1::{HeadError, Http1Client};
+pub(crate) use http2::{Http2Client, STREAM_BYTES, StreamTraits};
 
 /// How a client left after its request was received.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub(crate) enum Closed {
 pub(crate) enum Client {
     /// A connection of HTTP/1.
     Http1(Http1Client),
+    /// A stream of HTTP/2.
+    Http2(Http2Client),
 }
 
 /// Calls a method of the protocol.
@@ -35,6 +39,7 @@ macro_rules! dispatch {
     ($client:expr, $inner:ident => $call:expr) => {
         match $client {
             Client::Http1($inner) => $call,
+            Client::Http2($inner) => $call,
         }
     };
 }
@@ -65,6 +70,11 @@ impl Client {
         dispatch!(self, client => client.bytes_sent())
     }
 
+    /// Returns whether [`Self::poll_closed`] can be called before the whole request was received.
+    pub(crate) const fn reports_resets(&self) -> bool {
+        matches!(self, Self::Http2(_))
+    }
+
     /// Completes when the client leaves after its request.
     pub(crate) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
         dispatch!(self, client => client.poll_closed(cx))
@@ -84,7 +94,10 @@ impl Client {
         spelled: &SpelledNames,
         end: bool,
     ) -> Result<()> {
-        dispatch!(self, client => client.write_head(head, spelling, spelled, end))
+        match self {
+            Self::Http1(client) => client.write_head(head, spelling, spelled, end),
+            Self::Http2(client) => client.write_head(head, end),
+        }
     }
 
     /// Writes a piece of the response body.
@@ -107,6 +120,14 @@ impl Client {
         dispatch!(self, client => client.unsent())
     }
 
+    /// Returns whether the response waits until the client accepts bytes of it.
+    pub(crate) fn awaits_client(&self) -> bool {
+        match self {
+            Self::Http1(client) => client.unsent() > 0,
+            Self::Http2(client) => client.awaits_client(),
+        }
+    }
+
     /// The count of bytes that the client has accepted, for the detection of a stalled one.
     pub(crate) fn progress(&self) -> u64 {
         dispatch!(self, client => client.progress())
@@ -115,6 +136,13 @@ impl Client {
     /// Completes when the client accepts more of a body.
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         dispatch!(self, client => client.poll_ready(cx))
+    }
+
+    /// Ends the wait of [`Self::poll_ready`] without a write: there is nothing to write yet.
+    pub(crate) fn release(&mut self) {
+        if let Self::Http2(client) = self {
+            client.release();
+        }
     }
 
     /// Sends what was written.
@@ -134,7 +162,9 @@ impl Client {
 
     /// Takes the connection for another protocol, with the bytes that came behind the request.
     pub(crate) fn take(&mut self) -> Option<(Stream, Bytes)> {
-        let Self::Http1(client) = self;
-        client.take()
+        match self {
+            Self::Http1(client) => client.take(),
+            Self::Http2(_) => None,
+        }
     }
 }

@@ -16,6 +16,8 @@ mod target;
 mod title_case;
 mod write;
 
+pub(crate) use authority::is_same_authority;
+pub(crate) use framing::parse_length;
 pub(crate) use lines::{remove_hop_by_hop, write_interim, write_trailers};
 pub(crate) use request::{RequestHead, parse_request};
 pub(crate) use response::{BadResponse, ResponseHead, parse_response};

@@ -22,7 +22,7 @@ use crate::chunk::write_chunk_size;
 use crate::error::upstream;
 use crate::head::{BadResponse, ResponseHead, parse_response, write_request, write_trailers};
 use crate::limits::HeadLimits;
-use crate::wire::{READ_BYTES, Wire};
+use crate::wire::Wire;
 
 /// Unsent bytes from which on no more of a request body is read from the client.
 const UNSENT_BYTES: usize = 16 * 1024;
@@ -206,11 +206,13 @@ impl Upstream {
         Poll::Ready(())
     }
 
-    /// Reads the next response head: an interim one, or the final one.
+    /// Reads the next response head: an interim one, or the final one; at most `limit` bytes at
+    /// once.
     pub(crate) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
         limits: &HeadLimits,
+        limit: usize,
     ) -> Poll<Result<Box<ResponseHead>>> {
         loop {
             if self.wire.input.has_remaining() {
@@ -226,7 +228,7 @@ impl Upstream {
                     }
                 }
             }
-            let read = ready!(self.wire.poll_fill(cx, READ_BYTES));
+            let read = ready!(self.wire.poll_fill(cx, limit));
             if let Err(e) = self.check_read(read, "response head") {
                 return Poll::Ready(Err(e));
             }

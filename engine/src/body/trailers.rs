@@ -56,6 +56,30 @@ const fn as_error(fault: LineFault) -> FramingError {
     })
 }
 
+/// Returns the fields of a trailer section of HTTP/2 that may be trailers, if there are any.
+///
+/// # Errors
+///
+/// When the section is longer than that of HTTP/1.1 may be.
+pub(crate) fn check_trailers(mut trailers: HeaderMap) -> Result<Option<HeaderMap>, FramingError> {
+    let bytes: usize = trailers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    if trailers.len() > MAX_LINES || bytes > MAX_BYTES {
+        return Err(FramingError("the trailers are too long"));
+    }
+    let others: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| !is_trailer(name))
+        .cloned()
+        .collect();
+    for name in &others {
+        trailers.remove(name);
+    }
+    Ok((!trailers.is_empty()).then_some(trailers))
+}
+
 /// Returns whether a field may be a trailer (RFC 9110, section 6.5.1). Fields for framing, routing,
 /// authentication, request modifiers, response control and content format may not, and neither may
 /// those that this proxy sets.

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::Method;
-use pingora_core::protocols::{Digest, Stream};
+use pingora_core::protocols::Digest;
 use pingora_proxy::Session;
 use tokio::time::Instant;
 
-use super::{begin_session, digest_of, new_session};
+use super::{Arrived, begin_session, digest_of, new_session};
 use crate::body::Framing;
 use crate::client::{Client, HeadError, Http1Client};
 use crate::engine::Engine;
@@ -26,7 +25,7 @@ use crate::upgrade::OnUpgrade;
 use crate::wire::Wire;
 
 /// The time for the last request of a connection when the process begins to end.
-const LATE_REQUEST: Duration = Duration::from_secs(1);
+pub(super) const LATE_REQUEST: Duration = Duration::from_secs(1);
 /// The time for the rest of a request body that is dropped so that the connection can be reused.
 const DRAIN_BODY: Duration = Duration::from_secs(5);
 /// The time in which a client may read its answer after the connection has closed towards it.
@@ -44,12 +43,14 @@ struct Connection<'e, G: Gateway> {
     requests: u64,
     /// Held until the first request has arrived.
     arriving: Option<G::Arriving>,
+    opened: Instant,
 }
 
-/// Serves the requests of a connection, whose first bytes may have been read, until it ends.
-pub(super) async fn serve<G: Gateway>(engine: &Arc<Engine<G>>, stream: Stream, input: Bytes) {
-    let digest = digest_of(&stream);
-    let client = Client::Http1(Http1Client::new(Wire::new(stream, input)));
+/// Serves the requests of a connection until it ends.
+pub(super) async fn serve<G: Gateway>(engine: &Arc<Engine<G>>, arrived: Arrived<G>) {
+    let digest = digest_of(&arrived.stream);
+    let wire = Wire::new(arrived.stream, arrived.input);
+    let client = Client::Http1(Http1Client::new(wire));
     let mut connection = Connection {
         engine,
         handle: Handle::new(client),
@@ -58,7 +59,8 @@ pub(super) async fn serve<G: Gateway>(engine: &Arc<Engine<G>>, stream: Stream, i
         session: None,
         private: None,
         requests: 0,
-        arriving: Some(engine.gateway.arriving()),
+        arriving: Some(arrived.arriving),
+        opened: arrived.opened,
     };
     while let Some(head) = connection.next_head().await {
         // On the heap, so that a connection without a request does not carry the room for one.
@@ -85,10 +87,10 @@ impl<G: Gateway> Connection<'_, G> {
         let gateway = &self.engine.gateway;
         let (limits, timeouts) = (gateway.request_limits(), gateway.timeouts());
         let is_first = self.requests == 0;
-        let idle = if is_first {
-            timeouts.read
+        let (since, idle) = if is_first {
+            (self.opened, timeouts.read)
         } else {
-            timeouts.keepalive
+            (Instant::now(), timeouts.keepalive)
         };
         let (handle, timer) = (&self.handle, &mut self.timer);
         let mut due: Option<Instant> = None;
@@ -112,7 +114,7 @@ impl<G: Gateway> Connection<'_, G> {
                 closing = true;
                 due = Some(Instant::now() + LATE_REQUEST.min(idle));
             }
-            timer.set(Some(*due.get_or_insert_with(|| Instant::now() + idle)));
+            timer.set(Some(*due.get_or_insert(since + idle)));
             if timer.poll_due(cx).is_pending() {
                 return Poll::Pending;
             }

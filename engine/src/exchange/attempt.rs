@@ -104,7 +104,7 @@ async fn forward<G: Gateway>(
     let framing = framing_of(
         &request,
         exchange.traits.framing,
-        exchange.session.is_http2(),
+        exchange.session.req_header().version == Version::HTTP_2,
     );
     let asks = if exchange.traits.accepts_trailers {
         Asks::Trailers

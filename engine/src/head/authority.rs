@@ -46,22 +46,23 @@ impl Authority {
     /// Returns whether a `Host` value names the same authority (RFC 9110, section 4.2.3): hosts
     /// have no case, and a port that is absent or empty is the default port.
     pub(super) fn matches(&self, host: &[u8]) -> bool {
-        let (host, port) = split_port(host);
-        let (own_host, own_port) = split_port(&self.bytes);
-        let port_or_default = |port| {
-            if port == &b""[..] {
-                self.default_port
-            } else {
-                port
-            }
-        };
-        host.eq_ignore_ascii_case(own_host) && port_or_default(port) == port_or_default(own_port)
+        is_same_authority(host, &self.bytes, self.default_port)
     }
 
     /// Returns the `Host` value for the next hop.
     pub(super) fn into_host(self) -> Option<HeaderValue> {
         HeaderValue::from_maybe_shared(self.bytes).ok()
     }
+}
+
+/// Returns whether two authorities of a scheme with this default port are equal.
+pub(crate) fn is_same_authority(one: &[u8], other: &[u8], default_port: &[u8]) -> bool {
+    let (host, port) = split_port(one);
+    let (other_host, other_port) = split_port(other);
+    let or_default = |port| {
+        if port == &b""[..] { default_port } else { port }
+    };
+    host.eq_ignore_ascii_case(other_host) && or_default(port) == or_default(other_port)
 }
 
 /// Returns whether `target` is `host:port`, the form of CONNECT (RFC 9112, section 3.2.3).

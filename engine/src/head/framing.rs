@@ -4,7 +4,7 @@
 use super::fields::{is_token_byte, trim_blanks};
 
 /// Returns the number of a `Content-Length` value: digits alone, at most 2^64 - 1.
-pub(super) fn parse_length(value: &[u8]) -> Option<u64> {
+pub(crate) fn parse_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() {
         return None;
     }

@@ -18,6 +18,7 @@ use crate::body::{Framing, Piece};
 use crate::error::upstream;
 use crate::limits::HeadLimits;
 use crate::upgrade::Upgraded;
+use crate::wire::READ_BYTES;
 
 /// The interim responses before the answer, at most.
 const INTERIM_RESPONSES: usize = 32;
@@ -59,7 +60,9 @@ impl Handshake {
         let upstream = &mut self.upstream;
         poll_fn(|cx| upstream.poll_flush(cx)).await;
         for _ in 0..=INTERIM_RESPONSES {
-            let head = poll_fn(|cx| upstream.poll_head(cx, limits)).await?.header;
+            let head = poll_fn(|cx| upstream.poll_head(cx, limits, READ_BYTES))
+                .await?
+                .header;
             let is_final =
                 !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS;
             if is_final {

@@ -148,12 +148,15 @@ impl Turns {
         upstream: &mut Upstream,
     ) -> Poll<Result<Event>> {
         if !self.head_received {
-            let head = upstream.poll_head(cx, &self.limits);
+            let head = upstream.poll_head(cx, &self.limits, client.read_limit());
             return head.map(|head| head.map(Event::Head));
         }
         match client.poll_ready(cx) {
             Poll::Ready(Ok(())) => {
                 let body = upstream.poll_body(cx, client.read_limit());
+                if body.is_pending() {
+                    client.release();
+                }
                 body.map(|piece| piece.map(Event::Response))
             }
             Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
@@ -163,7 +166,8 @@ impl Turns {
 
     /// Watches for a client that leaves while it waits for its response.
     fn poll_closed(&mut self, cx: &mut Context<'_>, client: &mut Client) -> Poll<Result<Event>> {
-        if !self.request_done || self.half_closed.is_some() {
+        let can_watch = self.request_done || client.reports_resets();
+        if !can_watch || self.half_closed.is_some() {
             return Poll::Pending;
         }
         match client.poll_closed(cx) {
@@ -212,7 +216,7 @@ impl Turns {
 
     /// Returns what the attempt waits for, and for how long at most.
     fn current_wait(&self, client: &Client, upstream: &Upstream) -> (Wait, Option<Duration>) {
-        if client.unsent() > 0 {
+        if client.awaits_client() {
             (Wait::ClientAccepts, Some(self.timeouts.write))
         } else if upstream.has_unsent() {
             (Wait::UpstreamAccepts, self.upstream_write)

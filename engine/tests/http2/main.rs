@@ -1,0 +1,11 @@
+//! HTTP/2 (RFC 9113) at the engine, over loopback: clients as they are, a small gateway, and a next
+//! hop that each test plays itself.
+
+mod bodies;
+mod detection;
+mod early;
+mod ends;
+mod flow;
+mod heads;
+mod malformed;
+mod support;
