@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub(crate) use client::H2;
 pub(crate) use frames::RawH2;
-pub(crate) use gateway::{Logged, TestGateway};
+pub(crate) use gateway::TestGateway;
 pub(crate) use server::Server;
 pub(crate) use upstream::{Hop, Upstream};
 

@@ -70,12 +70,6 @@ impl H2 {
             .unwrap();
         sender.send_request(request.body(()).unwrap(), end).unwrap()
     }
-
-    /// Sends a request without body, and reads its response.
-    pub(crate) async fn get(&self, path: &str) -> Answer {
-        let (response, _) = self.send(self.request("GET", path), true).await;
-        read(response).await.unwrap()
-    }
 }
 
 /// Reads a whole response.
