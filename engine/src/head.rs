@@ -13,7 +13,6 @@ mod scan;
 mod spelling;
 mod status_line;
 mod target;
-mod title_case;
 mod write;
 
 pub(crate) use authority::is_same_authority;

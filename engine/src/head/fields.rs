@@ -89,18 +89,22 @@ impl Fields {
                 None => start + line_end(&self.head, start),
             };
             let line = self.head.get(start..end).unwrap_or_default();
-            let colon = position(b':', line).ok_or_else(|| find_fault(line))?;
-            let (name, value) = line.split_at(colon);
-            let name = match names::find(name) {
-                Some(name) => name,
-                None => HeaderName::from_bytes(name).map_err(|_| find_fault(line))?,
+            let Some(colon) = position(b':', line) else {
+                return Err(find_fault(line).into());
             };
-            let value = trim_blanks(value.get(1..).unwrap_or_default());
+            let (name, rest) = line.split_at(colon);
+            let Some(name) = names::find(name).or_else(|| HeaderName::from_bytes(name).ok()) else {
+                return Err(find_fault(line).into());
+            };
+            let value = trim_blanks(rest.get(1..).unwrap_or_default());
             if keep(&name, value)? {
-                let value = self.value(value).ok_or(LineFault::Control)?;
+                let Some(value) = self.value(value) else {
+                    return Err(LineFault::Control.into());
+                };
                 // The map holds 32,768 fields.
-                map.try_append(name, value)
-                    .map_err(|_| LineFault::TooMany)?;
+                if map.try_append(name, value).is_err() {
+                    return Err(LineFault::TooMany.into());
+                }
             }
             start = end + 2;
         }
@@ -112,10 +116,9 @@ impl Fields {
         let start = (value.as_ptr() as usize).checked_sub(self.head.as_ptr() as usize)?;
         let value = self.head.slice(start..start + value.len());
         if self.is_ascii {
-            Some(ascii_value(value))
-        } else {
-            HeaderValue::from_maybe_shared(value).ok()
+            return Some(ascii_value(value));
         }
+        HeaderValue::from_maybe_shared(value).ok()
     }
 }
 

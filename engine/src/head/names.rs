@@ -1,21 +1,37 @@
-//! Frequent header names, found without a hash and without an allocation.
+//! Header names: the frequent ones, found without an allocation, and their usual spelling.
 
 use http::header::HeaderName;
 
-/// A name and its words, as [`words`] returns them.
+/// The longest name of [`KNOWN`], in bytes.
+const MAX_BYTES: usize = 32;
+
+/// The bit of each byte of a word that differs between a small letter and a capital.
+const CASE_BITS: u64 = 0x2020_2020_2020_2020;
+
+/// A frequent name.
 struct Known {
-    words: (u64, u64),
+    words: Words,
+    /// The case bits of the letters of the words.
+    letters: Words,
     name: HeaderName,
+    /// The usual spelling, and bytes that do not belong to it.
+    title: [u8; MAX_BYTES],
 }
 
 /// Creates the entry of a name in lower case.
 const fn known(name: &'static str) -> Known {
-    let words = match words(name.as_bytes()) {
-        Some(words) => words,
-        None => (0, 0),
+    let Some(words) = words(name.as_bytes()) else {
+        panic!("a name is too short");
     };
-    let name = HeaderName::from_static(name);
-    Known { words, name }
+    Known {
+        words,
+        letters: Words {
+            first: letters(words.first),
+            last: letters(words.last),
+        },
+        title: title_case(name.as_bytes()),
+        name: HeaderName::from_static(name),
+    }
 }
 
 /// Declares the table.
@@ -23,7 +39,7 @@ macro_rules! known_names {
     ($($name:literal),* $(,)?) => {
         /// The names of [`KNOWN`].
         const NAMES: &[&str] = &[$($name),*];
-        /// Frequent names of 4 bytes or more: sorted by length.
+        /// Frequent names of 4 bytes or more, sorted by length.
         static KNOWN: [Known; NAMES.len()] = [$(known($name)),*];
     };
 }
@@ -138,68 +154,147 @@ const SLOTS: [u8; 512] = {
     slots
 };
 
-/// Returns the slot of a name in lower case.
-const fn slot(words: (u64, u64), length: usize) -> usize {
+/// Returns the slot of a name, which does not depend on its case.
+const fn slot(words: Words, length: usize) -> usize {
     // Found by trying random factors.
-    const FACTOR: u64 = 0x3343_b7a5_8735_5807;
-    let mixed = words.0 ^ words.1.rotate_left(29) ^ length as u64;
+    const FACTOR: u64 = 0x1ab1_65a1_072c_f16f;
+    let (first, last) = (words.first | CASE_BITS, words.last | CASE_BITS);
+    let mixed = first ^ last.rotate_left(29) ^ length as u64;
     (mixed.wrapping_mul(FACTOR) >> 55) as usize
 }
 
-/// Returns the name that `bytes` are, in any case, if it is frequent.
-pub(super) fn find(bytes: &[u8]) -> Option<HeaderName> {
-    let (first, last) = words(bytes)?;
-    let words = (lower(first), lower(last));
+/// Returns the entry of the name that `bytes` are, in any case.
+fn entry(bytes: &[u8]) -> Option<&'static Known> {
+    let words = words(bytes)?;
     let index = SLOTS
         .get(slot(words, bytes.len()))
         .copied()?
         .checked_sub(1)?;
     let known = KNOWN.get(usize::from(index))?;
+    let first = (words.first ^ known.words.first) & !known.letters.first;
+    let last = (words.last ^ known.words.last) & !known.letters.last;
     let name = known.name.as_str().as_bytes();
-    // Words cover 16 bytes.
-    let is_same = known.words == words
+    // The words are the name, if it has up to 16 bytes.
+    let is_same = first | last == 0
         && bytes.len() == name.len()
         && (bytes.len() <= 16 || bytes.eq_ignore_ascii_case(name));
-    is_same.then(|| known.name.clone())
+    is_same.then_some(known)
 }
 
-/// Returns whether `bytes` are the name `lower_case`, compared without case.
+/// Returns the name that `bytes` are, in any case, if it is frequent.
+pub(super) fn find(bytes: &[u8]) -> Option<HeaderName> {
+    entry(bytes).map(|known| known.name.clone())
+}
+
+/// Appends a name in lower case in its usual spelling: title case, with some exceptions.
+pub(super) fn write_title_case(out: &mut Vec<u8>, name: &str) {
+    let name = name.as_bytes();
+    if let Some(title) = entry(name).and_then(|known| known.title.get(..name.len())) {
+        out.extend_from_slice(title);
+        return;
+    }
+    let mut begins = true;
+    out.extend(name.iter().map(|&byte| {
+        let shown = if begins {
+            byte.to_ascii_uppercase()
+        } else {
+            byte
+        };
+        begins = byte == b'-';
+        shown
+    }));
+}
+
+/// Returns the usual spelling of a name, and bytes that do not belong to it.
+const fn title_case(name: &[u8]) -> [u8; MAX_BYTES] {
+    const IRREGULAR: [&[u8]; 8] = [
+        b"ETag",
+        b"WWW-Authenticate",
+        b"Sec-WebSocket-Accept",
+        b"Sec-WebSocket-Extensions",
+        b"Sec-WebSocket-Key",
+        b"Sec-WebSocket-Protocol",
+        b"Sec-WebSocket-Version",
+        b"X-XSS-Protection",
+    ];
+    let mut title = [0; MAX_BYTES];
+    let mut begins = true;
+    let mut at = 0;
+    while at < name.len() {
+        title[at] = if begins {
+            name[at].to_ascii_uppercase()
+        } else {
+            name[at]
+        };
+        begins = name[at] == b'-';
+        at += 1;
+    }
+    let mut index = 0;
+    while index < IRREGULAR.len() {
+        if IRREGULAR[index].eq_ignore_ascii_case(name) {
+            let (start, _) = title.split_at_mut(name.len());
+            start.copy_from_slice(IRREGULAR[index]);
+        }
+        index += 1;
+    }
+    title
+}
+
+/// Returns whether `bytes` are the name `lower_case`, compared without case. Both are valid names.
+///
+/// `^` and `~` are the same here.
 pub(super) fn is_spelling(bytes: &[u8], lower_case: &[u8]) -> bool {
     if bytes.len() != lower_case.len() {
         return false;
     }
-    match (words(bytes), words(lower_case)) {
-        (Some(words), Some(expected)) => {
-            (lower(words.0), lower(words.1)) == expected
-                && (bytes.len() <= 16 || bytes.eq_ignore_ascii_case(lower_case))
-        }
-        _ => bytes.eq_ignore_ascii_case(lower_case),
-    }
+    let (Some(last), Some(expected)) = (bytes.last_chunk(), lower_case.last_chunk()) else {
+        return bytes.eq_ignore_ascii_case(lower_case);
+    };
+    // No other two bytes of a token differ in their case bit alone.
+    let differs =
+        |a: &[u8; 8], b: &[u8; 8]| (u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b)) & !CASE_BITS;
+    let chunks = bytes.as_chunks().0.iter().zip(lower_case.as_chunks().0);
+    chunks.fold(differs(last, expected), |all, (a, b)| all | differs(a, b)) == 0
 }
 
-/// Returns the first 8 and the last 8 bytes; the two halves overlap in short names. `None` for less
-/// than 4 bytes. With the length they stand for up to 16 bytes.
-const fn words(bytes: &[u8]) -> Option<(u64, u64)> {
-    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
-        return Some((u64::from_le_bytes(*first), u64::from_le_bytes(*last)));
+/// The first 8 and the last 8 bytes of a name, which overlap; 4 of a name that is shorter than 8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Words {
+    first: u64,
+    last: u64,
+}
+
+/// Returns the words of a name of 4 bytes or more.
+const fn words(name: &[u8]) -> Option<Words> {
+    if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+        return Some(Words {
+            first: u64::from_le_bytes(*first),
+            last: u64::from_le_bytes(*last),
+        });
     }
-    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
-        return Some((
-            u32::from_le_bytes(*first) as u64,
-            u32::from_le_bytes(*last) as u64,
-        ));
+    if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        return Some(Words {
+            first: first as u64,
+            last: last as u64,
+        });
     }
     None
 }
 
-/// Returns a word of 8 ASCII bytes in lower case; other bytes stay.
-const fn lower(word: u64) -> u64 {
-    const ALL: u64 = 0x0101_0101_0101_0101;
-    let low_bits = word & (0x7f * ALL);
-    let beyond_z = low_bits + (0x7f - b'Z' as u64) * ALL;
-    let from_a = low_bits + (0x80 - b'A' as u64) * ALL;
-    let is_upper = (from_a ^ beyond_z) & !word & (0x80 * ALL);
-    word | (is_upper >> 2)
+/// Returns the case bits of the letters of a word in lower case.
+const fn letters(word: u64) -> u64 {
+    let mut bytes = word.to_le_bytes();
+    let mut index = 0;
+    while index < bytes.len() {
+        bytes[index] = if bytes[index].is_ascii_lowercase() {
+            0x20
+        } else {
+            0
+        };
+        index += 1;
+    }
+    u64::from_le_bytes(bytes)
 }
 
 #[cfg(test)]
@@ -246,19 +341,19 @@ mod tests {
         }
 
         #[test]
-        fn spellings_are_compared_without_case(a in "[ -~]{0,24}", b in "[ -~]{0,24}") {
-            let lower = b.to_ascii_lowercase();
-            prop_assert_eq!(
-                is_spelling(a.as_bytes(), lower.as_bytes()),
-                a.eq_ignore_ascii_case(&b)
-            );
-            prop_assert!(is_spelling(b.as_bytes(), lower.as_bytes()));
-        }
-
-        #[test]
-        fn a_word_becomes_lower_case(bytes in any::<[u8; 8]>()) {
-            let expected = bytes.map(|byte| byte.to_ascii_lowercase());
-            prop_assert_eq!(lower(u64::from_le_bytes(bytes)), u64::from_le_bytes(expected));
+        fn spellings_are_compared_without_case(
+            a in "[a-zA-Z0-9_.|-]{0,34}",
+            other in "[a-zA-Z0-9_.|-]{0,34}",
+            flips in any::<u64>(),
+        ) {
+            let flip = |(n, c): (usize, char)| {
+                if flips >> n & 1 == 1 { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() }
+            };
+            let flipped: String = a.chars().enumerate().map(flip).collect();
+            let lower = a.to_ascii_lowercase();
+            prop_assert!(is_spelling(flipped.as_bytes(), lower.as_bytes()));
+            let same = other.eq_ignore_ascii_case(&a);
+            prop_assert_eq!(is_spelling(other.as_bytes(), lower.as_bytes()), same);
         }
     }
 }

@@ -24,9 +24,9 @@ impl<'a> ControlSearch<'a> {
 
     /// Returns the position of the first control character at or behind `from`.
     pub(super) fn next(&mut self, from: usize) -> Option<usize> {
+        let (chunks, rest) = self.bytes.get(from..)?.as_chunks();
         let mut at = from;
-        let mut rest = self.bytes.get(from..)?;
-        while let Some((chunk, behind)) = rest.split_first_chunk() {
+        for chunk in chunks {
             let word = u64::from_le_bytes(*chunk);
             self.high_bits |= word;
             let found = controls(word);
@@ -34,11 +34,10 @@ impl<'a> ControlSearch<'a> {
                 return Some(at + first_byte(found));
             }
             at += 8;
-            rest = behind;
         }
         for &byte in rest {
             self.high_bits |= u64::from(byte);
-            if byte < b' ' || byte == 0x7f {
+            if byte.is_ascii_control() {
                 return Some(at);
             }
             at += 1;
@@ -55,9 +54,9 @@ impl<'a> ControlSearch<'a> {
 
 /// Returns the position of the first `wanted` in `bytes`. It is meant for short distances.
 pub(super) fn position(wanted: u8, bytes: &[u8]) -> Option<usize> {
+    let (chunks, rest) = bytes.as_chunks();
     let mut at = 0;
-    let mut rest = bytes;
-    while let Some((chunk, behind)) = rest.split_first_chunk() {
+    for chunk in chunks {
         let differences = u64::from_le_bytes(*chunk) ^ (u64::from(wanted) * ONES);
         // Exact up to the first zero byte.
         let found = differences.wrapping_sub(ONES) & !differences & HIGH_BITS;
@@ -65,14 +64,13 @@ pub(super) fn position(wanted: u8, bytes: &[u8]) -> Option<usize> {
             return Some(at + first_byte(found));
         }
         at += 8;
-        rest = behind;
     }
     Some(at + rest.iter().position(|&byte| byte == wanted)?)
 }
 
 /// Returns the high bits of the bytes of a word that are control characters.
 const fn controls(word: u64) -> u64 {
-    // Neither subtraction nor addition carries into the next byte.
+    // Neither the subtraction nor the addition carries into the next byte.
     let from_space = (word | HIGH_BITS) - b' ' as u64 * ONES;
     let is_delete = (word & !HIGH_BITS) + ONES;
     (!from_space | is_delete) & !word & HIGH_BITS

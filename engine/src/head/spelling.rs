@@ -41,6 +41,18 @@ impl Spelling {
         self.beside(name, value).or_else(|| self.search(name))
     }
 
+    /// Returns the line of this header with its CRLF, if phases did not change the value and one space
+    /// is before it.
+    pub(super) fn line(&self, name: &HeaderName, value: &HeaderValue) -> Option<&[u8]> {
+        let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+        let at = (value.as_ptr() as usize).checked_sub(self.head.as_ptr() as usize)?;
+        let start = at.checked_sub(name.len() + 3)?;
+        let (lf, line) = self.head.get(start..at + value.len() + 2)?.split_first()?;
+        let (spelled, rest) = line.split_at_checked(name.len())?;
+        let is_whole = *lf == b'\n' && rest.starts_with(b": ") && rest.ends_with(b"\r\n");
+        (is_whole && is_spelling(spelled, name)).then_some(line)
+    }
+
     /// Returns the name before a value that is a part of the head.
     fn beside(&self, name: &[u8], value: &HeaderValue) -> Option<&[u8]> {
         let at = (value.as_bytes().as_ptr() as usize).checked_sub(self.head.as_ptr() as usize)?;

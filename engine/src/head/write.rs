@@ -5,8 +5,8 @@ use http::header::{self, HeaderName, HeaderValue};
 use pingora_core::protocols::http::date::get_cached_date;
 use pingora_http::{RequestHeader, ResponseHeader};
 
+use super::names::write_title_case;
 use super::target::wire_target;
-use super::title_case::write_title_case;
 use crate::body::Framing;
 use crate::head::{SpelledNames, Spelling};
 
@@ -80,13 +80,7 @@ pub(crate) fn write_response(
             header::DATE => has_date = true,
             _ => {}
         }
-        match names.get(name, value) {
-            Some(spelled) => write_field(out, spelled, value.as_bytes()),
-            None => {
-                write_title_case(out, name.as_str());
-                write_value(out, value.as_bytes());
-            }
-        }
+        names.write(out, name, value);
     }
     if let Some(length) = length {
         write_length(out, b"Content-Length", length);
@@ -113,6 +107,22 @@ struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
+    /// Appends a header line.
+    fn write(self, out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+        let spelled = self.spelled.get(name.as_str()).map(str::as_bytes);
+        if spelled.is_none()
+            && let Some(line) = self.spelling.and_then(|it| it.line(name, value))
+        {
+            out.extend_from_slice(line);
+            return;
+        }
+        match spelled.or_else(|| self.spelling?.get(name, value)) {
+            Some(spelled) => out.extend_from_slice(spelled),
+            None => write_title_case(out, name.as_str()),
+        }
+        write_value(out, value.as_bytes());
+    }
+
     /// Returns the spelling of the name of a header.
     fn get(self, name: &HeaderName, value: &HeaderValue) -> Option<&'a [u8]> {
         self.spelled
@@ -152,7 +162,6 @@ fn write_length(out: &mut Vec<u8>, name: &[u8], length: u64) {
 
 /// Appends a header line.
 fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name);
     write_value(out, value);
 }
