@@ -2,6 +2,7 @@
 
 mod chunked;
 mod decoder;
+mod length;
 mod trailers;
 
 use bytes::Bytes;

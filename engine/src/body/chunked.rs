@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 
-use super::decoder::take;
+use super::length::Left;
 use super::trailers::TrailerBlock;
 use super::{FramingError, Piece};
 
@@ -17,7 +17,7 @@ pub(super) enum Chunks {
     /// Within a size line.
     Size(SizeLine),
     /// Within the content of a chunk; more than 0 bytes are left.
-    Data(u64),
+    Data(Left),
     /// Before the CR behind the content of a chunk.
     Cr,
     /// Before the LF behind the content of a chunk.
@@ -43,14 +43,14 @@ impl Chunks {
                     *self = if size == 0 {
                         Self::Trailers(None)
                     } else {
-                        Self::Data(size)
+                        Self::Data(Left(size))
                     };
                 }
                 Self::Data(left) => {
-                    let Some(data) = take(input, left) else {
+                    let Some(data) = left.take(input) else {
                         return Ok(None);
                     };
-                    if *left == 0 {
+                    if left.0 == 0 {
                         *self = Self::Cr;
                     }
                     return Ok(Some(Piece::Data(data)));

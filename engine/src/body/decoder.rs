@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::chunked::Chunks;
+use super::length::Left;
 use super::{Framing, FramingError, Piece};
 
 /// Takes the pieces of a body from received bytes.
@@ -18,7 +19,7 @@ pub(crate) struct Decoder {
 #[derive(Debug)]
 enum State {
     /// This many bytes, more than 0.
-    Length(u64),
+    Length(Left),
     /// A chunked body.
     Chunked(Chunks),
     /// All bytes until the peer closes the connection.
@@ -34,7 +35,7 @@ impl Decoder {
     pub(crate) const fn new(framing: Framing) -> Self {
         let state = match framing {
             Framing::None | Framing::Length(0) => State::Done,
-            Framing::Length(length) => State::Length(length),
+            Framing::Length(length) => State::Length(Left(length)),
             Framing::Chunked => State::Chunked(Chunks::new()),
             Framing::UntilClose => State::UntilClose,
         };
@@ -52,10 +53,10 @@ impl Decoder {
     pub(crate) fn next(&mut self, input: &mut Bytes) -> Result<Option<Piece>, FramingError> {
         match &mut self.state {
             State::Length(left) => {
-                let Some(data) = take(input, left) else {
+                let Some(data) = left.take(input) else {
                     return Ok(None);
                 };
-                if *left == 0 {
+                if left.0 == 0 {
                     self.state = State::Ending;
                 }
                 Ok(Some(Piece::Data(data)))
@@ -101,26 +102,11 @@ impl Decoder {
     /// Returns how many bytes are left, if that is known.
     pub(crate) const fn remaining(&self) -> Option<u64> {
         match self.state {
-            State::Length(left) => Some(left),
+            State::Length(left) => Some(left.0),
             State::Chunked(_) | State::UntilClose => None,
             State::Ending | State::Done => Some(0),
         }
     }
-}
-
-/// Takes up to `left` bytes from the front of `input`, and subtracts them from `left`.
-pub(super) fn take(input: &mut Bytes, left: &mut u64) -> Option<Bytes> {
-    if input.is_empty() {
-        return None;
-    }
-    let length = usize::try_from(*left).unwrap_or(usize::MAX);
-    let data = if length < input.len() {
-        input.split_to(length)
-    } else {
-        std::mem::take(input)
-    };
-    *left -= data.len() as u64;
-    Some(data)
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use http::HeaderMap;
 use http::header::HeaderName;
 
 use super::FramingError;
-use crate::head::fields::{Fields, LineFault};
+use crate::head::fault::LineFault;
+use crate::head::fields::Fields;
 
 /// The longest trailer section, in bytes.
 const MAX_BYTES: usize = 8192;

@@ -4,14 +4,15 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 
+use super::fault::LineFault;
 use super::names;
 use super::scan::{ControlSearch, position};
 
 /// The lines whose ends are kept. The ends of further lines are searched a second time.
 const KEPT_ENDS: usize = 32;
 
-/// The header lines of a whole head, and the copy of it that their values are slices of. The ends of
-/// the lines and the bytes of the values were checked.
+/// The header lines of a whole head, and the copy of the head that their values are slices of. The
+/// ends of the lines and the bytes of the values were checked.
 #[derive(Debug)]
 pub(crate) struct Fields {
     head: Bytes,
@@ -22,8 +23,8 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    /// Scans header lines from `start` up to the empty line, and copies `bytes` up to there; `None` if
-    /// the empty line has not arrived.
+    /// Scans header lines from `start` up to the empty line, and copies `bytes` up to there; `None`
+    /// if the empty line has not arrived.
     ///
     /// # Errors
     ///
@@ -72,7 +73,8 @@ impl Fields {
         self.count
     }
 
-    /// Appends the header lines to `map`; values are slices of the copied head. `keep` returns whether a field goes to the map.
+    /// Appends the header lines to `map`; values are slices of the copied head. `keep` returns
+    /// whether a field goes to the map.
     ///
     /// # Errors
     ///
@@ -151,8 +153,8 @@ fn line_end(head: &[u8], start: usize) -> usize {
 /// Creates a value of bytes that [`Fields::scan`] has checked, without a second check.
 #[allow(unsafe_code)]
 fn ascii_value(value: Bytes) -> HeaderValue {
-    // SAFETY: `Fields::scan` found no byte from 0x80 on, so the bytes are UTF-8. It found no control
-    // character either but the HTAB within lines, so they are a valid value.
+    // SAFETY: `Fields::scan` found no byte from 0x80 on, so the bytes are UTF-8. Nor did it find a
+    // control character other than HTAB within a line, so they are a valid value.
     unsafe { HeaderValue::from_maybe_shared_unchecked(value) }
 }
 
@@ -183,65 +185,6 @@ impl<'a> LineScan<'a> {
     /// Returns how many bytes precede the next line.
     pub(super) const fn position(&self) -> usize {
         self.position
-    }
-}
-
-/// A fault of header lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LineFault {
-    /// A line that ends with LF alone.
-    BareLf,
-    /// A line that begins with a blank: an obsolete line folding, or a blank before the name.
-    Folded,
-    /// No colon.
-    NoColon,
-    /// No name before the colon.
-    NoName,
-    /// A blank between name and colon.
-    BlankBeforeColon,
-    /// A byte in the name that is none of a token.
-    Name,
-    /// A CR that no LF follows.
-    BareCr,
-    /// A NUL or another control character.
-    Control,
-    /// A name of more than 64 KiB.
-    NameTooLong,
-    /// More lines than the limit.
-    TooMany,
-}
-
-impl LineFault {
-    /// Returns the fault as a sentence, for the client.
-    pub(crate) const fn sentence(self) -> &'static str {
-        match self {
-            Self::BareLf => "A line ends with LF alone.",
-            Self::Folded => "A header line begins with a blank.",
-            Self::NoColon => "A header line has no colon.",
-            Self::NoName => "A header line has no name.",
-            Self::BlankBeforeColon => "A header name has a blank before its colon.",
-            Self::Name => "A header name has an invalid byte.",
-            Self::BareCr => "A header line has a CR without LF.",
-            Self::Control => "A header line has a control character.",
-            Self::NameTooLong => "A header name is too long.",
-            Self::TooMany => "The request has too many header lines.",
-        }
-    }
-
-    /// Returns the fault as a cause, for the log.
-    pub(crate) const fn cause(self) -> &'static str {
-        match self {
-            Self::BareLf => "a line ends with LF alone",
-            Self::Folded => "a header line begins with a blank",
-            Self::NoColon => "a header line has no colon",
-            Self::NoName => "a header line has no name",
-            Self::BlankBeforeColon => "a header name has a blank before its colon",
-            Self::Name => "a header name has an invalid byte",
-            Self::BareCr => "a header line has a CR without LF",
-            Self::Control => "a header line has a control character",
-            Self::NameTooLong => "a header name is too long",
-            Self::TooMany => "the response has too many header lines",
-        }
     }
 }
 

@@ -8,8 +8,8 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// Removes the hop-by-hop headers of a request, and those that `Connection` names (RFC 9110, section
-/// 7.6.1). The framing stays for [`super::write_request`].
+/// Removes the hop-by-hop headers of a request, and those that `Connection` names (RFC 9110,
+/// section 7.6.1). The framing stays for [`super::write_request`].
 pub(crate) fn remove_hop_by_hop(request: &mut RequestHeader) {
     let named: Vec<HeaderName> = request
         .headers

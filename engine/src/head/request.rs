@@ -4,7 +4,8 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Version};
 use pingora_http::RequestHeader;
 
-use super::fields::{Fields, LineFault, LineScan};
+use super::fault::LineFault;
+use super::fields::{Fields, LineScan};
 use super::framing::{Codings, ConnectionOptions, has_token, is_canonical_length, parse_length};
 use super::request_line::{RequestLine, check_prefix};
 use super::target::Target;
@@ -247,15 +248,6 @@ impl<'a> Seen<'a> {
             None if !is_http_10 => Err(Rejection::BadRequest("The request has no Host header.")),
             Some(host) if host.len() > MAX_HOST_BYTES => Err(HOST_TOO_LONG),
             host => Ok(host),
-        }
-    }
-}
-
-impl From<LineFault> for Rejection {
-    fn from(fault: LineFault) -> Self {
-        match fault {
-            LineFault::NameTooLong | LineFault::TooMany => Self::HeadersTooLarge(fault.sentence()),
-            _ => Self::BadRequest(fault.sentence()),
         }
     }
 }

@@ -4,7 +4,8 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Version};
 use pingora_http::ResponseHeader;
 
-use super::fields::{Fields, LineFault, LineScan};
+use super::fault::BadResponse;
+use super::fields::{Fields, LineScan};
 use super::framing::{Codings, ConnectionOptions, is_canonical_length, parse_length};
 use super::spelling::Spelling;
 use super::status_line::StatusLine;
@@ -26,11 +27,6 @@ pub(crate) struct ResponseHead {
     /// The application keeps the connection open after the response.
     pub(crate) keep_alive: bool,
 }
-
-/// A response head that is invalid or exceeds a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct BadResponse(pub(crate) &'static str);
 
 /// Parses the head at the front of `input`, and returns its length too; `None` if it is not whole.
 ///
@@ -194,12 +190,6 @@ impl Seen {
         } else if !self.length_is_canonical {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
-    }
-}
-
-impl From<LineFault> for BadResponse {
-    fn from(fault: LineFault) -> Self {
-        Self(fault.cause())
     }
 }
 

@@ -96,7 +96,8 @@ mod tests {
             "GET /a b HTTP/1.1\r\nAccept: x\r\nX-Backend-Request-ID: id\r\n\r\n",
             "GET /a HTTP/1.1\nAccept: x\nX-Backend-Request-ID: id\n\n",
             "GET /a HTTP/9.9\r\nAccept: x\r\nX-Backend-Request-ID: id\r\n\r\n",
-            "\r\nGET /a#b HTTP/1.1\r\nBad : line\r\n folded\r\nAccept: x\r\nX-Backend-Request-ID:\tid ",
+            "\r\nGET /a#b HTTP/1.1\r\nBad : line\r\n folded\r\nAccept: x\r\n\
+             X-Backend-Request-ID:\tid ",
             "GET /a",
         ] {
             let request = salvaged(input.as_bytes());

@@ -41,8 +41,8 @@ impl Spelling {
         self.beside(name, value).or_else(|| self.search(name))
     }
 
-    /// Returns the line of this header with its CRLF, if phases did not change the value and one space
-    /// is before it.
+    /// Returns the line of this header with its CRLF, if phases did not change the value, and one
+    /// space is before it.
     pub(super) fn line(&self, name: &HeaderName, value: &HeaderValue) -> Option<&[u8]> {
         let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
         let at = (value.as_ptr() as usize).checked_sub(self.head.as_ptr() as usize)?;

@@ -2,7 +2,7 @@
 
 use http::{StatusCode, Version};
 
-use super::response::BadResponse;
+use super::fault::BadResponse;
 
 /// A status line.
 #[derive(Debug)]

@@ -90,7 +90,8 @@ fn responses_keep_the_spelling_and_order_of_the_application() {
 #[test]
 fn each_of_several_values_has_its_own_spelling() {
     let input = format!(
-        "HTTP/1.1 200 OK\r\nSet-Cookie: a\r\nset-cookie: b\r\nSET-COOKIE: c\r\n{DATE}Content-Length: 0\r\n\r\n"
+        "HTTP/1.1 200 OK\r\nSet-Cookie: a\r\nset-cookie: b\r\nSET-COOKIE: c\r\n{DATE}\
+         Content-Length: 0\r\n\r\n"
     );
     assert_eq!(passed(&input), input);
 }
@@ -232,19 +233,17 @@ proptest! {
         length in prop::option::of(0..100_u64),
     ) {
         let framing = length.map_or(Framing::Chunked, Framing::Length);
-        let first = parse_response(
-            format!("HTTP/1.1 {status} R\r\n{}\r\n", lines.concat()).as_bytes(), &Method::GET, &LIMITS,
-        ).unwrap().unwrap().0;
+        let first = response(&format!("HTTP/1.1 {status} R\r\n{}\r\n", lines.concat()));
         let wire = written(&first, framing, Persistence::Implied);
-        let (second, end) = parse_response(wire.as_bytes(), &Method::GET, &LIMITS).unwrap().unwrap();
-        prop_assert_eq!(end, wire.len());
+        let second = response(&wire);
         prop_assert_eq!(second.header.status, first.header.status);
         if !matches!(status, 204 | 304) {
             prop_assert_eq!(second.framing, framing);
         }
         for (name, value) in &first.header.headers {
             if name != "connection" {
-                prop_assert!(second.header.headers.get_all(name).iter().any(|other| other == value));
+                let mut values = second.header.headers.get_all(name).iter();
+                prop_assert!(values.any(|other| other == value));
             }
         }
         for line in &lines {

@@ -57,8 +57,12 @@ proptest! {
     #[test]
     fn any_bytes_are_parsed_without_panic(input in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = parse_request(&input, &LIMITS);
-        let _ = parse_request(&[b"GET / HTTP/1.1\r\n", &*input, b"\r\n\r\n"].concat(), &LIMITS);
-        let _ = parse_request(&[b"GET ", &*input, b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat(), &LIMITS);
+        for (before, behind) in [
+            (&b"GET / HTTP/1.1\r\n"[..], &b"\r\n\r\n"[..]),
+            (b"GET ", b" HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ] {
+            let _ = parse_request(&[before, &input, behind].concat(), &LIMITS);
+        }
     }
 
     #[test]
@@ -80,4 +84,27 @@ proptest! {
             prop_assert_eq!(written, expected);
         }
     }
+
+    /// httparse is the parser of Pingora and hyper.
+    #[test]
+    fn what_is_accepted_is_what_httparse_reads(input in input()) {
+        let mut lines = [httparse::EMPTY_HEADER; 128];
+        let mut theirs = httparse::Request::new(&mut lines);
+        if let Ok(Some((head, length))) = parse_request(&input, &LIMITS) {
+            prop_assert_eq!(theirs.parse(&input), Ok(httparse::Status::Complete(length)));
+            prop_assert_eq!(theirs.method, Some(head.header.method.as_str()));
+            let headers = &head.header.headers;
+            for line in theirs.headers.iter().filter(|line| !changes(line.name)) {
+                prop_assert!(headers.get_all(line.name).iter().any(|value| value == line.value));
+            }
+            let values = |name: &http::HeaderName| headers.get_all(name).iter().count();
+            let ours: usize = headers.keys().map(values).sum();
+            prop_assert!(ours.abs_diff(theirs.headers.len()) <= 1, "but for Host");
+        }
+    }
+}
+
+/// Returns whether the parser may change the value of a header.
+fn changes(name: &str) -> bool {
+    name.eq_ignore_ascii_case("content-length") || name.eq_ignore_ascii_case("host")
 }
