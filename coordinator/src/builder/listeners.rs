@@ -101,12 +101,12 @@ fn listen_public(
         h2_idle: Some(hop.timeouts().keepalive.0),
     };
     match engine {
-        EngineKind::Ours if !h2c => {
+        EngineKind::Ours => {
             let engine = Engine::new(&conf, phases, protocols);
             let service = address.service(Supervised::new(engine, hop), Buffers::None);
             server.add_listener(address, service)
         }
-        EngineKind::Ours | EngineKind::Pingora => {
+        EngineKind::Pingora => {
             let proxy = app_proxy_engine::proxy(&conf, phases, protocols);
             let service = address.service(Downstream::new(proxy, hop), Buffers::Pingora);
             server.add_listener(address, service)
