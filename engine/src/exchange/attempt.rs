@@ -25,41 +25,69 @@ pub(super) async fn attempt<G: Gateway>(
     let gateway = &exchange.engine.gateway;
     let peer = gateway.upstream_peer(exchange.session, ctx).await?;
     let key = peer.reuse_hash();
-    let (mut upstream, reused) = match take_kept(exchange, key) {
-        Some(upstream) => (upstream, true),
+    let mut lease = match take_kept(exchange, key) {
+        Some(lease) => lease,
         // On the heap: this future is larger than all others of an exchange together, and most
         // requests have a kept connection.
         None => match Box::pin(Upstream::connect(&exchange.engine.connector, &peer)).await {
-            Ok(upstream) => (Box::new(upstream), false),
+            Ok(upstream) => Lease::new(upstream),
             Err(e) => {
                 let e = gateway.fail_to_connect(exchange.session, &peer, ctx, e);
                 return Err(e.into_up());
             }
         },
     };
-    match forward(exchange, ctx, &peer, &mut upstream, reused).await {
-        Ok(is_private) => {
-            keep(exchange, key, upstream, peer.idle_timeout(), is_private);
+    let reused = lease.reused;
+    match forward(exchange, ctx, &peer, &mut lease).await {
+        Ok(()) => {
+            keep(exchange, key, lease, peer.idle_timeout());
             Ok(())
         }
         Err(e) => {
-            drop(upstream);
+            drop(lease);
             Err(gateway.error_while_proxy(&peer, exchange.session, e, ctx, reused))
         }
     }
 }
 
-/// Takes a kept connection: the one that belongs to this client, or any other.
-fn take_kept<G: Gateway>(exchange: &mut Exchange<'_, G>, key: u64) -> Option<Box<Upstream>> {
-    if let Some(slot) = exchange.private.as_deref_mut()
-        && let Some((kept_for, mut upstream)) = slot.take()
-    {
-        if kept_for == key && !upstream.is_stale() {
-            return Some(upstream);
+/// A connection for one attempt.
+struct Lease {
+    upstream: Box<Upstream>,
+    /// It was kept by an earlier request.
+    reused: bool,
+    /// It belongs to this client.
+    is_private: bool,
+}
+
+impl Lease {
+    const fn kept(upstream: Box<Upstream>, is_private: bool) -> Self {
+        Self {
+            upstream,
+            reused: true,
+            is_private,
         }
-        drop(upstream);
     }
-    exchange.engine.pool.take(key)
+
+    fn new(upstream: Upstream) -> Self {
+        Self {
+            upstream: Box::new(upstream),
+            reused: false,
+            is_private: false,
+        }
+    }
+}
+
+/// Takes a kept connection: the one that belongs to this client, or any other. One to another peer
+/// stays with the client.
+fn take_kept<G: Gateway>(exchange: &mut Exchange<'_, G>, key: u64) -> Option<Lease> {
+    if let Some(slot) = exchange.private.as_deref_mut()
+        && let Some((_, mut upstream)) = slot.take_if(|(kept_for, _)| *kept_for == key)
+        && !upstream.is_stale()
+    {
+        return Some(Lease::kept(upstream, true));
+    }
+    let upstream = exchange.engine.pool.take(key)?;
+    Some(Lease::kept(upstream, false))
 }
 
 /// Keeps a connection that another request may use. One that the application has authenticated is
@@ -67,40 +95,40 @@ fn take_kept<G: Gateway>(exchange: &mut Exchange<'_, G>, key: u64) -> Option<Box
 fn keep<G: Gateway>(
     exchange: &mut Exchange<'_, G>,
     key: u64,
-    upstream: Box<Upstream>,
+    lease: Lease,
     idle: Option<Duration>,
-    is_private: bool,
 ) {
+    let upstream = lease.upstream;
     if !upstream.is_reusable() {
         return;
     }
-    match (&mut exchange.private, is_private) {
+    match (&mut exchange.private, lease.is_private) {
         (_, false) => exchange.engine.pool.put(key, upstream, idle),
         (Some(slot), true) => **slot = Some((key, upstream)),
         (None, true) => {}
     }
 }
 
-/// Sends the request, and passes the response on. Returns whether the connection now belongs to
-/// this client.
+/// Sends the request, and passes the response on. From the first request or response on that
+/// authenticates the connection, it belongs to this client.
 async fn forward<G: Gateway>(
     exchange: &mut Exchange<'_, G>,
     ctx: &mut G::CTX,
     peer: &HttpPeer,
-    upstream: &mut Upstream,
-    reused: bool,
-) -> Result<bool> {
+    lease: &mut Lease,
+) -> Result<()> {
     let gateway = &exchange.engine.gateway;
+    let upstream = &mut *lease.upstream;
     let (fd, digest) = (upstream.stream().id(), upstream.digest());
     gateway
-        .connected_to_upstream(exchange.session, reused, peer, fd, Some(digest), ctx)
+        .connected_to_upstream(exchange.session, lease.reused, peer, fd, Some(digest), ctx)
         .await?;
     let mut request = exchange.session.req_header().clone();
     make_upstream_request(&mut request, exchange.traits.hop_by_hop)?;
     gateway
         .upstream_request_filter(exchange.session, &mut request, ctx)
         .await?;
-    let was_private = exchange.private.is_some() && authenticates_connection(&request);
+    lease.is_private |= authenticates_connection(&request);
     let framing = framing_of(
         &request,
         exchange.traits.framing,
@@ -113,8 +141,8 @@ async fn forward<G: Gateway>(
     };
     upstream.begin(&request, framing, asks);
     drop(request);
-    let now_private = pump(exchange, ctx, peer, upstream, framing).await?;
-    Ok(was_private || now_private)
+    lease.is_private |= pump(exchange, ctx, peer, upstream, framing).await?;
+    Ok(())
 }
 
 /// Makes a request fit for a next hop of HTTP/1.1, before the phases change it.
@@ -163,14 +191,16 @@ fn authenticates_connection(request: &RequestHeader) -> bool {
 }
 
 /// Returns whether a header names an authentication scheme whose result belongs to the connection:
-/// NTLM, or Negotiate (RFC 4559, section 6).
+/// NTLM, or Negotiate (RFC 4559, section 6). A line may name several.
 pub(super) fn has_connection_scheme(headers: &HeaderMap, name: &HeaderName) -> bool {
-    headers.get_all(name).iter().any(|value| {
-        let value = value.as_bytes();
-        ["NTLM", "Negotiate"].iter().any(|scheme| {
-            value
-                .get(..scheme.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes()))
+    headers.get_all(name).iter().any(|line| {
+        line.as_bytes().split(|byte| *byte == b',').any(|element| {
+            let mut words = element
+                .trim_ascii()
+                .split(|byte| matches!(byte, b' ' | b'\t'));
+            words.next().is_some_and(|scheme| {
+                scheme.eq_ignore_ascii_case(b"NTLM") || scheme.eq_ignore_ascii_case(b"Negotiate")
+            })
         })
     })
 }

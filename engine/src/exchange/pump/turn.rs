@@ -112,11 +112,13 @@ impl Turns {
         if let Poll::Ready(Err(e)) = shared.client.poll_flush(cx) {
             return Poll::Ready(Err(e));
         }
-        if !self.request_done
-            && upstream.is_ready()
-            && let Poll::Ready(piece) = shared.client.poll_body(cx)
-        {
-            return Poll::Ready(piece.map(|piece| request_event(shared, piece)));
+        if !self.request_done && upstream.is_ready() {
+            if let Some(event) = replayed(shared) {
+                return Poll::Ready(Ok(event));
+            }
+            if let Poll::Ready(piece) = shared.client.poll_body(cx) {
+                return Poll::Ready(piece.map(|piece| request_event(shared, piece)));
+            }
         }
         if let Poll::Ready(event) = self.poll_upstream(cx, &mut shared.client, upstream) {
             return Poll::Ready(event);
@@ -127,9 +129,8 @@ impl Turns {
     /// Returns an event of bytes that were received already.
     fn buffered(&self, shared: &mut Shared, upstream: &mut Upstream) -> Option<Result<Event>> {
         if !self.request_done && upstream.is_ready() {
-            if let Some(piece) = shared.replay.next() {
-                let end = !shared.replay.has_next() && shared.client.is_body_done();
-                return Some(Ok(Event::Request(Piece::Data(piece), end)));
+            if let Some(event) = replayed(shared) {
+                return Some(Ok(event));
             }
             if let Some(piece) = shared.client.buffered_body() {
                 return Some(piece.map(|piece| request_event(shared, piece)));
@@ -226,6 +227,13 @@ impl Turns {
             (Wait::UpstreamSends, self.upstream_read)
         }
     }
+}
+
+/// Returns the event of the next piece that an earlier attempt has sent.
+fn replayed(shared: &mut Shared) -> Option<Event> {
+    let piece = shared.replay.next()?;
+    let end = !shared.replay.has_next() && shared.client.is_body_done();
+    Some(Event::Request(Piece::Data(piece), end))
 }
 
 /// Keeps a piece of the request body for another attempt, and returns its event.
