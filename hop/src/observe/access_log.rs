@@ -7,9 +7,10 @@ mod fields;
 mod line;
 mod recent;
 mod tail;
+mod timestamp;
 mod writer;
 
-pub use line::timestamp;
+pub use timestamp::timestamp;
 pub use writer::{AccessLog, AccessLogError};
 
 use serde_json::Value;

@@ -1,109 +1,111 @@
 //! The content of a line.
 
-use std::time::SystemTime;
-
-use chrono::{DateTime, SecondsFormat, Utc};
-
 use crate::error::ErrorCode;
 use crate::identity::RequestId;
-use crate::observe::access_log::fields::Fields;
+use crate::observe::access_log::fields::{
+    address_if, bool_if, key, millis_if, number, number_if, plain, plain_if, text, text_if,
+};
+use crate::observe::access_log::timestamp::Clock;
 use crate::observe::event::{Event, EventKind};
 use crate::observe::excerpt::{MAX_HOST_BYTES, MAX_METHOD_BYTES, MAX_PATH_BYTES, excerpt};
 use crate::observe::facts::ClosedBy;
 use crate::tunnel::Direction;
 
+/// The length of a line without the texts of the request, at most, in bytes.
+const FIXED: usize = 1024;
+
 /// Appends the line of an event and a line feed to `buffer`.
-pub(super) fn write(event: &Event<'_>, buffer: &mut Vec<u8>, with_query: bool) {
-    let mut fields = Fields::new(buffer);
-    write_facts(event, &mut fields, with_query);
+pub(super) fn write(event: &Event<'_>, buffer: &mut Vec<u8>, clock: &mut Clock, with_query: bool) {
+    buffer.reserve(FIXED);
+    buffer.extend_from_slice(br#"{"ts":""#);
+    clock.write(event.time(), buffer);
+    buffer.push(b'"');
+    write_facts(event, buffer, with_query);
     match event.direction() {
-        Some(direction) => write_message(event, &mut fields, direction),
-        None => write_outcome(event, &mut fields),
+        Some(direction) => write_message(event, buffer, direction),
+        None => write_outcome(event, buffer),
     }
-    fields.end();
-    buffer.push(b'\n');
+    buffer.extend_from_slice(b"}\n");
 }
 
-fn write_facts(event: &Event<'_>, fields: &mut Fields<'_>, with_query: bool) {
-    fields.text("ts", &timestamp(event.time()));
-    fields.text("tier", event.tier().as_str());
-    fields.text("event", event.kind().as_str());
-    fields.text("request_id", event.request_id().as_str());
-    fields.text_if(
-        "client_request_id",
+/// Identifiers, methods (RFC 9110, section 5.6.2) and names of ours need no escapes.
+fn write_facts(event: &Event<'_>, buffer: &mut Vec<u8>, with_query: bool) {
+    plain(buffer, key!("tier"), event.tier().as_str());
+    plain(buffer, key!("event"), event.kind().as_str());
+    plain(buffer, key!("request_id"), event.request_id().as_str());
+    plain_if(
+        buffer,
+        key!("client_request_id"),
         event.client_request_id().map(RequestId::as_str),
     );
-    fields.text_if("session_id", event.session_id());
-    fields.text_if(
-        "origin_request_id",
+    text_if(buffer, key!("session_id"), event.session_id());
+    plain_if(
+        buffer,
+        key!("origin_request_id"),
         event.origin_request_id().map(RequestId::as_str),
     );
-    fields.text_if("app", event.app());
-    fields.text_if("worker", event.worker());
-    fields.text_if("endpoint", event.endpoint());
-    fields.text_if("user", event.user());
-    fields.address_if("client", event.client());
+    text_if(buffer, key!("app"), event.app());
+    text_if(buffer, key!("worker"), event.worker());
+    text_if(buffer, key!("endpoint"), event.endpoint());
+    text_if(buffer, key!("user"), event.user());
+    address_if(buffer, key!("client"), event.client());
     let method = excerpt(event.method().as_str(), MAX_METHOD_BYTES);
-    fields.text("method", &method);
+    plain(buffer, key!("method"), &method);
     let host = event.host().map(|host| excerpt(host, MAX_HOST_BYTES));
-    fields.text_if("host", host.as_deref());
+    text_if(buffer, key!("host"), host.as_deref());
     let path = if with_query {
         event.path_and_query()
     } else {
         event.path()
     };
-    fields.text("path", &excerpt(path, MAX_PATH_BYTES));
-    fields.text("protocol", event.protocol());
-    fields.text("kind", event.request_kind().as_str());
-    fields.text_if("trace_id", event.trace_id());
+    text(buffer, key!("path"), &excerpt(path, MAX_PATH_BYTES));
+    plain(buffer, key!("protocol"), event.protocol());
+    plain(buffer, key!("kind"), event.request_kind().as_str());
+    plain_if(buffer, key!("trace_id"), event.trace_id());
 }
 
-fn write_message(event: &Event<'_>, fields: &mut Fields<'_>, direction: Direction) {
-    fields.text_if("message_id", event.message_id().as_deref());
+fn write_message(event: &Event<'_>, buffer: &mut Vec<u8>, direction: Direction) {
+    plain_if(buffer, key!("message_id"), event.message_id().as_deref());
     match direction {
         Direction::FromClient => {
-            fields.text("direction", "client");
-            fields.number("bytes_in", event.bytes_in());
+            plain(buffer, key!("direction"), "client");
+            number(buffer, key!("bytes_in"), event.bytes_in());
         }
         Direction::FromServer => {
-            fields.text("direction", "server");
-            fields.number("bytes_out", event.bytes_out());
+            plain(buffer, key!("direction"), "server");
+            number(buffer, key!("bytes_out"), event.bytes_out());
         }
     }
 }
 
-fn write_outcome(event: &Event<'_>, fields: &mut Fields<'_>) {
-    fields.number_if("status", event.status());
-    fields.text_if("error", event.error().map(ErrorCode::as_str));
-    fields.number_if(
-        "attempts",
-        Some(event.attempts()).filter(|count| *count > 0),
-    );
+fn write_outcome(event: &Event<'_>, buffer: &mut Vec<u8>) {
+    number_if(buffer, key!("status"), event.status());
+    plain_if(buffer, key!("error"), event.error().map(ErrorCode::as_str));
+    let attempts = Some(event.attempts()).filter(|count| *count > 0);
+    number_if(buffer, key!("attempts"), attempts);
     if event.kind() != EventKind::StreamOpen {
-        fields.number("bytes_in", event.bytes_in());
-        fields.number("bytes_out", event.bytes_out());
+        number(buffer, key!("bytes_in"), event.bytes_in());
+        number(buffer, key!("bytes_out"), event.bytes_out());
     }
-    fields.number_if("messages_in", event.messages_in());
-    fields.number_if("messages_out", event.messages_out());
-    fields.number_if("close_code", event.close_code());
-    fields.text_if("closed_by", event.closed_by().map(ClosedBy::as_str));
-    fields.millis_if("duration_ms", event.duration());
-    fields.millis_if("connect_ms", event.connect());
-    fields.millis_if("ttfb_ms", event.first_byte());
-    fields.bool_if("connection_reused", event.connection_reused());
-}
-
-/// Formats a time as logs and the API have it: RFC 3339, UTC, with milliseconds.
-#[must_use]
-pub fn timestamp(time: SystemTime) -> String {
-    DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Millis, true)
+    number_if(buffer, key!("messages_in"), event.messages_in());
+    number_if(buffer, key!("messages_out"), event.messages_out());
+    number_if(buffer, key!("close_code"), event.close_code());
+    plain_if(
+        buffer,
+        key!("closed_by"),
+        event.closed_by().map(ClosedBy::as_str),
+    );
+    millis_if(buffer, key!("duration_ms"), event.duration());
+    millis_if(buffer, key!("connect_ms"), event.connect());
+    millis_if(buffer, key!("ttfb_ms"), event.first_byte());
+    bool_if(buffer, key!("connection_reused"), event.connection_reused());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     use http::{HeaderValue, Method, Uri, Version};
 
@@ -153,7 +155,12 @@ mod tests {
 
     fn written(line: &Record, with_query: bool) -> String {
         let mut buffer = Vec::new();
-        write(&line.event(), &mut buffer, with_query);
+        write(
+            &line.event(),
+            &mut buffer,
+            &mut Clock::default(),
+            with_query,
+        );
         String::from_utf8(buffer).unwrap()
     }
 

@@ -18,6 +18,7 @@ use crate::observe::access_log::line;
 use crate::observe::access_log::merge_lines;
 use crate::observe::access_log::recent::RecentLines;
 use crate::observe::access_log::tail::Tail;
+use crate::observe::access_log::timestamp::Clock;
 use crate::observe::event::Record;
 
 /// Capacity of the queue, in lines; further lines are dropped.
@@ -81,6 +82,7 @@ impl AccessLog {
             queue,
             sink,
             with_query: section.query,
+            clock: Clock::default(),
             block: recent.empty_block(),
             written: 0,
             recent: Arc::clone(&recent),
@@ -184,6 +186,7 @@ struct Writer {
     queue: Receiver<Job>,
     sink: Sink,
     with_query: bool,
+    clock: Clock,
     /// Lines. Those before `written` are written, and stay for lookups.
     block: Vec<u8>,
     written: usize,
@@ -214,7 +217,8 @@ impl Writer {
             while let Some(job) = next {
                 match job {
                     Job::Write(record) => {
-                        line::write(&record.event(), &mut self.block, self.with_query);
+                        let event = record.event();
+                        line::write(&event, &mut self.block, &mut self.clock, self.with_query);
                         lines += 1;
                     }
                     Job::Flush(done) => flushed.push(done),
