@@ -55,6 +55,10 @@ impl Chunks {
                     }
                     return Ok(Some(Piece::Data(data)));
                 }
+                Self::Cr if input.starts_with(b"\r\n") => {
+                    input.advance(2);
+                    *self = Self::new();
+                }
                 Self::Cr | Self::Lf => {
                     let Some(&byte) = input.first() else {
                         return Ok(None);
@@ -114,8 +118,30 @@ impl SizeLine {
         }
     }
 
+    /// Takes a whole line without extensions from the front of `input`, the usual case. `None` for
+    /// any other input, of which nothing is taken.
+    fn read_whole(input: &mut Bytes) -> Option<u64> {
+        let mut size = 0;
+        for (index, &byte) in input.iter().take(usize::from(MAX_DIGITS)).enumerate() {
+            let Some(digit) = char::from(byte).to_digit(16) else {
+                let is_whole = index > 0 && input.get(index..)?.starts_with(b"\r\n");
+                return is_whole.then(|| {
+                    input.advance(index + 2);
+                    size
+                });
+            };
+            size = size << 4 | u64::from(digit);
+        }
+        None
+    }
+
     /// Takes bytes of the line from the front of `input`; returns the size at its end.
     fn read(&mut self, input: &mut Bytes) -> Result<Option<u64>, FramingError> {
+        if self.bytes == 0
+            && let Some(size) = Self::read_whole(input)
+        {
+            return Ok(Some(size));
+        }
         let mut taken = 0;
         for &byte in input.iter() {
             taken += 1;

@@ -24,16 +24,23 @@ impl<'a> ControlSearch<'a> {
 
     /// Returns the position of the first control character at or behind `from`.
     pub(super) fn next(&mut self, from: usize) -> Option<usize> {
-        let (chunks, rest) = self.bytes.get(from..)?.as_chunks();
+        let (chunks, rest) = self.bytes.get(from..)?.as_chunks::<16>();
         let mut at = from;
         for chunk in chunks {
-            let word = u64::from_le_bytes(*chunk);
-            self.high_bits |= word;
-            let found = controls(word);
-            if found != 0 {
-                return Some(at + first_byte(found));
+            let (first, second) = halves(chunk);
+            self.high_bits |= first | second;
+            let found = (controls(first), controls(second));
+            if found.0 | found.1 != 0 {
+                let is_first = found.0 != 0;
+                return Some(
+                    at + if is_first {
+                        first_byte(found.0)
+                    } else {
+                        8 + first_byte(found.1)
+                    },
+                );
             }
-            at += 8;
+            at += 16;
         }
         for &byte in rest {
             self.high_bits |= u64::from(byte);
@@ -66,6 +73,12 @@ pub(super) fn position(wanted: u8, bytes: &[u8]) -> Option<usize> {
         at += 8;
     }
     Some(at + rest.iter().position(|&byte| byte == wanted)?)
+}
+
+/// Returns the two words of 16 bytes.
+fn halves(bytes: &[u8; 16]) -> (u64, u64) {
+    let both = u128::from_le_bytes(*bytes);
+    (both as u64, (both >> 64) as u64)
 }
 
 /// Returns the high bits of the bytes of a word that are control characters.
