@@ -73,13 +73,11 @@ impl<G: Gateway> Stream<G> {
         self.facts.is_err()
     }
 
-    /// Serves the request, under the supervision of the gateway.
+    /// Serves the request, under the supervision of the gateway. A stream that is dropped before its
+    /// end is reset with CANCEL.
     pub(super) async fn run(self) {
-        let (engine, handle) = (Arc::clone(&self.engine), self.handle.clone());
-        let served = engine.gateway.supervise(self.serve()).await;
-        if served.is_none() {
-            handle.lock().client.abort();
-        }
+        let engine = Arc::clone(&self.engine);
+        engine.gateway.supervise(self.serve()).await;
     }
 
     async fn serve(self) {
