@@ -1,38 +1,39 @@
 //! A client's connection, from its first byte to its end.
 
+mod arrival;
 mod detection;
 mod http1;
 mod http2;
+mod session;
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use pingora_core::protocols::http::ServerSession;
-use pingora_core::protocols::{ALPN, Digest, Stream};
+use pingora_core::apps::ServerApp;
+use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
-use pingora_proxy::Session;
 use tokio::time::Instant;
 
-use self::detection::{Protocol, detect};
 use crate::engine::Engine;
 use crate::gateway::Gateway;
+use arrival::Arrived;
+use detection::{Protocol, detect};
 
-/// A connection whose protocol is known.
-pub(crate) struct Arrived<G: Gateway> {
-    stream: Stream,
-    /// Bytes that were read to detect the protocol.
-    input: Bytes,
-    opened: Instant,
-    /// Held until the first request has arrived.
-    arriving: G::Arriving,
+#[async_trait]
+impl<G: Gateway> ServerApp for Engine<G> {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        serve(self, stream, shutdown).await;
+        None
+    }
 }
 
 /// Serves a connection until it ends.
-pub(crate) async fn serve<G: Gateway>(
-    engine: &Arc<Engine<G>>,
-    stream: Stream,
-    shutdown: &ShutdownWatch,
-) {
+async fn serve<G: Gateway>(engine: &Arc<Engine<G>>, stream: Stream, shutdown: &ShutdownWatch) {
     let mut arrived = Arrived {
         stream,
         input: Bytes::new(),
@@ -54,26 +55,4 @@ pub(crate) async fn serve<G: Gateway>(
         // On the heap, so that a connection of HTTP/1 does not carry the room for it.
         Protocol::Http2 => Box::pin(http2::serve(engine, arrived, shutdown)).await,
     }
-}
-
-/// Returns what is known of a connection.
-pub(crate) fn digest_of(stream: &Stream) -> Arc<Digest> {
-    Arc::new(Digest {
-        ssl_digest: stream.get_ssl_digest(),
-        timing_digest: stream.get_timing_digest(),
-        proxy_digest: stream.get_proxy_digest(),
-        socket_digest: stream.get_socket_digest(),
-    })
-}
-
-/// Creates the session object of the phases. Its own connection leads nowhere: the session of each
-/// request replaces it.
-pub(crate) fn new_session() -> Session {
-    let (nowhere, _) = tokio::io::duplex(1);
-    Session::new_h1(Box::new(nowhere))
-}
-
-/// Puts the session of a request into the session object of the phases.
-pub(crate) fn begin_session(session: &mut Session, request: crate::exchange::EngineSession) {
-    *session.downstream_session = ServerSession::new_custom(Box::new(request));
 }

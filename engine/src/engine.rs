@@ -2,15 +2,10 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use pingora_core::apps::ServerApp;
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
-use pingora_core::protocols::Stream;
-use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 
 use crate::Protocols;
-use crate::connection;
 use crate::gateway::Gateway;
 use crate::head::SpelledNames;
 use crate::upstream::Pool;
@@ -39,17 +34,5 @@ impl<G: Gateway> Engine<G> {
             spelled: Arc::new(spelled),
             max_attempts: conf.max_retries,
         }
-    }
-}
-
-#[async_trait]
-impl<G: Gateway> ServerApp for Engine<G> {
-    async fn process_new(
-        self: &Arc<Self>,
-        stream: Stream,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
-        connection::serve(self, stream, shutdown).await;
-        None
     }
 }

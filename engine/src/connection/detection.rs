@@ -1,12 +1,12 @@
-//! The protocol of a connection without TLS: HTTP/2 begins with its preface (RFC 9113, section 3.4).
+//! The protocol of a connection without TLS: HTTP/2 begins with its preface (RFC 9113, section
+//! 3.4).
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
-use super::Arrived;
-use super::http1::LATE_REQUEST;
+use super::arrival::{Arrived, LATE_REQUEST};
 use crate::exchange::Timer;
 use crate::gateway::Gateway;
 use crate::wire::{READ_BYTES, Wire};

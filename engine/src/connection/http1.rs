@@ -10,7 +10,8 @@ use pingora_core::protocols::Digest;
 use pingora_proxy::Session;
 use tokio::time::Instant;
 
-use super::{Arrived, begin_session, digest_of, new_session};
+use super::arrival::{Arrived, LATE_REQUEST};
+use super::session::{begin_session, digest_of, new_session};
 use crate::body::Framing;
 use crate::client::{Client, HeadError, Http1Client};
 use crate::engine::Engine;
@@ -24,8 +25,6 @@ use crate::rejection::Rejection;
 use crate::upgrade::OnUpgrade;
 use crate::wire::Wire;
 
-/// The time for the last request of a connection when the process begins to end.
-pub(super) const LATE_REQUEST: Duration = Duration::from_secs(1);
 /// The time for the rest of a request body that is dropped so that the connection can be reused.
 const DRAIN_BODY: Duration = Duration::from_secs(5);
 /// The time in which a client may read its answer after the connection has closed towards it.

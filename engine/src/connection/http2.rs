@@ -20,7 +20,8 @@ use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora_core::server::ShutdownWatch;
 use tokio::time::{Instant, timeout};
 
-use super::{Arrived, digest_of};
+use super::arrival::Arrived;
+use super::session::digest_of;
 use crate::client::STREAM_BYTES;
 use crate::engine::Engine;
 use crate::exchange::Timer;

@@ -1,8 +1,11 @@
 //! Bodies and trailers, in both directions.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use h2::Reason;
 use http::{HeaderMap, HeaderValue};
+use tokio::time::sleep;
 
 use crate::support::client::{read, reason, upload};
 use crate::support::frames::{
@@ -62,7 +65,10 @@ async fn a_body_without_length_becomes_chunked_and_its_trailers_pass() {
 async fn trailers_of_a_response_pass() {
     let upstream = Upstream::bind();
     let server = Server::start(&upstream).await;
-    upstream.answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nGrpc-Status: 0\r\n\r\n");
+    upstream.answer(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+        5\r\nhello\r\n0\r\nGrpc-Status: 0\r\n\r\n",
+    );
     let client = H2::connect(server.addr).await;
     let request = client.request("GET", "/").header("te", "trailers");
     let (response, _) = client.send(request, true).await;
@@ -118,12 +124,12 @@ async fn lie(length: &[u8], frames: &[(&[u8], bool)]) -> Vec<u8> {
                 hop.head().await;
                 hop.rest().await
             }
-            () = tokio::time::sleep(std::time::Duration::from_millis(300)) => b"no request".to_vec(),
+            () = sleep(Duration::from_millis(300)) => b"no request".to_vec(),
         }
     });
     for (data, end) in frames {
         // Each frame arrives on its own.
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(20)).await;
         client.send(&frame(DATA, u8::from(*end), 1, data)).await;
     }
     let reset = client.read_until(RST_STREAM).await.unwrap();

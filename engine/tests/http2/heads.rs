@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use crate::support::client::read;
-use crate::support::frames::{GOAWAY, HEADERS, get};
+use crate::support::frames::{Field, GOAWAY, HEADERS, get, with};
 use crate::support::{H2, RawH2, Server, Upstream};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -23,7 +23,11 @@ async fn a_request_becomes_one_of_http_1() {
     let (response, _) = client.send(request, true).await;
     let mut hop = upstream.accept().await;
     let head = hop.head().await;
-    hop.write(b"HTTP/1.1 200 Fine\r\nConnection: keep-alive, x-hop\r\nKeep-Alive: timeout=5\r\nUpgrade: h2c\r\nProxy-Connection: close\r\nX-App: 1\r\nContent-Length: 2\r\n\r\nok").await;
+    hop.write(
+        b"HTTP/1.1 200 Fine\r\nConnection: keep-alive, x-hop\r\nKeep-Alive: timeout=5\r\n\
+        Upgrade: h2c\r\nProxy-Connection: close\r\nX-App: 1\r\nContent-Length: 2\r\n\r\nok",
+    )
+    .await;
     let lines: Vec<&str> = head.lines().collect();
     assert_eq!(lines[0], "GET /a?b=%41 HTTP/1.1");
     let host = format!("host: {}", server.addr);
@@ -70,7 +74,7 @@ async fn a_host_stands_for_a_missing_authority() {
     let upstream = Upstream::bind();
     let server = Server::start(&upstream).await;
     let mut client = RawH2::connect(server.addr).await;
-    let fields: [(&[u8], &[u8]); 4] = [
+    let fields: [Field<'_>; 4] = [
         (b":method", b"GET"),
         (b":scheme", b"http"),
         (b":path", b"/x"),
@@ -118,9 +122,7 @@ async fn responses_without_content_end_with_their_head() {
         let server = Server::start(&upstream).await;
         upstream.answer(response);
         let mut client = RawH2::connect(server.addr).await;
-        let mut fields = get(&[]);
-        fields[0].1 = method.as_bytes();
-        client.request(1, &fields).await;
+        client.request(1, &with(0, method.as_bytes())).await;
         let head = client.read_until(HEADERS).await.unwrap();
         assert_eq!(head.flags & 1, 1, "{method}: END_STREAM");
         let client = H2::connect(server.addr).await;
@@ -139,7 +141,12 @@ async fn responses_without_content_end_with_their_head() {
 async fn interim_responses_pass_and_an_unasked_100_does_not() {
     let upstream = Upstream::bind();
     let server = Server::start(&upstream).await;
-    upstream.answer(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nContent-Length: 3\r\nConnection: close\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    upstream.answer(
+        b"HTTP/1.1 100 Continue\r\n\r\n\
+        HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nContent-Length: 3\r\nConnection: close\r\n\
+        \r\n\
+        HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    );
     let client = H2::connect(server.addr).await;
     let (mut response, _) = client.send(client.request("GET", "/"), true).await;
     let interim = std::future::poll_fn(|cx| response.poll_informational(cx));
@@ -172,7 +179,7 @@ async fn a_100_passes_to_a_client_that_waits_for_it() {
 }
 
 /// Sends a request that the engine rejects, and returns its status and its text.
-async fn rejected(fields: &[(&[u8], &[u8])]) -> (u16, String) {
+async fn rejected(fields: &[Field<'_>]) -> (u16, String) {
     let upstream = Upstream::bind();
     let server = Server::start(&upstream).await;
     let mut client = RawH2::connect(server.addr).await;
@@ -185,84 +192,53 @@ async fn rejected(fields: &[(&[u8], &[u8])]) -> (u16, String) {
     (logged[0].status, String::from_utf8(body.payload).unwrap())
 }
 
+/// Checks that each of these requests is answered with this status and this text.
+async fn check(status: u16, cases: &[(Vec<Field<'_>>, &str)]) {
+    for (fields, text) in cases {
+        let (received, body) = rejected(fields).await;
+        assert_eq!(received, status, "{body}");
+        assert!(body.contains(text), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn invalid_hosts_are_answered_with_the_id_of_the_client() {
+    let long = [b'a'; 301];
+    let mut nowhere = get(&[]);
+    nowhere.remove(2);
+    let own: Field<'_> = (b"host", b"app.example");
+    let cases = [
+        (nowhere, "neither :authority nor Host"),
+        (get(&[(b"host", b"other.example")]), "different hosts"),
+        (get(&[(b"host", b"app.example:8080")]), "different hosts"),
+        (get(&[(b"host", b"")]), "different hosts"),
+        (get(&[own, own]), "several Host"),
+        (with(2, b"user@app.example"), "user information"),
+        (with(2, &long), "host is too long"),
+    ];
+    check(400, &cases).await;
+}
+
 #[tokio::test]
 async fn invalid_heads_are_answered_with_the_id_of_the_client() {
-    let long = vec![b'a'; 301];
-    let method = vec![b'M'; 33];
-    let no_host: [(&[u8], &[u8]); 3] = [
-        (b":method", b"GET"),
-        (b":scheme", b"http"),
-        (b":path", b"/"),
+    let empty: Field<'_> = (b"content-length", b"0");
+    let cases = [
+        (with(3, b"?a"), "invalid form"),
+        (with(3, b"*"), "invalid form"),
+        (get(&[(b"content-length", b"")]), "not one number"),
+        (get(&[empty, empty]), "several Content-Length"),
     ];
-    let mut path = get(&[]);
-    path[3].1 = b"?a";
-    let mut star = get(&[]);
-    star[3].1 = b"*";
-    let mut user = get(&[]);
-    user[2].1 = b"user@app.example";
-    let mut long_host = get(&[]);
-    long_host[2].1 = &long;
-    let mut long_method = get(&[]);
-    long_method[0].1 = &method;
-    let cases: [(&str, u16, Vec<(&[u8], &[u8])>, &str); 12] = [
-        (
-            "no host",
-            400,
-            no_host.to_vec(),
-            "neither :authority nor Host",
-        ),
-        (
-            "another host",
-            400,
-            get(&[(b"host", b"other.example")]),
-            "different hosts",
-        ),
-        (
-            "another port",
-            400,
-            get(&[(b"host", b"app.example:8080")]),
-            "different hosts",
-        ),
-        (
-            "two hosts",
-            400,
-            get(&[(b"host", b"app.example"), (b"host", b"app.example")]),
-            "several Host",
-        ),
-        ("user information", 400, user, "user information"),
-        ("long host", 400, long_host, "host is too long"),
-        ("query without path", 400, path, "invalid form"),
-        ("asterisk of a GET", 400, star, "invalid form"),
-        (
-            "empty length",
-            400,
-            get(&[(b"content-length", b"")]),
-            "not one number",
-        ),
-        (
-            "two lengths",
-            400,
-            get(&[(b"content-length", b"0"), (b"content-length", b"0")]),
-            "several Content-Length",
-        ),
-        ("long method", 501, long_method, "method is too long"),
-        ("empty host", 400, get(&[(b"host", b"")]), "different hosts"),
-    ];
-    for (case, status, fields, text) in cases {
-        let (received, body) = rejected(&fields).await;
-        assert_eq!(received, status, "{case}");
-        assert!(body.contains(text), "{case}: {body}");
-    }
+    check(400, &cases).await;
+    let long = [b'M'; 33];
+    check(501, &[(with(0, &long), "method is too long")]).await;
 }
 
 #[tokio::test]
 async fn heads_beyond_a_limit_are_answered() {
     let path = [b"/".as_slice(), &[b'p'; 4096]].concat();
-    let mut long_path = get(&[]);
-    long_path[3].1 = &path;
-    let (status, body) = rejected(&long_path).await;
+    let (status, body) = rejected(&with(3, &path)).await;
     assert_eq!(status, 414, "{body}");
-    let many: Vec<(&[u8], &[u8])> = (0..60).map(|_| (&b"x-a"[..], &b"1"[..])).collect();
+    let many: Vec<Field<'_>> = (0..60).map(|_| (&b"x-a"[..], &b"1"[..])).collect();
     let (status, body) = rejected(&get(&many)).await;
     assert_eq!(status, 431, "{body}");
     let value = [b'v'; 17 * 1024];
@@ -275,7 +251,7 @@ async fn crumbs_of_a_cookie_count_as_one_line() {
     let upstream = Upstream::bind();
     let server = Server::start(&upstream).await;
     let mut client = RawH2::connect(server.addr).await;
-    let crumbs: Vec<(&[u8], &[u8])> = (0..60).map(|_| (&b"cookie"[..], &b"a=1"[..])).collect();
+    let crumbs: Vec<Field<'_>> = (0..60).map(|_| (&b"cookie"[..], &b"a=1"[..])).collect();
     client.request(1, &get(&crumbs)).await;
     let head = upstream.accept().await.head().await;
     assert_eq!(head.matches("cookie").count(), 1);
@@ -300,8 +276,7 @@ async fn a_target_with_bytes_beyond_ascii_passes() {
     let upstream = Upstream::bind();
     let server = Server::start(&upstream).await;
     let mut client = RawH2::connect(server.addr).await;
-    let mut fields = get(&[]);
-    fields[3].1 = "/caf\u{e9}?q={a}|^".as_bytes();
+    let fields = with(3, "/caf\u{e9}?q={a}|^".as_bytes());
     client.request(1, &fields).await;
     let mut hop = upstream.accept().await;
     let head = hop.head().await;

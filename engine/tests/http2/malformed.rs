@@ -1,6 +1,6 @@
 //! Requests that h2 rejects before the engine sees them: they reach no next hop.
 
-use crate::support::frames::{GOAWAY, RST_STREAM, get};
+use crate::support::frames::{Field, GOAWAY, RST_STREAM, get, with};
 use crate::support::{RawH2, Server, Upstream};
 
 /// What a client is told.
@@ -11,7 +11,7 @@ enum Told {
 }
 
 /// Sends a request on a connection, and returns how it was rejected.
-async fn rejected(fields: &[(&[u8], &[u8])]) -> Told {
+async fn rejected(fields: &[Field<'_>]) -> Told {
     let upstream = Upstream::bind();
     let server = Server::start(&upstream).await;
     let mut client = RawH2::connect(server.addr).await;
@@ -61,11 +61,6 @@ async fn invalid_bytes_of_names_and_values_end_the_connection() {
 
 #[tokio::test]
 async fn invalid_pseudo_headers_are_rejected() {
-    let with = |index: usize, value: &'static [u8]| {
-        let mut fields = get(&[]);
-        fields[index].1 = value;
-        fields
-    };
     let without = |index: usize| {
         let mut fields = get(&[]);
         fields.remove(index);

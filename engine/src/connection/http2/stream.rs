@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::request::{Facts, check};
 use crate::body::Framing;
 use crate::client::{Client, Http2Client, StreamTraits};
-use crate::connection::{begin_session, new_session};
+use crate::connection::session::{begin_session, new_session};
 use crate::engine::Engine;
 use crate::error::rejected;
 use crate::exchange::{EngineSession, Exchange, Handle, Timer, Traits, reject, serve};
@@ -73,8 +73,8 @@ impl<G: Gateway> Stream<G> {
         self.facts.is_err()
     }
 
-    /// Serves the request, under the supervision of the gateway. A stream that is dropped before its
-    /// end is reset with CANCEL.
+    /// Serves the request, under the supervision of the gateway. A stream whose exchange ends
+    /// before its response is reset with CANCEL: nothing refers to it any more.
     pub(super) async fn run(self) {
         let engine = Arc::clone(&self.engine);
         engine.gateway.supervise(self.serve()).await;

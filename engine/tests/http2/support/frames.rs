@@ -19,6 +19,9 @@ pub(crate) const CONTINUATION: u8 = 9;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 
+/// The name and the value of a field.
+pub(crate) type Field<'a> = (&'a [u8], &'a [u8]);
+
 /// A received frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
@@ -51,7 +54,7 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 }
 
 /// Returns a header block of literals, without compression (RFC 7541, section 6.2.2).
-pub(crate) fn block(fields: &[(&[u8], &[u8])]) -> Vec<u8> {
+pub(crate) fn block(fields: &[Field<'_>]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
         block.push(0);
@@ -78,14 +81,21 @@ fn push_length(block: &mut Vec<u8>, length: usize) {
 }
 
 /// Returns the fields of a GET, and others behind them.
-pub(crate) fn get<'a>(others: &[(&'a [u8], &'a [u8])]) -> Vec<(&'a [u8], &'a [u8])> {
-    let mut fields: Vec<(&[u8], &[u8])> = vec![
+pub(crate) fn get<'a>(others: &[Field<'a>]) -> Vec<Field<'a>> {
+    let mut fields: Vec<Field<'_>> = vec![
         (b":method", b"GET"),
         (b":scheme", b"http"),
         (b":authority", b"app.example"),
         (b":path", b"/"),
     ];
     fields.extend(others);
+    fields
+}
+
+/// Returns the fields of a GET with another value of one of them.
+pub(crate) fn with(index: usize, value: &[u8]) -> Vec<Field<'_>> {
+    let mut fields = get(&[]);
+    fields[index].1 = value;
     fields
 }
 
@@ -106,12 +116,12 @@ impl RawH2 {
     }
 
     /// Sends a request without body.
-    pub(crate) async fn request(&mut self, stream: u32, fields: &[(&[u8], &[u8])]) {
+    pub(crate) async fn request(&mut self, stream: u32, fields: &[Field<'_>]) {
         self.head(stream, fields, END_STREAM).await;
     }
 
     /// Sends a request head, in as many frames as it needs; `flags` are those of the first one.
-    pub(crate) async fn head(&mut self, stream: u32, fields: &[(&[u8], &[u8])], flags: u8) {
+    pub(crate) async fn head(&mut self, stream: u32, fields: &[Field<'_>], flags: u8) {
         let block = block(fields);
         let mut pieces = block.chunks(16 * 1024).peekable();
         let (mut kind, mut flags) = (HEADERS, flags);
