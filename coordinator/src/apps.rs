@@ -9,7 +9,7 @@ pub(crate) mod editor;
 pub(crate) mod usage;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 #[cfg(test)]
 use app_proxy_api::apps::App;
@@ -40,8 +40,8 @@ pub(crate) struct RoutedApp {
     pub(crate) streams: Streams,
     /// The time of the last use, shared by all revisions.
     pub(crate) usage: Arc<Usage>,
-    /// The values of `Via` for its requests, from the first one on.
-    pub(crate) via: OnceLock<Box<ViaValues>>,
+    /// The values of `Via` for its requests.
+    pub(crate) via: ViaValues,
 }
 
 impl RoutedApp {
@@ -96,7 +96,7 @@ impl RoutedApp {
             revision,
             streams,
             usage,
-            via: OnceLock::new(),
+            via: ViaValues::default(),
         }
     }
 }

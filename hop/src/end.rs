@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use app_proxy_engine::Rejection;
 use log::info;
 use pingora_core::Error;
 use pingora_http::RequestHeader;
@@ -34,6 +35,9 @@ pub(crate) async fn fail(
             Tier::Worker => EstablishedId::new(hop.own_id(peer)),
         };
         exchange.begin(session.req_header(), peer, established);
+        if error.root_cause().is::<Rejection>() {
+            exchange.report_unparsable();
+        }
     }
     let failure = ProxyError::of_proxying(error, hop.tier);
     // Pingora closes the connection after a failure, so the answer must not promise to keep it.

@@ -121,6 +121,11 @@ impl Exchange {
         self.remark(EventKind::Unparsable);
     }
 
+    /// Reports that the head of the request was rejected before its first phase.
+    pub(crate) fn report_unparsable(&self) {
+        self.remark(EventKind::Unparsable);
+    }
+
     /// The services of the tier.
     #[must_use]
     pub(crate) fn hop(&self) -> &Arc<HopServices> {

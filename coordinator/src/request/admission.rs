@@ -29,8 +29,8 @@ pub(super) fn check<'r>(
 /// 9113, section 8.3.1), otherwise that of `Host`.
 ///
 /// # Errors
-/// When an HTTP/1.1 request has none, it is not valid (RFC 9110, section 7.2), there are several, or
-/// target and `Host` name different ones.
+/// When an HTTP/1.1 request has none, it is not valid (RFC 9110, section 7.2), there are several,
+/// or target and `Host` name different ones.
 pub(super) fn host(request: &RequestHeader) -> Result<&str, ProxyError> {
     let mut lines = request.headers.get_all(header::HOST).iter();
     let line = lines.next();

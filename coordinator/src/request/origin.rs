@@ -2,6 +2,7 @@
 //! trusted, and the headers that forward them to the application (`X-Forwarded-*`, and `Forwarded`
 //! of RFC 7239).
 
+mod address;
 mod claims;
 mod forwarded;
 

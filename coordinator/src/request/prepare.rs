@@ -38,7 +38,9 @@ pub(super) fn prepare(
     };
     let (origin, identity) = (&ctx.state.origin, &services.hop.identity);
     let (facts, attempts) = (&ctx.exchange.facts, ctx.exchange.outcome.attempts);
-    let via = services.pseudonym.value(&route.app, facts.version);
+    let via = services
+        .pseudonym
+        .value(&route.app.name, &route.app.via, facts.version);
     if request.method == Method::OPTIONS {
         max_forwards::decrement(request);
     }

@@ -4,18 +4,23 @@
 //! arrives with the pseudonym of its own app has been there before. A chain from one app to another
 //! is no loop.
 
+use std::sync::OnceLock;
+
 use http::{HeaderMap, HeaderValue, Version, header::VIA};
 
-use crate::apps::RoutedApp;
 use crate::sessions::cookie::SessionKey;
 
 /// The name of a fleet in `Via`: of all coordinators with one session key.
 #[derive(Debug)]
 pub(crate) struct Pseudonym(String);
 
-/// The values of `Via` of one app, by the version of the request.
+/// The values of `Via` of one app; formatted for its first request.
+#[derive(Debug, Default)]
+pub(crate) struct ViaValues(OnceLock<Box<ByVersion>>);
+
+/// The values, by the version of the request.
 #[derive(Debug)]
-pub(crate) struct ViaValues {
+struct ByVersion {
     http_1_0: HeaderValue,
     http_1_1: HeaderValue,
     http_2: HeaderValue,
@@ -40,10 +45,10 @@ impl Pseudonym {
         })
     }
 
-    /// Returns the value of `Via` for a request to `app` that arrived with `version`. It is
-    /// formatted for the first request of an app.
-    pub(super) fn value(&self, app: &RoutedApp, version: Version) -> HeaderValue {
-        let values = app.via.get_or_init(|| Box::new(self.values(&app.name)));
+    /// Returns the value of `Via` for a request that arrived with `version`, of the app named `app`
+    /// to which `values` belongs.
+    pub(super) fn value(&self, app: &str, values: &ViaValues, version: Version) -> HeaderValue {
+        let values = values.0.get_or_init(|| Box::new(self.values(app)));
         let value = match version {
             Version::HTTP_10 => &values.http_1_0,
             Version::HTTP_2 => &values.http_2,
@@ -52,13 +57,13 @@ impl Pseudonym {
         value.clone()
     }
 
-    fn values(&self, app: &str) -> ViaValues {
+    fn values(&self, app: &str) -> ByVersion {
         let value = |version: &str| {
             let text = format!("{version} {}.{app}", self.0);
             // The name of an app is always valid in a header.
             HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("1.1 app-proxy"))
         };
-        ViaValues {
+        ByVersion {
             http_1_0: value("1.0"),
             http_1_1: value("1.1"),
             http_2: value("2.0"),
@@ -77,7 +82,6 @@ fn received_by(entry: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apps::Apps;
 
     fn pseudonym(secret: &[u8]) -> Pseudonym {
         Pseudonym::new(&SessionKey::new(secret).unwrap())
@@ -93,23 +97,20 @@ mod tests {
 
     #[test]
     fn a_request_is_known_by_the_value_that_it_got() {
-        let apps = serde_json::json!([{"name": "a"}, {"name": "b"}]);
-        let apps = Apps::from_file(serde_json::from_value(apps).unwrap(), None).unwrap();
-        let snapshot = apps.load();
+        let values = ViaValues::default();
         let (ours, theirs) = (pseudonym(&[1; 32]), pseudonym(&[2; 32]));
-        let app = snapshot.get("a").unwrap();
         for (version, protocol) in [
             (Version::HTTP_10, "1.0 "),
             (Version::HTTP_11, "1.1 "),
             (Version::HTTP_2, "2.0 "),
         ] {
-            let value = ours.value(app, version);
+            let value = ours.value("a", &values, version);
             assert!(value.to_str().unwrap().starts_with(protocol));
             assert!(value.to_str().unwrap().ends_with(".a"));
             let line = value.as_bytes();
             assert!(passed(&ours, &[line], "a"));
             assert!(!passed(&ours, &[line], "b") && !passed(&theirs, &[line], "a"));
-            assert_eq!(value, ours.value(app, version));
+            assert_eq!(value, ours.value("a", &values, version));
         }
     }
 

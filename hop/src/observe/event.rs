@@ -37,8 +37,8 @@ pub enum EventKind {
         /// The length of the invalid identifier.
         bytes: usize,
     },
-    /// A header block arrived that cannot be parsed (docs/reference/request-id.md, rule 13). It is
-    /// rejected, and ends as a request.
+    /// A request head arrived that is invalid, too large or too slow (docs/reference/request-id.md,
+    /// rule 13). It is rejected, and ends as a request.
     Unparsable,
 }
 

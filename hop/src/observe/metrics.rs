@@ -19,7 +19,7 @@ pub struct Metrics {
     /// `app_proxy_request_id_missing_total{tier}`: requests of a coordinator without a valid
     /// identifier (docs/reference/request-id.md, rule 6).
     pub request_id_missing: IntCounter,
-    /// `app_proxy_unparsable_requests_total{tier}`: invalid header blocks, which Pingora answers
+    /// `app_proxy_unparsable_requests_total{tier}`: invalid request heads, which are answered
     /// itself (docs/reference/request-id.md, rule 13).
     unparsable: IntCounter,
     /// `app_proxy_access_log_dropped_total{tier}`.

@@ -4,13 +4,14 @@
 //! A proxy that sets `X-Forwarded-For` often passes its client's `Forwarded` on unread. So the
 //! two are never mixed.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use app_proxy_hop::header::{
     X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PREFIX, X_FORWARDED_PROTO,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::address::address;
 use super::forwarded::{self, Element};
 use crate::config::Networks;
 use crate::request::admission::is_host;
@@ -110,36 +111,9 @@ fn client(headers: &HeaderMap, trusted_proxies: &Networks) -> Option<IpAddr> {
     farthest
 }
 
-/// Parses an address as proxies write it: bare, or with a port.
-pub(super) fn address(text: &str) -> Option<IpAddr> {
-    let bare = text
-        .trim_start_matches('[')
-        .split(']')
-        .next()
-        .unwrap_or(text);
-    let ip = bare
-        .parse::<IpAddr>()
-        .ok()
-        .or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()))?;
-    Some(ip.to_canonical())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_parsed_with_and_without_a_port() {
-        for (text, ip) in [
-            ("192.0.2.1:80", "192.0.2.1"),
-            ("[2001:db8::1]:80", "2001:db8::1"),
-            ("[2001:db8::1]", "2001:db8::1"),
-            ("2001:db8::1", "2001:db8::1"),
-        ] {
-            assert_eq!(address(text), Some(ip.parse().unwrap()), "{text}");
-        }
-        assert_eq!(address("unknown"), None);
-    }
 
     #[test]
     fn the_schemes_of_websockets_count() {

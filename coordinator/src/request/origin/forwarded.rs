@@ -7,7 +7,7 @@ use app_proxy_hop::header::{
 };
 use http::HeaderMap;
 
-use super::claims::address;
+use super::address::address;
 
 /// An element: the request as one proxy received it.
 #[derive(Debug, Default)]

@@ -203,8 +203,10 @@ mod tests {
     proptest! {
         #[test]
         fn the_first_pair_never_changes_and_no_rewriting_repeats(
-            cookie in "[ -~\\x80-\\xff]{0,20}(; ?(path|Path|PATH|Secure) ?=? ?/?[a-z\\xe9/]{0,9}){0,4}"
+            pair in "[ -~\\xe9]{0,20}",
+            attributes in "(; ?(path|Path|PATH|Secure) ?=? ?/?[a-z\\xe9/]{0,9}){0,4}",
         ) {
+            let cookie = pair + &attributes;
             let cookie = cookie.as_bytes();
             let once = with_prefix(cookie, PREFIX.as_bytes()).into_owned();
             let pair = |text: &[u8]| text.split(|b| *b == b';').next().map(<[u8]>::to_vec);
