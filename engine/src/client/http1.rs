@@ -92,11 +92,14 @@ impl Http1Client {
             .ok_or_else(|| Error::explain(ErrorType::InternalError, "the connection was taken"))
     }
 
+    /// Returns whether bytes were received and not consumed.
+    fn has_input(&self) -> bool {
+        !self.input().is_empty()
+    }
+
     /// Returns whether bytes of the next request were received.
-    pub(crate) fn has_input(&self) -> bool {
-        self.wire
-            .as_ref()
-            .is_some_and(|wire| wire.input.has_remaining())
+    pub(crate) fn has_request(&self) -> bool {
+        begins_request(self.input())
     }
 
     /// Returns the bytes that were received and not consumed.
@@ -126,7 +129,7 @@ impl Http1Client {
                 }
             }
             match ready!(wire.poll_fill(cx, READ_BYTES)) {
-                Ok(0) if wire.input.has_remaining() => {
+                Ok(0) if begins_request(&wire.input) => {
                     return Poll::Ready(Err(HeadError::Rejected(Rejection::BadRequest(
                         "The request ends within its head.",
                     ))));
@@ -474,6 +477,12 @@ impl Http1Client {
         self.response = Response::Finished;
         self.wire.take().map(Wire::into_parts)
     }
+}
+
+/// Returns whether a request begins in `input`. The empty line that some clients send behind a body
+/// belongs to none (RFC 9112, section 2.2).
+fn begins_request(input: &[u8]) -> bool {
+    !matches!(input, b"" | b"\r" | b"\r\n")
 }
 
 /// Returns the value of a valid `Content-Length`.

@@ -103,7 +103,7 @@ impl<G: Gateway> Connection<'_, G> {
             if let Poll::Ready(head) = client.poll_head(cx, &limits) {
                 return Poll::Ready(head);
             }
-            if client.has_input() && !std::mem::replace(&mut begun, true) {
+            if client.has_request() && !std::mem::replace(&mut begun, true) {
                 // The whole head has to arrive in this time, however many pieces it comes in.
                 due = Some(Instant::now() + timeouts.read);
             }

@@ -1,5 +1,5 @@
-//! The engine beside Pingora's loop and hyper's server: for the same bytes, the application sees the
-//! same requests, or the engine is the stricter one, or the difference has a name and a reason.
+//! The engine beside Pingora's loop and hyper's server: for the same bytes, the application sees
+//! the same requests, or the engine is the stricter one, or the difference has a name and a reason.
 
 #![allow(
     clippy::unwrap_used,

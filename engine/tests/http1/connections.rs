@@ -153,6 +153,28 @@ async fn an_idle_connection_closes_without_a_word() {
     assert!(client.read_all().await.ends_with("hello"));
 }
 
+/// Regression: the empty line that some clients send behind a body was answered 400 at the end of the
+/// connection, and 408 while it was idle.
+#[tokio::test]
+async fn an_empty_line_behind_a_request_is_not_a_request() {
+    let proxy = Proxy::start_with(
+        |stream, _| answer_all(stream, HELLO),
+        |gateway| {
+            gateway.timeouts.read = Duration::from_millis(50);
+            gateway.timeouts.keepalive = Duration::from_millis(100);
+        },
+    )
+    .await;
+    for ends in [true, false] {
+        let mut client = proxy.client().await;
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n").await;
+        if ends {
+            client.0.shutdown().await.unwrap();
+        }
+        assert!(client.read_all().await.ends_with("hello"), "{ends}");
+    }
+}
+
 #[tokio::test]
 async fn http_1_0_keeps_its_connection_only_if_it_asks() {
     let proxy = Proxy::start(|stream, _| answer_all(stream, HELLO)).await;

@@ -1,5 +1,5 @@
-//! The HTTP/1.1 conformance corpus (`tests/fixtures/http1/`): raw requests and raw responses through
-//! both tiers, with a strict application and a strict client at the ends.
+//! The HTTP/1.1 conformance corpus (`tests/fixtures/http1/`): raw requests and raw responses
+//! through both tiers, with a strict application and a strict client at the ends.
 
 // Tests report failures by panicking.
 #![allow(
@@ -21,13 +21,11 @@ use lane::Lane;
 /// request at its application belongs to one case.
 const LANES: usize = 3;
 
-#[ignore = "the engine is not the default yet"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn every_raw_request_of_the_corpus_has_its_outcome() {
     run("requests", 300).await;
 }
 
-#[ignore = "the engine is not the default yet"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn every_raw_response_of_the_corpus_has_its_outcome() {
     run("responses", 100).await;

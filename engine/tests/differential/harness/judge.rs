@@ -73,8 +73,8 @@ pub(crate) const KNOWN: &[Difference] = &[
     Difference {
         name: "absolute form",
         reason: "RFC 9112, section 3.2.2: the authority of a target in absolute form is the Host, \
-            whatever its case and default port. Pingora forwards the form and rejects another case; \
-            hyper leaves the Host as it is.",
+            whatever its case and default port. Pingora forwards the form and rejects another \
+            case; hyper leaves the Host as it is.",
         applies: |first| {
             let lower = first.input.to_ascii_lowercase();
             first.engine.is_some() && (has(&lower, b" http://") || has(&lower, b" https://"))
