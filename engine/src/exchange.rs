@@ -1,6 +1,8 @@
 //! One exchange: a request of a client, its phases, and the next hop that answers it.
 
 mod attempt;
+mod authentication;
+mod context;
 mod phases;
 mod pump;
 mod replay;
@@ -15,7 +17,8 @@ use std::time::Duration;
 use pingora_core::{ErrorType, Result};
 use tokio::time::Instant;
 
-pub(crate) use phases::{Exchange, Private, Traits, reject, serve};
+pub(crate) use context::{Exchange, Private, Traits};
+pub(crate) use phases::{reject, serve};
 pub(crate) use replay::Replay;
 pub(crate) use session::EngineSession;
 pub(crate) use timer::Timer;
@@ -55,8 +58,8 @@ impl Handle {
     }
 }
 
-/// Sends everything that was written for the client. `limit` is the longest time in which it accepts
-/// no byte.
+/// Sends everything that was written for the client. `limit` is the longest time in which it
+/// accepts no byte.
 pub(crate) async fn flush(handle: &Handle, timer: &mut Timer, limit: Duration) -> Result<()> {
     let mut armed: Option<(Instant, u64)> = None;
     poll_fn(|cx| {

@@ -1,5 +1,5 @@
-//! A client's connection at a tier: [`Supervised`] around the engine, [`Downstream`] around Pingora's
-//! own loop, before it reads a request.
+//! A client's connection at a tier: [`Supervised`] around the engine, [`Downstream`] around
+//! Pingora's own loop, before it reads a request.
 //!
 //! - A first request that is on its way when a drain begins is still served.
 //! - A first request that does not arrive, or arrives too slowly, ends with a timeout, also before

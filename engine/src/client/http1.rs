@@ -464,8 +464,8 @@ impl Http1Client {
         }
     }
 
-    /// Returns whether the client may still send bytes that nothing has read: closing the connection
-    /// now would reset it, and the client could lose its answer.
+    /// Returns whether the client may still send bytes that nothing has read: closing the
+    /// connection now would reset it, and the client could lose its answer.
     pub(crate) fn must_linger(&self) -> bool {
         self.wire.as_ref().is_some_and(|wire| !wire.eof)
             && (!self.is_body_done() || self.has_input())

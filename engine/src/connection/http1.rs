@@ -237,8 +237,8 @@ impl<G: Gateway> Connection<'_, G> {
         .await
     }
 
-    /// Closes the sending side, and reads for a while what the client still sends: a connection that
-    /// is closed with unread bytes is reset, and the client loses its answer.
+    /// Closes the sending side, and reads for a while what the client still sends: a connection
+    /// that is closed with unread bytes is reset, and the client loses its answer.
     async fn linger(&mut self) {
         let (handle, timer) = (&self.handle, &mut self.timer);
         let mut shut = false;

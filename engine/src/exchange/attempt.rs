@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
+use http::{HeaderValue, Method, Version, header};
 use pingora_core::Result;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_http::RequestHeader;
 
-use super::phases::Exchange;
+use super::authentication::request_authenticates;
+use super::context::Exchange;
 use super::pump::pump;
 use crate::body::Framing;
 use crate::gateway::Gateway;
@@ -128,7 +129,7 @@ async fn forward<G: Gateway>(
     gateway
         .upstream_request_filter(exchange.session, &mut request, ctx)
         .await?;
-    lease.is_private |= authenticates_connection(&request);
+    lease.is_private |= request_authenticates(&request);
     let framing = framing_of(
         &request,
         exchange.traits.framing,
@@ -183,24 +184,4 @@ fn framing_of(request: &RequestHeader, received: Framing, from_http2: bool) -> F
 /// Returns whether a request with this method says that it has no content (RFC 9110, section 8.6).
 fn expects_length(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
-}
-
-/// Returns whether a request may authenticate its connection instead of itself.
-fn authenticates_connection(request: &RequestHeader) -> bool {
-    has_connection_scheme(&request.headers, &header::AUTHORIZATION)
-}
-
-/// Returns whether a header names an authentication scheme whose result belongs to the connection:
-/// NTLM, or Negotiate (RFC 4559, section 6). A line may name several.
-pub(super) fn has_connection_scheme(headers: &HeaderMap, name: &HeaderName) -> bool {
-    headers.get_all(name).iter().any(|line| {
-        line.as_bytes().split(|byte| *byte == b',').any(|element| {
-            let mut words = element
-                .trim_ascii()
-                .split(|byte| matches!(byte, b' ' | b'\t'));
-            words.next().is_some_and(|scheme| {
-                scheme.eq_ignore_ascii_case(b"NTLM") || scheme.eq_ignore_ascii_case(b"Negotiate")
-            })
-        })
-    })
 }

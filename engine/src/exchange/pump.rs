@@ -6,12 +6,12 @@ mod turn;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{ErrorType, Result};
 
-use super::attempt::has_connection_scheme;
-use super::phases::Exchange;
+use super::authentication::response_authenticates;
+use super::context::Exchange;
 use crate::body::{Framing, Piece};
 use crate::error::upstream;
 use crate::gateway::Gateway;
@@ -61,7 +61,7 @@ pub(super) async fn pump<G: Gateway>(
                 pass_interim(exchange, ctx, head).await?;
             }
             Event::Head(head) => {
-                is_private = authenticates(&head);
+                is_private = response_authenticates(&head);
                 pass_head(exchange, ctx, head).await?;
                 turns.head_received = true;
                 if upstream.is_body_done() {
@@ -204,13 +204,4 @@ async fn pass_body<G: Gateway>(
 /// Returns whether a response is informational and another one follows it.
 fn is_interim(status: StatusCode) -> bool {
     status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
-}
-
-/// Returns whether the next hop begins to authenticate the connection.
-fn authenticates(head: &ResponseHead) -> bool {
-    let (status, headers) = (head.header.status, &head.header.headers);
-    (status == StatusCode::UNAUTHORIZED
-        && has_connection_scheme(headers, &header::WWW_AUTHENTICATE))
-        || (status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
-            && has_connection_scheme(headers, &header::PROXY_AUTHENTICATE))
 }

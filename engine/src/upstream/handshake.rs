@@ -31,13 +31,13 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// Connects to `peer`, sends `request`, which has an `Upgrade` header and no body, and reads the
-    /// final response head: a 101, or a refusal. `longest` is the time for the answer, unless that
-    /// of the peer is shorter.
+    /// Connects to `peer`, sends `request`, which has an `Upgrade` header and no body, and reads
+    /// the final response head: a 101, or a refusal. `longest` is the time for the answer, unless
+    /// that of the peer is shorter.
     ///
     /// # Errors
-    /// After an error of Pingora's types `Connect…` nothing was sent, and another peer may be tried.
-    /// The upstream is the source of all errors.
+    /// After an error of Pingora's types `Connect…` nothing was sent, and another peer may be
+    /// tried. The upstream is the source of all errors.
     pub async fn start(
         connector: &TransportConnector,
         peer: &HttpPeer,

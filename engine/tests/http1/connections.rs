@@ -153,8 +153,8 @@ async fn an_idle_connection_closes_without_a_word() {
     assert!(client.read_all().await.ends_with("hello"));
 }
 
-/// Regression: the empty line that some clients send behind a body was answered 400 at the end of the
-/// connection, and 408 while it was idle.
+/// Regression: the empty line that some clients send behind a body was answered 400 at the end of
+/// the connection, and 408 while it was idle.
 #[tokio::test]
 async fn an_empty_line_behind_a_request_is_not_a_request() {
     let proxy = Proxy::start_with(
