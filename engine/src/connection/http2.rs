@@ -2,6 +2,7 @@
 
 mod request;
 mod stream;
+mod tasks;
 mod transport;
 
 use std::future::{Future, poll_fn};
@@ -28,6 +29,7 @@ use crate::exchange::Timer;
 use crate::gateway::Gateway;
 use crate::limits::HeadLimits;
 use stream::Stream;
+use tasks::Tasks;
 use transport::Transport;
 
 /// The streams of a connection that are open at once, at most.
@@ -64,6 +66,7 @@ pub(super) async fn serve<G: Gateway>(
         digest,
         stage: Stage::Open,
         arriving: Some(arrived.arriving),
+        tasks: Tasks::default(),
         rejected: 0,
         timer: Timer::default(),
         due: None,
@@ -127,6 +130,7 @@ struct Streams<'e, G: Gateway> {
     stage: Stage,
     /// Held until the first request has arrived.
     arriving: Option<G::Arriving>,
+    tasks: Tasks,
     /// The count of invalid requests.
     rejected: usize,
     timer: Timer,
@@ -175,7 +179,11 @@ impl<G: Gateway> Streams<'_, G> {
     /// Waits for the head of the next request; `None` at the end of the connection. This drives the
     /// connection.
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<Accepted>> {
-        pin!(self.connection.accept()).poll(cx)
+        if self.tasks.have_room(cx) {
+            return pin!(self.connection.accept()).poll(cx);
+        }
+        let closed = self.connection.poll_closed(cx);
+        closed.map(|closed| closed.err().map(Err))
     }
 
     /// Asks the client to open no more streams.
@@ -207,7 +215,11 @@ impl<G: Gateway> Streams<'_, G> {
     fn begin(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
         let stream = Stream::new(self.engine, &self.digest, request, respond);
         self.rejected += usize::from(stream.is_rejected());
-        tokio::spawn(stream.run());
+        let task = self.tasks.begin();
+        tokio::spawn(async move {
+            stream.run().await;
+            drop(task);
+        });
         self.arriving = None;
     }
 }

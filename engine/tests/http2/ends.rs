@@ -7,7 +7,7 @@ use bytes::Bytes;
 use h2::Reason;
 
 use crate::support::client::{read, upload};
-use crate::support::frames::{DATA, GOAWAY, PING, frame, get};
+use crate::support::frames::{DATA, GOAWAY, PING, RST_STREAM, frame, get, with};
 use crate::support::{H2, RawH2, Server, TestGateway, Upstream, until, within};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -181,4 +181,24 @@ async fn a_request_that_crosses_the_goaway_is_served() {
     assert_eq!(data.unwrap().payload, b"ok");
     let last = frames.iter().rfind(|frame| frame.kind == GOAWAY);
     assert_eq!(last.unwrap().payload[..4], [0, 0, 0, 1], "the last stream");
+}
+
+#[tokio::test]
+async fn a_client_that_resets_streams_at_once_begins_no_more_work_than_streams_may_be_open() {
+    let upstream = Upstream::bind();
+    let server = Server::start(&upstream).await;
+    let mut client = RawH2::connect(server.addr).await;
+    let fields = with(3, b"/held");
+    let cancel = 8_u32.to_be_bytes();
+    // h2 lets 20 more wait, and then ends the connection.
+    for number in 0..121 {
+        let stream = number * 2 + 1;
+        client.request(stream, &fields).await;
+        // Each on its own, so that h2 has accepted the stream before.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        client.send(&frame(RST_STREAM, 0, stream, &cancel)).await;
+    }
+    let end = client.read_until(GOAWAY).await.unwrap();
+    assert_eq!(end.code(), 11, "ENHANCE_YOUR_CALM");
+    assert_eq!(server.gateway.held.load(Ordering::Relaxed), 100);
 }

@@ -511,6 +511,34 @@ async fn errors_over_http2_are_the_same() {
     );
 }
 
+/// Regression: a refusal often arrived as a reset of the stream.
+#[tokio::test]
+async fn refusals_over_http2_arrive_while_the_client_sends() {
+    let limit = json!({"limits": {"request_body": "1KiB"}});
+    let (app, cluster) = start(|builder| builder.h2c().coordinator(&limit)).await;
+    let client = cluster.h2_client().await;
+    let body = bytes::Bytes::from(vec![b'x'; 1 << 20]);
+    for number in 0..20 {
+        let id = format!("large-{number}");
+        let own = [("x-request-id", id.as_str()), ("content-length", "1048576")];
+        let headers = if number % 2 == 0 { &own[..] } else { &own[..1] };
+        let answer = client
+            .send("POST", "/apps/api/echo", headers, Some(body.clone()))
+            .await;
+        assert_problem(&answer, 413, "body_too_large", "coordinator");
+        assert_eq!(answer.request_id(), id);
+    }
+    let own = [("x-request-id", "mine"), ("host", "other.example")];
+    let answer = client.get("/apps/api/echo", &own).await;
+    assert_problem(&answer, 400, "bad_request", "coordinator");
+    assert_eq!(answer.request_id(), "mine");
+    assert_eq!(app.with_id("mine").len(), 0);
+    let fits = client
+        .send("POST", "/apps/api/echo", &[], Some(body.slice(..1024)))
+        .await;
+    assert_eq!(fits.status, 200);
+}
+
 /// Regression: the worker's refusal went to the client as if it were the application's, with two
 /// different identifiers.
 #[tokio::test]

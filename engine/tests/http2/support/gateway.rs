@@ -1,7 +1,7 @@
 //! A gateway that forwards everything, and answers failures with the request ID of the client.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub(crate) struct TestGateway {
     pub(crate) limits: HeadLimits,
     pub(crate) timeouts: ClientTimeouts,
     pub(crate) closing: Arc<AtomicBool>,
+    /// The requests that a phase holds for good.
+    pub(crate) held: Arc<AtomicUsize>,
     pub(crate) log: Arc<Mutex<Vec<Logged>>>,
 }
 
@@ -52,6 +54,7 @@ impl TestGateway {
                 half_closed: long,
             },
             closing: Arc::default(),
+            held: Arc::default(),
             log: Arc::default(),
         }
     }
@@ -86,6 +89,10 @@ impl ProxyHttp for TestGateway {
     }
 
     async fn request_filter(&self, session: &mut Session, _received: &mut usize) -> Result<bool> {
+        if session.req_header().uri.path() == "/held" {
+            self.held.fetch_add(1, Ordering::Relaxed);
+            std::future::pending::<()>().await;
+        }
         if session.req_header().uri.path() == "/refused" {
             answer(session, 413, "too large".to_owned()).await?;
             return Ok(true);
