@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 pub(crate) use output::Output;
 
 /// Bytes that are read at once, at most.
-pub(crate) const READ_BYTES: usize = 48 * 1024;
+pub(crate) const READ_BYTES: usize = 32 * 1024;
 /// A read of fewer bytes is copied, so that the thread keeps its buffer, and no piece of a body
 /// keeps more than twice its size alive.
 const COPIED_BYTES: usize = READ_BYTES / 2;

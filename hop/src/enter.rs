@@ -28,7 +28,8 @@ pub(crate) async fn enter<T: TierPolicy>(
     match tier.enter(session, ctx).await? {
         Entry::Answered => Ok(true),
         Entry::Forward if is_websocket(session.req_header()) => {
-            if let Err(failure) = serve(tier, session, ctx).await? {
+            // On the heap, so that other requests do not carry the room for a handshake.
+            if let Err(failure) = Box::pin(serve(tier, session, ctx)).await? {
                 write_error(session, &mut ctx.exchange, failure).await?;
             }
             Ok(true)

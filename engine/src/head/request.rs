@@ -13,8 +13,9 @@ use crate::body::Framing;
 use crate::limits::{HeadLimits, MAX_HOST_BYTES};
 use crate::rejection::Rejection;
 
-/// Room in the map for the headers that phases add.
-const ADDED_HEADERS: usize = 14;
+/// Room in the map for the headers that phases add. More room would double the map of a common
+/// request, which is kept until its response has ended.
+const ADDED_HEADERS: usize = 8;
 
 /// A parsed request head.
 #[derive(Debug)]

@@ -37,12 +37,13 @@ impl<G: Gateway> ServerApp for Supervised<G> {
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         ticker::start();
-        let served = until_closed(self.engine.process_new(stream, shutdown));
-        self.hop
-            .drain
-            .unless_cut_off(served)
-            .await
-            .flatten()
-            .flatten()
+        let (this, shutdown) = (Arc::clone(self), shutdown.clone());
+        // The task that accepted the connection keeps the room for a TLS handshake, nine tenths of
+        // what an unused connection would cost.
+        tokio::spawn(async move {
+            let served = until_closed(this.engine.process_new(stream, &shutdown));
+            this.hop.drain.unless_cut_off(served).await;
+        });
+        None
     }
 }
