@@ -140,8 +140,8 @@ fn needs_escape(bytes: &[u8]) -> bool {
 
 /// Returns whether one of eight bytes is escaped: a control character, `"` or `\`.
 ///
-/// `n` is subtracted from all eight at once: the highest bit of a byte below `n` is set then, and was
-/// not before. It borrows from the next byte, so only the first such byte is certain, which is
+/// `n` is subtracted from all eight at once: the highest bit of a byte below `n` is set then, and
+/// was not before. It borrows from the next byte, so only the first such byte is certain, which is
 /// enough here.
 #[inline]
 fn escaped_in(bytes: [u8; 8]) -> bool {
