@@ -48,6 +48,8 @@ pub(super) struct Turns {
     pub(super) head_received: bool,
     /// The whole response was written.
     pub(super) response_done: bool,
+    /// A piece of the request body was the last event: a fast upload must not delay its answer.
+    response_first: bool,
     limits: HeadLimits,
     timeouts: ClientTimeouts,
     upstream_read: Option<Duration>,
@@ -65,6 +67,7 @@ impl Turns {
             request_done: false,
             head_received: false,
             response_done: false,
+            response_first: false,
             limits: engine.gateway.response_limits(),
             timeouts: engine.gateway.timeouts(),
             upstream_read: peer.options.read_timeout,
@@ -112,18 +115,38 @@ impl Turns {
         if let Poll::Ready(Err(e)) = shared.client.poll_flush(cx) {
             return Poll::Ready(Err(e));
         }
-        if !self.request_done && upstream.is_ready() {
-            if let Some(event) = replayed(shared) {
-                return Poll::Ready(Ok(event));
-            }
-            if let Poll::Ready(piece) = shared.client.poll_body(cx) {
-                return Poll::Ready(piece.map(|piece| request_event(shared, piece)));
-            }
+        let response_first = std::mem::take(&mut self.response_first);
+        if response_first
+            && let Poll::Ready(event) = self.poll_upstream(cx, &mut shared.client, upstream)
+        {
+            return Poll::Ready(event);
         }
-        if let Poll::Ready(event) = self.poll_upstream(cx, &mut shared.client, upstream) {
+        if let Poll::Ready(event) = self.poll_request(cx, shared, upstream) {
+            self.response_first = true;
+            return Poll::Ready(event);
+        }
+        if !response_first
+            && let Poll::Ready(event) = self.poll_upstream(cx, &mut shared.client, upstream)
+        {
             return Poll::Ready(event);
         }
         self.poll_closed(cx, &mut shared.client)
+    }
+
+    fn poll_request(
+        &self,
+        cx: &mut Context<'_>,
+        shared: &mut Shared,
+        upstream: &Upstream,
+    ) -> Poll<Result<Event>> {
+        if self.request_done || !upstream.is_ready() {
+            return Poll::Pending;
+        }
+        if let Some(event) = replayed(shared) {
+            return Poll::Ready(Ok(event));
+        }
+        let piece = shared.client.poll_body(cx);
+        piece.map(|piece| piece.map(|piece| request_event(shared, piece)))
     }
 
     /// Returns an event of bytes that were received already.
