@@ -39,6 +39,7 @@ pub mod ws;
 
 pub mod app;
 pub mod follower;
+pub mod raw_app;
 pub mod scheduler;
 pub mod tls;
 

@@ -26,6 +26,8 @@ mod closing;
 mod streaming;
 mod websocket;
 
+mod http1;
+
 mod access_log;
 mod admin;
 mod apps;
