@@ -1,5 +1,5 @@
-//! Connections: half-closed clients, pipelined requests, connections that applications authenticate,
-//! and connections that must not be used again.
+//! Connections: half-closed clients, pipelined requests, connections that applications
+//! authenticate, and connections that must not be used again.
 
 use std::time::Duration;
 
