@@ -89,6 +89,16 @@ impl Http2Client {
         self.response.poll_reset(cx).map(Closed::Gone)
     }
 
+    /// Returns whether the response is complete, and the client still sends its request.
+    pub(crate) fn must_linger(&self) -> bool {
+        self.is_finished() && !self.is_body_done()
+    }
+
+    /// Drops what the client still sends; completes when it ends the stream.
+    pub(crate) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.request.poll_discard(cx)
+    }
+
     /// See [`super::Client::write_interim`].
     pub(super) fn write_interim(&mut self, head: &ResponseHeader) {
         if head.status == http::StatusCode::CONTINUE && !std::mem::take(&mut self.awaits_continue) {

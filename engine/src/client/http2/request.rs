@@ -77,8 +77,8 @@ impl RequestBody {
     fn receive(&mut self, data: Bytes) -> Result<Option<Bytes>> {
         // An error means that the stream has failed meanwhile; the next read returns its cause.
         let _ = self.stream.flow_control().release_capacity(data.len());
-        self.received += data.len() as u64;
         self.done = self.stream.is_end_stream();
+        self.received += data.len() as u64;
         let missing = match self.length {
             Some(length) => length.checked_sub(self.received),
             None => Some(u64::from(!self.done)),
@@ -93,6 +93,19 @@ impl RequestBody {
             _ if data.is_empty() => Ok(self.take_held()),
             _ => Ok(Some(data)),
         }
+    }
+
+    /// Reads and drops the rest of the body; completes at its end, or if the stream fails.
+    pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.held = Bytes::new();
+        while !self.done {
+            let Some(Ok(data)) = ready!(self.stream.poll_data(cx)) else {
+                break;
+            };
+            let _ = self.stream.flow_control().release_capacity(data.len());
+            self.done = self.stream.is_end_stream();
+        }
+        Poll::Ready(())
     }
 
     fn hold(&mut self, data: Bytes) {

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -23,6 +24,9 @@ use crate::error::rejected;
 use crate::exchange::{EngineSession, Exchange, Handle, Timer, Traits, reject, serve};
 use crate::gateway::Gateway;
 use crate::rejection::Rejection;
+
+/// The time in which a client may read an answer that came before the end of its request.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// The traits of a request that is rejected.
 const REJECTED: Traits = Traits {
@@ -76,8 +80,10 @@ impl<G: Gateway> Stream<G> {
     /// Serves the request, under the supervision of the gateway. A stream whose exchange ends
     /// before its response is reset with CANCEL: nothing refers to it any more.
     pub(super) async fn run(self) {
-        let engine = Arc::clone(&self.engine);
-        engine.gateway.supervise(self.serve()).await;
+        let (engine, handle) = (Arc::clone(&self.engine), self.handle.clone());
+        if engine.gateway.supervise(self.serve()).await.is_some() {
+            linger(&handle).await;
+        }
     }
 
     async fn serve(self) {
@@ -137,4 +143,23 @@ impl<G: Gateway> Stream<G> {
         })
         .await
     }
+}
+
+/// Lets a client whose answer came before the end of its request read it. Then h2 resets the stream
+/// with NO_ERROR (RFC 9113, section 8.1): a client that finds the reset right behind the answer may
+/// drop both, as curl does.
+async fn linger(handle: &Handle) {
+    let mut timer = Timer::default();
+    let due = Instant::now() + LINGER;
+    poll_fn(|cx| {
+        let Client::Http2(client) = &mut handle.lock().client else {
+            return Poll::Ready(());
+        };
+        if !client.must_linger() || client.poll_discard(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        timer.set(Some(due));
+        timer.poll_due(cx)
+    })
+    .await;
 }
