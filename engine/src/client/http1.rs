@@ -140,6 +140,21 @@ impl Http1Client {
         }
     }
 
+    /// Reads the rest of a head that was rejected early, up to `limit` bytes in all, for the
+    /// identifier in it.
+    pub(crate) fn poll_rest_of_head(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<()> {
+        let Some(wire) = self.wire.as_mut() else {
+            return Poll::Ready(());
+        };
+        while wire.input.len() < limit && memchr::memmem::find(&wire.input, b"\r\n\r\n").is_none() {
+            match ready!(wire.poll_fill(cx, READ_BYTES)) {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+        Poll::Ready(())
+    }
+
     /// Begins an exchange with this request.
     fn begin(&mut self, head: &RequestHead) {
         self.decoder = Decoder::new(head.framing);

@@ -25,6 +25,8 @@ use crate::rejection::Rejection;
 use crate::upgrade::OnUpgrade;
 use crate::wire::Wire;
 
+/// The time for the rest of a head that is rejected already.
+const REST_OF_HEAD: Duration = Duration::from_secs(1);
 /// The time for the rest of a request body that is dropped so that the connection can be reused.
 const DRAIN_BODY: Duration = Duration::from_secs(5);
 /// The time in which a client may read its answer after the connection has closed towards it.
@@ -177,6 +179,9 @@ impl<G: Gateway> Connection<'_, G> {
 
     /// Answers a request that was rejected, and closes the connection.
     async fn reject(&mut self, rejection: Rejection) {
+        if rejection == Rejection::TargetTooLong {
+            self.read_rest_of_head().await;
+        }
         let request = {
             let shared = &mut *self.handle.lock();
             let Client::Http1(client) = &mut shared.client else {
@@ -204,6 +209,22 @@ impl<G: Gateway> Connection<'_, G> {
         };
         reject(exchange, rejected(rejection)).await;
         self.linger().await;
+    }
+
+    /// Reads the rest of a head whose target is too long: the client's identifier is behind it.
+    async fn read_rest_of_head(&mut self) {
+        let limit = self.engine.gateway.request_limits().bytes;
+        let (handle, timer) = (&self.handle, &mut self.timer);
+        timer.set(Some(Instant::now() + REST_OF_HEAD));
+        poll_fn(|cx| {
+            if let Client::Http1(client) = &mut handle.lock().client
+                && client.poll_rest_of_head(cx, limit).is_pending()
+            {
+                return timer.poll_due(cx);
+            }
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// Ends an exchange. Returns whether the connection can serve another one: the rest of its
