@@ -10,7 +10,7 @@ TIER ?= coordinator
 FROM ?= 818f1d6
 
 .DEFAULT_GOAL := help
-.PHONY: help run build check test costs profile bench scale compat lint house fmt clean deps test-deps
+.PHONY: help run build check test costs profile bench scale compat fuzz lint house fmt clean deps test-deps
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -44,6 +44,10 @@ scale: deps ## measure it with 10,000 apps, 100,000 sessions and 200 workers, fo
 
 compat: deps ## upgrade from the commit FROM to this version, and mix the two, for some minutes
 	@scripts/compat.sh $(FROM)
+
+# `make fuzz ARGS="60 request_head body"` is a short one.
+fuzz: deps ## run each fuzz target for ten minutes, two at a time
+	@scripts/fuzz.sh $(ARGS)
 
 lint: test-deps ## formatting, clippy, documentation, scripts, licenses and known vulnerabilities
 	scripts/lint.sh

@@ -23,6 +23,12 @@ mod limits;
 mod rejection;
 mod wire;
 
+// A fuzz target reports a broken property by panicking.
+#[cfg(any(test, feature = "fuzzing"))]
+#[allow(clippy::panic, clippy::indexing_slicing)]
+#[doc(hidden)]
+pub mod fuzzing;
+
 pub use engine::Engine;
 pub use gateway::{ClientTimeouts, Gateway};
 pub use limits::HeadLimits;

@@ -81,6 +81,12 @@ impl Case {
     pub fn client_bytes(&self) -> Vec<u8> {
         bytes_of(&self.client)
     }
+
+    /// All bytes that the application sends.
+    #[must_use]
+    pub fn app_bytes(&self) -> Vec<u8> {
+        bytes_of(&self.app)
+    }
 }
 
 fn bytes_of(steps: &[Step]) -> Vec<u8> {

@@ -8,6 +8,7 @@ mod outcome;
 mod phases;
 mod recorder;
 mod reference;
+mod response;
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use tokio::runtime::{Builder, Runtime};
 
 pub(crate) use judge::{KNOWN, Verdict, judge};
 pub(crate) use outcome::Outcome;
+pub(crate) use response::{Answer, KNOWN as KNOWN_ANSWERS, judge_answers};
 
 use memory::Memory;
 use phases::Phases;
@@ -103,8 +105,38 @@ impl Proxies {
     }
 }
 
+impl Proxies {
+    /// Answers a request of this method with `answer` as an application behind the engine, and
+    /// returns what the client got.
+    pub(crate) fn engine_answer(&self, method: &str, answer: &[u8]) -> Answer {
+        self.runtime
+            .block_on(self.engine.run_answer(method, answer))
+    }
+
+    /// The same for Pingora's loop.
+    pub(crate) fn pingora_answer(&self, method: &str, answer: &[u8]) -> Answer {
+        self.runtime
+            .block_on(self.pingora.run_answer(method, answer))
+    }
+}
+
 impl<A: ServerApp + Send + Sync + 'static> Side<A> {
     async fn run(&self, input: &[u8]) -> Outcome {
+        let (answer, closed) = self.exchange(input).await;
+        Outcome::new(self.recorder.take(), answer, closed)
+    }
+
+    async fn run_answer(&self, method: &str, answer: &[u8]) -> Answer {
+        self.recorder.answer(answer);
+        let request = format!("{method} / HTTP/1.1\r\nHost: h.example\r\n\r\n");
+        let (received, closed) = self.exchange(request.as_bytes()).await;
+        self.recorder.take();
+        Answer::new(&received, method.as_bytes(), closed)
+    }
+
+    /// Sends bytes on a new connection, and returns all that comes back, and whether the
+    /// connection was closed.
+    async fn exchange(&self, input: &[u8]) -> (Vec<u8>, bool) {
         let (client, server) = duplex(BUFFER);
         let app = Arc::clone(&self.app);
         let (_running, shutdown): (_, ShutdownWatch) = tokio::sync::watch::channel(false);
@@ -114,13 +146,11 @@ impl<A: ServerApp + Send + Sync + 'static> Side<A> {
                 stream = app.process_new(open, &shutdown).await;
             }
         });
-        let (answer, closed) = talk(client, input).await;
+        let outcome = talk(client, input).await;
         // The client is gone, and all that is left comes to its end.
         tokio::time::sleep(SETTLED).await;
         served.abort();
-        let arrivals = self.recorder.take();
-        tokio::time::sleep(SETTLED).await;
-        Outcome::new(arrivals, answer, closed)
+        outcome
     }
 }
 

@@ -15,7 +15,7 @@ mod mutation;
 use std::collections::BTreeMap;
 
 use app_proxy_tests::corpus::{self, show};
-use harness::{KNOWN, Outcome, Proxies, Verdict, judge};
+use harness::{KNOWN, KNOWN_ANSWERS, Outcome, Proxies, Verdict, judge, judge_answers};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
@@ -26,7 +26,7 @@ type Other = fn(&Proxies, &[u8]) -> Outcome;
 const OTHERS: [(&str, Other); 2] = [("Pingora", Proxies::pingora), ("hyper", Proxies::hyper)];
 
 #[test]
-fn the_corpus_has_known_differences_only() {
+fn the_requests_of_the_corpus_have_known_differences_only() {
     let proxies = Proxies::new();
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     let mut faults = Vec::new();
@@ -55,15 +55,50 @@ fn the_corpus_has_known_differences_only() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+#[test]
+fn the_responses_of_the_corpus_have_known_differences_only() {
+    let proxies = Proxies::new();
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let mut faults = Vec::new();
+    for case in corpus::load("responses") {
+        let input = case.app_bytes();
+        for method in ["GET", "HEAD"] {
+            let count = match judge_response(&proxies, method, &input) {
+                Verdict::Fault(fault) => {
+                    faults.push(format!("{} ({method}): {fault}", case.name));
+                    "fault"
+                }
+                Verdict::Equal => "equal",
+                Verdict::Stricter => "stricter",
+                Verdict::Known(known) => known,
+            };
+            *counts.entry(format!("{method}: {count}")).or_default() += 1;
+        }
+    }
+    println!("{counts:#?}");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+fn judge_response(proxies: &Proxies, method: &str, input: &[u8]) -> Verdict {
+    let engine = proxies.engine_answer(method, input);
+    let other = proxies.pingora_answer(method, input);
+    match judge_answers(input, &engine, &other) {
+        Verdict::Fault(fault) => Verdict::Fault(format!("{fault}\n  {}", show(input))),
+        verdict => verdict,
+    }
+}
+
 /// The largest case that is changed, in bytes.
 const MAX_CHANGED: usize = 4096;
 
-#[test]
-fn changed_cases_have_known_differences_only() {
-    let proxies = Proxies::new();
-    let inputs: Vec<Vec<u8>> = corpus::load("requests")
+/// Changes the cases of a kind, and fails for one in which `fault_of` finds a fault.
+fn change(kind: &str, fault_of: impl Fn(&[u8]) -> Option<String>) {
+    let inputs: Vec<Vec<u8>> = corpus::load(kind)
         .iter()
-        .map(corpus::Case::client_bytes)
+        .map(|case| match kind {
+            "requests" => case.client_bytes(),
+            _ => case.app_bytes(),
+        })
         .filter(|input| input.len() <= MAX_CHANGED)
         .collect();
     let changed = (any::<Index>(), mutation::edits());
@@ -73,15 +108,10 @@ fn changed_cases_have_known_differences_only() {
     });
     let result = runner.run(&changed, |(case, edits)| {
         let input = mutation::apply(&inputs[case.index(inputs.len())], &edits);
-        let engine = proxies.engine(&input);
-        for (name, run) in OTHERS {
-            let other = run(&proxies, &input);
-            if let Verdict::Fault(fault) = judge(&input, &engine, &other) {
-                let fault = format!("{name}: {fault}\n  {}", show(&input));
-                return Err(TestCaseError::fail(fault));
-            }
+        match fault_of(&input) {
+            Some(fault) => Err(TestCaseError::fail(fault)),
+            None => Ok(()),
         }
-        Ok(())
     });
     if let Err(error) = result {
         panic!("{error}");
@@ -89,9 +119,41 @@ fn changed_cases_have_known_differences_only() {
 }
 
 #[test]
+fn changed_requests_have_known_differences_only() {
+    let proxies = Proxies::new();
+    change("requests", |input| {
+        let engine = proxies.engine(input);
+        OTHERS.iter().find_map(|(name, run)| {
+            let other = run(&proxies, input);
+            match judge(input, &engine, &other) {
+                Verdict::Fault(fault) => Some(format!("{name}: {fault}\n  {}", show(input))),
+                _ => None,
+            }
+        })
+    });
+}
+
+#[test]
+fn changed_responses_have_known_differences_only() {
+    let proxies = Proxies::new();
+    change("responses", |input| {
+        ["GET", "HEAD"]
+            .iter()
+            .find_map(|method| match judge_response(&proxies, method, input) {
+                Verdict::Fault(fault) => Some(fault),
+                _ => None,
+            })
+    });
+}
+
+#[test]
 fn each_known_difference_has_a_name_and_a_reason() {
-    let mut names: Vec<&str> = KNOWN.iter().map(|known| known.name).collect();
-    names.dedup();
-    assert_eq!(names.len(), KNOWN.len());
-    assert!(KNOWN.iter().all(|known| known.reason.ends_with('.')));
+    let requests = KNOWN.iter().map(|known| (known.name, known.reason));
+    let responses = KNOWN_ANSWERS.iter().map(|known| (known.name, known.reason));
+    for (name, reason) in requests.chain(responses) {
+        assert!(
+            !name.is_empty() && reason.ends_with('.'),
+            "{name}: {reason}"
+        );
+    }
 }

@@ -13,6 +13,7 @@
 mod app;
 mod compare;
 mod lane;
+mod seeds;
 
 use app_proxy_tests::corpus::{self, Case};
 use lane::Lane;

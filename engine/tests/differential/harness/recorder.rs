@@ -1,4 +1,4 @@
-//! The application behind a proxy: it reads strictly and answers each request with a 200.
+//! The application behind a proxy: it reads strictly and answers each request.
 
 use std::sync::{Arc, Mutex};
 
@@ -19,6 +19,8 @@ pub(super) enum Arrival {
 struct State {
     arrivals: Vec<Arrival>,
     connections: JoinSet<()>,
+    /// The answer to each request, behind which the connection is closed; `None`: a 200.
+    answer: Option<Vec<u8>>,
 }
 
 /// The arrivals at an application.
@@ -34,15 +36,24 @@ impl Recorder {
         self.state.lock().unwrap().connections.spawn(connection);
     }
 
+    /// Sets the bytes with which each request is answered.
+    pub(super) fn answer(&self, answer: &[u8]) {
+        self.state.lock().unwrap().answer = Some(answer.to_vec());
+    }
+
     /// Returns the arrivals, and closes the connections.
     pub(super) fn take(&self) -> Vec<Arrival> {
         let mut state = self.state.lock().unwrap();
         state.connections = JoinSet::new();
+        state.answer = None;
         std::mem::take(&mut state.arrivals)
     }
 
-    fn record(&self, arrival: Arrival) {
-        self.state.lock().unwrap().arrivals.push(arrival);
+    /// Records an arrival, and returns the answer to it.
+    fn record(&self, arrival: Arrival) -> Option<Vec<u8>> {
+        let mut state = self.state.lock().unwrap();
+        state.arrivals.push(arrival);
+        state.answer.clone()
     }
 }
 
@@ -53,7 +64,10 @@ async fn serve(recorder: Recorder, mut stream: DuplexStream) {
             Read::Whole(message, length) => {
                 buffer.drain(..length);
                 let is_head = message.word(0) == b"HEAD";
-                recorder.record(Arrival::Request(*message));
+                if let Some(answer) = recorder.record(Arrival::Request(*message)) {
+                    let _ = stream.write_all(&answer).await;
+                    return;
+                }
                 let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
                 let length = answer.len() - if is_head { 2 } else { 0 };
                 let answer = &answer.as_bytes()[..length];

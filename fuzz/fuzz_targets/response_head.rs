@@ -1,0 +1,6 @@
+//! Response heads; see `app_proxy_engine::fuzzing::response_head`.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| app_proxy_engine::fuzzing::response_head(input));
